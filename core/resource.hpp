@@ -1,0 +1,139 @@
+// The objects people declare and the state they are shown: plain records, one field a column of the table of the same name.
+// Absent optionals mean "use the default that the database or the provider gives".
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/clock.hpp"
+
+namespace homeostat {
+
+using Millis = std::chrono::milliseconds;
+using StringMap = std::map<std::string, std::string>;
+
+// An embedding endpoint or in-process embedder (table homeostat.provider).
+struct ProviderSpec {
+    std::int64_t uid = 0;
+    std::string name;
+    std::int64_t generation = 0;
+    std::string kind;                           // local, hashing, openai
+    std::optional<std::string> endpoint;        // base URL, for instance https://api.openai.com/v1
+    std::optional<std::string> model;           // default for pipelines that name none
+    std::optional<std::uint32_t> dimensions;    // default for pipelines that name none
+    std::optional<std::string> credential;      // a reference: env:NAME or file:PATH; never the secret itself
+    std::optional<std::string> organization;
+    StringMap headers;                          // values may be references too
+    std::string document_prefix;
+    std::string query_prefix;
+    std::string encoding = "base64";            // base64 or float: how vectors are asked for
+    bool send_dimensions = false;               // forward the dimensions in the request
+    std::optional<std::string> ca_file;         // PEM bundle to trust instead of the system's
+    std::uint32_t max_batch = 100;              // texts a request
+    std::optional<std::uint32_t> max_text_tokens;
+    std::uint32_t max_in_flight = 8;
+    std::optional<std::uint32_t> requests_per_minute;
+    std::optional<std::uint64_t> tokens_per_minute;
+    Millis timeout{60'000};
+    double price_per_million_tokens = 0;
+    std::int32_t rank = 100;
+    StringMap labels;
+};
+
+// One declared target (table homeostat.pipeline). Column lists are as the database has canonicalised them.
+struct PipelineSpec {
+    std::int64_t uid = 0;
+    std::string name;
+    std::int64_t generation = 0;
+    StringMap labels;
+    // what
+    std::string source;                         // schema-qualified and quoted
+    std::vector<std::string> key;
+    std::vector<std::string> content;           // joined by a blank line; empty where a template is given
+    std::optional<std::string> content_template;// {column} is replaced, {{ and }} stand for braces
+    std::vector<std::string> metadata;
+    std::optional<std::string> version_column;
+    std::optional<std::int64_t> documents;      // the first N in key order; absent = all
+    // how
+    std::string provider;
+    std::optional<std::string> model;
+    std::optional<std::uint32_t> dimensions;
+    std::string chunker = "sentence";
+    std::uint32_t chunk_size = 400;
+    std::uint32_t chunk_overlap = 0;
+    std::string chunk_unit = "tokens";          // tokens, characters
+    // where
+    std::string target;                         // the served view, schema-qualified and quoted
+    std::string vector_type = "auto";           // vector, halfvec, auto (halfvec above 2,000 dimensions)
+    std::string index_method = "hnsw";          // hnsw, ivfflat, none
+    std::string distance = "cosine";            // cosine, l2, inner_product
+    // behaviour
+    std::string mode = "progressive";           // progressive, complete, emergency
+    std::string management = "Manage";          // Manage, Observe
+    std::string drift_policy = "Enforce";       // Enforce, Warn, Ignore
+    std::int32_t priority = 0;
+    double completeness = 1.0;                  // share of documents that makes Ready
+    std::optional<Millis> max_staleness;
+    Millis drift_interval{300'000};
+    Millis deep_interval{86'400'000};
+    std::string prune = "Auto";                 // Never, Confirm, Auto
+    double max_prune_ratio = 0.10;              // of the documents, per hour
+    std::int64_t max_prune_rows = 10'000;       // per hour
+    std::string deletion_policy = "Orphan";     // Orphan, Delete
+    std::vector<std::string> depends_on;
+    // control, which does not grow the generation
+    bool suspend = false;
+    std::optional<std::string> suspend_reason;
+    std::optional<std::string> reconcile_requested;
+    std::optional<std::string> approval;
+    bool deleting = false;
+};
+
+struct Condition {
+    std::string type;    // Ready, Reconciling, Stalled, Synced, ProviderHealthy, PruneBlocked
+    std::string status;  // True, False, Unknown
+    std::string reason;  // a CamelCase word of the documented list
+    std::string message;
+    std::int64_t observed_generation = 0;
+    WallTime last_transition{};
+};
+
+// How many documents are in each class of drift, as of one observation.
+struct DriftCounts {
+    std::int64_t missing = 0;
+    std::int64_t stale = 0;
+    std::int64_t moved = 0;
+    std::int64_t partial = 0;
+    std::int64_t invalid = 0;
+    std::int64_t orphaned = 0;
+    std::int64_t excess = 0;
+
+    std::int64_t to_embed() const noexcept { return missing + stale + partial + invalid; }
+    std::int64_t total() const noexcept { return to_embed() + moved + orphaned + excess; }
+    bool operator==(const DriftCounts&) const = default;
+};
+
+struct PipelineStatus {
+    std::int64_t observed_generation = 0;
+    std::int32_t revision = 0;                    // served; 0 = none yet
+    std::optional<std::int64_t> source_documents; // as of the last complete observation; absent = Unknown
+    std::int64_t documents = 0;                   // document rows of the served revision
+    std::int64_t chunks = 0;
+    DriftCounts drift;
+    std::int64_t dead_letters = 0;
+    std::int64_t blocked_prunes = 0;
+    std::optional<WallTime> last_sweep;
+    std::optional<WallTime> last_deep_sweep;
+    std::optional<WallTime> last_converged;
+    std::optional<WallTime> next_attempt;
+    std::string last_error;
+    std::optional<std::string> last_handled_reconcile;
+    std::vector<Condition> conditions;
+};
+
+}  // namespace homeostat

@@ -1,0 +1,56 @@
+// Embedders turn texts into vectors.
+//
+// One conformance suite (tests/conformance) runs over every implementation: `local` (in process, real model), `hashing` (in
+// process, deterministic) and `openai` (any OpenAI-compatible endpoint). An answer is validated as a whole before it is returned:
+// count, order, width, finite, norm above zero. Half an answer is never returned.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/context.hpp"
+#include "core/error.hpp"
+
+namespace homeostat {
+
+// Some models embed a search query otherwise than a document; prefixes of the provider are applied by the embedder.
+enum class TextRole : std::uint8_t { document, query };
+
+struct Embeddings {
+    std::uint32_t dimensions = 0;
+    std::vector<float> values;  // row-major: count() rows of `dimensions`
+    std::uint64_t tokens = 0;   // as billed, or estimated where the provider does not say
+    std::string model;          // as the provider names it
+
+    std::size_t count() const noexcept { return dimensions == 0 ? 0 : values.size() / dimensions; }
+    const float* row(std::size_t i) const noexcept { return values.data() + i * dimensions; }
+};
+
+struct EmbedderLimits {
+    std::uint32_t max_batch = 100;        // texts a request
+    std::uint32_t max_text_tokens = 0;    // 0 = not known
+    std::uint32_t max_in_flight = 8;      // requests at a time
+    double price_per_million_tokens = 0;  // in the currency of the provider row; 0 = free or unknown
+};
+
+class Embedder {
+public:
+    virtual ~Embedder() = default;
+
+    // One vector for each text, in order. `texts` stays alive until the awaitable has finished. Honours context.deadline and
+    // context.stop. Safe to call concurrently. Suspends rather than blocks; CPU-bound embedders run on their own executor.
+    virtual boost::asio::awaitable<Result<Embeddings>> embed(const std::vector<std::string>& texts, TextRole role,
+                                                             const Context& context) = 0;
+
+    virtual std::uint32_t dimensions() const noexcept = 0;  // of every vector it returns
+    virtual EmbedderLimits limits() const noexcept = 0;
+};
+
+// The one gate every answer passes (RULES of the docs, "answers"): count, width, finite, non-zero norm, index permutation is the
+// caller's. Returns the reason as class bad_answer.
+Status validate_embeddings(const Embeddings& answer, std::size_t expected_count, std::uint32_t expected_dimensions);
+
+}  // namespace homeostat
