@@ -1,0 +1,76 @@
+// HTTP/1.1 requests over kept-alive connections, plain or TLS, as coroutines. The one HTTP client of the project: providers and
+// the trace exporter's tests use it.
+//
+// Certificates are always checked (host name and chain; the system's roots, or a given CA file). Redirects are never followed: a
+// credential must not travel to an address nobody declared. A request has one deadline for all of it (name, connect, TLS, answer),
+// honours the stop token, and answers over the cap are refused unread. Every failure is an Error of http_error.hpp's table.
+//
+// Safe to call from any thread and concurrently: each connection lives on its own strand of the executor. send() touches nothing
+// of the client's caller after it has finished; the client may be destroyed while idle connections are open.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/clock.hpp"
+#include "core/error.hpp"
+#include "reconcilers/embed/url.hpp"
+
+namespace homeostat {
+
+using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
+
+// The first value of a header, whatever its case; "" where it is absent.
+std::string_view find_header(const HttpHeaders& headers, std::string_view name) noexcept;
+
+struct HttpCall {
+    std::string method = "POST";
+    Url url;
+    HttpHeaders headers;  // Host, User-Agent, Content-Length and Connection are the client's own
+    std::string body;
+};
+
+struct HttpAnswer {
+    unsigned status = 0;
+    HttpHeaders headers;
+    std::string body;
+};
+
+struct HttpClientOptions {
+    std::string ca_file;                             // PEM bundle to trust instead of the system's roots; "" = the system's
+    std::size_t max_idle = 32;                       // kept-alive connections an origin
+    std::chrono::milliseconds idle_timeout{30'000};  // below the 60 s at which most servers and balancers hang up
+    std::size_t max_answer_bytes = 64U << 20U;
+    std::string user_agent = "homeostat";
+};
+
+class HttpClient {
+public:
+    // Fails where the CA file cannot be read or holds no certificate. `clock` outlives the client.
+    static Result<std::unique_ptr<HttpClient>> create(boost::asio::any_io_executor executor, const Clock& clock,
+                                                      HttpClientOptions options = {});
+    ~HttpClient();
+    HttpClient(const HttpClient&) = delete;
+    HttpClient& operator=(const HttpClient&) = delete;
+
+    // An answer of any status is a success here; what a status means is http_error's to say. Suspends, never blocks. A request
+    // that fails on a kept-alive connection before any byte of the answer is sent once more on a fresh one.
+    boost::asio::awaitable<Result<HttpAnswer>> send(HttpCall call, SteadyTime deadline, std::stop_token stop);
+
+    // How many connections were opened so far: what keeping alive is judged by.
+    std::uint64_t connections_opened() const noexcept;
+
+private:
+    struct Impl;
+    explicit HttpClient(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+    std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace homeostat

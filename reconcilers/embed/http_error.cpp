@@ -1,0 +1,277 @@
+#include "reconcilers/embed/http_error.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+namespace homeostat {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr std::size_t kMaxParsed = 256 * 1024;  // of an error body; beyond it is not a message for people
+constexpr std::size_t kMaxQuoted = 300;
+
+// What the table looks at.
+struct Seen {
+    unsigned status = 0;
+    bool asks_to_wait = false;  // a usable Retry-After or one of its kin
+    std::string code;           // error.code or error.type of the OpenAI shape, lower case
+    std::string param;
+    std::string text;           // the message as sent
+    std::string lower;          // the same in lower case, for matching
+};
+
+bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+bool out_of_quota(const Seen& s) {
+    return has(s.code, "insufficient_quota") || has(s.code, "billing") || has(s.lower, "insufficient_quota") ||
+           has(s.lower, "exceeded your current quota");
+}
+
+bool over_token_limit(const Seen& s) {
+    return has(s.code, "context_length") || has(s.code, "max_tokens") || has(s.code, "string_above_max_length") ||
+           has(s.lower, "maximum context length") || has(s.lower, "context length") || has(s.lower, "too many tokens") ||
+           has(s.lower, "max_tokens_per_request") || has(s.lower, "maximum request size") || has(s.lower, "too many inputs") ||
+           has(s.lower, "input is too long") || has(s.lower, "token limit") || has(s.lower, "must have less than");
+}
+
+// The declaration is wrong, whatever the text: no smaller request will help.
+bool about_declaration(const Seen& s) {
+    return s.param == "model" || s.param == "dimensions" || s.param == "encoding_format" || has(s.code, "model_not_found") ||
+           has(s.code, "unsupported_parameter");
+}
+
+struct Row {
+    std::string_view name;
+    bool (*matches)(const Seen&);
+    ErrorClass cls;
+    Origin origin;
+    std::string_view advice;
+};
+
+bool refused_input(const Seen& s) { return s.status == 400 || s.status == 422; }
+
+// First match decides. Every row has its case in tests/unit/embed_http_error_test.cpp.
+constexpr std::array<Row, 15> kRows{{
+    {"quota used up", [](const Seen& s) { return (s.status == 429 || s.status == 403) && out_of_quota(s); }, ErrorClass::auth,
+     Origin::user, "raise the quota or pay the bill; waiting does not help"},
+    {"throttled", [](const Seen& s) { return s.status == 429; }, ErrorClass::throttled, Origin::theirs, "it is sent again later"},
+    {"overloaded", [](const Seen& s) { return s.status == 529 || (s.status == 503 && s.asks_to_wait); }, ErrorClass::throttled,
+     Origin::theirs, "it is sent again later"},
+    {"credential refused", [](const Seen& s) { return s.status == 401 || s.status == 403; }, ErrorClass::auth, Origin::user,
+     "check the provider's credential and its rights"},
+    {"payment required", [](const Seen& s) { return s.status == 402; }, ErrorClass::auth, Origin::user, "check the account"},
+    {"request too large", [](const Seen& s) { return s.status == 413; }, ErrorClass::too_large, Origin::ours,
+     "it is sent again in smaller parts"},
+    {"over the token limit", [](const Seen& s) { return refused_input(s) && over_token_limit(s); }, ErrorClass::too_large,
+     Origin::ours, "it is sent again in smaller parts"},
+    {"declaration refused", [](const Seen& s) { return refused_input(s) && about_declaration(s); }, ErrorClass::invalid,
+     Origin::user, "correct the model, dimensions or encoding of the provider or pipeline"},
+    {"input refused", refused_input, ErrorClass::content, Origin::user, "the document at fault is singled out"},
+    {"request timeout", [](const Seen& s) { return s.status == 408 || s.status == 425; }, ErrorClass::transient, Origin::theirs,
+     "it is sent again"},
+    {"not found", [](const Seen& s) { return s.status == 404 || s.status == 410; }, ErrorClass::not_found, Origin::user,
+     "check the provider's endpoint and model"},
+    {"redirect", [](const Seen& s) { return s.status >= 300 && s.status < 400; }, ErrorClass::invalid, Origin::user,
+     "redirects are not followed; declare the address it points to"},
+    {"other refusal", [](const Seen& s) { return s.status >= 400 && s.status < 500; }, ErrorClass::invalid, Origin::user,
+     "check the provider's endpoint"},
+    {"server fault", [](const Seen& s) { return s.status >= 500; }, ErrorClass::transient, Origin::theirs, "it is sent again"},
+    {"not an answer", [](const Seen&) { return true; }, ErrorClass::bad_answer, Origin::theirs,
+     "the endpoint does not behave like an embeddings endpoint"},
+}};
+
+constexpr auto kRowNames = [] {
+    std::array<std::string_view, kRows.size()> names{};
+    for (std::size_t i = 0; i < names.size(); ++i) names[i] = kRows[i].name;
+    return names;
+}();
+
+struct FaultRow {
+    ErrorClass cls;
+    Origin origin;
+    std::string_view code;
+    std::string_view text;
+};
+
+// One row a fault, in the order of the enum.
+constexpr std::array<FaultRow, 10> kFaults{{
+    {ErrorClass::local, Origin::ours, "resolve", "the host name cannot be resolved; check the endpoint and this machine's DNS"},
+    {ErrorClass::local, Origin::ours, "refused", "nothing accepts connections there; check that the endpoint is up"},
+    {ErrorClass::local, Origin::ours, "unreachable", "it cannot be reached from this machine; check routes and limits"},
+    {ErrorClass::auth, Origin::user, "certificate",
+     "its certificate is not trusted; declare the CA of the endpoint as ca_file, or mend the certificate"},
+    {ErrorClass::transient, Origin::theirs, "tls", "the TLS handshake failed"},
+    {ErrorClass::transient, Origin::theirs, "reset", "the connection was lost before the answer was complete"},
+    {ErrorClass::timeout, Origin::theirs, "timeout", "no complete answer within the deadline"},
+    {ErrorClass::cancelled, Origin::ours, "stopped", "the call was given up because we were asked to stop"},
+    {ErrorClass::bad_answer, Origin::theirs, "malformed", "what came back is not HTTP"},
+    {ErrorClass::bad_answer, Origin::theirs, "body_limit", "the answer is larger than we accept"},
+}};
+static_assert(kFaults.size() == static_cast<std::size_t>(HttpFault::body_limit) + 1);
+
+std::string lower(std::string text) {
+    std::transform(text.begin(), text.end(), text.begin(),
+                   [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c); });
+    return text;
+}
+
+std::string text_of(const nlohmann::json& object, const char* key) {
+    const auto it = object.find(key);
+    if (it == object.end()) return {};
+    return it->is_string() ? it->get<std::string>() : it->is_primitive() && !it->is_null() ? it->dump() : std::string();
+}
+
+// {"error": {"message", "type", "param", "code"}} as OpenAI has it, {"error": "..."}, {"message": ...} or {"detail": ...} as others do.
+void read_body(const std::string& body, Seen& seen) {
+    const auto json = body.size() > kMaxParsed ? nlohmann::json(nlohmann::json::value_t::discarded)
+                                               : nlohmann::json::parse(body, nullptr, false);
+    if (!json.is_object()) {
+        seen.text = body.substr(0, kMaxQuoted);
+        return;
+    }
+    const auto it = json.find("error");
+    const nlohmann::json& e = it != json.end() && it->is_object() ? *it : json;
+    seen.code = lower(text_of(e, "code") + " " + text_of(e, "type"));
+    seen.param = lower(text_of(e, "param"));
+    for (const char* key : {"message", "detail", "error"}) {
+        if (seen.text.empty()) seen.text = text_of(e, key);
+    }
+}
+
+Seen look(const HttpAnswer& answer) {
+    Seen seen;
+    seen.status = answer.status;
+    seen.asks_to_wait = retry_after(answer.headers, WallTime{}).has_value();
+    read_body(answer.body, seen);
+    seen.lower = lower(seen.text);
+    return seen;
+}
+
+const Row& row_of(const Seen& seen) {
+    return *std::find_if(kRows.begin(), kRows.end(), [&](const Row& row) { return row.matches(seen); });
+}
+
+// One line of printable text, short enough for a condition.
+std::string quoted(std::string text) {
+    for (char& c : text) {
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+    }
+    if (text.size() > kMaxQuoted) {
+        std::size_t cut = kMaxQuoted;
+        while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0U) == 0x80U) --cut;
+        text.resize(cut);
+        text += "...";
+    }
+    return text;
+}
+
+std::optional<double> number(std::string_view text, std::string_view& rest) {
+    double v = 0;
+    const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), v, std::chars_format::fixed);
+    if (ec != std::errc() || !std::isfinite(v) || v < 0) return std::nullopt;
+    rest = text.substr(static_cast<std::size_t>(end - text.data()));
+    return v;
+}
+
+// "20", "1.5" (seconds), "6m0s", "20ms", "1h2m" as rate limit headers have it; garbage is absent.
+std::optional<double> seconds_of(std::string_view text) {
+    if (text.empty()) return std::nullopt;
+    double total = 0;
+    while (!text.empty()) {
+        std::string_view rest;
+        const auto v = number(text, rest);
+        if (!v) return std::nullopt;
+        if (rest.empty() && total == 0) return *v;
+        if (rest.starts_with("ms")) {
+            total += *v / 1000;
+            rest.remove_prefix(2);
+        } else {
+            const double unit = rest.starts_with('s') ? 1 : rest.starts_with('m') ? 60 : rest.starts_with('h') ? 3600 : 0;
+            if (unit == 0) return std::nullopt;
+            total += *v * unit;
+            rest.remove_prefix(1);
+        }
+        text = rest;
+    }
+    return total;
+}
+
+std::optional<double> seconds_until_date(std::string_view text, WallTime now) {
+    std::tm tm{};
+    const std::string copy(text);
+    const char* end = ::strptime(copy.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    if (end == nullptr || *end != '\0') return std::nullopt;
+    const auto at = std::chrono::system_clock::from_time_t(::timegm(&tm));
+    return std::chrono::duration<double>(at - now).count();
+}
+
+// The reset headers come with every answer, so they only speak where nothing remains.
+std::optional<double> reset_of(const HttpHeaders& headers, std::string_view what) {
+    if (find_header(headers, fmt::format("x-ratelimit-remaining-{}", what)) != "0") return std::nullopt;
+    return seconds_of(find_header(headers, fmt::format("x-ratelimit-reset-{}", what)));
+}
+
+}  // namespace
+
+std::string_view find_header(const HttpHeaders& headers, std::string_view name) noexcept {
+    const auto same = [](unsigned char a, unsigned char b) {
+        const auto fold = [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; };
+        return fold(a) == fold(b);
+    };
+    for (const auto& [key, value] : headers) {
+        if (std::equal(key.begin(), key.end(), name.begin(), name.end(), same)) return value;
+    }
+    return {};
+}
+
+std::optional<milliseconds> retry_after(const HttpHeaders& headers, WallTime now) {
+    std::optional<double> longest;
+    const auto consider = [&](std::optional<double> seconds) {
+        if (seconds && (!longest || *seconds > *longest)) longest = seconds;
+    };
+    const std::string_view header = find_header(headers, "retry-after");
+    const auto seconds = seconds_of(header);
+    consider(seconds ? seconds : seconds_until_date(header, now));
+    if (const auto ms = seconds_of(find_header(headers, "retry-after-ms"))) consider(*ms / 1000);
+    consider(reset_of(headers, "requests"));
+    consider(reset_of(headers, "tokens"));
+    if (!longest) return std::nullopt;
+    const double bounded = std::clamp(*longest * 1000, static_cast<double>(kMinRetryAfter.count()),
+                                      static_cast<double>(kMaxRetryAfter.count()));
+    return milliseconds(static_cast<std::int64_t>(std::ceil(bounded)));
+}
+
+Error error_of_fault(HttpFault fault, std::string_view where, std::string_view detail) {
+    const FaultRow& row = kFaults[static_cast<std::size_t>(fault)];
+    Error e{.cls = row.cls, .message = fmt::format("{}: {}", where, row.text), .origin = row.origin, .code = std::string(row.code)};
+    if (!detail.empty()) e.message += fmt::format(" ({})", quoted(std::string(detail)));
+    return e;
+}
+
+Error error_of_status(const HttpAnswer& answer, std::string_view where, WallTime now) {
+    const Seen seen = look(answer);
+    const Row& row = row_of(seen);
+    Error e{.cls = row.cls, .message = {}, .origin = row.origin, .code = std::to_string(answer.status)};
+    e.message = fmt::format("{} answered {} ({})", where, answer.status, row.name);
+    if (const auto to = find_header(answer.headers, "location"); row.name == "redirect" && !to.empty()) {
+        e.message += fmt::format(" to {}", quoted(std::string(to)));
+    }
+    if (!seen.text.empty()) e.message += fmt::format(", saying \"{}\"", quoted(seen.text));
+    e.message += fmt::format("; {}", row.advice);
+    if (e.cls == ErrorClass::throttled || e.cls == ErrorClass::transient) e.retry_after = retry_after(answer.headers, now);
+    return e;
+}
+
+std::span<const std::string_view> http_error_rows() noexcept { return kRowNames; }
+
+std::string_view http_error_row(const HttpAnswer& answer) { return row_of(look(answer)).name; }
+
+}  // namespace homeostat

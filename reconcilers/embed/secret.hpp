@@ -1,0 +1,23 @@
+// Secrets are declared by reference and read at the moment of use, so that a rotated one is taken up by the next request and none
+// is ever kept in a table, a log line or a message. Safe from any thread.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "core/error.hpp"
+
+namespace homeostat {
+
+// True for env:NAME and file:PATH.
+bool is_secret_reference(std::string_view text) noexcept;
+
+// The secret itself, without the line end a file usually has. Fails (class auth: useless until somebody acts) where the variable
+// is not set, the file cannot be read, or what is there is empty or holds a control character; the message names the reference,
+// never the value.
+Result<std::string> read_secret(std::string_view reference);
+
+// The text with every occurrence of the secret blotted out, for messages of the other side that quote what they were sent.
+std::string redact(std::string text, std::string_view secret);
+
+}  // namespace homeostat
