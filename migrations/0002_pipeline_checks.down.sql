@@ -1,0 +1,17 @@
+DROP TRIGGER finalize_pipeline ON homeostat.pipeline;
+DROP TRIGGER check_pipeline ON homeostat.pipeline;
+DROP FUNCTION homeostat.finalize_pipeline();
+DROP FUNCTION homeostat.check_pipeline();
+DROP FUNCTION homeostat.check_content(homeostat.pipeline, regclass);
+DROP FUNCTION homeostat.check_bounds(homeostat.pipeline);
+DROP FUNCTION homeostat.check_choice(text, text, text, text[]);
+DROP FUNCTION homeostat.check_vectors(homeostat.pipeline);
+DROP FUNCTION homeostat.check_dependencies(homeostat.pipeline);
+DROP FUNCTION homeostat.check_target(text, text);
+DROP FUNCTION homeostat.check_key(text, regclass, text[]);
+DROP FUNCTION homeostat.find_key(text, regclass);
+DROP FUNCTION homeostat.check_columns(text, text, regclass, text[]);
+DROP FUNCTION homeostat.check_source(text, text);
+DROP FUNCTION homeostat.relation_columns(regclass);
+DROP FUNCTION homeostat.relation_text(regclass);
+DROP FUNCTION homeostat.control_columns();

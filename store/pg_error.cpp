@@ -1,0 +1,83 @@
+#include "store/pg_error.hpp"
+
+#include <array>
+
+namespace homeostat {
+
+namespace {
+
+struct Row {
+    std::string_view prefix;  // of the SQLSTATE; the longest match wins, so special cases stand before their class
+    ErrorClass cls;
+    Origin origin;
+};
+
+constexpr std::array kTable{
+    Row{"40001", ErrorClass::db_transient, Origin::theirs},  // serialisation failure
+    Row{"40P01", ErrorClass::db_transient, Origin::theirs},  // deadlock
+    Row{"40003", ErrorClass::db_transient, Origin::theirs},  // statement completion unknown
+    Row{"55P03", ErrorClass::db_transient, Origin::theirs},  // lock not available
+    Row{"55006", ErrorClass::db_transient, Origin::theirs},  // object in use
+    Row{"57014", ErrorClass::db_transient, Origin::ours},    // cancelled, or past its statement timeout
+    Row{"57P01", ErrorClass::db_transient, Origin::theirs},  // admin shutdown
+    Row{"57P02", ErrorClass::db_transient, Origin::theirs},  // crash shutdown
+    Row{"57P03", ErrorClass::db_transient, Origin::theirs},  // cannot connect now
+    Row{"57P05", ErrorClass::db_transient, Origin::theirs},  // idle session timeout
+    Row{"25006", ErrorClass::db_transient, Origin::theirs},  // read-only: a primary that is one no more
+    Row{"25P03", ErrorClass::db_transient, Origin::ours},    // idle in transaction for too long
+    Row{"53100", ErrorClass::db_resource, Origin::theirs},   // disk full
+    Row{"53200", ErrorClass::db_resource, Origin::theirs},   // out of memory
+    Row{"53300", ErrorClass::db_transient, Origin::theirs},  // too many connections
+    Row{"53", ErrorClass::db_resource, Origin::theirs},
+    Row{"08", ErrorClass::db_transient, Origin::theirs},     // connection failures
+    Row{"58", ErrorClass::db_resource, Origin::theirs},      // I/O errors of the server
+    Row{"28", ErrorClass::auth, Origin::user},               // wrong password, no such role
+    Row{"3D", ErrorClass::not_found, Origin::user},          // no such database
+    Row{"42501", ErrorClass::db_permanent, Origin::user},    // right missing
+    Row{"42", ErrorClass::db_permanent, Origin::user},       // table, column or function gone
+    Row{"3F", ErrorClass::db_permanent, Origin::user},       // schema gone
+    Row{"22", ErrorClass::db_permanent, Origin::user},       // value that does not fit its type
+    Row{"23", ErrorClass::invalid, Origin::user},            // a check of ours refused it
+    Row{"2BP01", ErrorClass::db_permanent, Origin::user},    // others depend on it
+    Row{"0A", ErrorClass::db_permanent, Origin::user},       // not supported
+    Row{"P0", ErrorClass::invalid, Origin::user},            // raised in a function
+    Row{"XX", ErrorClass::db_resource, Origin::theirs},      // corruption or a bug of the server
+};
+
+std::string first_line(std::string_view message) {
+    for (const std::string_view severity : {"ERROR:  ", "FATAL:  ", "PANIC:  "}) {
+        if (message.substr(0, severity.size()) == severity) message.remove_prefix(severity.size());
+    }
+    message = message.substr(0, message.find('\n'));
+    return std::string(message);
+}
+
+}  // namespace
+
+Error from_sqlstate(std::string_view sqlstate, std::string_view message) {
+    const Row* best = nullptr;
+    for (const Row& row : kTable) {
+        if (sqlstate.substr(0, row.prefix.size()) == row.prefix && (best == nullptr || row.prefix.size() > best->prefix.size())) {
+            best = &row;
+        }
+    }
+    Error e{.cls = ErrorClass::db_transient, .message = first_line(message), .origin = Origin::theirs, .code = std::string(sqlstate)};
+    if (best != nullptr) {
+        e.cls = best->cls;
+        e.origin = best->origin;
+    } else if (!sqlstate.empty()) {
+        e.cls = ErrorClass::internal;
+        e.origin = Origin::ours;
+    }
+    return e;
+}
+
+Error from_broken_link(std::string_view message, bool while_committing) {
+    return {.cls = ErrorClass::db_transient,
+            .message = "the connection to the database broke: " + first_line(message),
+            .origin = Origin::theirs,
+            .code = "08006",
+            .outcome_unknown = while_committing};
+}
+
+}  // namespace homeostat

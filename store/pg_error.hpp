@@ -1,0 +1,16 @@
+// SQLSTATE and broken links -> Error: the one table of the database edge.
+#pragma once
+
+#include <string_view>
+
+#include "core/error.hpp"
+
+namespace homeostat {
+
+// `sqlstate` may be empty where the link broke before the server could say. `message` is the server's text; only its first
+// line is kept, without the severity, because the rest is context for whoever wrote the statement.
+Error from_sqlstate(std::string_view sqlstate, std::string_view message);
+
+Error from_broken_link(std::string_view message, bool while_committing);
+
+}  // namespace homeostat

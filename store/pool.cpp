@@ -1,0 +1,47 @@
+#include "store/pool.hpp"
+
+#include <algorithm>
+
+namespace homeostat {
+
+Pool::Lease::~Lease() {
+    if (session_) pool_->give_back(std::move(session_));
+}
+
+Result<Pool::Lease> Pool::acquire(const Context& context) {
+    // The wait is on the condition variable's own clock; the context's deadline only bounds it from above.
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    {
+        const Lock lock(mutex_);
+        while (idle_.empty() && out_ >= size_) {
+            if (!freed_.wait_until(mutex_, context.stop, give_up)) return cancelled("stopped while waiting for a database connection");
+            if (std::chrono::steady_clock::now() >= give_up) {
+                return Error{.cls = ErrorClass::db_transient,
+                             .message = "no database connection became free within 30 s; raise database.read_connections or "
+                                        "database.write_connections"};
+            }
+        }
+        ++out_;
+        if (!idle_.empty()) {
+            std::unique_ptr<Session> session = std::move(idle_.back());
+            idle_.pop_back();
+            if (session->usable()) return Lease(*this, std::move(session));
+        }
+    }
+    // Connecting may take seconds, so nobody else waits behind the lock meanwhile.
+    Result<std::unique_ptr<Session>> fresh = Session::connect(options_);
+    if (!fresh) {
+        give_back(nullptr);
+        return std::move(fresh).error();
+    }
+    return Lease(*this, *std::move(fresh));
+}
+
+void Pool::give_back(std::unique_ptr<Session> session) {
+    const Lock lock(mutex_);
+    --out_;
+    if (session && session->usable()) idle_.push_back(std::move(session));
+    freed_.notify_one();
+}
+
+}  // namespace homeostat

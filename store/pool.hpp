@@ -1,0 +1,50 @@
+// A bounded pool of sessions. Reads and writes have a pool each, so that neither can starve the other.
+// All calls are safe from any thread; a Lease belongs to one thread at a time.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/context.hpp"
+#include "core/sync.hpp"
+#include "store/session.hpp"
+
+namespace homeostat {
+
+class Pool {
+public:
+    // Returns its session to the pool when destroyed; a broken one is closed instead.
+    class Lease {
+    public:
+        Lease(Pool& pool, std::unique_ptr<Session> session) : pool_(&pool), session_(std::move(session)) {}
+        Lease(Lease&&) noexcept = default;
+        Lease& operator=(Lease&&) = delete;
+        ~Lease();
+        Session& operator*() const { return *session_; }
+        Session* operator->() const { return session_.get(); }
+
+    private:
+        Pool* pool_;
+        std::unique_ptr<Session> session_;
+    };
+
+    Pool(ConnectOptions options, std::size_t size) : options_(std::move(options)), size_(size) {}
+
+    // Waits for a free session until context.deadline (at most 30 s), or connects one. Errors: db_transient, cancelled, and what
+    // connecting says.
+    Result<Lease> acquire(const Context& context) EXCLUDES(mutex_);
+    std::size_t size() const noexcept { return size_; }
+    const ConnectOptions& options() const noexcept { return options_; }
+
+private:
+    void give_back(std::unique_ptr<Session> session) EXCLUDES(mutex_);
+
+    const ConnectOptions options_;
+    const std::size_t size_;
+    Mutex mutex_;
+    CondVar freed_;
+    std::vector<std::unique_ptr<Session>> idle_ GUARDED_BY(mutex_);
+    std::size_t out_ GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace homeostat
