@@ -26,7 +26,8 @@ function(homeostat_embed_files output script)
 endfunction()
 
 # homeostat_test(NAME LABELS unit|pg|integration|chaos|conformance SOURCES ... LIBS ...)
-# One test binary, one ctest entry. Every label but "unit" may use the shared PostgreSQL cluster, which ctest starts once a run.
+# One test binary, one ctest entry. Every label but "unit" has the shared PostgreSQL cluster, which ctest starts once a run, and
+# finds the program under test in HOMEOSTAT_BINARY.
 function(homeostat_test name)
   cmake_parse_arguments(ARG "" "" "LABELS;SOURCES;LIBS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
@@ -34,7 +35,10 @@ function(homeostat_test name)
                                         rapidcheck_gtest)
   add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 300)
-  if(NOT ARG_LABELS STREQUAL "unit")
-    homeostat_needs_cluster(${name})
+  if(NOT "unit" IN_LIST ARG_LABELS)
+    target_link_libraries(${name} PRIVATE homeostat_kit_pg)
+    set_tests_properties(${name} PROPERTIES
+      FIXTURES_REQUIRED postgres
+      ENVIRONMENT "HOMEOSTAT_TEST_CLUSTER=${HOMEOSTAT_TEST_CLUSTER_FILE};HOMEOSTAT_BINARY=${CMAKE_BINARY_DIR}/homeostat;HOMEOSTAT_MODEL_DIR=${HOMEOSTAT_DEPS_DIR}/model")
   endif()
 endfunction()

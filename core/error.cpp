@@ -89,8 +89,9 @@ Error internal_error(std::string message) { return {.cls = ErrorClass::internal,
 
 std::string nearest_name(std::string_view wrong, std::span<const std::string_view> known) {
     std::string_view best;
-    // A slip is at most a third of the word: beyond that a suggestion misleads.
-    std::size_t limit = std::max<std::size_t>(1, wrong.size() / 3) + 1;
+    // A slip is two letters, or a third of a longer word: beyond that a suggestion misleads.
+    const std::size_t short_word = wrong.size() < 4 ? 1 : 2;
+    std::size_t limit = std::max(short_word, wrong.size() / 3) + 1;
     for (const std::string_view name : known) {
         if (const std::size_t d = edit_distance(wrong, name); d < limit && d < name.size()) {
             limit = d;

@@ -82,7 +82,8 @@ T& Registry::series(std::string_view name, std::string_view help, MetricKind kin
     const Lock lock(mutex_);
     auto at = families_.find(name);
     if (at == families_.end()) {
-        at = families_.emplace(std::string(name), Family{.help = std::string(help), .kind = kind, .series = {}, .retired = {}}).first;
+        at = families_.emplace(std::string(name), Family{.help = std::string(help), .kind = kind, .series = {}, .retired = {}})
+                 .first;
     }
     Family& family = at->second;
     if (family.kind != kind) {

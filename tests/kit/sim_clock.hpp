@@ -1,6 +1,6 @@
 // A clock that a test moves by hand. Threads that wait on it wake when their deadline has been reached by advance(), and at once
-// when they are asked to stop. wait_for_waiters() lets a test advance only after the code under test has gone to sleep, so that no
-// test sleeps or guesses. Safe from any thread.
+// when they are asked to stop. wait_for_waiters() lets a test advance only after the code under test has gone to sleep, so that
+// no test sleeps or guesses. Safe from any thread.
 #pragma once
 
 #include <cstddef>

@@ -24,7 +24,8 @@ TEST(Error, EveryClassHasItsOwnName) {
 }
 
 TEST(Error, WhatAPersonMustChangeIsNotRetried) {
-    for (const auto c : {ErrorClass::invalid, ErrorClass::not_found, ErrorClass::auth, ErrorClass::db_permanent, ErrorClass::content}) {
+    for (const auto c :
+         {ErrorClass::invalid, ErrorClass::not_found, ErrorClass::auth, ErrorClass::db_permanent, ErrorClass::content}) {
         EXPECT_FALSE(of(c).retryable()) << to_string(c);
     }
     for (const auto c : {ErrorClass::transient, ErrorClass::timeout, ErrorClass::throttled, ErrorClass::db_transient}) {

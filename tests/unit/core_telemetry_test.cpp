@@ -93,7 +93,10 @@ TEST(SpanContext, TraceparentRoundTrips) {
 
 TEST(SpanContext, MalformedTraceparentIsAbsent) {
     for (const std::string_view text : {
-             "", "00", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331", "not a traceparent, but just as long as one ought to be",
+             "",
+             "00",
+             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+             "not a traceparent, but just as long as one ought to be",
              "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",        // forbidden version
              "00-00000000000000000000000000000000-b7ad6b7169203331-01",        // no trace
              "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",        // no span

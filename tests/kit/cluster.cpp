@@ -1,0 +1,176 @@
+#include "tests/kit/cluster.hpp"
+
+#include <pwd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+#include <utility>
+
+#include "tests/kit/template.hpp"
+
+namespace homeostat::kit {
+
+namespace {
+
+std::string shell_word(std::string_view word) {
+    std::string out = "'";
+    for (const char c : word) {
+        if (c == '\'') {
+            out += "'\\''";
+        } else {
+            out += c;
+        }
+    }
+    return out + "'";
+}
+
+std::string read_file(const std::filesystem::path& path) {
+    std::ifstream in(path);
+    return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+std::string first_line(const std::filesystem::path& path) {
+    std::ifstream in(path);
+    std::string line;
+    std::getline(in, line);
+    return line;
+}
+
+std::string bindir() {
+    if (const char* set = std::getenv("HOMEOSTAT_PG_BINDIR"); set != nullptr && *set != '\0') return set;
+    const std::string file = HOMEOSTAT_DEPS_DIR "/pg/bindir";
+    std::string dir = first_line(file);
+    if (dir.empty()) throw std::runtime_error(file + " is missing: run scripts/bootstrap, or set HOMEOSTAT_PG_BINDIR");
+    return dir;
+}
+
+// PostgreSQL refuses to run as root, so root runs it as `postgres`.
+std::string as_postgres(const std::string& program) {
+    return (geteuid() == 0 ? "runuser -u postgres -- " : "") + shell_word(bindir() + "/" + program);
+}
+
+void run(const std::string& command, const std::string& log) {
+    const int status = std::system((command + " >>" + shell_word(log) + " 2>&1 </dev/null").c_str());
+    if (status != 0) throw std::runtime_error("failed: " + command + "\n" + read_file(log));
+}
+
+std::string make_folder() {
+    const char* tmp = std::getenv("TMPDIR");
+    std::string path = std::string(tmp != nullptr && *tmp != '\0' ? tmp : "/tmp") + "/homeostat-pg-XXXXXX";
+    if (mkdtemp(path.data()) == nullptr) throw std::runtime_error("cannot make a folder in " + path);
+    if (geteuid() == 0) {
+        const passwd* user = getpwnam("postgres");
+        if (user == nullptr) throw std::runtime_error("there is no user postgres: run scripts/bootstrap");
+        if (chown(path.c_str(), user->pw_uid, user->pw_gid) != 0)
+            throw std::runtime_error("cannot give " + path + " to postgres");
+    }
+    return path;
+}
+
+// Outlives this process: waits for it to end in whatever way, then stops the cluster (if it still runs) and removes its folder.
+void leave_watchdog(const std::string& folder, pid_t watched) {
+    const std::string script = "tail --pid=" + std::to_string(watched) + " -f /dev/null; [ -d " + shell_word(folder) +
+                               " ] || exit 0; " + as_postgres("pg_ctl") + " -D " + shell_word(folder + "/data") +
+                               " -m immediate stop; rm -rf " + shell_word(folder);
+    const std::string command = "setsid sh -c " + shell_word(script) + " >/dev/null 2>&1 </dev/null &";
+    if (std::system(command.c_str()) != 0) throw std::runtime_error("cannot start the watchdog of " + folder);
+}
+
+std::string percent_encoded(std::string_view text) {
+    std::string out;
+    for (const char c : text) {
+        if (c == '/') {
+            out += "%2F";
+        } else {
+            out += c;
+        }
+    }
+    return out;
+}
+
+}  // namespace
+
+Cluster::Cluster(const std::vector<std::string>& settings, std::optional<int> owner) : folder_(make_folder()), owned_(true) {
+    // No flush to disk anywhere: these tests kill processes, never the machine.
+    for (const std::string_view s : {"listen_addresses=", "fsync=off", "full_page_writes=off", "max_connections=200",
+                                     "shared_buffers=64MB", "log_min_messages=error", "max_prepared_transactions=4"}) {
+        settings_ += " -c " + shell_word(s);
+    }
+    settings_ += " -c " + shell_word("unix_socket_directories=" + folder_);
+    for (const std::string& s : settings) settings_ += " -c " + shell_word(s);
+    leave_watchdog(folder_, owner.value_or(getpid()));
+    run(as_postgres("initdb") + " -D " + shell_word(folder_ + "/data") +
+            " -U postgres -A trust --no-sync -E UTF8 --locale=C.UTF-8",
+        folder_ + "/initdb.log");
+    start();
+}
+
+Cluster::~Cluster() {
+    if (!owned_) return;
+    try {
+        stop("immediate");
+    } catch (const std::exception&) {  // it may have been stopped or killed by the test
+    }
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+}
+
+void Cluster::start() {
+    run(as_postgres("pg_ctl") + " -w -t 60 -D " + shell_word(folder_ + "/data") + " -l " + shell_word(folder_ + "/log") + " -o " +
+            shell_word(settings_) + " start",
+        folder_ + "/pg_ctl.log");
+}
+
+void Cluster::stop(std::string_view mode) {
+    run(as_postgres("pg_ctl") + " -w -t 60 -D " + shell_word(folder_ + "/data") + " -m " + std::string(mode) + " stop",
+        folder_ + "/pg_ctl.log");
+}
+
+std::unique_ptr<Cluster> Cluster::adopt(std::string folder) {
+    std::unique_ptr<Cluster> cluster(new Cluster(Running{}, std::move(folder)));
+    cluster->owned_ = true;
+    return cluster;
+}
+
+Cluster& Cluster::shared() {
+    static const std::unique_ptr<Cluster> cluster = [] {
+        if (const char* file = std::getenv("HOMEOSTAT_TEST_CLUSTER"); file != nullptr && *file != '\0') {
+            const std::string folder = first_line(file);
+            if (folder.empty()) throw std::runtime_error(std::string(file) + " names no cluster: was it started by ctest?");
+            return std::unique_ptr<Cluster>(new Cluster(Running{}, folder));
+        }
+        return std::make_unique<Cluster>();
+    }();
+    return *cluster;
+}
+
+std::string Cluster::url(std::string_view database, std::string_view user) const {
+    return "postgresql://" + std::string(user) + "@/" + std::string(database) + "?host=" + percent_encoded(folder_);
+}
+
+Database::Database(Schema schema, Cluster& cluster) : cluster_(cluster) {
+    static std::atomic<int> serial = 0;
+    const std::string source = ensure_template(schema, cluster);
+    name_ = "t_" + std::to_string(getpid()) + "_" + std::to_string(++serial);
+    Sql(cluster_.url()).exec("CREATE DATABASE " + name_ + " TEMPLATE " + source);
+}
+
+Database::~Database() {
+    sql_.reset();
+    try {
+        Sql(cluster_.url()).exec("DROP DATABASE IF EXISTS " + name_ + " WITH (FORCE)");
+    } catch (const std::exception&) {  // the test may have stopped the cluster; the folder goes with it
+    }
+}
+
+Sql& Database::sql() {
+    if (!sql_) sql_.emplace(url());
+    return *sql_;
+}
+
+}  // namespace homeostat::kit
