@@ -1,6 +1,8 @@
 #include "tests/kit/template.hpp"
 
-#include "store/migrations_embedded.hpp"
+#include <stdexcept>
+
+#include "store/migrator.hpp"
 
 namespace homeostat::kit {
 
@@ -25,8 +27,12 @@ void make_once(Sql& admin, Cluster& cluster, const std::string& name, const std:
 }
 
 void migrate(const std::string& url) {
-    Sql sql(url);
-    for (const EmbeddedMigration& m : embedded_migrations()) sql.exec(std::string(m.up));
+    ConnectOptions options;
+    options.url = url;
+    auto session = Session::connect(options);
+    if (!session) throw std::runtime_error(session.error().message);
+    const auto applied = migrate_up(**session);
+    if (!applied) throw std::runtime_error(applied.error().message);
 }
 
 }  // namespace
