@@ -1,0 +1,140 @@
+// A scripted OpenAI-compatible embeddings endpoint over real HTTP or HTTPS, on a port the system chooses.
+//
+// Vectors are a pure function of the text, so a test can tell which text a stored vector belongs to. What goes wrong is scripted:
+// next() for the coming requests in order, when_text() for every request that holds a text, always() for the rest. Requests are
+// recorded and counted. All calls are safe from any thread; the destructor ends all connections and joins all threads.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <list>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "core/sync.hpp"
+#include "tests/kit/fake_wire.hpp"
+
+namespace homeostat::kit {
+
+enum class Flaw : std::uint8_t {
+    none,
+    wrong_count,      // one vector too few
+    extra_vector,     // one too many
+    reordered,        // backwards, with the right indices: not a fault
+    duplicate_index,  // the first index twice
+    short_vector,
+    long_vector,
+    nan_vector,       // in the last vector
+    infinite_vector,
+    zero_vector,
+    other_model,
+    dated_model,      // the model asked for with a date behind it: not a fault
+    no_usage,         // and no model, no indices: not a fault
+    chunked,          // Transfer-Encoding: chunked: not a fault
+    truncated,        // half the body, then the end of the connection
+    html,             // 200 with a page
+    garbage,          // 200 with bytes that are no JSON
+    not_http,
+    drop_before,      // the connection is reset before the work is done
+    drop_after,       // the connection ends after the work was done (and would be billed)
+};
+
+struct FakeAnswer {
+    Flaw flaw = Flaw::none;
+    int status = 200;
+    std::vector<std::pair<std::string, std::string>> headers{};
+    std::string body{};  // sent as it is; "" = made up: vectors for status 200, an error of OpenAI's shape else
+    std::chrono::milliseconds delay{0};
+};
+
+struct FakeRequest {
+    WireRequest http;
+    std::string model;
+    std::string encoding = "float";
+    std::uint32_t dimensions = 0;  // 0 = not asked for
+    std::vector<std::string> texts;
+};
+
+struct FakeEndpointOptions {
+    std::uint16_t port = 0;
+    std::uint32_t dimensions = 384;  // where the request asks for none
+    bool tls = false;
+    std::string names = "DNS:localhost,IP:127.0.0.1";  // the certificate is for
+    std::size_t keep_requests = 1000;                  // recorded at most; older ones are forgotten, counts go on
+    std::chrono::milliseconds delay{0};                // of every answer
+};
+
+class FakeEndpoint {
+public:
+    explicit FakeEndpoint(FakeEndpointOptions options = {});  // throws where it cannot listen
+    ~FakeEndpoint();
+    FakeEndpoint(const FakeEndpoint&) = delete;
+    FakeEndpoint& operator=(const FakeEndpoint&) = delete;
+
+    std::uint16_t port() const noexcept { return port_; }
+    std::string url() const;  // http://127.0.0.1:PORT/v1
+    std::string ca_file() const { return ca_ ? ca_->ca_file() : std::string(); }
+
+    void next(FakeAnswer answer, std::size_t times = 1) EXCLUDES(mutex_);
+    void when_text(std::string part, FakeAnswer answer) EXCLUDES(mutex_);
+    void always(FakeAnswer answer) EXCLUDES(mutex_);
+    void forget_script() EXCLUDES(mutex_);
+    // Ends every open connection from this side, as a server does that restarts.
+    void drop_connections() EXCLUDES(mutex_);
+
+    std::vector<FakeRequest> requests() const EXCLUDES(mutex_);
+    std::uint64_t calls() const noexcept { return calls_; }              // requests worked on
+    std::uint64_t texts() const noexcept { return texts_; }              // texts embedded: what would be billed
+    std::uint64_t connections() const noexcept { return accepted_; }
+    // Blocks until so many requests have arrived, answered or not; false after ten seconds.
+    bool wait_for_requests(std::uint64_t n) EXCLUDES(mutex_);
+
+    static std::vector<float> vector_of(std::string_view text, std::uint32_t dimensions);
+    static std::uint64_t tokens_of(std::string_view text) noexcept { return text.size() / 4 + 1; }
+
+private:
+    struct Session {
+        Session(int fd, SSL_CTX* tls) : wire(fd, tls) {}
+        Wire wire;
+        std::atomic<bool> over{false};
+        std::thread thread;
+    };
+    void accept_loop();
+    void reap() REQUIRES(mutex_);
+    void serve(Session& session);
+    bool handle(Wire& wire, WireRequest http);
+    FakeAnswer take_answer(const FakeRequest& request) EXCLUDES(mutex_);
+    bool wait(std::chrono::milliseconds delay) EXCLUDES(mutex_);
+    bool send(Wire& wire, const FakeRequest& request, const FakeAnswer& answer);
+
+    const FakeEndpointOptions options_;
+    std::unique_ptr<TestCa> ca_;
+    int listener_ = -1;
+    std::uint16_t port_ = 0;
+    std::atomic<std::uint64_t> calls_{0};
+    std::atomic<std::uint64_t> texts_{0};
+    std::atomic<std::uint64_t> accepted_{0};
+
+    std::stop_source stop_;
+    mutable Mutex mutex_;
+    CondVar changed_;
+    std::uint64_t arrived_ GUARDED_BY(mutex_) = 0;
+    std::deque<FakeAnswer> script_ GUARDED_BY(mutex_);
+    std::vector<std::pair<std::string, FakeAnswer>> by_text_ GUARDED_BY(mutex_);
+    FakeAnswer always_ GUARDED_BY(mutex_);
+    std::deque<FakeRequest> requests_ GUARDED_BY(mutex_);
+    std::list<Session> sessions_ GUARDED_BY(mutex_);
+    std::thread acceptor_;
+};
+
+// The body of a right answer, and of one with the flaw.
+std::string embeddings_body(const FakeRequest& request, std::uint32_t dimensions, Flaw flaw);
+
+}  // namespace homeostat::kit
