@@ -35,6 +35,13 @@ function(homeostat_test name)
                                         rapidcheck_gtest)
   add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 300)
+  # `ninja unit_tests` builds what `ctest -L unit` runs; so for each label.
+  foreach(label IN LISTS ARG_LABELS)
+    if(NOT TARGET ${label}_tests)
+      add_custom_target(${label}_tests)
+    endif()
+    add_dependencies(${label}_tests ${name})
+  endforeach()
   if(NOT "unit" IN_LIST ARG_LABELS)
     target_link_libraries(${name} PRIVATE homeostat_kit_pg)
     set_tests_properties(${name} PROPERTIES
