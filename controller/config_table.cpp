@@ -1,0 +1,104 @@
+// The table of settings, and the profiles over it.
+#include <array>
+
+#include "controller/config.hpp"
+
+namespace homeostat {
+
+namespace {
+
+using S = Settings;
+
+// name, field, default, bounds (or choices), secret, needs restart, sentence
+const std::array<Setting, 39> kSettings{{
+    {"database.url", &S::database_url, "", "", "", true, true,
+     "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
+     "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
+    {"database.read_connections", &S::database_read_connections, "3", "1", "64", false, true,
+     "Connections for observing: counting, sweeping, reading documents."},
+    {"database.write_connections", &S::database_write_connections, "3", "1", "64", false, true,
+     "Connections for writing: batches, vectors, status."},
+    {"database.statement_timeout", &S::database_statement_timeout, "30s", "1s", "1h", false, true,
+     "The longest a single statement may run before PostgreSQL cancels it."},
+    {"database.lock_timeout", &S::database_lock_timeout, "5s", "100ms", "10m", false, true,
+     "The longest a statement may wait for a lock."},
+    {"database.connect_timeout", &S::database_connect_timeout, "10s", "1s", "5m", false, true,
+     "The longest a connection may take to be made."},
+    {"database.prepare", &S::database_prepare, "true", "", "", false, true,
+     "Whether statements are prepared; turn it off behind a transaction-mode pooler that does not support it."},
+    {"log.level", &S::log_level, "info", "trace|debug|info|warn|error", "", false, false,
+     "The least serious messages that are logged."},
+    {"log.format", &S::log_format, "text", "text|json", "", false, true,
+     "How log lines look: for people, or one JSON object each."},
+    {"http.listen", &S::http_listen, "127.0.0.1:8687", "", "", false, true,
+     "Address and port of health, metrics, dashboard and API; empty turns them off, port 0 takes any free one."},
+    {"traces.endpoint", &S::traces_endpoint, "", "", "", false, true,
+     "Base URL of an OTLP collector, such as http://localhost:4318; empty means no traces are sent."},
+    {"replica.name", &S::replica_name, "", "", "", false, true,
+     "The name of this process among the replicas; empty means host name and process id. Two replicas must never share one."},
+    {"lease.ttl", &S::lease_ttl, "15s", "3s", "10m", false, true,
+     "How long a replica that has died keeps its pipelines before another may take them."},
+    {"lease.renew", &S::lease_renew, "5s", "500ms", "5m", false, true, "How often a replica renews its leases."},
+    {"claim.ttl", &S::claim_ttl, "60s", "5s", "1h", false, true,
+     "How long a replica that has died keeps its batches before they are given to another."},
+    {"claim.heartbeat", &S::claim_heartbeat, "10s", "1s", "10m", false, true,
+     "How often a replica extends the claims of its batches."},
+    {"loop.workers", &S::loop_workers, "2", "1", "64", false, true, "Pipelines that are observed and planned at the same time."},
+    {"loop.poll", &S::loop_poll, "1s", "50ms", "1m", false, true,
+     "How often work is looked for without being notified; what correctness rests on."},
+    {"loop.pass_timeout", &S::loop_pass_timeout, "2m", "5s", "1h", false, true,
+     "The longest a pass over one pipeline may plan before it is put off; execution of its batches is not counted."},
+    {"loop.backoff_base", &S::loop_backoff_base, "1s", "10ms", "1m", false, true, "The first wait after a pass has failed."},
+    {"loop.backoff_cap", &S::loop_backoff_cap, "5m", "1s", "1d", false, true,
+     "The longest wait after passes have failed again and again."},
+    {"batch.documents", &S::batch_documents, "128", "16", "1024", false, true, "Documents in a batch."},
+    {"batch.window", &S::batch_window, "32", "1", "4096", false, true,
+     "Batches planned ahead of execution, a pipeline: the back-pressure."},
+    {"batch.max_attempts", &S::batch_max_attempts, "5", "1", "100", false, true,
+     "Failed attempts after which the documents of a batch are taken apart and dead-lettered; waiting and throttling cost none."},
+    {"batch.in_flight", &S::batch_in_flight, "8", "1", "256", false, true, "Batches this replica executes at the same time."},
+    {"retry.base", &S::retry_base, "500ms", "10ms", "1m", false, true, "The first wait before a failed batch is tried again."},
+    {"retry.cap", &S::retry_cap, "60s", "1s", "1d", false, true, "The longest wait before a failed batch is tried again."},
+    {"sweep.slice", &S::sweep_slice, "20000", "100", "1000000", false, true,
+     "Keys compared by one statement of a sweep, at most."},
+    {"sweep.slice_target", &S::sweep_slice_target, "250ms", "10ms", "1m", false, true,
+     "How long such a statement should take; slices shrink and grow towards it."},
+    {"drain.budget", &S::drain_budget, "25s", "0", "10m", false, true,
+     "How long a stopping replica waits for batches in flight before it gives them back."},
+    {"suspend.grace", &S::suspend_grace, "30s", "0", "10m", false, true,
+     "How long batches that were sent before a pipeline was suspended may still be written."},
+    {"embed.model_dir", &S::embed_model_dir, "", "", "", false, true,
+     "The folder of the built-in model; empty means it is looked for beside the binary (../share/homeostat/model, .deps/model)."},
+    {"embed.threads", &S::embed_threads, "0", "0", "256", false, true,
+     "Threads for chunking and the built-in model; 0 means one a core."},
+    {"cache.size", &S::cache_size, "64MiB", "0", "64GiB", false, true,
+     "Memory for vectors of chunks seen before; 0 turns the cache off."},
+    {"cache.ttl", &S::cache_ttl, "1h", "1s", "30d", false, true, "How long such a vector is kept."},
+    {"memory.budget", &S::memory_budget, "0", "0", "1TiB", false, true,
+     "Memory for everything in flight; 0 means half of what the control group or the machine has."},
+    {"history.weeks", &S::history_weeks, "4", "1", "520", false, true, "Weeks for which runs, batches and events are kept."},
+    {"revision.keep", &S::revision_keep, "2", "1", "16", false, true,
+     "Revisions of a pipeline that are kept to go back to, with the served one."},
+    {"prune.floor", &S::prune_floor, "10", "0", "1000000", false, true,
+     "Documents an hour that may always be pruned, whatever share of a small pipeline they are."},
+}};
+
+const std::array<Profile, 3> kProfiles{{
+    {"development", {{"log.level", "debug"}, {"drain.budget", "5s"}, {"history.weeks", "1"}}},
+    {"staging", {{"log.format", "json"}, {"http.listen", "0.0.0.0:8687"}, {"history.weeks", "2"}}},
+    {"production",
+     {{"log.format", "json"},
+      {"http.listen", "0.0.0.0:8687"},
+      {"database.read_connections", "6"},
+      {"database.write_connections", "8"},
+      {"loop.workers", "4"},
+      {"batch.in_flight", "16"},
+      {"history.weeks", "12"}}},
+}};
+
+}  // namespace
+
+std::span<const Setting> setting_table() { return kSettings; }
+std::span<const Profile> profile_table() { return kProfiles; }
+
+}  // namespace homeostat

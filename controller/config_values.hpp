@@ -1,0 +1,25 @@
+// Values as people write them: durations (250ms, 15s, 2m, 1h, 1d) and sizes (64MiB). Pure functions.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/resource.hpp"
+
+namespace homeostat {
+
+// A whole number with its unit, or several from large to small (1h30m). A bare number is refused, except 0.
+std::optional<Millis> parse_duration(std::string_view text) noexcept;
+// The shortest of those texts that means exactly `value`.
+std::string duration_text(Millis value);
+
+// A whole number of bytes, or with KiB, MiB, GiB, TiB.
+std::optional<std::uint64_t> parse_size(std::string_view text) noexcept;
+std::string size_text(std::uint64_t bytes);
+
+// A URI or key=value string for libpq with its password blotted out.
+std::string redact_url(std::string_view url);
+
+}  // namespace homeostat

@@ -1,0 +1,193 @@
+// Settings: where they come from, in what order, and what is refused.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "controller/config.hpp"
+
+namespace homeostat {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class ConfigLoad : public ::testing::Test {
+protected:
+    ConfigLoad() {
+        folder_ = std::filesystem::temp_directory_path() / ("homeostat-config-" + std::to_string(::getpid()));
+        std::filesystem::create_directories(folder_);
+        sources.default_file = (folder_ / "none.yaml").string();
+    }
+    ~ConfigLoad() override { std::filesystem::remove_all(folder_); }
+
+    std::string file(const std::string& text, const std::string& name = "homeostat.yaml") {
+        const auto path = (folder_ / name).string();
+        std::ofstream(path) << text;
+        return path;
+    }
+
+    Settings settings() {
+        auto config = load_config(sources);
+        EXPECT_TRUE(config.ok()) << (config.ok() ? "" : config.error().message);
+        return config.ok() ? config->settings : Settings{};
+    }
+    std::string refusal() {
+        auto config = load_config(sources);
+        EXPECT_FALSE(config.ok());
+        return config.ok() ? "" : config.error().message;
+    }
+    static SettingValue value_of(const Config& config, std::string_view name) {
+        for (std::size_t i = 0; i < setting_table().size(); ++i) {
+            if (setting_table()[i].name == name) return config.values[i];
+        }
+        return {};
+    }
+
+    ConfigSources sources;
+    std::filesystem::path folder_;
+};
+
+TEST_F(ConfigLoad, EveryDefaultIsWithinItsBoundsAndPairsAgree) {
+    const Settings s = settings();
+    EXPECT_EQ(s.lease_ttl, std::chrono::seconds(15));
+    EXPECT_EQ(s.batch_documents, 128U);
+    EXPECT_EQ(s.cache_size, 64U << 20U);
+    EXPECT_TRUE(s.database_prepare);
+    EXPECT_THAT(s.replica_name, HasSubstr("-" + std::to_string(::getpid())));
+}
+
+TEST_F(ConfigLoad, EveryProfileIsItselfSound) {
+    for (const Profile& p : profile_table()) {
+        sources.profile = std::string(p.name);
+        EXPECT_TRUE(load_config(sources).ok()) << p.name;
+    }
+}
+
+TEST_F(ConfigLoad, FlagWinsOverEnvironmentOverFileOverProfileOverDefault) {
+    sources.file = file("profile: production\nbatch:\n  in_flight: 9\n  window: 50\nloop.workers: 7\n");
+    sources.environment = {{"HOMEOSTAT_BATCH_WINDOW", "60"}, {"HOMEOSTAT_LOOP_WORKERS", "8"}, {"PATH", "/bin"}};
+    sources.flags = {{"loop.workers", "11"}};
+    const auto config = load_config(sources);
+    ASSERT_TRUE(config.ok()) << config.error().message;
+    EXPECT_EQ(config->settings.loop_workers, 11U);
+    EXPECT_EQ(value_of(*config, "loop.workers").origin, "flag");
+    EXPECT_EQ(config->settings.batch_window, 60U);
+    EXPECT_EQ(value_of(*config, "batch.window").origin, "environment HOMEOSTAT_BATCH_WINDOW");
+    EXPECT_EQ(config->settings.batch_in_flight, 9U);
+    EXPECT_EQ(value_of(*config, "batch.in_flight").origin, *sources.file + ":3");
+    EXPECT_EQ(config->settings.history_weeks, 12U);
+    EXPECT_EQ(value_of(*config, "history.weeks").origin, "profile production");
+    EXPECT_EQ(value_of(*config, "retry.base").origin, "default");
+}
+
+TEST_F(ConfigLoad, TheFileIsTheNamedOneThenTheVariableThenTheDefault) {
+    sources.default_file = file("batch.window: 1\n", "default.yaml");
+    EXPECT_EQ(settings().batch_window, 1U);
+    sources.environment = {{"HOMEOSTAT_CONFIG", file("batch.window: 2\n", "variable.yaml")}};
+    EXPECT_EQ(settings().batch_window, 2U);
+    sources.file = file("batch.window: 3\n", "flag.yaml");
+    EXPECT_EQ(settings().batch_window, 3U);
+    sources.file = (folder_ / "missing.yaml").string();
+    EXPECT_THAT(refusal(), HasSubstr("missing.yaml cannot be read"));
+}
+
+TEST_F(ConfigLoad, UnknownNamesAreRefusedEverywhereWithTheNearest) {
+    sources.file = file("lease:\n  tll: 15s\n");
+    sources.environment = {{"HOMEOSTAT_BATCH_WINDOWS", "3"}};
+    sources.flags = {{"log.levle", "debug"}};
+    sources.profile = "prodction";
+    EXPECT_THAT(refusal(),
+                AllOf(HasSubstr(":2: \"lease.tll\" is not a setting (did you mean \"lease.ttl\"?)"),
+                      HasSubstr("HOMEOSTAT_BATCH_WINDOWS is not a setting (did you mean \"HOMEOSTAT_BATCH_WINDOW\"?)"),
+                      HasSubstr("flag: \"log.levle\" is not a setting (did you mean \"log.level\"?)"),
+                      HasSubstr("profile \"prodction\" is not known; it is development, staging or production (did you "
+                                "mean \"production\"?)")));
+}
+
+TEST_F(ConfigLoad, VariablesThatKubernetesMakesOfAServiceArePassedOver) {
+    sources.environment = {{"HOMEOSTAT_SERVICE_HOST", "10.0.0.1"}, {"HOMEOSTAT_PORT_8687_TCP", "tcp://10.0.0.1:8687"}};
+    EXPECT_TRUE(load_config(sources).ok());
+}
+
+TEST_F(ConfigLoad, ValuesOutsideTheirBoundsNameTheBounds) {
+    sources.flags = {{"batch.documents", "8"}, {"lease.ttl", "15"},     {"database.prepare", "yes"}, {"log.format", "xml"},
+                     {"cache.size", "1PiB"},   {"batch.window", "12 "}, {"loop.workers", "-1"},      {"sweep.slice", "1e4"}};
+    const std::string said = refusal();
+    EXPECT_THAT(said, HasSubstr("flag: batch.documents is \"8\"; it must be a whole number, 16 to 1024"));
+    EXPECT_THAT(said, HasSubstr("lease.ttl is \"15\"; it must be a duration such as 250ms, 15s or 2m, 3s to 10m"));
+    EXPECT_THAT(said, HasSubstr("database.prepare is \"yes\"; it must be true or false"));
+    EXPECT_THAT(said, HasSubstr("log.format is \"xml\"; it must be text or json"));
+    EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 7);
+}
+
+TEST_F(ConfigLoad, PairsThatContradictNameBothSettings) {
+    sources.flags = {{"lease.renew", "10s"}, {"retry.cap", "1s"}, {"retry.base", "2s"}};
+    EXPECT_THAT(refusal(), AllOf(HasSubstr("lease.renew (10s) must be at most half of lease.ttl (15s)"),
+                                 HasSubstr("retry.base (2s) must be no longer than retry.cap (1s)")));
+    sources.flags = {{"http.listen", "8687"}};
+    EXPECT_THAT(refusal(), HasSubstr("http.listen is \"8687\"; it must be host:port"));
+}
+
+TEST_F(ConfigLoad, FilesThatAreNoMapOfSettingsAreRefused) {
+    sources.file = file("- a\n");
+    EXPECT_THAT(refusal(), HasSubstr(":1: the file is a list"));
+    sources.file = file("lease:\n  ttl: 15s\n  ttl: 16s\n");
+    EXPECT_THAT(refusal(), HasSubstr(":3:3: this is not YAML that can be read: \"ttl\" is given twice (first on line 2)"));
+    sources.file = file("lease: [1\n");
+    EXPECT_THAT(refusal(), HasSubstr("this is not YAML that can be read"));
+    sources.file = file("");
+    EXPECT_TRUE(load_config(sources).ok());
+}
+
+TEST_F(ConfigLoad, SecretsAreReadByReferenceAndNeverShown) {
+    sources.flags = {{"database.url", "file:" + file("postgres://ann:hush@db/app\n", "url")}};
+    auto config = load_config(sources);
+    ASSERT_TRUE(config.ok()) << config.error().message;
+    EXPECT_EQ(config->settings.database_url, "postgres://ann:hush@db/app");
+    EXPECT_THAT(write_json(explain_config(*config)), Not(HasSubstr("hush")));
+
+    sources.flags.clear();
+    sources.environment = {{"HOMEOSTAT_DATABASE_URL", "postgres://ann:hush@db/app"}};
+    config = load_config(sources);
+    ASSERT_TRUE(config.ok());
+    EXPECT_EQ(config->settings.database_url, "postgres://ann:hush@db/app");
+    EXPECT_THAT(write_json(explain_config(*config)), AllOf(Not(HasSubstr("hush")), HasSubstr("postgres://ann:***@db/app")));
+
+    sources.environment.clear();
+    sources.file = file("database:\n  url: host=db password=hush\n");
+    EXPECT_THAT(refusal(), AllOf(HasSubstr(":2: database.url has a password in it"), Not(HasSubstr("hush"))));
+    sources.file = file("database.url: env:HOMEOSTAT_TEST_NO_SUCH_VARIABLE\n");
+    EXPECT_THAT(refusal(), HasSubstr("names a variable that is not set"));
+}
+
+TEST_F(ConfigLoad, TheBuiltInModelIsFoundBesideTheBinary) {
+    std::filesystem::create_directories(folder_ / "bin");
+    std::filesystem::create_directories(folder_ / "share/homeostat/model");
+    sources.binary_dir = (folder_ / "bin").string();
+    EXPECT_EQ(settings().embed_model_dir, std::filesystem::canonical(folder_ / "share/homeostat/model").string());
+    sources.flags = {{"embed.model_dir", "/elsewhere"}};
+    EXPECT_EQ(settings().embed_model_dir, "/elsewhere");
+}
+
+TEST(SettingTable, NamesAreUniqueAndEverySettingHasItsSentence) {
+    std::vector<std::string_view> names;
+    for (const Setting& s : setting_table()) {
+        EXPECT_FALSE(s.sentence.empty()) << s.name;
+        EXPECT_TRUE(s.sentence.ends_with('.')) << s.name;
+        names.push_back(s.name);
+    }
+    std::sort(names.begin(), names.end());
+    EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
+}
+
+TEST(SettingTable, ThePageInDocsIsWrittenFromIt) {
+    std::ifstream in(HOMEOSTAT_SOURCE_DIR "/docs/settings.md");
+    const std::string page{std::istreambuf_iterator<char>(in), {}};
+    EXPECT_EQ(page, settings_markdown()) << "write it anew: homeostat config --markdown > docs/settings.md";
+}
+
+}  // namespace
+}  // namespace homeostat
