@@ -71,6 +71,7 @@ std::optional<WireRequest> Wire::read_request() {
     std::size_t end = 0;
     while ((end = in_.find("\r\n\r\n")) == std::string::npos) {
         if (in_.size() > 64 * 1024 || !fill()) return std::nullopt;
+        if (in_[0] < 'A' || in_[0] > 'Z') return std::nullopt;  // no method: somebody speaks TLS to a plain port
     }
     auto request = parse_head(std::string_view(in_).substr(0, end));
     if (!request) return std::nullopt;

@@ -1,0 +1,112 @@
+// One case for each row of the table from HTTP status and transport fault to error class.
+#include "reconcilers/embed/http_error.hpp"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace homeostat {
+namespace {
+
+using std::chrono::milliseconds;
+
+struct Case {
+    std::string_view row;
+    HttpAnswer answer;
+    ErrorClass cls;
+    Origin origin;
+};
+
+std::string openai_error(const std::string& message, const std::string& code = "", const std::string& param = "") {
+    return R"({"error":{"message":")" + message + R"(","type":"invalid_request_error","param":")" + param + R"(","code":")" + code + "\"}}";
+}
+
+const std::vector<Case>& cases() {
+    static const std::vector<Case> all{
+        {"quota used up", {429, {{"Retry-After", "20"}}, openai_error("You exceeded your current quota", "insufficient_quota")}, ErrorClass::auth, Origin::user},
+        {"throttled", {429, {}, openai_error("Rate limit reached", "rate_limit_exceeded")}, ErrorClass::throttled, Origin::theirs},
+        {"overloaded", {503, {{"retry-after", "3"}}, "busy"}, ErrorClass::throttled, Origin::theirs},
+        {"overloaded", {529, {}, "{}"}, ErrorClass::throttled, Origin::theirs},
+        {"credential refused", {401, {}, openai_error("Incorrect API key")}, ErrorClass::auth, Origin::user},
+        {"credential refused", {403, {}, ""}, ErrorClass::auth, Origin::user},
+        {"payment required", {402, {}, ""}, ErrorClass::auth, Origin::user},
+        {"request too large", {413, {}, ""}, ErrorClass::too_large, Origin::ours},
+        {"over the token limit", {400, {}, openai_error("This model's maximum context length is 8192 tokens")}, ErrorClass::too_large, Origin::ours},
+        {"over the token limit", {422, {}, R"({"error":"Input validation error: `inputs` must have less than 512 tokens","error_type":"Validation"})"}, ErrorClass::too_large, Origin::ours},
+        {"declaration refused", {400, {}, openai_error("no such model", "", "model")}, ErrorClass::invalid, Origin::user},
+        {"input refused", {400, {}, openai_error("'$.input' is invalid", "", "input")}, ErrorClass::content, Origin::user},
+        {"input refused", {422, {}, R"({"detail":[{"loc":["body"],"msg":"bad"}]})"}, ErrorClass::content, Origin::user},
+        {"request timeout", {408, {}, ""}, ErrorClass::transient, Origin::theirs},
+        {"not found", {404, {}, openai_error("The model does not exist", "model_not_found")}, ErrorClass::not_found, Origin::user},
+        {"redirect", {301, {{"Location", "https://other/"}}, ""}, ErrorClass::invalid, Origin::user},
+        {"other refusal", {405, {}, ""}, ErrorClass::invalid, Origin::user},
+        {"server fault", {500, {}, "<html>oops</html>"}, ErrorClass::transient, Origin::theirs},
+        {"server fault", {503, {}, ""}, ErrorClass::transient, Origin::theirs},
+        {"server fault", {504, {{"Retry-After", "soon"}}, ""}, ErrorClass::transient, Origin::theirs},
+        {"not an answer", {204, {}, ""}, ErrorClass::bad_answer, Origin::theirs},
+    };
+    return all;
+}
+
+TEST(HttpErrorTable, EveryRowHasItsCase) {
+    std::set<std::string_view> seen;
+    for (const auto& c : cases()) {
+        EXPECT_EQ(http_error_row(c.answer), c.row) << c.answer.status << " " << c.answer.body;
+        const Error e = error_of_status(c.answer, "https://h/v1/embeddings", WallTime{});
+        EXPECT_EQ(e.cls, c.cls) << c.row;
+        EXPECT_EQ(e.origin, c.origin) << c.row;
+        EXPECT_EQ(e.code, std::to_string(c.answer.status));
+        seen.insert(c.row);
+    }
+    EXPECT_EQ(seen.size(), http_error_rows().size()) << "a row of the table has no case here";
+}
+
+TEST(HttpErrorTable, EveryTransportFaultHasItsClass) {
+    const std::vector<std::pair<HttpFault, ErrorClass>> rows{
+        {HttpFault::resolve, ErrorClass::local},        {HttpFault::refused, ErrorClass::local},
+        {HttpFault::unreachable, ErrorClass::local},    {HttpFault::certificate, ErrorClass::auth},
+        {HttpFault::tls, ErrorClass::transient},        {HttpFault::reset, ErrorClass::transient},
+        {HttpFault::timeout, ErrorClass::timeout},      {HttpFault::stopped, ErrorClass::cancelled},
+        {HttpFault::malformed, ErrorClass::bad_answer}, {HttpFault::body_limit, ErrorClass::bad_answer},
+    };
+    for (const auto& [fault, cls] : rows) {
+        EXPECT_EQ(error_of_fault(fault, "POST http://h/", "detail").cls, cls) << static_cast<int>(fault);
+    }
+    EXPECT_EQ(rows.size(), static_cast<std::size_t>(HttpFault::body_limit) + 1);
+}
+
+TEST(HttpErrorTable, TheMessageSaysWhatWhereAndWhatToDo) {
+    const Error e = error_of_status({401, {}, openai_error("Incorrect\\u0007 API key")}, "https://h/v1/embeddings", WallTime{});
+    EXPECT_EQ(e.message, "https://h/v1/embeddings answered 401 (credential refused), saying \"Incorrect  API key\"; check the "
+                         "provider's credential and its rights");
+    const Error long_one = error_of_status({500, {}, std::string(100'000, 'x')}, "w", WallTime{});
+    EXPECT_LT(long_one.message.size(), 450U);
+}
+
+TEST(RetryAfter, SecondsDatesAndResetHeadersWithinBounds) {
+    const WallTime now = std::chrono::system_clock::from_time_t(1'700'000'000);  // Tue, 14 Nov 2023 22:13:20 GMT
+    const auto wait = [&](HttpHeaders headers) { return retry_after(headers, now); };
+    EXPECT_EQ(wait({{"retry-after", "20"}}), milliseconds(20'000));
+    EXPECT_EQ(wait({{"Retry-After", "1.5"}}), milliseconds(1'500));
+    EXPECT_EQ(wait({{"Retry-After", "Tue, 14 Nov 2023 22:13:50 GMT"}}), milliseconds(30'000));
+    EXPECT_EQ(wait({{"Retry-After", "Tue, 14 Nov 2023 22:00:00 GMT"}}), milliseconds(1'000));
+    EXPECT_EQ(wait({{"Retry-After", "0"}}), milliseconds(1'000));
+    EXPECT_EQ(wait({{"Retry-After", "86400"}}), milliseconds(600'000));
+    EXPECT_EQ(wait({{"retry-after-ms", "2500"}}), milliseconds(2'500));
+    EXPECT_EQ(wait({{"Retry-After", "2"}, {"x-ratelimit-remaining-tokens", "0"}, {"x-ratelimit-reset-tokens", "1m30s"}}),
+              milliseconds(90'000));
+    EXPECT_EQ(wait({{"x-ratelimit-remaining-requests", "12"}, {"x-ratelimit-reset-requests", "6m0s"}}), std::nullopt);
+    for (const char* garbage : {"", "soon", "-5", "nan", "inf", "1e9999", "5 apples", "Tue, 99 Nov 2023", "0x10"}) {
+        EXPECT_EQ(wait({{"Retry-After", garbage}}), std::nullopt) << garbage;
+    }
+    EXPECT_EQ(wait({}), std::nullopt);
+}
+
+TEST(RetryAfter, ReachesTheErrorOfThrottling) {
+    EXPECT_EQ(error_of_status({429, {{"Retry-After", "7"}}, ""}, "w", WallTime{}).retry_after, milliseconds(7'000));
+    EXPECT_EQ(error_of_status({429, {{"Retry-After", "rubbish"}}, ""}, "w", WallTime{}).retry_after, std::nullopt);
+    EXPECT_EQ(error_of_status({401, {{"Retry-After", "7"}}, ""}, "w", WallTime{}).retry_after, std::nullopt);
+}
+
+}  // namespace
+}  // namespace homeostat

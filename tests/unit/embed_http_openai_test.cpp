@@ -1,0 +1,268 @@
+// The OpenAI embedder against the scripted endpoint: what it sends, what it makes of every kind of answer, what it tells about it.
+#include "reconcilers/embed/openai.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/kit/fake_endpoint.hpp"
+#include "tests/kit/io_thread.hpp"
+
+namespace homeostat {
+namespace {
+
+using kit::FakeAnswer;
+using kit::FakeEndpoint;
+using kit::Flaw;
+using namespace std::chrono_literals;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr std::uint32_t kDimensions = 8;
+
+class OpenAi : public ::testing::Test {
+protected:
+    OpenAi() {
+        spec.name = "fake";
+        spec.kind = "openai";
+        spec.endpoint = endpoint.url();
+    }
+    Embedder& embedder() {
+        if (!made) {
+            auto result = make_openai_embedder(spec, "test-model", kDimensions, io.executor(), clock, {registry, tracer});
+            EXPECT_TRUE(result) << result.error().message;
+            made = *std::move(result);
+        }
+        return *made;
+    }
+    Result<Embeddings> embed(const std::vector<std::string>& texts, TextRole role = TextRole::document, Context context = {}) {
+        return io.run(embedder().embed(texts, role, context));
+    }
+    nlohmann::json last_body() { return nlohmann::json::parse(endpoint.requests().back().http.body); }
+
+    SystemClock clock;
+    SpanRecorder recorder;
+    Tracer tracer{&recorder, clock};
+    Registry registry;
+    FakeEndpoint endpoint{{.dimensions = kDimensions}};
+    kit::IoThread io;
+    ProviderSpec spec;
+    std::unique_ptr<Embedder> made;
+};
+
+TEST_F(OpenAi, EmbedsInOrderInBothEncodings) {
+    for (const char* encoding : {"base64", "float"}) {
+        made.reset();
+        spec.encoding = encoding;
+        const std::vector<std::string> texts{"one", "zwei \"quoted\"\n", "drei \xf0\x9f\x8c\x8d"};
+        const auto answer = embed(texts);
+        ASSERT_TRUE(answer) << answer.error().message;
+        ASSERT_EQ(answer->count(), 3U);
+        for (std::size_t i = 0; i < 3; ++i) {
+            const std::vector<float> row(answer->row(i), answer->row(i) + kDimensions);
+            EXPECT_EQ(row, FakeEndpoint::vector_of(texts[i], kDimensions)) << encoding;
+        }
+        EXPECT_EQ(endpoint.requests().back().texts, texts);
+        EXPECT_EQ(last_body()["encoding_format"], encoding);
+        EXPECT_FALSE(last_body().contains("dimensions"));
+        EXPECT_EQ(answer->model, "test-model");
+        std::uint64_t tokens = 0;
+        for (const auto& text : texts) tokens += FakeEndpoint::tokens_of(text);
+        EXPECT_EQ(answer->tokens, tokens);
+    }
+}
+
+TEST_F(OpenAi, SendsWhatIsDeclared) {
+    ::setenv("HOMEOSTAT_TEST_KEY", "k3y", 1);
+    spec.credential = "env:HOMEOSTAT_TEST_KEY";
+    spec.organization = "org-1";
+    spec.headers = {{"X-Team", "search"}, {"api-key", "env:HOMEOSTAT_TEST_KEY"}};
+    spec.document_prefix = "passage: ";
+    spec.query_prefix = "query: ";
+    spec.send_dimensions = true;
+    ASSERT_TRUE(embed({"text"}));
+    const auto headers = endpoint.requests().back().http.headers;
+    EXPECT_EQ(headers.at("authorization"), "Bearer k3y");
+    EXPECT_EQ(headers.at("openai-organization"), "org-1");
+    EXPECT_EQ(headers.at("x-team"), "search");
+    EXPECT_EQ(headers.at("api-key"), "k3y");
+    EXPECT_EQ(last_body()["dimensions"], kDimensions);
+    EXPECT_EQ(last_body()["input"][0], "passage: text");
+    ASSERT_TRUE(embed({"text"}, TextRole::query));
+    EXPECT_EQ(last_body()["input"][0], "query: text");
+}
+
+TEST_F(OpenAi, TheCredentialIsReadForEveryRequest) {
+    const auto path = std::filesystem::temp_directory_path() / ("homeostat-key-" + std::to_string(::getpid()));
+    spec.credential = "file:" + path.string();
+    std::ofstream(path) << "old\n";
+    ASSERT_TRUE(embed({"a"}));
+    std::ofstream(path) << "new\n";
+    ASSERT_TRUE(embed({"a"}));
+    EXPECT_EQ(endpoint.requests()[0].http.headers.at("authorization"), "Bearer old");
+    EXPECT_EQ(endpoint.requests()[1].http.headers.at("authorization"), "Bearer new");
+    std::filesystem::remove(path);
+    const auto answer = embed({"a"});
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(answer.error().cls, ErrorClass::auth);
+    EXPECT_EQ(endpoint.calls(), 2U);
+}
+
+TEST_F(OpenAi, TheCredentialIsNeverRepeated) {
+    ::setenv("HOMEOSTAT_TEST_KEY", "sk-very-secret", 1);
+    spec.credential = "env:HOMEOSTAT_TEST_KEY";
+    endpoint.next({.status = 401, .body = R"({"error":{"message":"Incorrect API key provided: sk-very-secret."}})"});
+    const auto answer = embed({"a"});
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(answer.error().cls, ErrorClass::auth);
+    EXPECT_THAT(answer.error().message, HasSubstr("provided: ***."));
+    for (const auto& span : recorder.spans()) EXPECT_THAT(span.error, Not(HasSubstr("secret")));
+}
+
+TEST_F(OpenAi, IllFormedTextStillMakesARequest) {
+    ASSERT_TRUE(embed({std::string("bad \xc3\x28 \xff nul \0 end", 18)}));
+    EXPECT_EQ(last_body()["input"][0], std::string("bad \xef\xbf\xbd( \xef\xbf\xbd nul \0 end", 22));
+}
+
+TEST_F(OpenAi, HarmlessOdditiesAreUnderstood) {
+    for (const Flaw flaw : {Flaw::reordered, Flaw::dated_model, Flaw::no_usage, Flaw::chunked}) {
+        endpoint.next({.flaw = flaw});
+        const auto answer = embed({"first", "second", "third"});
+        ASSERT_TRUE(answer) << static_cast<int>(flaw) << answer.error().message;
+        EXPECT_EQ(std::vector<float>(answer->row(0), answer->row(1)), FakeEndpoint::vector_of("first", kDimensions));
+        EXPECT_GT(answer->tokens, 0U);
+        EXPECT_THAT(answer->model, HasSubstr("test-model"));
+    }
+}
+
+struct Fault {
+    FakeAnswer answer;
+    ErrorClass cls;
+    std::string says;
+};
+
+TEST_F(OpenAi, EveryFaultHasItsClassAndASentence) {
+    const std::vector<Fault> faults{
+        {{.flaw = Flaw::wrong_count}, ErrorClass::bad_answer, "1 vectors, 2 texts"},
+        {{.flaw = Flaw::extra_vector}, ErrorClass::bad_answer, "more vectors than"},
+        {{.flaw = Flaw::duplicate_index}, ErrorClass::bad_answer, "index 0 twice"},
+        {{.flaw = Flaw::short_vector}, ErrorClass::bad_answer, "has 7 numbers, 8 were declared"},
+        {{.flaw = Flaw::long_vector}, ErrorClass::bad_answer, "has 9 numbers, 8 were declared"},
+        {{.flaw = Flaw::nan_vector}, ErrorClass::bad_answer, "finite"},
+        {{.flaw = Flaw::infinite_vector}, ErrorClass::bad_answer, "finite"},
+        {{.flaw = Flaw::zero_vector}, ErrorClass::bad_answer, "zero"},
+        {{.flaw = Flaw::other_model}, ErrorClass::bad_answer, "\"somebody-elses-model\" answered"},
+        {{.flaw = Flaw::html}, ErrorClass::bad_answer, "not JSON"},
+        {{.flaw = Flaw::garbage}, ErrorClass::bad_answer, "not JSON"},
+        {{.flaw = Flaw::not_http}, ErrorClass::bad_answer, "not HTTP"},
+        {{.flaw = Flaw::truncated}, ErrorClass::transient, "connection was lost"},
+        {{.status = 500}, ErrorClass::transient, "answered 500"},
+        {{.status = 429, .headers = {{"Retry-After", "3"}}}, ErrorClass::throttled, "scripted failure 429"},
+        {{.status = 400}, ErrorClass::content, "answered 400"},
+        {{.status = 413}, ErrorClass::too_large, "answered 413"},
+    };
+    for (const auto& fault : faults) {
+        endpoint.next(fault.answer);
+        const auto answer = embed({"a", "b"});
+        ASSERT_FALSE(answer) << fault.says;
+        EXPECT_EQ(answer.error().cls, fault.cls) << answer.error().message;
+        EXPECT_THAT(answer.error().message, HasSubstr(fault.says));
+        EXPECT_THAT(answer.error().message, HasSubstr("provider \"fake\""));
+    }
+    EXPECT_TRUE(embed({"a", "b"})) << "a fault must not outlast its request";
+}
+
+TEST_F(OpenAi, ThrottlingCarriesTheWait) {
+    endpoint.next({.status = 429, .headers = {{"Retry-After", "3"}}});
+    EXPECT_EQ(embed({"a"}).error().retry_after, 3s);
+}
+
+TEST_F(OpenAi, TheDeadlineIsTheNearerOfContextAndProvider) {
+    endpoint.always({.delay = 1h});
+    spec.timeout = 30ms;
+    EXPECT_EQ(embed({"a"}).error().cls, ErrorClass::timeout);
+    made.reset();
+    spec.timeout = Millis(3'600'000);
+    Context context;
+    context.deadline = clock.steady_now() + 30ms;
+    EXPECT_EQ(embed({"a"}, TextRole::document, context).error().cls, ErrorClass::timeout);
+}
+
+TEST_F(OpenAi, MoreTextsThanABatchAreTheCallersMistake) {
+    spec.max_batch = 2;
+    EXPECT_EQ(embed({"a", "b", "c"}).error().cls, ErrorClass::internal);
+    EXPECT_EQ(endpoint.requests().size(), 0U);
+    EXPECT_EQ(embed({})->count(), 0U);
+    EXPECT_EQ(embedder().limits().max_batch, 2U);
+}
+
+TEST_F(OpenAi, TellsByTheGenAiConventions) {
+    Context context;
+    context.span = SpanContext::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    ASSERT_TRUE(embed({"a"}, TextRole::document, context));
+    const auto spans = recorder.spans();
+    ASSERT_EQ(spans.size(), 1U);
+    EXPECT_EQ(spans[0].name, "embeddings test-model");
+    EXPECT_EQ(spans[0].kind, SpanKind::client);
+    EXPECT_EQ(spans[0].parent.hex(), "b7ad6b7169203331");
+    const auto attribute = [&](std::string_view key) -> AttributeValue {
+        for (const auto& [k, v] : spans[0].attributes) {
+            if (k == key) return v;
+        }
+        return std::string("(absent)");
+    };
+    EXPECT_EQ(attribute("gen_ai.operation.name"), AttributeValue(std::string("embeddings")));
+    EXPECT_EQ(attribute("gen_ai.provider.name"), AttributeValue(std::string("fake")));
+    EXPECT_EQ(attribute("gen_ai.request.model"), AttributeValue(std::string("test-model")));
+    EXPECT_EQ(attribute("gen_ai.response.model"), AttributeValue(std::string("test-model")));
+    EXPECT_EQ(attribute("gen_ai.embeddings.dimension.count"), AttributeValue(std::int64_t{kDimensions}));
+    EXPECT_EQ(attribute("gen_ai.usage.input_tokens"), AttributeValue(std::int64_t{1}));
+    EXPECT_EQ(attribute("server.address"), AttributeValue(std::string("127.0.0.1")));
+    EXPECT_EQ(attribute("server.port"), AttributeValue(std::int64_t{endpoint.port()}));
+    // The endpoint sees the same trace.
+    EXPECT_EQ(endpoint.requests().back().http.headers.at("traceparent"), spans[0].context.traceparent());
+
+    endpoint.next({.status = 500});
+    ASSERT_FALSE(embed({"a"}));
+    EXPECT_THAT(recorder.spans().back().error, HasSubstr("answered 500"));
+    std::uint64_t good = 0;
+    std::uint64_t failed = 0;
+    for (const auto& family : registry.collect()) {
+        if (family.name != "gen_ai_client_operation_duration_seconds") continue;
+        for (const auto& sample : family.samples) {
+            std::uint64_t n = 0;
+            for (const auto c : sample.bucket_counts) n += c;
+            const bool ok = std::find(sample.labels.begin(), sample.labels.end(), std::pair<std::string, std::string>("error_type", "")) != sample.labels.end();
+            (ok ? good : failed) += n;
+        }
+    }
+    EXPECT_EQ(good, 1U);
+    EXPECT_EQ(failed, 1U);
+}
+
+TEST_F(OpenAi, WhatIsKnownToBeWrongIsRefusedWithoutACall) {
+    const auto refused = [&](auto change, std::string_view says, std::string model = "m", std::uint32_t dimensions = 8) {
+        ProviderSpec s = spec;
+        change(s);
+        const auto result = make_openai_embedder(s, model, dimensions, io.executor(), clock, {registry, tracer});
+        ASSERT_FALSE(result) << says;
+        EXPECT_EQ(result.error().cls, ErrorClass::invalid);
+        EXPECT_THAT(result.error().message, HasSubstr(std::string(says)));
+    };
+    refused([](auto& s) { s.endpoint.reset(); }, "no endpoint");
+    refused([](auto& s) { s.endpoint = "example.com"; }, "http://");
+    refused([](auto& s) { s.credential = "sk-plain"; }, "must be a reference");
+    refused([](auto& s) { s.encoding = "hex"; }, "\"hex\"");
+    refused([](auto& s) { s.headers = {{"X", "a\r\nEvil: yes"}}; }, "control character");
+    refused([](auto& s) { s.headers = {{"X y", "a"}}; }, "not a header name");
+    refused([](auto& s) { s.ca_file = "/nonexistent"; }, "CA file");
+    refused([](auto&) {}, "no model", "");
+    refused([](auto&) {}, "no dimensions", "m", 0);
+}
+
+}  // namespace
+}  // namespace homeostat

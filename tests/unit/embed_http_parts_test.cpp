@@ -1,0 +1,165 @@
+// The small parts below the HTTP embedder: addresses, base64, secrets, names of models.
+#include <gtest/gtest.h>
+#include <openssl/evp.h>
+#include <rapidcheck/gtest.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "reconcilers/embed/base64.hpp"
+#include "reconcilers/embed/openai_answer.hpp"
+#include "reconcilers/embed/secret.hpp"
+#include "reconcilers/embed/url.hpp"
+
+namespace homeostat {
+namespace {
+
+TEST(Url, TakesWhatProvidersAreDeclaredWith) {
+    const auto url = parse_url("https://API.example.com/v1");
+    ASSERT_TRUE(url) << url.error().message;
+    EXPECT_TRUE(url->tls);
+    EXPECT_EQ(url->host, "api.example.com");
+    EXPECT_EQ(url->port, 443);
+    EXPECT_EQ(url->host_header(), "api.example.com");
+    EXPECT_EQ(url->below("embeddings").text(), "https://api.example.com/v1/embeddings");
+    EXPECT_EQ(parse_url("http://localhost:8080")->below("embeddings").text(), "http://localhost:8080/embeddings");
+    EXPECT_EQ(parse_url("http://[::1]:9/v1/")->origin(), "http://[::1]:9");
+    EXPECT_EQ(parse_url("http://h/v1?api-version=2")->below("embeddings").path, "/v1/embeddings?api-version=2");
+}
+
+TEST(Url, RefusesWhatItWouldMisread) {
+    for (const char* text : {"", "api.example.com/v1", "ftp://h/", "http://", "http://h:0/", "http://h:99999/", "http://h:8x/",
+                             "http://::1/", "http://h/a b", "http://h/#x", "http://ho st/", "http://h/\r\nX: y", "http://h:"}) {
+        const auto url = parse_url(text);
+        ASSERT_FALSE(url) << text;
+        EXPECT_EQ(url.error().cls, ErrorClass::invalid);
+    }
+}
+
+TEST(Url, NeverRepeatsAPassword) {
+    const auto url = parse_url("https://user:hunter2@h/v1");
+    ASSERT_FALSE(url);
+    EXPECT_EQ(url.error().message.find("hunter2"), std::string::npos);
+}
+
+RC_GTEST_PROP(Base64, AgreesWithOpenSsl, (const std::vector<std::uint8_t>& bytes)) {
+    std::string expected(bytes.size() * 2 + 8, '\0');
+    expected.resize(static_cast<std::size_t>(EVP_EncodeBlock(reinterpret_cast<unsigned char*>(expected.data()), bytes.data(),
+                                                             static_cast<int>(bytes.size()))));
+    std::string encoded;
+    base64_append(encoded, std::as_bytes(std::span(bytes)));
+    RC_ASSERT(encoded == expected);
+    std::vector<std::uint8_t> decoded(base64_decoded_size(encoded));
+    RC_ASSERT(base64_decode(encoded, reinterpret_cast<std::byte*>(decoded.data())));
+    RC_ASSERT(decoded == bytes);
+}
+
+RC_GTEST_PROP(Base64, NeverWritesBeyondTheSizeItNames, (const std::string& text)) {
+    // Under AddressSanitizer a byte too many ends the test.
+    const auto out = std::make_unique<std::byte[]>(base64_decoded_size(text));
+    (void)base64_decode(text, out.get());
+}
+
+TEST(Base64, RefusesBadCharactersAndWidths) {
+    std::byte out[16];
+    EXPECT_FALSE(base64_decode("AA*A", out));
+    EXPECT_FALSE(base64_decode("A", out));
+    EXPECT_FALSE(base64_decode("AAA\xff", out));
+    EXPECT_FALSE(base64_decode("AA=A", out));
+    float one[1];
+    EXPECT_TRUE(base64_decode_floats("AACAPw==", one));
+    EXPECT_EQ(one[0], 1.0F);
+    EXPECT_FALSE(base64_decode_floats("AACAPwAAgD8=", one));
+}
+
+TEST(Secret, IsReadAtUseSoThatRotationWorks) {
+    const auto path = std::filesystem::temp_directory_path() / ("homeostat-secret-" + std::to_string(::getpid()));
+    const std::string reference = "file:" + path.string();
+    std::ofstream(path) << "first\n";
+    EXPECT_EQ(*read_secret(reference), "first");
+    std::ofstream(path) << "second\r\n";
+    EXPECT_EQ(*read_secret(reference), "second");
+    std::ofstream(path) << "two\nlines\n";
+    EXPECT_EQ(read_secret(reference).error().cls, ErrorClass::auth);
+    std::ofstream(path) << "\n";
+    EXPECT_FALSE(read_secret(reference));
+    std::filesystem::remove(path);
+    EXPECT_EQ(read_secret(reference).error().cls, ErrorClass::auth);
+    ::setenv("HOMEOSTAT_TEST_SECRET", "from the environment", 1);
+    EXPECT_EQ(*read_secret("env:HOMEOSTAT_TEST_SECRET"), "from the environment");
+    ::unsetenv("HOMEOSTAT_TEST_SECRET");
+    EXPECT_FALSE(read_secret("env:HOMEOSTAT_TEST_SECRET"));
+}
+
+TEST(Secret, APlainSecretIsRefusedAndNotRepeated) {
+    EXPECT_FALSE(is_secret_reference("sk-abcdef"));
+    EXPECT_FALSE(is_secret_reference("env:"));
+    const auto secret = read_secret("sk-abcdef");
+    ASSERT_FALSE(secret);
+    EXPECT_EQ(secret.error().message.find("sk-abcdef"), std::string::npos);
+    EXPECT_EQ(redact("key sk-1 is not sk-1!", "sk-1"), "key *** is not ***!");
+}
+
+TEST(ModelFamily, AllowsDatesVersionsAndTagsOnly) {
+    EXPECT_TRUE(same_model_family("text-embedding-3-small", "text-embedding-3-small"));
+    EXPECT_TRUE(same_model_family("text-embedding-3-small", "text-embedding-3-small-2024"));
+    EXPECT_TRUE(same_model_family("text-embedding-3-small", "Text-Embedding-3-Small-2024-01-25"));
+    EXPECT_TRUE(same_model_family("text-embedding-ada-002", "text-embedding-ada-002-v2"));
+    EXPECT_TRUE(same_model_family("bge-m3", "bge-m3:latest"));
+    EXPECT_TRUE(same_model_family("BAAI/bge-small-en-v1.5", "bge-small-en-v1.5"));
+    EXPECT_TRUE(same_model_family("nomic-embed:latest", "nomic-embed"));
+    EXPECT_TRUE(same_model_family("anything", ""));
+    EXPECT_FALSE(same_model_family("text-embedding-3-small", "text-embedding-3-large"));
+    EXPECT_FALSE(same_model_family("text-embedding-3", "text-embedding-3-small"));
+    EXPECT_FALSE(same_model_family("bge-small", "bge-small2"));
+    EXPECT_FALSE(same_model_family("a", "b"));
+}
+
+TEST(Answer, KeepsOrderWhereverTheIndexStands) {
+    const auto answer = parse_openai_answer(
+        R"({"usage":{"total_tokens":7},"data":[{"embedding":[3,4],"index":1},{"index":0,"embedding":"AACAPwAAAEA="}],"model":"m"})", 2, 2);
+    ASSERT_TRUE(answer) << answer.error().message;
+    EXPECT_EQ(answer->values, (std::vector<float>{1, 2, 3, 4}));
+    EXPECT_EQ(answer->tokens, 7U);
+    EXPECT_EQ(answer->model, "m");
+}
+
+TEST(Answer, RefusesEveryBrokenContract) {
+    const auto message = [](std::string body) {
+        const auto answer = parse_openai_answer(std::move(body), 2, 2);
+        EXPECT_FALSE(answer);
+        if (answer) return std::string();
+        EXPECT_EQ(answer.error().cls, ErrorClass::bad_answer);
+        return answer.error().message;
+    };
+    EXPECT_NE(message("").find("not JSON"), std::string::npos);
+    EXPECT_NE(message("[]").find("not JSON"), std::string::npos);
+    EXPECT_NE(message("{}").find("no \"data\""), std::string::npos);
+    EXPECT_NE(message(R"({"data":5})").find("no list"), std::string::npos);
+    EXPECT_NE(message(R"({"data":[{"index":0}]})").find("no \"embedding\""), std::string::npos);
+    EXPECT_NE(message(R"({"data":[{"embedding":[1,2]}]})").find("1 vectors, 2 texts"), std::string::npos);
+    EXPECT_NE(message(R"({"data":[{"embedding":[1,2]},{"embedding":[1,2]},{"embedding":[1,2]}]})").find("more vectors"),
+              std::string::npos);
+    EXPECT_NE(message(R"({"data":[{"embedding":[1,2,3]},{"embedding":[1,2]}]})").find("has 3 numbers, 2"), std::string::npos);
+    EXPECT_NE(message(R"({"data":[{"embedding":[1,null]},{"embedding":[1,2]}]})").find("no number"), std::string::npos);
+    EXPECT_NE(message(R"({"data":[{"embedding":"AACAPw=="},{"embedding":[1,2]}]})").find("has 1 numbers"), std::string::npos);
+    EXPECT_NE(message(R"({"data":[{"embedding":"AA*APwAAAEA="},{"embedding":[1,2]}]})").find("not valid base64"), std::string::npos);
+    EXPECT_NE(message(R"({"data":[{"embedding":[1,2],"index":1},{"embedding":[1,2],"index":1}]})").find("index 1 twice"),
+              std::string::npos);
+    EXPECT_NE(message(R"({"data":[{"embedding":[1,2],"index":2},{"embedding":[1,2],"index":1}]})").find("index 2"), std::string::npos);
+    message(R"({"data":[{"embedding":[1,2]},{"embedding":[1,2]})");
+    message(R"({"data":[{"embedding":[1,NaN]},{"embedding":[1,2]}]})");
+}
+
+RC_GTEST_PROP(Answer, NeverFailsOtherwiseThanByAnError, (const std::string& noise)) {
+    const std::string whole = R"({"data":[{"index":0,"embedding":[0.5,1e3]},{"index":1,"embedding":"AACAPwAAAEA="}],"model":"m"})";
+    RC_ASSERT(parse_openai_answer(whole, 2, 2).ok());
+    const auto cut = *rc::gen::inRange<std::size_t>(0, whole.size());
+    RC_ASSERT(!parse_openai_answer(whole.substr(0, cut), 2, 2).ok());
+    (void)parse_openai_answer(whole.substr(0, cut) + noise, 2, 2);
+}
+
+}  // namespace
+}  // namespace homeostat
