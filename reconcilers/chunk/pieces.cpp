@@ -110,7 +110,8 @@ void Pieces::push(std::size_t begin, std::size_t end, std::uint8_t rank) {
     pieces_.push_back(piece);
 }
 
-// Back over whole pieces of the chunk before, else over whole words of its last piece, while they cost no more than the overlap.
+// Back over whole pieces of the chunk before, else over whole words of its last piece, while they cost no more than the overlap;
+// in the midst of a word, over graphemes.
 std::size_t Pieces::overlap_begin(std::size_t previous, std::size_t first) const {
     const Piece& here = pieces_[first];
     if (rank_of(here.priority) >= value(Rank::heading)) return here.begin;
@@ -120,6 +121,7 @@ std::size_t Pieces::overlap_begin(std::size_t previous, std::size_t first) const
     const Piece& last = pieces_[first - 1];
     const bool ascii = is_ascii(segmenter_.text().substr(last.begin, last.end - last.begin));
     const std::size_t earliest = measure_.earliest(last.begin, here.begin, overlap_);
+    if (rank_of(here.priority) == value(Rank::word)) return earliest;
     for (std::size_t at = last.begin; at < last.end;) {
         at = segmenter_.grapheme_ceil(segmenter_.next_word(at, last.end, ascii));
         if (at >= earliest) return at < last.end ? at : here.begin;

@@ -30,6 +30,15 @@ UChar32 step_back(std::string_view text, std::size_t& at) noexcept {
     return c;
 }
 
+constexpr std::size_t kFlagBytes = 4;
+
+// A regional indicator symbol, two of which make a flag.
+bool flag_half_at(std::string_view text, std::size_t at) noexcept {
+    if (at + kFlagBytes > text.size() || text.compare(at, 3, "\xF0\x9F\x87") != 0) return false;
+    const auto last = static_cast<unsigned char>(text[at + 3]);
+    return last >= 0xA6 && last <= 0xBF;
+}
+
 bool ascii_byte(char c) noexcept { return static_cast<unsigned char>(c) < 0x80; }
 bool ascii_space(char c) noexcept { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
@@ -143,17 +152,37 @@ bool Segmenter::simple_gap(std::size_t at) const noexcept {
            !(text_[at - 1] == '\r' && text_[at] == '\n');
 }
 
+// In a run of flags a boundary depends on the whole run before it, which ICU would read anew for every question. Remembering the
+// run keeps a document of nothing but flags linear.
+bool Segmenter::between_flags(std::size_t at) noexcept {
+    if (path_ == Path::icu || at < kFlagBytes || !flag_half_at(text_, at) || !flag_half_at(text_, at - kFlagBytes)) return false;
+    if (at > flags_begin_ && at < flags_end_) return true;
+    flags_begin_ = at;
+    while (flags_begin_ >= kFlagBytes && flag_half_at(text_, flags_begin_ - kFlagBytes)) flags_begin_ -= kFlagBytes;
+    flags_end_ = at;
+    while (flag_half_at(text_, flags_end_)) flags_end_ += kFlagBytes;
+    return true;
+}
+
 std::size_t Segmenter::icu_floor(std::size_t at) {
     auto& it = iterators();
     auto& graphemes = it.use(it.graphemes, *rules_.icu_->graphemes);
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(text_.data());
     auto p = static_cast<std::int32_t>(at);
     U8_SET_CP_START(bytes, 0, p);
+    if (between_flags(static_cast<std::size_t>(p))) {
+        const auto here = static_cast<std::size_t>(p);
+        const std::size_t flag = here - (here - flags_begin_) % (2 * kFlagBytes);
+        if (flag > flags_begin_) return flag;
+        p = static_cast<std::int32_t>(flag);
+    }
+    if (p == 0) return 0;
     if (graphemes.isBoundary(p)) return static_cast<std::size_t>(p);
     return static_cast<std::size_t>(std::max(graphemes.preceding(p), 0));
 }
 
 std::size_t Segmenter::icu_after(std::size_t at) {
+    if (between_flags(at + kFlagBytes) && at + 2 * kFlagBytes < flags_end_) return at + 2 * kFlagBytes;
     auto& it = iterators();
     const auto end = it.use(it.graphemes, *rules_.icu_->graphemes).following(static_cast<std::int32_t>(at));
     return end == icu::BreakIterator::DONE ? text_.size() : static_cast<std::size_t>(end);
@@ -258,7 +287,9 @@ std::pair<std::size_t, std::size_t> Segmenter::trimmed(std::size_t begin, std::s
     if (first >= end) return {end, end};
     std::size_t last = end;
     while (const std::size_t skip = white_space_before(text_, last)) last -= skip;
-    return {std::max(begin, grapheme_floor(first)), std::min(end, grapheme_ceil(last))};
+    if (first > begin) first = std::max(begin, grapheme_floor(first));
+    if (last < end) last = std::min(end, grapheme_ceil(last));
+    return {first, last};
 }
 
 }  // namespace homeostat

@@ -75,6 +75,7 @@ private:
     struct Iterators;
     std::size_t ascii_sentence(std::size_t at, std::size_t end) const;
     bool simple_gap(std::size_t at) const noexcept;
+    bool between_flags(std::size_t at) noexcept;
     std::size_t icu_floor(std::size_t at);
     std::size_t icu_after(std::size_t at);
     Iterators& iterators();
@@ -82,6 +83,8 @@ private:
     const SegmentationRules& rules_;
     std::string_view text_;
     Path path_;
+    std::size_t flags_begin_ = 0;  // the run of regional indicators last looked at
+    std::size_t flags_end_ = 0;
     std::unique_ptr<Iterators> iterators_;
 };
 
