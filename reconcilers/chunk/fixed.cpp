@@ -20,9 +20,13 @@ public:
         std::size_t before = range.first;
         for (const std::size_t end : cuts(range, segmenter, measure, overlap)) {
             const std::size_t begin = before == range.first ? before : measure.earliest(range.first, before, overlap);
-            const auto [from, to] = segmenter.trimmed(begin, end);
+            const std::size_t fresh = segmenter.trimmed(before, end).first;
             // A window of nothing new but white space would repeat the end of the one before.
-            if (segmenter.trimmed(before, end).first != end) chunks.push_back(chunk_of(document, from, to));
+            if (fresh != end) {
+                auto [from, to] = segmenter.trimmed(begin, end);
+                if (!chunks.empty() && from <= chunks.back().start) from = fresh;
+                chunks.push_back(chunk_of(document, from, to));
+            }
             before = end;
         }
         return chunks;

@@ -85,7 +85,9 @@ void Pieces::add_words(std::size_t begin, std::size_t end, std::uint8_t rank, st
         while (from < to) {
             std::size_t cut = measure_.furthest(from, to, limit);
             if (cut == from) cut = segmenter_.next_grapheme(from);
-            push(from, cut, std::exchange(rank, value(Rank::word)));
+            // A word may hold white space (a narrow no-break space does not end one), and a window of it nothing else.
+            const auto [first, last] = segmenter_.trimmed(from, cut);
+            if (first < last) push(first, last, std::exchange(rank, value(Rank::word)));
             from = cut;
         }
         at = next;
@@ -116,12 +118,12 @@ std::size_t Pieces::overlap_begin(std::size_t previous, std::size_t first) const
     const Piece& here = pieces_[first];
     if (rank_of(here.priority) >= value(Rank::heading)) return here.begin;
     std::size_t i = first;
-    while (i > previous && here.offset - pieces_[i - 1].offset <= overlap_) --i;
+    while (i > previous + 1 && here.offset - pieces_[i - 1].offset <= overlap_) --i;
     if (i < first) return pieces_[i].begin;
     const Piece& last = pieces_[first - 1];
     const bool ascii = is_ascii(segmenter_.text().substr(last.begin, last.end - last.begin));
     const std::size_t earliest = measure_.earliest(last.begin, here.begin, overlap_);
-    if (rank_of(here.priority) == value(Rank::word)) return earliest;
+    if (rank_of(here.priority) == value(Rank::word)) return earliest > last.begin ? earliest : here.begin;
     for (std::size_t at = last.begin; at < last.end;) {
         at = segmenter_.grapheme_ceil(segmenter_.next_word(at, last.end, ascii));
         if (at >= earliest) return at < last.end ? at : here.begin;

@@ -171,7 +171,7 @@ TEST_P(LargeDocuments, TakeTimeInProportion) {
                 const auto chunks = chunker->chunk(text);
                 const auto taken = std::chrono::duration<double>(Clock::now() - start).count();
                 EXPECT_FALSE(chunks.empty());
-                EXPECT_EQ(chunks.back().end, text.size()) << name;
+                EXPECT_TRUE(is_white(std::string_view(text).substr(chunks.back().end))) << name;
                 return taken;
             };
             const double small = std::max(time(100 << 10), 0.002);
