@@ -211,6 +211,7 @@ BEGIN
         RAISE EXCEPTION '%: a limit is out of bounds (max_batch 1-8192, max_in_flight 1-1024, timeout 0.1 s to 1 h, others positive)',
             what USING ERRCODE = 'check_violation';
     END IF;
+    NEW.timeout := make_interval(secs => extract(epoch FROM NEW.timeout)::float8);
     NEW.updated_at := now();
     NEW.generation := 1;
     IF TG_OP = 'UPDATE' THEN

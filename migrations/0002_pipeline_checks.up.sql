@@ -332,6 +332,7 @@ DECLARE
     changed boolean := TG_OP = 'INSERT';
     relation regclass;
     key text[];
+    other text;
 BEGIN
     IF TG_OP = 'UPDATE' THEN
         IF NEW.uid <> OLD.uid OR NEW.name <> OLD.name THEN
@@ -347,6 +348,10 @@ BEGIN
             RAISE EXCEPTION '%: the name has blanks at an end or control characters in it', what USING ERRCODE = 'check_violation';
         END IF;
         PERFORM homeostat.check_bounds(NEW);
+        -- '1 day' and '24 hours' are one value and must not be two generations.
+        NEW.max_staleness := make_interval(secs => extract(epoch FROM NEW.max_staleness)::float8);
+        NEW.drift_interval := make_interval(secs => extract(epoch FROM NEW.drift_interval)::float8);
+        NEW.deep_interval := make_interval(secs => extract(epoch FROM NEW.deep_interval)::float8);
         relation := homeostat.check_source(what, NEW.source);
         NEW.source := (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c
                        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation);
@@ -360,6 +365,12 @@ BEGIN
         PERFORM homeostat.check_content(NEW, relation);
         PERFORM homeostat.check_key(what, relation, key);
         NEW.target := homeostat.check_target(what, NEW.target);
+        SELECT o.name INTO other FROM homeostat.pipeline o
+        WHERE o.target = NEW.target AND o.uid <> NEW.uid AND o.deletion_requested_at IS NULL;
+        IF FOUND THEN
+            RAISE EXCEPTION '%: target % is served by pipeline "%"; choose another name', what, NEW.target, other
+                USING ERRCODE = 'unique_violation';
+        END IF;
         PERFORM homeostat.check_vectors(NEW);
         PERFORM homeostat.check_dependencies(NEW);
     END IF;

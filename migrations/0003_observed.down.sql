@@ -13,6 +13,8 @@ BEGIN
     END LOOP;
 END $$;
 DROP VIEW homeostat.pipelines;
+DROP FUNCTION homeostat.vector_ok(vector, int);
+DROP FUNCTION homeostat.vector_ok(halfvec, int);
 DROP FUNCTION homeostat.keep_partitions(date, int);
 DROP TABLE homeostat.provider_status, homeostat.event, homeostat.dead_letter, homeostat.checkpoint, homeostat.prune_candidate,
     homeostat.batch_history, homeostat.batch, homeostat.run_history, homeostat.run, homeostat.replica, homeostat.lease,

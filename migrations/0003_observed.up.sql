@@ -53,6 +53,7 @@ CREATE TABLE homeostat.revision (
     model text NOT NULL,
     dimensions int NOT NULL,
     vector_type text NOT NULL,
+    metadata_slots text[] NOT NULL DEFAULT '{}',
     state text NOT NULL CHECK (state IN ('building', 'served', 'retired')),
     created_at timestamptz NOT NULL DEFAULT now(),
     served_at timestamptz,
@@ -94,12 +95,11 @@ CREATE TABLE homeostat.run (
     reconcile_id text NOT NULL,
     trigger text NOT NULL,
     deep boolean NOT NULL,
-    phase text NOT NULL DEFAULT 'sweeping' CHECK (phase IN ('sweeping', 'healing', 'verifying', 'pruning')),
+    phase text NOT NULL DEFAULT 'sweeping' CHECK (phase IN ('sweeping', 'healing', 'pruning')),
     observation bigint NOT NULL DEFAULT nextval('homeostat.observation_id'),
     sweeps int NOT NULL DEFAULT 1,
     cursor text[],
     seen bigint NOT NULL DEFAULT 0,
-    finished_sweep boolean NOT NULL DEFAULT false,
     missing bigint NOT NULL DEFAULT 0,
     stale bigint NOT NULL DEFAULT 0,
     moved bigint NOT NULL DEFAULT 0,
@@ -110,6 +110,7 @@ CREATE TABLE homeostat.run (
     unkeyed bigint NOT NULL DEFAULT 0,
     dead_letters bigint NOT NULL DEFAULT 0,
     planned bigint NOT NULL DEFAULT 0,
+    planned_in_sweep bigint NOT NULL DEFAULT 0,
     traceparent text NOT NULL DEFAULT '',
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     UNIQUE (uid)
@@ -267,6 +268,12 @@ CREATE TABLE homeostat.run_history_default PARTITION OF homeostat.run_history DE
 CREATE TABLE homeostat.batch_history_default PARTITION OF homeostat.batch_history DEFAULT;
 CREATE TABLE homeostat.event_default PARTITION OF homeostat.event DEFAULT;
 SELECT homeostat.keep_partitions(current_date, 4);
+
+-- A vector that can be searched: there, of the right width, not the zero vector (which has no direction).
+CREATE FUNCTION homeostat.vector_ok(v vector, dimensions int) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN coalesce(vector_dims(v) = dimensions AND vector_norm(v) > 0, false);
+CREATE FUNCTION homeostat.vector_ok(v halfvec, dimensions int) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN coalesce(vector_dims(v) = dimensions AND l2_norm(v) > 0, false);
 
 -- What people look at: one line a pipeline.
 CREATE VIEW homeostat.pipelines AS

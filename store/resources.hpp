@@ -17,13 +17,42 @@ Result<PipelineSpec> find_pipeline(Session& session, std::string_view name);  //
 Result<std::vector<ProviderSpec>> list_providers(Session& session);
 Result<ProviderSpec> find_provider(Session& session, std::string_view name);
 
+// One line of the view homeostat.pipelines: what people look at first.
+struct PipelineLine {
+    std::int64_t uid = 0;
+    std::string name;
+    std::string ready;    // True, False, Unknown
+    std::string reason;
+    std::string kstatus;  // Current, InProgress, Failed, Terminating, Unknown
+    std::string message;
+    std::optional<std::int64_t> source_documents;
+    std::int64_t documents = 0;
+    std::int64_t chunks = 0;
+    std::int64_t drift = 0;
+    std::int64_t dead_letters = 0;
+    std::string source;
+    std::string target;
+    std::string provider;
+    bool suspended = false;
+    std::optional<WallTime> last_converged;
+};
+Result<std::vector<PipelineLine>> list_pipeline_lines(Session& session);  // by name
+
+struct ProviderHealth {
+    std::int64_t uid = 0;
+    bool healthy = false;
+    std::string reason;
+    std::string message;
+};
+Result<std::vector<ProviderHealth>> list_provider_health(Session& session);  // only those that were ever used
+
 enum class ResourceKind : std::uint8_t { pipeline, provider };
 enum class ApplyOutcome : std::uint8_t { created, configured, unchanged };
 
 // A declared object as columns and values in text form; absent columns keep the table's default on creation and, because a
 // manifest is the whole truth about its object, return to it on update. Control columns are never touched.
 struct DeclaredObject {
-    ResourceKind kind;
+    ResourceKind kind = ResourceKind::pipeline;
     std::string name;
     std::vector<std::pair<std::string, std::optional<std::string>>> columns;
 };
@@ -32,10 +61,15 @@ struct DeclaredObject {
 // the same transaction rolled back).
 Result<ApplyOutcome> apply_object(Transaction& tx, const DeclaredObject& object);
 
+// The columns a manifest may set, as the tables name them; labels included.
+std::vector<std::string_view> declared_columns(ResourceKind kind);
+
 // Asks for deletion; the object goes when its finalizers are done.
 Status delete_object(Session& session, ResourceKind kind, std::string_view name);
 
-Status set_suspended(Session& session, std::string_view pipeline, bool suspended, const std::optional<std::string>& reason);
+// `for_how_long`: it resumes by itself after that.
+Status set_suspended(Session& session, std::string_view pipeline, bool suspended, const std::optional<std::string>& reason,
+                     std::optional<Millis> for_how_long = std::nullopt);
 // Writes a fresh token that the loop records as handled when its pass has ended; returns it.
 Result<std::string> request_reconcile(Session& session, std::string_view pipeline);
 Status approve_prune(Session& session, std::string_view pipeline, std::string_view plan_id);

@@ -1,0 +1,253 @@
+#include "store/batches.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "store/arrays.hpp"
+#include "store/leases.hpp"
+#include "store/text_array.hpp"
+
+namespace homeostat {
+
+namespace {
+
+constexpr std::array<std::string_view, 4> kKinds{"heal", "move", "prune", "stray"};
+
+const Statement kInsert{
+    "batch_insert",
+    "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents)"
+    " VALUES ($1::bigint, $2::int, $3::bigint, $4::bigint, $5::bigint, $6, $7, $8, $9::int, $10::text[], $11::int)"};
+
+// Only kinds this binary knows: a newer one's work is left to it.
+const Statement kClaim{
+    "batch_claim",
+    "WITH ready AS (SELECT b.id FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid"
+    "  WHERE b.claim_token IS NULL AND b.run_after <= clock_timestamp() AND NOT p.suspend AND p.deletion_requested_at IS NULL"
+    "  AND b.kind IN ('heal', 'move', 'prune', 'stray')"
+    "  ORDER BY b.priority DESC, b.id LIMIT $2::int FOR UPDATE OF b SKIP LOCKED)"
+    " UPDATE homeostat.batch b SET claimed_by = $1, claim_token = nextval('homeostat.claim_token'),"
+    "  claim_expires_at = clock_timestamp() + $3::bigint * interval '1 ms' FROM ready WHERE b.id = ready.id"
+    " RETURNING b.id, b.uid, b.revision, b.generation, b.epoch, b.run_id, b.kind, b.class, b.priority,"
+    "  array_length(b.keys, 1), ARRAY(SELECT unnest(b.keys))::text, b.attempts, b.deaths, b.claim_token, b.traceparent"};
+
+const Statement kHeartbeat{
+    "batch_heartbeat",
+    "UPDATE homeostat.batch b SET claim_expires_at = clock_timestamp() + $3::bigint * interval '1 ms'"
+    " FROM unnest($1::bigint[], $2::bigint[]) AS w(id, token) WHERE b.id = w.id AND b.claim_token = w.token RETURNING b.id"};
+
+const Statement kFence{
+    "batch_fence",
+    "SELECT b.generation = p.generation, p.suspend, p.deletion_requested_at IS NOT NULL, b.epoch = l.epoch"
+    " FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid"
+    " JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid"
+    " WHERE b.id = $1::bigint AND b.claim_token = $2::bigint FOR UPDATE OF b FOR SHARE OF p, l"};
+
+const Statement kFinish{
+    "batch_finish",
+    "WITH gone AS (DELETE FROM homeostat.batch WHERE id = $1::bigint AND claim_token = $2::bigint"
+    "  RETURNING id, uid, run_id, kind, class, documents)"
+    " INSERT INTO homeostat.batch_history (id, uid, run_id, kind, class, outcome, claim_token, claimed_by, documents, written,"
+    "  dropped, removed, chunks, embedded, tokens)"
+    " SELECT id, uid, run_id, kind, class, $4, $2::bigint, $3, documents, $5::int, $6::int, $7::int, $8::int, $9::int, $10::bigint"
+    " FROM gone RETURNING id"};
+
+const Statement kRest{
+    "batch_rest",
+    "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents,"
+    "  attempts, deaths, run_after, last_error)"
+    " SELECT uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, $2::text[], $3::int, $4::int, deaths,"
+    "  clock_timestamp() + $5::bigint * interval '1 ms', $6 FROM homeostat.batch WHERE id = $1::bigint"};
+
+const Statement kRelease{
+    "batch_release",
+    "UPDATE homeostat.batch SET claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL, attempts = attempts + $3::int,"
+    " run_after = clock_timestamp() + $4::bigint * interval '1 ms', last_error = CASE WHEN $5 = '' THEN last_error ELSE $5 END"
+    " WHERE id = $1::bigint AND claim_token = $2::bigint"};
+
+const Statement kExists{"batch_exists", "SELECT EXISTS (SELECT FROM homeostat.batch WHERE id = $1::bigint AND claim_token = $2::bigint)"};
+
+const Statement kDiscard{"batch_discard", "DELETE FROM homeostat.batch WHERE uid = $1::bigint AND generation <> $2::bigint"};
+const Statement kAdopt{"batch_adopt",
+                       "UPDATE homeostat.batch SET epoch = $2::bigint WHERE uid = $1::bigint AND epoch <> $2::bigint"};
+
+const Statement kOpen{
+    "batch_open",
+    "SELECT count(*), coalesce(sum(documents), 0), count(*) FILTER (WHERE attempts > 0 OR last_error <> ''),"
+    " coalesce((array_agg(last_error ORDER BY id DESC) FILTER (WHERE last_error <> ''))[1], ''),"
+    " CASE WHEN bool_or(claim_token IS NOT NULL OR run_after <= clock_timestamp()) THEN NULL"
+    "      ELSE greatest(0, extract(epoch FROM min(run_after) - clock_timestamp()) * 1000)::bigint END"
+    " FROM homeostat.batch WHERE uid = $1::bigint"};
+
+// The horizon is checked again in the update itself, so that a heartbeat that came in time wins.
+const Statement kRescue{
+    "batch_rescue",
+    "UPDATE homeostat.batch b SET claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL, deaths = deaths + 1,"
+    " last_error = 'its replica (' || claimed_by || ') stopped answering'"
+    " WHERE claim_token IS NOT NULL AND claim_expires_at <= clock_timestamp() RETURNING b.id"};
+
+const Statement kDead{
+    "dead_letter_add",
+    "INSERT INTO homeostat.dead_letter AS l (uid, revision, key, content_hash, class, strategy, message, attempts, trace_id)"
+    " VALUES ($1::bigint, $2::int, $3::text[], $4::bytea, $5, $6, left($7, 1024), $8::int, $9)"
+    " ON CONFLICT (uid, revision, key) DO UPDATE SET content_hash = excluded.content_hash, class = excluded.class,"
+    " strategy = excluded.strategy, message = excluded.message, attempts = excluded.attempts, trace_id = excluded.trace_id,"
+    " updated_at = clock_timestamp()"};
+
+Bytes key_matrix(const std::vector<Key>& keys) {
+    const std::size_t columns = keys.empty() ? 0 : keys.front().size();
+    std::vector<std::string_view> values;
+    values.reserve(keys.size() * columns);
+    for (std::size_t c = 0; c < columns; ++c) {
+        for (const Key& key : keys) values.push_back(key[c]);
+    }
+    return binary_matrix(values, columns);
+}
+
+std::vector<Key> keys_of(const std::vector<std::string>& flat, std::size_t columns) {
+    const std::size_t n = columns == 0 ? 0 : flat.size() / columns;
+    std::vector<Key> keys(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        for (std::size_t c = 0; c < columns; ++c) keys[i].push_back(flat[c * n + i]);
+    }
+    return keys;
+}
+
+}  // namespace
+
+std::string_view to_string(BatchKind k) noexcept { return kKinds[static_cast<std::size_t>(k)]; }
+
+void insert_batches(Transaction& tx, std::int64_t uid, std::int32_t revision, std::int64_t generation, std::int64_t epoch,
+                    std::int64_t run_id, const std::string& traceparent, const std::vector<PlannedBatch>& batches) {
+    for (const PlannedBatch& b : batches) {
+        Params params = Params::of(uid, revision, generation, epoch, run_id, traceparent, to_string(b.kind), to_string(b.cls), b.priority);
+        params.bytes(key_matrix(b.keys)).add(b.keys.size());
+        tx.exec(kInsert, params);
+    }
+}
+
+Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl) {
+    return guarded([&] {
+        const Rows rows = session.exec(kClaim, Params::of(replica, limit, ttl.count()));
+        std::vector<Batch> out;
+        for (int i = 0; i < rows.size(); ++i) {
+            Batch b;
+            b.id = rows.i64(i, 0);
+            b.uid = rows.i64(i, 1);
+            b.revision = static_cast<std::int32_t>(rows.i64(i, 2));
+            b.generation = rows.i64(i, 3);
+            b.epoch = rows.i64(i, 4);
+            b.run_id = rows.i64(i, 5);
+            for (std::size_t k = 0; k < kKinds.size(); ++k) {
+                if (rows.view(i, 6) == kKinds[k]) b.kind = static_cast<BatchKind>(k);
+            }
+            b.cls = rows.text(i, 7);
+            b.priority = static_cast<std::int32_t>(rows.i64(i, 8));
+            b.keys = keys_of(parse_text_array(rows.view(i, 10)), static_cast<std::size_t>(rows.maybe_i64(i, 9).value_or(0)));
+            b.attempts = static_cast<std::int32_t>(rows.i64(i, 11));
+            b.deaths = static_cast<std::int32_t>(rows.i64(i, 12));
+            b.token = rows.i64(i, 13);
+            b.traceparent = rows.text(i, 14);
+            out.push_back(std::move(b));
+        }
+        return out;
+    });
+}
+
+Result<std::vector<std::int64_t>> heartbeat_batches(Session& session, const std::vector<std::int64_t>& ids,
+                                                    const std::vector<std::int64_t>& tokens, std::chrono::milliseconds ttl) {
+    return guarded([&] {
+        Params params;
+        params.bytes(binary_array(ids)).bytes(binary_array(tokens)).add(ttl.count());
+        const Rows rows = session.exec(kHeartbeat, params);
+        std::vector<std::int64_t> alive;
+        for (int i = 0; i < rows.size(); ++i) alive.push_back(rows.i64(i, 0));
+        return alive;
+    });
+}
+
+void fence_batch(Transaction& tx, const Batch& batch) {
+    const Rows rows = tx.exec(kFence, Params::of(batch.id, batch.token));
+    const auto refuse = [&](std::string_view why) { throw StoreFailure(fenced(fmt::format("batch {}: {}", batch.id, why))); };
+    if (rows.empty()) refuse("its claim is no longer ours");
+    if (!rows.boolean(0, 0)) refuse("the pipeline has a newer generation");
+    if (rows.boolean(0, 1)) refuse("the pipeline is suspended");
+    if (rows.boolean(0, 2)) refuse("the pipeline is being deleted");
+    if (!rows.boolean(0, 3)) refuse("the lease has a newer epoch");
+}
+
+void finish_batch(Transaction& tx, const Batch& batch, std::string_view replica, const BatchResult& r) {
+    const Rows rows = tx.exec(kFinish, Params::of(batch.id, batch.token, replica, r.outcome, r.written, r.dropped, r.removed, r.chunks,
+                                                  r.embedded, r.tokens));
+    if (rows.empty()) throw StoreFailure(fenced(fmt::format("batch {}: its claim is no longer ours", batch.id)));
+}
+
+void insert_rest(Transaction& tx, const Batch& batch, const std::vector<std::vector<Key>>& parts, std::int32_t attempts,
+                 std::chrono::milliseconds delay, std::string_view error) {
+    for (const std::vector<Key>& part : parts) {
+        Params params = Params::of(batch.id);
+        params.bytes(key_matrix(part)).add(part.size()).add(attempts).add(delay.count()).add(error);
+        tx.exec(kRest, params);
+    }
+}
+
+Status release_batch(Session& session, const Batch& batch, bool counts_attempt, std::chrono::milliseconds delay,
+                     std::string_view error) {
+    return guarded([&] {
+        session.exec(kRelease, Params::of(batch.id, batch.token, counts_attempt ? 1 : 0, delay.count(), error.substr(0, 1024)));
+    });
+}
+
+Result<bool> batch_exists(Session& session, const Batch& batch) {
+    return guarded([&] { return session.exec(kExists, Params::of(batch.id, batch.token)).boolean(0, 0); });
+}
+
+void discard_batches(Transaction& tx, std::int64_t uid, std::int64_t generation) { tx.exec(kDiscard, Params::of(uid, generation)); }
+void adopt_batches(Transaction& tx, std::int64_t uid, std::int64_t epoch) { tx.exec(kAdopt, Params::of(uid, epoch)); }
+
+Result<OpenBatches> open_batches(Session& session, std::int64_t uid) {
+    return guarded([&] {
+        const Rows rows = session.exec(kOpen, Params::of(uid));
+        OpenBatches o{rows.i64(0, 0), rows.i64(0, 1), rows.i64(0, 2), rows.text(0, 3), {}};
+        if (const auto ms = rows.maybe_i64(0, 4); ms && o.batches > 0) o.next_in = std::chrono::milliseconds(*ms);
+        return o;
+    });
+}
+
+Result<int> rescue_batches(Session& session) {
+    return guarded([&] { return session.exec(kRescue).size(); });
+}
+
+void add_dead_letters(Transaction& tx, std::int64_t uid, std::int32_t revision, const std::vector<DeadLetter>& letters) {
+    for (const DeadLetter& l : letters) {
+        Params params = Params::of(uid, revision, format_text_array(l.key));
+        const auto* p = reinterpret_cast<const std::byte*>(l.content_hash.data());
+        params.bytes(Bytes(p, p + l.content_hash.size()));
+        params.add(l.cls).add(l.strategy).add(l.message).add(l.attempts).add(l.trace_id);
+        tx.exec(kDead, params);
+    }
+}
+
+Result<std::vector<DeadLetter>> read_dead_letters(Session& session, std::int64_t uid, int limit) {
+    return guarded([&] {
+        const Rows rows = session.exec({"dead_letter_list",
+                                        "SELECT key::text, class, strategy, message, attempts, trace_id FROM homeostat.dead_letter"
+                                        " WHERE uid = $1::bigint ORDER BY updated_at DESC LIMIT $2::int"},
+                                       Params::of(uid, limit));
+        std::vector<DeadLetter> out;
+        for (int i = 0; i < rows.size(); ++i) {
+            out.push_back({parse_text_array(rows.view(i, 0)), "", rows.text(i, 1), rows.text(i, 2), rows.text(i, 3),
+                           static_cast<std::int32_t>(rows.i64(i, 4)), rows.text(i, 5)});
+        }
+        return out;
+    });
+}
+
+Result<std::int64_t> count_dead_letters(Session& session, std::int64_t uid) {
+    return guarded([&] {
+        return session.exec({"dead_letter_count", "SELECT count(*) FROM homeostat.dead_letter WHERE uid = $1::bigint"}, Params::of(uid))
+            .i64(0, 0);
+    });
+}
+
+}  // namespace homeostat

@@ -1,0 +1,114 @@
+// Batches: durable work that any replica may claim.
+//
+// A batch is created by the planner under its lease, claimed with SKIP LOCKED under a fresh token, kept alive by heartbeats,
+// and removed in the transaction that commits its result. Whoever does not know the current token cannot touch it. Attempts
+// count failures only; hand-over, throttling and shutdown give a batch back as it was.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/resource.hpp"
+#include "store/drift.hpp"
+#include "store/session.hpp"
+
+namespace homeostat {
+
+enum class BatchKind : std::uint8_t { heal, move, prune, stray };
+std::string_view to_string(BatchKind k) noexcept;
+
+struct PlannedBatch {
+    BatchKind kind = BatchKind::heal;
+    DriftClass cls = DriftClass::missing;
+    std::int32_t priority = 0;
+    std::vector<Key> keys;  // of documents; for prune and stray: document ids as text
+};
+
+struct Batch {
+    std::int64_t id = 0;
+    std::int64_t uid = 0;
+    std::int32_t revision = 0;
+    std::int64_t generation = 0;
+    std::int64_t epoch = 0;
+    std::int64_t run_id = 0;
+    BatchKind kind = BatchKind::heal;
+    std::string cls;
+    std::int32_t priority = 0;
+    std::vector<Key> keys;
+    std::int32_t attempts = 0;
+    std::int32_t deaths = 0;
+    std::int64_t token = 0;
+    std::string traceparent;
+};
+
+void insert_batches(Transaction& tx, std::int64_t uid, std::int32_t revision, std::int64_t generation, std::int64_t epoch,
+                    std::int64_t run_id, const std::string& traceparent, const std::vector<PlannedBatch>& batches);
+
+// Claims up to `limit` batches that are ready, of pipelines that are not suspended or being deleted.
+Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl);
+
+// Extends the claims of a replica; returns the ids that are still its own under the token given for each.
+Result<std::vector<std::int64_t>> heartbeat_batches(Session& session, const std::vector<std::int64_t>& ids,
+                                                    const std::vector<std::int64_t>& tokens, std::chrono::milliseconds ttl);
+
+// Locks batch, lease and pipeline for the rest of the transaction. Throws StoreFailure of class fenced where the token is no
+// longer ours, the epoch or the generation moved on, or the pipeline is suspended or being deleted.
+void fence_batch(Transaction& tx, const Batch& batch);
+
+struct BatchResult {
+    std::string outcome = "done";  // done, split, dead
+    std::int32_t written = 0;
+    std::int32_t dropped = 0;
+    std::int32_t removed = 0;
+    std::int32_t chunks = 0;
+    std::int32_t embedded = 0;
+    std::int64_t tokens = 0;
+};
+// The batch row goes to the history; the last statement before commit.
+void finish_batch(Transaction& tx, const Batch& batch, std::string_view replica, const BatchResult& result);
+
+// Puts parts of a claimed batch back as new batches of their own (bisecting, or documents that did not fit a budget).
+void insert_rest(Transaction& tx, const Batch& batch, const std::vector<std::vector<Key>>& parts, std::int32_t attempts,
+                 std::chrono::milliseconds delay, std::string_view error);
+
+// Gives a claim back: after a failure with one more attempt and a delay, or as it was.
+Status release_batch(Session& session, const Batch& batch, bool counts_attempt, std::chrono::milliseconds delay,
+                     std::string_view error);
+
+// Whether the batch is still there under this token: the question after a commit whose outcome is unknown.
+Result<bool> batch_exists(Session& session, const Batch& batch);
+
+// Removes batches of a pipeline whose generation, epoch or revision has passed, claimed or not: their claimants are fenced.
+void discard_batches(Transaction& tx, std::int64_t uid, std::int64_t generation);
+// A new owner takes over what its predecessor planned.
+void adopt_batches(Transaction& tx, std::int64_t uid, std::int64_t epoch);
+
+struct OpenBatches {
+    std::int64_t batches = 0;
+    std::int64_t documents = 0;
+    std::int64_t failing = 0;          // with at least one attempt behind them
+    std::string last_error;
+    std::optional<std::chrono::milliseconds> next_in;  // until the earliest of those that wait, where none is ready
+};
+Result<OpenBatches> open_batches(Session& session, std::int64_t uid);
+
+// Returns claims that expired to the queue; a batch that saw its owner die is marked, and after two deaths comes back split
+// into single documents, after three it is a dead letter. Returns how many were rescued.
+Result<int> rescue_batches(Session& session);
+
+struct DeadLetter {
+    Key key;
+    std::string content_hash;  // raw bytes
+    std::string cls;
+    std::string strategy;
+    std::string message;
+    std::int32_t attempts = 0;
+    std::string trace_id;
+};
+void add_dead_letters(Transaction& tx, std::int64_t uid, std::int32_t revision, const std::vector<DeadLetter>& letters);
+Result<std::vector<DeadLetter>> read_dead_letters(Session& session, std::int64_t uid, int limit);
+Result<std::int64_t> count_dead_letters(Session& session, std::int64_t uid);
+
+}  // namespace homeostat

@@ -1,0 +1,67 @@
+#include "store/leases.hpp"
+
+#include <fmt/format.h>
+
+namespace homeostat {
+
+namespace {
+
+// The WAL timeline stands before the epoch: a promotion that lost the last commits may rewind epochs, but never the timeline.
+const Statement kAcquire{
+    "lease_acquire",
+    "INSERT INTO homeostat.lease AS l (resource, holder, epoch, timeline, acquired_at, expires_at)"
+    " SELECT $1, $2, 1, c.timeline_id, clock_timestamp(), clock_timestamp() + $3::bigint * interval '1 ms'"
+    " FROM pg_control_checkpoint() AS c"
+    " ON CONFLICT (resource) DO UPDATE SET"
+    "  epoch = l.epoch + CASE WHEN l.holder = $2 AND l.expires_at > clock_timestamp() AND l.timeline = excluded.timeline"
+    "                         THEN 0 ELSE 1 END,"
+    "  acquired_at = CASE WHEN l.holder = $2 THEN l.acquired_at ELSE clock_timestamp() END,"
+    "  holder = $2, timeline = excluded.timeline, expires_at = clock_timestamp() + $3::bigint * interval '1 ms'"
+    " WHERE l.holder = $2 OR l.expires_at <= clock_timestamp() RETURNING epoch, timeline"};
+
+const Statement kRenew{
+    "lease_renew",
+    "UPDATE homeostat.lease SET expires_at = clock_timestamp() + $2::bigint * interval '1 ms'"
+    " WHERE holder = $1 AND expires_at > clock_timestamp() RETURNING resource, epoch, timeline"};
+
+const Statement kRelease{"lease_release", "UPDATE homeostat.lease SET expires_at = clock_timestamp() WHERE holder = $1"};
+
+const Statement kHold{"lease_hold", "SELECT epoch FROM homeostat.lease WHERE resource = $1 FOR SHARE"};
+
+}  // namespace
+
+std::string pipeline_lease(std::int64_t uid) { return fmt::format("pipeline/{}", uid); }
+
+Result<std::optional<Lease>> acquire_lease(Session& session, std::string_view resource, std::string_view holder,
+                                           std::chrono::milliseconds ttl) {
+    return guarded([&]() -> std::optional<Lease> {
+        const Rows rows = session.exec(kAcquire, Params::of(resource, holder, ttl.count()));
+        if (rows.empty()) return std::nullopt;
+        return Lease{std::string(resource), std::string(holder), rows.i64(0, 0), static_cast<std::int32_t>(rows.i64(0, 1))};
+    });
+}
+
+Result<std::vector<Lease>> renew_leases(Session& session, std::string_view holder, std::chrono::milliseconds ttl) {
+    return guarded([&] {
+        const Rows rows = session.exec(kRenew, Params::of(holder, ttl.count()));
+        std::vector<Lease> held;
+        for (int i = 0; i < rows.size(); ++i) {
+            held.push_back({rows.text(i, 0), std::string(holder), rows.i64(i, 1), static_cast<std::int32_t>(rows.i64(i, 2))});
+        }
+        return held;
+    });
+}
+
+Status release_leases(Session& session, std::string_view holder) {
+    return guarded([&] { session.exec(kRelease, Params::of(holder)); });
+}
+
+void hold_lease(Transaction& tx, std::string_view resource, std::int64_t epoch) {
+    const Rows rows = tx.exec(kHold, Params::of(resource));
+    if (rows.empty() || rows.i64(0, 0) != epoch) {
+        throw StoreFailure(fenced(fmt::format("lease {} is at epoch {} now, not {}: another replica took over", resource,
+                                              rows.empty() ? 0 : rows.i64(0, 0), epoch)));
+    }
+}
+
+}  // namespace homeostat

@@ -1,0 +1,40 @@
+// Ownership: one row a resource, with an epoch that grows with each change of owner.
+//
+// Time is the server's (clock_timestamp()), never ours: two replicas with different clocks agree. A lease is trusted locally
+// only until a deadline counted from the start of the request that got it. Every write on behalf of a lease locks the row in
+// share mode and compares the epoch inside the same transaction (hold_lease), so a takeover cannot slip in between.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "store/session.hpp"
+
+namespace homeostat {
+
+struct Lease {
+    std::string resource;
+    std::string holder;
+    std::int64_t epoch = 0;
+    std::int32_t timeline = 0;
+};
+
+// The lease where it was free, expired or ours already; nothing where somebody else holds it. A new owner's epoch is one more
+// than the last; renewing one's own live lease keeps it.
+Result<std::optional<Lease>> acquire_lease(Session& session, std::string_view resource, std::string_view holder,
+                                           std::chrono::milliseconds ttl);
+
+// Extends all of a holder's live leases in one statement and returns those that are still held; what is missing is lost.
+Result<std::vector<Lease>> renew_leases(Session& session, std::string_view holder, std::chrono::milliseconds ttl);
+
+Status release_leases(Session& session, std::string_view holder);
+
+// Locks the lease in share mode for the rest of the transaction; throws StoreFailure of class fenced where the epoch moved on.
+void hold_lease(Transaction& tx, std::string_view resource, std::int64_t epoch);
+
+std::string pipeline_lease(std::int64_t uid);
+
+}  // namespace homeostat

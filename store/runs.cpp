@@ -1,0 +1,243 @@
+#include "store/runs.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "store/arrays.hpp"
+#include "store/text_array.hpp"
+#include "store/timestamps.hpp"
+
+namespace homeostat {
+
+namespace {
+
+constexpr std::array<std::string_view, 3> kPhases{"sweeping", "healing", "pruning"};
+
+#define RUN_COLUMNS                                                                                                          \
+    "id, uid, revision, generation, reconcile_id, trigger, deep, phase, observation, sweeps, cursor::text, seen, missing, stale, " \
+    "moved, partial, invalid, orphaned, excess, unkeyed, dead_letters, planned, planned_in_sweep, traceparent"
+
+const Statement kRead{"run_read", "SELECT " RUN_COLUMNS " FROM homeostat.run WHERE uid = $1::bigint"};
+const Statement kStart{
+    "run_start",
+    "INSERT INTO homeostat.run (uid, revision, generation, reconcile_id, trigger, deep, traceparent)"
+    " VALUES ($1::bigint, $2::int, $3::bigint, $4, $5, $6::boolean, $7) RETURNING " RUN_COLUMNS};
+const Statement kSave{
+    "run_save",
+    "UPDATE homeostat.run SET phase = $2, cursor = $3::text[], seen = $4::bigint, missing = $5::bigint, stale = $6::bigint,"
+    " moved = $7::bigint, partial = $8::bigint, invalid = $9::bigint, orphaned = $10::bigint, excess = $11::bigint,"
+    " unkeyed = $12::bigint, dead_letters = $13::bigint, planned = $14::bigint, planned_in_sweep = $15::bigint WHERE id = $1::bigint"};
+const Statement kRestart{
+    "run_restart",
+    "UPDATE homeostat.run SET phase = 'sweeping', observation = nextval('homeostat.observation_id'), sweeps = sweeps + 1,"
+    " cursor = NULL, seen = 0, missing = 0, stale = 0, moved = 0, partial = 0, invalid = 0, orphaned = 0, excess = 0, unkeyed = 0,"
+    " dead_letters = 0, planned_in_sweep = 0 WHERE id = $1::bigint RETURNING " RUN_COLUMNS};
+const Statement kEnd{
+    "run_end",
+    "WITH gone AS (DELETE FROM homeostat.run WHERE id = $1::bigint RETURNING *)"
+    " INSERT INTO homeostat.run_history (id, uid, pipeline, revision, generation, reconcile_id, trigger, deep, result, message,"
+    "  planned, started_at, traceparent)"
+    " SELECT id, uid, $2, revision, generation, reconcile_id, trigger, deep, $3, left($4, 1024), planned, started_at, traceparent"
+    " FROM gone"};
+
+const Statement kNote{
+    "prune_note",
+    "INSERT INTO homeostat.prune_candidate AS c (uid, revision, document_id, class, first_observation, last_observation)"
+    " SELECT $1::bigint, $2::int, w.id, w.class, $3::bigint, $3::bigint FROM unnest($4::bigint[], $5::text[]) AS w(id, class)"
+    " ON CONFLICT (uid, revision, document_id) DO UPDATE SET last_observation = $3::bigint, class = excluded.class"};
+const Statement kSettle{
+    "prune_settle",
+    "WITH gone AS (DELETE FROM homeostat.prune_candidate WHERE uid = $1::bigint AND (revision <> $2::int OR last_observation <> $3::bigint))"
+    " SELECT count(*), count(*) FILTER (WHERE first_observation < $3::bigint) FROM homeostat.prune_candidate"
+    " WHERE uid = $1::bigint AND revision = $2::int AND last_observation = $3::bigint"};
+const Statement kTake{
+    "prune_take",
+    "DELETE FROM homeostat.prune_candidate WHERE (uid, revision, document_id) IN (SELECT uid, revision, document_id"
+    "  FROM homeostat.prune_candidate WHERE uid = $1::bigint AND revision = $2::int AND first_observation < last_observation"
+    "  ORDER BY document_id LIMIT $3::int) RETURNING document_id"};
+const Statement kForget{"prune_forget", "DELETE FROM homeostat.prune_candidate WHERE uid = $1::bigint"};
+
+const Statement kStatus{
+    "status_write",
+    "INSERT INTO homeostat.pipeline_status AS s (uid, observed_generation, revision, source_documents, previous_source_documents,"
+    "  documents, chunks, missing, stale, moved, partial, invalid, orphaned, excess, unkeyed, dead_letters, blocked_prunes,"
+    "  prune_window_start, pruned_in_window, failures, last_error, last_sweep_at, last_deep_sweep_at, last_converged_at,"
+    "  next_attempt_at, last_handled_reconcile)"
+    " VALUES ($1::bigint, $2::bigint, $3::int, $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::bigint, $10::bigint,"
+    "  $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::bigint, $16::bigint, $17::bigint, $18::timestamptz, $19::bigint,"
+    "  $20::int, left($21, 1024), $22::timestamptz, $23::timestamptz, $24::timestamptz, $25::timestamptz, $26)"
+    " ON CONFLICT (uid) DO UPDATE SET observed_generation = greatest(s.observed_generation, excluded.observed_generation),"
+    "  revision = excluded.revision, source_documents = excluded.source_documents,"
+    "  previous_source_documents = excluded.previous_source_documents, documents = excluded.documents, chunks = excluded.chunks,"
+    "  missing = excluded.missing, stale = excluded.stale, moved = excluded.moved, partial = excluded.partial,"
+    "  invalid = excluded.invalid, orphaned = excluded.orphaned, excess = excluded.excess, unkeyed = excluded.unkeyed,"
+    "  dead_letters = excluded.dead_letters, blocked_prunes = excluded.blocked_prunes,"
+    "  prune_window_start = excluded.prune_window_start, pruned_in_window = excluded.pruned_in_window,"
+    "  failures = excluded.failures, last_error = excluded.last_error, last_sweep_at = excluded.last_sweep_at,"
+    "  last_deep_sweep_at = excluded.last_deep_sweep_at, last_converged_at = excluded.last_converged_at,"
+    "  next_attempt_at = excluded.next_attempt_at, last_handled_reconcile = excluded.last_handled_reconcile,"
+    "  updated_at = clock_timestamp()"};
+
+// Only on change; the transition time moves only when the status does, and never backwards.
+const Statement kCondition{
+    "condition_write",
+    "WITH before AS (SELECT status FROM homeostat.condition WHERE uid = $1::bigint AND type = $2)"
+    " INSERT INTO homeostat.condition AS c (uid, type, status, reason, message, observed_generation)"
+    " VALUES ($1::bigint, $2, $3, $4, left($5, 1024), $6::bigint)"
+    " ON CONFLICT (uid, type) DO UPDATE SET status = excluded.status, reason = excluded.reason, message = excluded.message,"
+    "  observed_generation = greatest(c.observed_generation, excluded.observed_generation),"
+    "  last_transition_at = CASE WHEN c.status = excluded.status THEN c.last_transition_at"
+    "                            ELSE greatest(c.last_transition_at, clock_timestamp()) END"
+    " WHERE (c.status, c.reason, c.message) IS DISTINCT FROM (excluded.status, excluded.reason, excluded.message)"
+    "  OR c.observed_generation < excluded.observed_generation"
+    " RETURNING (SELECT status FROM before)"};
+
+const Statement kLoopState{
+    "loop_state",
+    "SELECT failures, next_attempt_at::text, last_handled_reconcile, previous_source_documents, prune_window_start::text,"
+    " pruned_in_window FROM homeostat.pipeline_status WHERE uid = $1::bigint"};
+
+const Statement kProgress{
+    "run_progress",
+    "SELECT count(*), coalesce(sum(written), 0), coalesce(sum(dropped), 0), coalesce(sum(removed), 0), coalesce(sum(chunks), 0),"
+    " coalesce(sum(embedded), 0), coalesce(sum(tokens), 0) FROM homeostat.batch_history WHERE run_id = $1::bigint"};
+
+Run run_at(const Rows& rows, int i) {
+    Run r;
+    r.id = rows.i64(i, 0);
+    r.uid = rows.i64(i, 1);
+    r.revision = static_cast<std::int32_t>(rows.i64(i, 2));
+    r.generation = rows.i64(i, 3);
+    r.reconcile_id = rows.text(i, 4);
+    r.trigger = rows.text(i, 5);
+    r.deep = rows.boolean(i, 6);
+    for (std::size_t p = 0; p < kPhases.size(); ++p) {
+        if (rows.view(i, 7) == kPhases[p]) r.phase = static_cast<RunPhase>(p);
+    }
+    r.observation = rows.i64(i, 8);
+    r.sweeps = static_cast<int>(rows.i64(i, 9));
+    if (!rows.null(i, 10)) r.cursor = parse_text_array(rows.view(i, 10));
+    r.seen = rows.i64(i, 11);
+    std::int64_t* counts[] = {&r.found.missing, &r.found.stale,    &r.found.moved,  &r.found.partial, &r.found.invalid,
+                              &r.found.orphaned, &r.found.excess, &r.unkeyed,      &r.dead_letters,  &r.planned,
+                              &r.planned_in_sweep};
+    int column = 12;
+    for (std::int64_t* c : counts) *c = rows.i64(i, column++);
+    r.traceparent = rows.text(i, column);
+    return r;
+}
+
+std::optional<std::string> time_text(const std::optional<WallTime>& t) {
+    return t ? std::optional<std::string>(format_timestamp(*t)) : std::nullopt;
+}
+
+void write_condition(Transaction& tx, std::int64_t uid, const Condition& c, const std::string& reconcile_id,
+                     std::vector<Condition>& changed) {
+    const Rows rows = tx.exec(kCondition, Params::of(uid, c.type, c.status, c.reason, c.message, c.observed_generation));
+    if (rows.empty()) return;
+    const bool status_changed = rows.null(0, 0) || rows.view(0, 0) != c.status;
+    if (!status_changed) return;
+    changed.push_back(c);
+    const bool bad = (c.type == "Ready" || c.type == "Synced" || c.type == "ProviderHealthy") ? c.status == "False" : c.status == "True";
+    // What is merely not there yet at the start is no news.
+    if (rows.null(0, 0) && !bad) return;
+    add_event(tx, {.uid = uid, .type = bad && c.type != "Reconciling" ? "Warning" : "Normal", .reason = c.reason,
+                   .message = fmt::format("{} is {}{}{}", c.type, c.status, c.message.empty() ? "" : ": ", c.message),
+                   .reconcile_id = reconcile_id});
+}
+
+}  // namespace
+
+std::string_view to_string(RunPhase p) noexcept { return kPhases[static_cast<std::size_t>(p)]; }
+
+Result<std::optional<Run>> read_run(Session& session, std::int64_t uid) {
+    return guarded([&]() -> std::optional<Run> {
+        const Rows rows = session.exec(kRead, Params::of(uid));
+        if (rows.empty()) return std::nullopt;
+        return run_at(rows, 0);
+    });
+}
+
+Run start_run(Transaction& tx, const Run& w) {
+    return run_at(tx.exec(kStart, Params::of(w.uid, w.revision, w.generation, w.reconcile_id, w.trigger, w.deep, w.traceparent)), 0);
+}
+
+void save_run(Transaction& tx, const Run& r) {
+    Params params = Params::of(r.id, to_string(r.phase));
+    params.add(r.cursor ? std::optional<std::string>(format_text_array(*r.cursor)) : std::nullopt).add(r.seen);
+    params.add(r.found.missing).add(r.found.stale).add(r.found.moved).add(r.found.partial).add(r.found.invalid);
+    params.add(r.found.orphaned).add(r.found.excess).add(r.unkeyed).add(r.dead_letters).add(r.planned).add(r.planned_in_sweep);
+    tx.exec(kSave, params);
+}
+
+void restart_sweep(Transaction& tx, Run& run) { run = run_at(tx.exec(kRestart, Params::of(run.id)), 0); }
+
+void end_run(Transaction& tx, const Run& run, std::string_view pipeline, std::string_view result, std::string_view message) {
+    tx.exec(kEnd, Params::of(run.id, pipeline, result, message));
+}
+
+void note_prune_candidates(Transaction& tx, const Run& run, const std::vector<DriftItem>& items) {
+    if (items.empty()) return;
+    std::vector<std::int64_t> ids;
+    std::vector<std::string_view> classes;
+    for (const DriftItem& item : items) {
+        ids.push_back(item.document_id);
+        classes.push_back(to_string(item.cls));
+    }
+    Params params = Params::of(run.uid, run.revision, run.observation);
+    params.bytes(binary_array(ids)).bytes(binary_array(classes));
+    tx.exec(kNote, params);
+}
+
+PruneCandidates settle_prune_candidates(Transaction& tx, const Run& run) {
+    const Rows rows = tx.exec(kSettle, Params::of(run.uid, run.revision, run.observation));
+    return {rows.i64(0, 0), rows.i64(0, 1)};
+}
+
+std::vector<std::int64_t> take_confirmed_candidates(Transaction& tx, const Run& run, int limit) {
+    const Rows rows = tx.exec(kTake, Params::of(run.uid, run.revision, limit));
+    std::vector<std::int64_t> ids;
+    for (int i = 0; i < rows.size(); ++i) ids.push_back(rows.i64(i, 0));
+    return ids;
+}
+
+void forget_prune_candidates(Transaction& tx, std::int64_t uid) { tx.exec(kForget, Params::of(uid)); }
+
+std::vector<Condition> write_status(Transaction& tx, const StatusUpdate& u, const std::string& reconcile_id) {
+    const PipelineStatus& s = u.status;
+    Params params = Params::of(u.uid, u.observed_generation, s.revision, s.source_documents, u.previous_source_documents, s.documents,
+                               s.chunks, s.drift.missing, s.drift.stale, s.drift.moved, s.drift.partial, s.drift.invalid,
+                               s.drift.orphaned, s.drift.excess, u.unkeyed, s.dead_letters, s.blocked_prunes,
+                               time_text(u.window.start), u.window.pruned, u.failures, s.last_error, time_text(s.last_sweep),
+                               time_text(s.last_deep_sweep), time_text(s.last_converged), time_text(s.next_attempt),
+                               s.last_handled_reconcile);
+    tx.exec(kStatus, params);
+    std::vector<Condition> changed;
+    for (const Condition& c : s.conditions) write_condition(tx, u.uid, c, reconcile_id, changed);
+    return changed;
+}
+
+Result<LoopState> read_loop_state(Session& session, std::int64_t uid) {
+    return guarded([&] {
+        const Rows rows = session.exec(kLoopState, Params::of(uid));
+        LoopState s;
+        if (rows.empty()) return s;
+        s.failures = static_cast<int>(rows.i64(0, 0));
+        if (!rows.null(0, 1)) s.next_attempt = parse_timestamp(rows.view(0, 1));
+        s.last_handled_reconcile = rows.maybe(0, 2);
+        s.previous_source_documents = rows.maybe_i64(0, 3);
+        if (!rows.null(0, 4)) s.window.start = parse_timestamp(rows.view(0, 4));
+        s.window.pruned = rows.i64(0, 5);
+        return s;
+    });
+}
+
+Result<RunProgress> read_progress(Session& session, std::int64_t run_id) {
+    return guarded([&] {
+        const Rows r = session.exec(kProgress, Params::of(run_id));
+        return RunProgress{r.i64(0, 0), r.i64(0, 1), r.i64(0, 2), r.i64(0, 3), r.i64(0, 4), r.i64(0, 5), r.i64(0, 6)};
+    });
+}
+
+}  // namespace homeostat
