@@ -15,8 +15,9 @@ target_compile_options(homeostat_warnings INTERFACE
   $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety -Wunreachable-code-aggressive -Wno-missing-designated-field-initializers>
   # Left-out members of a designated initializer have defaults here, on purpose.
   -Wno-missing-field-initializers
-  # GCC 12 and 13 report these inside the standard library from inlined string and variant code that is right (GCC PR 105329, 80635).
-  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict -Wno-maybe-uninitialized>)
+  # GCC 12 and 13 report these inside the standard library from inlined string and variant code that is right (GCC PR 105329, 80635);
+  # mismatched-new-delete likewise in inlined coroutine frames.
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict -Wno-maybe-uninitialized -Wno-mismatched-new-delete>)
 add_compile_definitions($<$<NOT:$<CONFIG:Release>>:_GLIBCXX_ASSERTIONS>)
 if(HOMEOSTAT_FAULT_POINTS)
   add_compile_definitions(HOMEOSTAT_FAULT_POINTS=1)

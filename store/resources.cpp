@@ -60,7 +60,8 @@ public:
         const std::string_view json = rows_.view(row_, column_++);
         StringMap out;
         if (json.empty() || json == "{}") return out;
-        for (const auto& [key, value] : nlohmann::json::parse(json).items()) {
+        const auto object = nlohmann::json::parse(json);  // named: items() refers to it while the loop runs
+        for (const auto& [key, value] : object.items()) {
             out[key] = value.is_string() ? value.get<std::string>() : value.dump();
         }
         return out;
