@@ -60,6 +60,13 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 std::string_view to_string(ErrorClass c) noexcept { return facts(c).name; }
 
+ErrorClass error_class_named(std::string_view name) noexcept {
+    for (std::size_t i = 0; i < kFacts.size(); ++i) {
+        if (kFacts[i].name == name) return static_cast<ErrorClass>(i);
+    }
+    return ErrorClass::internal;
+}
+
 std::string_view to_string(Origin o) noexcept {
     switch (o) {
         case Origin::ours: return "ours";

@@ -42,6 +42,7 @@ enum class Origin : std::uint8_t { ours, theirs, user };
 
 std::string_view to_string(ErrorClass c) noexcept;
 std::string_view to_string(Origin o) noexcept;
+ErrorClass error_class_named(std::string_view name) noexcept;  // internal where it is none of ours
 
 struct Error {
     ErrorClass cls = ErrorClass::internal;

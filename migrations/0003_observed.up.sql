@@ -178,6 +178,9 @@ CREATE TABLE homeostat.batch_history (
     chunks int NOT NULL,
     embedded int NOT NULL,
     tokens bigint NOT NULL,
+    error_class text NOT NULL DEFAULT '',
+    error_code text NOT NULL DEFAULT '',
+    message text NOT NULL DEFAULT '',
     ended_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) PARTITION BY RANGE (ended_at);
 CREATE INDEX batch_history_run ON homeostat.batch_history (run_id);

@@ -48,8 +48,9 @@ const Statement kFinish{
     "WITH gone AS (DELETE FROM homeostat.batch WHERE id = $1::bigint AND claim_token = $2::bigint"
     "  RETURNING id, uid, run_id, kind, class, documents)"
     " INSERT INTO homeostat.batch_history (id, uid, run_id, kind, class, outcome, claim_token, claimed_by, documents, written,"
-    "  dropped, removed, chunks, embedded, tokens)"
-    " SELECT id, uid, run_id, kind, class, $4, $2::bigint, $3, documents, $5::int, $6::int, $7::int, $8::int, $9::int, $10::bigint"
+    "  dropped, removed, chunks, embedded, tokens, error_class, error_code, message)"
+    " SELECT id, uid, run_id, kind, class, $4, $2::bigint, $3, documents, $5::int, $6::int, $7::int, $8::int, $9::int, $10::bigint,"
+    "  $11, $12, left($13, 1024)"
     " FROM gone RETURNING id"};
 
 const Statement kRest{
@@ -178,7 +179,8 @@ void fence_batch(Transaction& tx, const Batch& batch) {
 
 void finish_batch(Transaction& tx, const Batch& batch, std::string_view replica, const BatchResult& r) {
     const Rows rows = tx.exec(kFinish, Params::of(batch.id, batch.token, replica, r.outcome, r.written, r.dropped, r.removed, r.chunks,
-                                                  r.embedded, r.tokens));
+                                                  r.embedded, r.tokens, r.error ? to_string(r.error->cls) : std::string_view(),
+                                                  r.error ? r.error->code : std::string(), r.error ? r.error->message : std::string()));
     if (rows.empty()) throw StoreFailure(fenced(fmt::format("batch {}: its claim is no longer ours", batch.id)));
 }
 

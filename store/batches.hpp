@@ -58,7 +58,8 @@ Result<std::vector<std::int64_t>> heartbeat_batches(Session& session, const std:
 void fence_batch(Transaction& tx, const Batch& batch);
 
 struct BatchResult {
-    std::string outcome = "done";  // done, split, dead
+    std::string outcome = "done";  // done, split, dead_letter, failed
+    std::optional<Error> error;    // what ended it, where it failed
     std::int32_t written = 0;
     std::int32_t dropped = 0;
     std::int32_t removed = 0;

@@ -271,9 +271,9 @@ Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision&
     });
 }
 
-Result<bool> view_is_current(Session& session, const PipelineSpec& spec, const Revision& revision, const SourceShape& source) {
+Result<bool> view_is_current(Transaction& tx, const PipelineSpec& spec, const Revision& revision, const SourceShape& source) {
     return guarded([&]() -> Result<bool> {
-        const Rows rows = session.exec(kViewColumns, Params::of(spec.target, revision.tables.document));
+        const Rows rows = tx.exec(kViewColumns, Params::of(spec.target, revision.tables.document));
         if (rows.empty()) return false;
         if (rows.view(0, 0) != "v" || rows.view(0, 1) != "homeostat: served view") {
             return Error{.cls = ErrorClass::db_permanent,

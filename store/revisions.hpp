@@ -72,7 +72,7 @@ Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision&
                       const VectorExtension& vectors);
 
 // Whether the served view exists and shows this revision: a view that was dropped or replaced by hand is drift too.
-Result<bool> view_is_current(Session& session, const PipelineSpec& spec, const Revision& revision, const SourceShape& source);
+Result<bool> view_is_current(Transaction& tx, const PipelineSpec& spec, const Revision& revision, const SourceShape& source);
 
 enum class IndexState : std::uint8_t { absent, invalid, valid, unwanted };
 Result<IndexState> index_state(Session& session, const PipelineSpec& spec, const Revision& revision);

@@ -32,7 +32,7 @@ const Statement kRestart{
     "run_restart",
     "UPDATE homeostat.run SET phase = 'sweeping', observation = nextval('homeostat.observation_id'), sweeps = sweeps + 1,"
     " cursor = NULL, seen = 0, missing = 0, stale = 0, moved = 0, partial = 0, invalid = 0, orphaned = 0, excess = 0, unkeyed = 0,"
-    " dead_letters = 0, planned_in_sweep = 0 WHERE id = $1::bigint RETURNING " RUN_COLUMNS};
+    " dead_letters = 0, planned_in_sweep = 0, deep = $2::boolean WHERE id = $1::bigint RETURNING " RUN_COLUMNS};
 const Statement kEnd{
     "run_end",
     "WITH gone AS (DELETE FROM homeostat.run WHERE id = $1::bigint RETURNING *)"
@@ -103,6 +103,10 @@ const Statement kProgress{
     "SELECT count(*), coalesce(sum(written), 0), coalesce(sum(dropped), 0), coalesce(sum(removed), 0), coalesce(sum(chunks), 0),"
     " coalesce(sum(embedded), 0), coalesce(sum(tokens), 0) FROM homeostat.batch_history WHERE run_id = $1::bigint"};
 
+const Statement kFailed{"run_failed_batch",
+                        "SELECT error_class, error_code, message FROM homeostat.batch_history WHERE run_id = $1::bigint AND outcome = 'failed'"
+                        " ORDER BY ended_at DESC LIMIT 1"};
+
 Run run_at(const Rows& rows, int i) {
     Run r;
     r.id = rows.i64(i, 0);
@@ -171,7 +175,7 @@ void save_run(Transaction& tx, const Run& r) {
     tx.exec(kSave, params);
 }
 
-void restart_sweep(Transaction& tx, Run& run) { run = run_at(tx.exec(kRestart, Params::of(run.id)), 0); }
+void restart_sweep(Transaction& tx, Run& run, bool deep) { run = run_at(tx.exec(kRestart, Params::of(run.id, deep)), 0); }
 
 void end_run(Transaction& tx, const Run& run, std::string_view pipeline, std::string_view result, std::string_view message) {
     tx.exec(kEnd, Params::of(run.id, pipeline, result, message));
@@ -237,6 +241,14 @@ Result<RunProgress> read_progress(Session& session, std::int64_t run_id) {
     return guarded([&] {
         const Rows r = session.exec(kProgress, Params::of(run_id));
         return RunProgress{r.i64(0, 0), r.i64(0, 1), r.i64(0, 2), r.i64(0, 3), r.i64(0, 4), r.i64(0, 5), r.i64(0, 6)};
+    });
+}
+
+Result<std::optional<Error>> failed_batch(Session& session, std::int64_t run_id) {
+    return guarded([&]() -> std::optional<Error> {
+        const Rows rows = session.exec(kFailed, Params::of(run_id));
+        if (rows.empty()) return std::nullopt;
+        return Error{.cls = error_class_named(rows.view(0, 0)), .message = rows.text(0, 2), .origin = Origin::theirs, .code = rows.text(0, 1)};
     });
 }
 

@@ -43,7 +43,7 @@ Run start_run(Transaction& tx, const Run& wanted);
 // Writes cursor, counts and phase as they are in `run`.
 void save_run(Transaction& tx, const Run& run);
 // Begins another sweep of the same run under a new observation, counts from zero.
-void restart_sweep(Transaction& tx, Run& run);
+void restart_sweep(Transaction& tx, Run& run, bool deep);
 void end_run(Transaction& tx, const Run& run, std::string_view pipeline, std::string_view result, std::string_view message);
 
 // --- deletions seen by a sweep -------------------------------------------------------------------------------------------
@@ -99,5 +99,8 @@ struct RunProgress {
     std::int64_t tokens = 0;
 };
 Result<RunProgress> read_progress(Session& session, std::int64_t run_id);
+
+// The error of a batch that ended the run it belongs to, if one did.
+Result<std::optional<Error>> failed_batch(Session& session, std::int64_t run_id);
 
 }  // namespace homeostat

@@ -1,0 +1,232 @@
+#include "controller/controller.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <random>
+#include <thread>
+
+#include "controller/election.hpp"
+#include "controller/embedders.hpp"
+#include "controller/export_prometheus.hpp"
+#include "controller/http/health.hpp"
+#include "controller/http/server.hpp"
+#include "controller/loop.hpp"
+#include "controller/workqueue.hpp"
+#include "reconcilers/factory/factory.hpp"
+#include "reconcilers/pipeline.hpp"
+#include "store/migrator.hpp"
+#include "store/pool.hpp"
+#include "store/watch.hpp"
+
+namespace homeostat {
+
+namespace asio = boost::asio;
+
+namespace {
+
+ConnectOptions connection(const Settings& s, std::string name) {
+    ConnectOptions o;
+    o.url = s.database_url;
+    o.application_name = std::move(name);
+    o.statement_timeout_ms = static_cast<std::uint32_t>(s.database_statement_timeout.count());
+    o.lock_timeout_ms = static_cast<std::uint32_t>(s.database_lock_timeout.count());
+    o.connect_timeout_s = static_cast<std::uint32_t>(std::max<std::int64_t>(1, s.database_connect_timeout.count() / 1000));
+    o.prepare = s.database_prepare;
+    return o;
+}
+
+PipelineSettings pipeline_settings(const Settings& s, bool once) {
+    PipelineSettings p;
+    p.batch_documents = s.batch_documents;
+    p.window = static_cast<int>(s.batch_window);
+    p.slice = s.sweep_slice;
+    p.slice_target = s.sweep_slice_target;
+    p.prune_floor = s.prune_floor;
+    p.retry_base = s.loop_backoff_base;
+    p.retry_cap = s.loop_backoff_cap;
+    p.once = once;
+    return p;
+}
+
+FactorySettings factory_settings(const Settings& s) {
+    FactorySettings f;
+    f.replica = s.replica_name;
+    f.slots = static_cast<int>(s.batch_in_flight);
+    f.claim_ttl = s.claim_ttl;
+    f.retry = {s.retry_base, s.retry_cap, static_cast<int>(s.batch_max_attempts)};
+    f.seed = std::random_device{}();
+    return f;
+}
+
+unsigned cores(const Settings& s) { return s.embed_threads > 0 ? s.embed_threads : std::max(1U, std::thread::hardware_concurrency()); }
+
+std::optional<std::pair<std::string, std::uint16_t>> listen_address(const std::string& text) {
+    const std::size_t colon = text.rfind(':');
+    if (text.empty() || colon == std::string::npos) return std::nullopt;
+    return std::make_pair(text.substr(0, colon), static_cast<std::uint16_t>(std::stoi(text.substr(colon + 1))));
+}
+
+}  // namespace
+
+// Members stand in the order they are started; they are destroyed in the other.
+struct Controller::Impl {
+    Impl(const Settings& s, bool run_once, const Clock& c, Registry& m, SpanSink* spans)
+        : settings(s),
+          once(run_once),
+          clock(c),
+          metrics(m),
+          tracer(spans, c),
+          health(c),
+          reads(connection(s, "homeostat read"), s.database_read_connections),
+          writes(connection(s, "homeostat write"), s.database_write_connections),
+          db(s.database_read_connections + s.database_write_connections),
+          cpu(cores(s)),
+          gateway(make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()), io.get_executor(), c, telemetry()),
+          targets(reads, 10'000),
+          queue(c, m),
+          election(connection(s, "homeostat lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
+          pipelines(reads, writes, gateway, c, telemetry(), pipeline_settings(s, run_once)),
+          factory({reads, writes, gateway, targets, c, telemetry(), io.get_executor(), db.get_executor(), cpu.get_executor(),
+                   [this](std::int64_t uid) { batch_ended(uid); }},
+                  factory_settings(s)),
+          loop(queue, election, pipelines, factory, health, reads, c, telemetry(), loop_settings()) {}
+
+    Telemetry telemetry() { return {metrics, tracer}; }
+
+    LoopSettings loop_settings() const {
+        LoopSettings l;
+        l.poll = settings.loop_poll;
+        l.renew = settings.lease_renew;
+        l.heartbeat = settings.claim_heartbeat;
+        l.backoff_base = settings.loop_backoff_base;
+        l.backoff_cap = settings.loop_backoff_cap;
+        l.history_weeks = static_cast<int>(settings.history_weeks);
+        l.replica = settings.replica_name;
+        l.once = once;
+        return l;
+    }
+
+    // Many batches of a pipeline end within moments: one look at it serves them all.
+    void batch_ended(std::int64_t uid) {
+        queue.add(uid, kPrioritySpec, std::chrono::milliseconds(20));
+        loop.wake_dispatcher();
+    }
+
+    Status check_schema() {
+        Context context;
+        Result<Pool::Lease> session = reads.acquire(context);
+        if (!session) return session.error().with_prefix("the database cannot be used");
+        Result<int> version = schema_version(**session);
+        if (!version) return version.error();
+        if (*version < newest_migration()) {
+            return invalid(fmt::format("the schema is at {} and this binary needs {}; run `homeostat migrate up`", *version, newest_migration()));
+        }
+        if (*version > newest_migration()) {
+            return invalid(fmt::format("the schema is at {}, newer than this binary knows ({}); use a newer binary", *version,
+                                       newest_migration()));
+        }
+        return {};
+    }
+
+    Status start_http() {
+        const auto address = listen_address(settings.http_listen);
+        if (!address || once) return {};
+        HttpServerOptions options;
+        options.address = address->first;
+        options.port = address->second;
+        http = std::make_unique<HttpServer>(io.get_executor(), options);
+        health.add_routes(*http);
+        add_metrics_route(*http, metrics);
+        return http->start();
+    }
+
+    Status start() {
+        work.emplace(io.get_executor());
+        for (int i = 0; i < 2; ++i) io_threads.emplace_back([this] { io.run(); });
+        if (const Status served = start_http(); !served) return served;
+        if (const Status schema = check_schema(); !schema) return schema;
+        health.set_ready({});
+        // One worker plans while another may be building an index.
+        for (std::uint32_t i = 0; i < settings.loop_workers; ++i) {
+            workers.emplace_back([this](const std::stop_token& s) { loop.work(s); });
+        }
+        dispatcher = std::jthread([this](const std::stop_token& s) { loop.dispatch(s); });
+        watcher = std::jthread([this](const std::stop_token& s) { loop.watch(s); });
+        if (!once) {
+            listener = std::jthread([this](const std::stop_token& s) {
+                listen_for_changes(connection(settings, "homeostat listen"), s, [this](std::int64_t uid) { queue.add(uid, kPrioritySpec); });
+            });
+        }
+        return {};
+    }
+
+    void stop() {
+        for (std::jthread* t : {&watcher, &listener}) {
+            t->request_stop();
+            if (t->joinable()) t->join();
+        }
+        for (std::jthread& w : workers) w.request_stop();
+        for (std::jthread& w : workers) w.join();
+        workers.clear();
+        // The dispatcher goes on sending heartbeats while the factory drains.
+        factory.drain(std::chrono::steady_clock::now() + settings.drain_budget);
+        dispatcher.request_stop();
+        if (dispatcher.joinable()) dispatcher.join();
+        if (const Status resigned = election.resign(); !resigned) spdlog::debug("leases are left to expire: {}", resigned.error().message);
+        if (http) http->stop(std::chrono::seconds(2));
+        work.reset();
+        io.stop();
+        io_threads.clear();
+        db.join();
+        cpu.join();
+    }
+
+    const Settings settings;
+    const bool once;
+    const Clock& clock;
+    Registry& metrics;
+    const Tracer tracer;
+    Health health;
+    Pool reads;
+    Pool writes;
+    asio::io_context io;
+    asio::thread_pool db;
+    asio::thread_pool cpu;
+    Gateway gateway;
+    Targets targets;
+    WorkQueue queue;
+    Election election;
+    PipelineReconciler pipelines;
+    Factory factory;
+    Loop loop;
+    std::unique_ptr<HttpServer> http;
+    std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
+    std::vector<std::jthread> io_threads;
+    std::vector<std::jthread> workers;
+    std::jthread dispatcher;
+    std::jthread watcher;
+    std::jthread listener;
+    bool stopped = false;
+};
+
+Controller::Controller(const Settings& settings, bool once, const Clock& clock, Registry& metrics, SpanSink* spans)
+    : impl_(std::make_unique<Impl>(settings, once, clock, metrics, spans)) {}
+
+Controller::~Controller() { stop(); }
+
+Status Controller::start() { return impl_->start(); }
+
+Result<RunSummaryCounts> Controller::wait(const std::stop_token& stop) { return impl_->loop.wait(stop); }
+
+void Controller::stop() {
+    if (std::exchange(impl_->stopped, true)) return;
+    impl_->stop();
+}
+
+std::uint16_t Controller::http_port() const noexcept { return impl_->http ? impl_->http->port() : 0; }
+
+}  // namespace homeostat

@@ -1,0 +1,49 @@
+// The process: owns every part and every thread, starts them in one written order and stops them in another.
+//
+// Start: health and metrics, executors, factory, leases, then the loop (workers, dispatcher, watch, listener).
+// Stop: watch and listener, loop workers, then the factory drains within its budget, then the leases are let go, HTTP last.
+//
+// Two controllers may live in one process: nothing here is global. start() and stop() from one thread.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "controller/config.hpp"
+#include "core/clock.hpp"
+#include "core/error.hpp"
+#include "core/telemetry.hpp"
+
+namespace homeostat {
+
+struct RunSummaryCounts {
+    int converged = 0;
+    int drift_left = 0;
+    int failed = 0;
+};
+
+class Controller {
+public:
+    // `clock` and `spans` outlive the controller; `spans` may be null. `once`: every pipeline is reconciled until nothing is left
+    // to do, and nothing is watched.
+    Controller(const Settings& settings, bool once, const Clock& clock, Registry& metrics, SpanSink* spans);
+    ~Controller();
+    Controller(const Controller&) = delete;
+    Controller& operator=(const Controller&) = delete;
+
+    // Fails with a sentence where the database cannot be reached or its schema is not this binary's.
+    Status start();
+    // Blocks until `stop` is requested or, in `once` mode, every pipeline has settled.
+    Result<RunSummaryCounts> wait(const std::stop_token& stop);
+    // Safe twice, and without start(). Returns when every thread has ended.
+    void stop();
+    std::uint16_t http_port() const noexcept;  // 0 where nothing is served
+
+private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace homeostat

@@ -1,0 +1,57 @@
+// Which pipelines this replica plans: follower or owner of each, over store/leases.
+//
+// Ownership is trusted only until a local deadline counted from the start of the request that got or renewed it, and ending before
+// the lease does on the server; every write checks the epoch again in its own transaction. Losing a lease is normal.
+// Has a connection of its own, so that no load elsewhere can delay a renewal. Safe from any thread.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/clock.hpp"
+#include "core/sync.hpp"
+#include "core/telemetry.hpp"
+#include "store/leases.hpp"
+#include "store/session.hpp"
+
+namespace homeostat {
+
+struct ElectionSettings {
+    std::string replica;
+    std::chrono::milliseconds ttl{15'000};
+    std::chrono::milliseconds margin{2'000};  // given up locally this long before the server would
+};
+
+class Election {
+public:
+    Election(ConnectOptions options, ElectionSettings settings, const Clock& clock, Registry& metrics);
+
+    // The epoch under which we own this resource, acquiring it where it is free; nothing where another replica has it.
+    Result<std::optional<std::int64_t>> own(const std::string& resource) EXCLUDES(mutex_);
+    // Renews everything held in one statement; what was lost is forgotten.
+    Status renew() EXCLUDES(mutex_);
+    // Lets everything go, so that a successor need not wait for the leases to expire.
+    Status resign() EXCLUDES(mutex_);
+    std::size_t held() const EXCLUDES(mutex_);
+
+private:
+    struct Held {
+        std::int64_t epoch = 0;
+        SteadyTime trusted_until;
+    };
+    Result<Session*> session() REQUIRES(mutex_);
+
+    const ConnectOptions options_;
+    const ElectionSettings settings_;
+    const Clock& clock_;
+    Gauge& held_gauge_;
+    Counter& transitions_;
+    mutable Mutex mutex_;
+    std::unique_ptr<Session> session_ GUARDED_BY(mutex_);
+    std::map<std::string, Held> held_ GUARDED_BY(mutex_);
+};
+
+}  // namespace homeostat

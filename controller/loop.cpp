@@ -1,0 +1,231 @@
+#include "controller/loop.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <random>
+
+#include "reconcilers/factory/retry.hpp"
+#include "store/batches.hpp"
+
+namespace homeostat {
+
+namespace {
+
+const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
+
+std::string fresh_reconcile_id() {
+    thread_local std::mt19937_64 engine(std::random_device{}());
+    return fmt::format("{:016x}", engine());
+}
+
+// How long the database may be away before `run --once` gives up: long enough for a restart or a failover.
+constexpr int kOnceFailures = 8;
+
+}  // namespace
+
+Loop::Loop(WorkQueue& queue, Election& election, Reconciler& reconciler, Factory& factory, Health& health, Pool& reads, const Clock& clock,
+           Telemetry telemetry, LoopSettings settings)
+    : queue_(queue),
+      election_(election),
+      reconciler_(reconciler),
+      factory_(factory),
+      health_(health),
+      reads_(reads),
+      clock_(clock),
+      telemetry_(telemetry),
+      settings_(std::move(settings)),
+      reconcile_time_(telemetry.metrics.histogram("controller_runtime_reconcile_time_seconds", "Length of a reconcile.", kSeconds,
+                                                  {{"controller", "pipeline"}})) {
+    for (const std::string_view result : {"success", "error", "requeue", "requeue_after"}) {
+        telemetry_.metrics.counter("controller_runtime_reconcile_total", "Reconciles by result.",
+                                   {{"controller", "pipeline"}, {"result", std::string(result)}});
+    }
+}
+
+void Loop::work(const std::stop_token& stop) {
+    while (const std::optional<WorkQueue::Item> item = queue_.next(stop)) {
+        reconcile(*item, stop);
+        queue_.done(item->key);
+    }
+}
+
+// Take, own, call, and one switch with four outcomes.
+void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
+    if (settled(item.key)) return;
+    const auto count = [this](std::string_view result) {
+        telemetry_.metrics.counter("controller_runtime_reconcile_total", "Reconciles by result.",
+                                   {{"controller", "pipeline"}, {"result", std::string(result)}}).add();
+    };
+    Result<std::optional<std::int64_t>> epoch = election_.own(pipeline_lease(item.key));
+    if (epoch && !*epoch) {
+        // Another replica plans it; should that one die, the lease expires and this look finds out.
+        queue_.add(item.key, kPriorityDrift, settings_.renew);
+        return;
+    }
+    Span span = telemetry_.tracer.start("reconcile");
+    Context context;
+    context.stop = stop;
+    context.reconcile_id = fresh_reconcile_id();
+    context = context.under(span);
+    span.set("homeostat.pipeline.uid", item.key);
+    span.set("homeostat.reconcile_id", context.reconcile_id);
+    const SteadyTime started = clock_.steady_now();
+    Result<ReconcileOutcome> outcome = epoch ? [&]() -> Result<ReconcileOutcome> {
+        context.epoch = **epoch;
+        try {
+            return reconciler_.reconcile(item.key, context);
+        } catch (const std::exception& e) {
+            return internal_error(e.what());
+        }
+    }() : Result<ReconcileOutcome>(epoch.error());
+    reconcile_time_.observe(std::chrono::duration<double>(clock_.steady_now() - started).count());
+    wake_dispatcher();
+    if (outcome) {
+        {
+            const Lock lock(mutex_);
+            failures_.erase(item.key);
+        }
+        count(outcome->settled ? "success" : "requeue_after");
+        settle(item.key, *outcome);
+        if (!settled(item.key)) queue_.add(item.key, outcome->settled ? kPriorityDrift : item.priority, outcome->again_in);
+        return;
+    }
+    const Error& error = outcome.error();
+    span.fail(error.message);
+    if (error.cls == ErrorClass::cancelled) return;
+    count("error");
+    int failures = 0;
+    {
+        const Lock lock(mutex_);
+        failures = ++failures_[item.key];
+    }
+    spdlog::warn("pipeline {}: {}", item.key, error.message);
+    if (settings_.once && (failures >= kOnceFailures || !error.retryable())) give_up(error);
+    queue_.add(item.key, item.priority, full_jitter(failures - 1, settings_.backoff_base, settings_.backoff_cap, 0.75));
+}
+
+void Loop::settle(std::int64_t uid, const ReconcileOutcome& outcome) {
+    if (!settings_.once || !outcome.settled) return;
+    const Lock lock(mutex_);
+    if (!settled_.insert(uid).second) return;
+    ++(outcome.failed ? counts_.failed : outcome.converged ? counts_.converged : counts_.drift_left);
+    changed_.notify_all();
+}
+
+bool Loop::settled(std::int64_t uid) const {
+    const Lock lock(mutex_);
+    return settled_.contains(uid);
+}
+
+void Loop::give_up(const Error& error) {
+    const Lock lock(mutex_);
+    if (!fatal_) fatal_ = error;
+    changed_.notify_all();
+}
+
+void Loop::wake_dispatcher() {
+    const Lock lock(mutex_);
+    dispatch_wanted_ = true;
+    dispatch_.notify_one();
+}
+
+void Loop::dispatch(const std::stop_token& stop) {
+    Context context;
+    context.stop = stop;
+    while (!stop.stop_requested()) {
+        const Result<int> claimed = factory_.claim(context);
+        if (!claimed && claimed.error().cls != ErrorClass::cancelled) spdlog::warn("batches cannot be claimed: {}", claimed.error().message);
+        if (const Status kept = keep_alive(clock_.steady_now()); !kept) spdlog::warn("claims cannot be kept alive: {}", kept.error().message);
+        const Lock lock(mutex_);
+        const auto until = std::chrono::steady_clock::now() + settings_.poll;
+        while (!dispatch_wanted_ && std::chrono::steady_clock::now() < until) {
+            if (!dispatch_.wait_until(mutex_, stop, until)) break;
+        }
+        dispatch_wanted_ = false;
+    }
+}
+
+Status Loop::keep_alive(SteadyTime now) {
+    if (now >= next_renew_) {
+        next_renew_ = now + settings_.renew;
+        if (const Status renewed = election_.renew(); !renewed) return renewed;
+    }
+    if (now >= next_heartbeat_) {
+        next_heartbeat_ = now + settings_.heartbeat;
+        if (const Status beat = factory_.heartbeat(Context{}); !beat) return beat;
+        Result<Pool::Lease> session = reads_.acquire(Context{});
+        if (!session) return session.error();
+        Result<int> rescued = rescue_batches(**session);
+        if (!rescued) return rescued.error();
+        if (*rescued > 0) spdlog::info("{} batches of a replica that stopped answering are back in the queue", *rescued);
+        telemetry_.metrics.counter("homeostat_rescued_batches_total", "Batches taken back from replicas that stopped answering.").add(*rescued);
+    }
+    return {};
+}
+
+void Loop::watch(const std::stop_token& stop) {
+    int failures = 0;
+    while (!stop.stop_requested()) {
+        health_.tick();
+        const Status looked = look();
+        health_.set_ready(looked);
+        if (!looked) {
+            if (++failures == 1 || failures % 30 == 0) spdlog::warn("the database cannot be read: {}", looked.error().message);
+            if (settings_.once && failures >= kOnceFailures) give_up(looked.error());
+        } else {
+            failures = 0;
+        }
+        const Lock lock(mutex_);
+        changed_.wait_until(mutex_, stop, std::chrono::steady_clock::now() + settings_.poll);
+    }
+}
+
+Status Loop::look() {
+    Result<Pool::Lease> session = reads_.acquire(Context{});
+    if (!session) return session.error();
+    Result<std::vector<Declared>> declared = read_declared(**session);
+    if (!declared) return declared.error();
+    upkeep(**session);
+    const Lock lock(mutex_);
+    for (const Declared& d : *declared) {
+        const auto it = seen_.find(d.uid);
+        if (it == seen_.end()) {
+            // At start everything is looked at, with low urgency; what is new since is a spec change.
+            queue_.add(d.uid, listed_ ? kPrioritySpec : kPriorityDrift);
+        } else if (!(it->second == d)) {
+            queue_.add(d.uid, it->second.requested != d.requested ? kPriorityRequested : kPrioritySpec);
+        }
+        seen_[d.uid] = d;
+    }
+    std::set<std::int64_t> live;
+    for (const Declared& d : *declared) live.insert(d.uid);
+    std::erase_if(seen_, [&](const auto& entry) { return !live.contains(entry.first); });
+    listed_ = true;
+    changed_.notify_all();
+    return {};
+}
+
+void Loop::upkeep(Session& session) {
+    const SteadyTime now = clock_.steady_now();
+    if (now < next_upkeep_) return;
+    next_upkeep_ = now + std::chrono::hours(1);
+    if (const Status kept = keep_histories(session, settings_.history_weeks); !kept) spdlog::warn("histories: {}", kept.error().message);
+    if (const Status beat = register_replica(session, settings_.replica); !beat) spdlog::warn("replica: {}", beat.error().message);
+}
+
+Result<RunSummaryCounts> Loop::wait(const std::stop_token& stop) {
+    const Lock lock(mutex_);
+    while (!stop.stop_requested() && !fatal_) {
+        if (settings_.once && listed_) {
+            bool all = true;
+            for (const auto& [uid, declared] : seen_) all = all && settled_.contains(uid);
+            if (all) break;
+        }
+        changed_.wait_until(mutex_, stop, std::chrono::steady_clock::now() + std::chrono::seconds(1));
+    }
+    if (fatal_) return *fatal_;
+    return counts_;
+}
+
+}  // namespace homeostat

@@ -1,0 +1,87 @@
+// The bodies of the controller's threads: workers that reconcile, the dispatcher that claims and keeps claims and leases alive, and
+// the watch that turns what is declared into keys. None of them makes a thread.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <set>
+#include <stop_token>
+#include <string>
+
+#include "controller/controller.hpp"
+#include "controller/election.hpp"
+#include "controller/http/health.hpp"
+#include "controller/workqueue.hpp"
+#include "core/sync.hpp"
+#include "core/telemetry.hpp"
+#include "reconcilers/factory/factory.hpp"
+#include "reconcilers/reconciler.hpp"
+#include "store/pool.hpp"
+#include "store/watch.hpp"
+
+namespace homeostat {
+
+struct LoopSettings {
+    std::chrono::milliseconds poll{1'000};
+    std::chrono::milliseconds renew{5'000};
+    std::chrono::milliseconds heartbeat{10'000};
+    std::chrono::milliseconds backoff_base{1'000};
+    std::chrono::milliseconds backoff_cap{300'000};
+    int history_weeks = 4;
+    std::string replica;
+    bool once = false;
+};
+
+class Loop {
+public:
+    // All outlive the loop.
+    Loop(WorkQueue& queue, Election& election, Reconciler& reconciler, Factory& factory, Health& health, Pool& reads, const Clock& clock,
+         Telemetry telemetry, LoopSettings settings);
+
+    // Takes keys until stopped: one key at a time, one switch on the outcome.
+    void work(const std::stop_token& stop);
+    // Claims batches when there is room, and every few seconds: heartbeats, renewals, rescue.
+    void dispatch(const std::stop_token& stop) EXCLUDES(mutex_);
+    // Compares what is declared with what was seen before; a notification only makes it faster.
+    void watch(const std::stop_token& stop) EXCLUDES(mutex_);
+    void wake_dispatcher() EXCLUDES(mutex_);
+
+    // Until `stop`, or in once mode until every pipeline has settled.
+    Result<RunSummaryCounts> wait(const std::stop_token& stop) EXCLUDES(mutex_);
+
+private:
+    void reconcile(const WorkQueue::Item& item, const std::stop_token& stop);
+    void settle(std::int64_t uid, const ReconcileOutcome& outcome) EXCLUDES(mutex_);
+    void give_up(const Error& error) EXCLUDES(mutex_);
+    Status look() EXCLUDES(mutex_);
+    Status keep_alive(SteadyTime now);
+    void upkeep(Session& session);
+    bool settled(std::int64_t uid) const EXCLUDES(mutex_);
+
+    WorkQueue& queue_;
+    Election& election_;
+    Reconciler& reconciler_;
+    Factory& factory_;
+    Health& health_;
+    Pool& reads_;
+    const Clock& clock_;
+    Telemetry telemetry_;
+    const LoopSettings settings_;
+    Histogram& reconcile_time_;
+    SteadyTime next_renew_{};      // of the dispatcher's thread
+    SteadyTime next_heartbeat_{};
+    SteadyTime next_upkeep_{};     // of the watch's thread
+
+    mutable Mutex mutex_;
+    CondVar changed_;
+    CondVar dispatch_;
+    bool dispatch_wanted_ GUARDED_BY(mutex_) = true;
+    std::map<std::int64_t, Declared> seen_ GUARDED_BY(mutex_);
+    bool listed_ GUARDED_BY(mutex_) = false;  // seen_ holds all there is
+    std::map<std::int64_t, int> failures_ GUARDED_BY(mutex_);
+    std::set<std::int64_t> settled_ GUARDED_BY(mutex_);
+    RunSummaryCounts counts_ GUARDED_BY(mutex_);
+    std::optional<Error> fatal_ GUARDED_BY(mutex_);
+};
+
+}  // namespace homeostat

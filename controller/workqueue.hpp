@@ -1,0 +1,69 @@
+// The queue of keys to reconcile.
+//
+// A key is in it at most once and is never handed to two workers; adding it while it is worked on makes it come once more
+// afterwards. Re-adding merges: the higher priority and the earlier time win. Keys that have waited long rise, a level a minute, so
+// that low priorities cannot starve. Inside a priority it is first come, first served.
+//
+// Safe from any thread. The decision (try_next) is a function of the queue and a time, so tests own the clock.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <stop_token>
+
+#include "core/clock.hpp"
+#include "core/sync.hpp"
+#include "core/telemetry.hpp"
+
+namespace homeostat {
+
+inline constexpr int kPriorityRequested = 100;
+inline constexpr int kPrioritySpec = 0;
+inline constexpr int kPriorityDrift = -100;
+
+class WorkQueue {
+public:
+    struct Item {
+        std::int64_t key = 0;
+        int priority = 0;
+    };
+
+    WorkQueue(const Clock& clock, Registry& metrics);
+
+    void add(std::int64_t key, int priority = kPrioritySpec, Duration after = Duration::zero()) EXCLUDES(mutex_);
+    // Waits until a key is ready; nothing once `stop` is requested. The key is the caller's until done().
+    std::optional<Item> next(const std::stop_token& stop) EXCLUDES(mutex_);
+    void done(std::int64_t key) EXCLUDES(mutex_);
+
+    struct Look {
+        std::optional<Item> item;
+        std::optional<SteadyTime> earliest;  // of those not ready yet
+    };
+    Look try_next(SteadyTime now) EXCLUDES(mutex_);
+    std::size_t depth() const EXCLUDES(mutex_);
+
+private:
+    struct Waiting {
+        int priority = 0;
+        SteadyTime ready;
+        SteadyTime added;
+        std::uint64_t order = 0;
+    };
+    Look look(SteadyTime now) REQUIRES(mutex_);
+    void merge(std::int64_t key, int priority, SteadyTime ready, SteadyTime now) REQUIRES(mutex_);
+
+    const Clock& clock_;
+    Gauge& depth_;
+    Counter& adds_;
+    Histogram& waited_;
+    mutable Mutex mutex_;
+    CondVar changed_;
+    std::map<std::int64_t, Waiting> waiting_ GUARDED_BY(mutex_);
+    std::set<std::int64_t> processing_ GUARDED_BY(mutex_);
+    std::map<std::int64_t, Waiting> dirty_ GUARDED_BY(mutex_);  // added while being processed
+    std::uint64_t order_ GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace homeostat

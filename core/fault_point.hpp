@@ -1,0 +1,52 @@
+// Numbered points between every two steps that touch the outside, where a crash test kills the process to see what is left.
+// Nothing at all in a release build. Elsewhere HOMEOSTAT_FAULT_POINT=name or name:n ends the process with SIGKILL when the point
+// is reached for the first or the n-th time. The list is closed and in the order of the way through.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+namespace homeostat {
+
+inline constexpr std::array<std::string_view, 20> kFaultPoints{
+    "revision.before_commit",   // tables made, not committed
+    "revision.after_commit",
+    "run.after_start",          // the run row stands, nothing observed
+    "observe.after_slice",      // a slice was read, nothing of it written down
+    "dispatch.before_commit",   // batches and cursor written, not committed
+    "dispatch.after_commit",
+    "claim.after_commit",       // claimed, nothing read
+    "read.after",               // documents read, nothing embedded
+    "embed.before",             // chunked, provider not yet asked
+    "embed.after",              // paid for, not yet written
+    "write.after_fence",        // batch row locked
+    "write.after_vectors",      // vectors written, batch row still there
+    "write.before_commit",      // batch row removed, not committed
+    "write.after_commit",
+    "prune.before_commit",
+    "prune.after_commit",
+    "sweep.before_restart",     // everything healed, not yet verified
+    "index.before",             // verified, no index yet
+    "finish.before_commit",     // status written, not committed
+    "finish.after_commit",
+};
+
+consteval bool is_fault_point(std::string_view name) {
+    for (const std::string_view known : kFaultPoints) {
+        if (known == name) return true;
+    }
+    return false;
+}
+
+#if defined(HOMEOSTAT_FAULT_POINTS)
+void reach_fault_point(std::string_view name) noexcept;
+#define HOMEOSTAT_REACH(name)                                                           \
+    do {                                                                                \
+        static_assert(::homeostat::is_fault_point(name), "not in the list of points");  \
+        ::homeostat::reach_fault_point(name);                                           \
+    } while (false)
+#else
+#define HOMEOSTAT_REACH(name) static_assert(::homeostat::is_fault_point(name), "not in the list of points")
+#endif
+
+}  // namespace homeostat

@@ -1,0 +1,164 @@
+#include "reconcilers/conditions.hpp"
+
+#include <fmt/format.h>
+
+namespace homeostat {
+
+namespace {
+
+// Provider trouble and source trouble are told apart by the class: who reads ProviderHealthy wants to know whom to call.
+bool is_provider_fault(const Error& e) {
+    switch (e.cls) {
+        case ErrorClass::throttled:
+        case ErrorClass::transient:
+        case ErrorClass::timeout:
+        case ErrorClass::local:
+        case ErrorClass::bad_answer:
+        case ErrorClass::auth:
+        case ErrorClass::content:
+        case ErrorClass::too_large: return e.code.size() != 5 || e.cls != ErrorClass::auth;  // a SQLSTATE of class 28 is not theirs
+        default: return false;
+    }
+}
+
+std::string reason_of(const Error& e) {
+    if (e.code == "AmbiguousKey") return "AmbiguousKey";
+    switch (e.cls) {
+        case ErrorClass::auth: return "ProviderRefused";
+        case ErrorClass::bad_answer: return "BadAnswer";
+        case ErrorClass::throttled: return "Throttled";
+        case ErrorClass::transient:
+        case ErrorClass::timeout:
+        case ErrorClass::local: return "ProviderFailing";
+        case ErrorClass::content:
+        case ErrorClass::too_large: return "ContentRefused";
+        case ErrorClass::db_permanent: return e.code == "42501" ? "RightMissing" : "SourceUnusable";
+        case ErrorClass::db_transient:
+        case ErrorClass::db_resource: return "DatabaseUnavailable";
+        case ErrorClass::invalid:
+        case ErrorClass::not_found: return "SpecInvalid";
+        case ErrorClass::conflict: return "TargetInUse";
+        default: return "InternalError";
+    }
+}
+
+bool stalls(const Error& e) { return !e.retryable() || e.cls == ErrorClass::conflict; }
+
+std::string drift_text(const DriftCounts& d) {
+    std::string out;
+    const std::pair<std::string_view, std::int64_t> parts[] = {{"missing", d.missing}, {"stale", d.stale},       {"moved", d.moved},
+                                                               {"partial", d.partial}, {"invalid", d.invalid}, {"orphaned", d.orphaned},
+                                                               {"excess", d.excess}};
+    for (const auto& [name, n] : parts) {
+        if (n > 0) out += fmt::format("{}{} {}", out.empty() ? "" : ", ", n, name);
+    }
+    return out;
+}
+
+class Builder {
+public:
+    explicit Builder(const Seen& s) : s_(s) {}
+
+    void add(std::string type, std::string status, std::string reason, std::string message = "") {
+        out_.push_back({std::move(type), std::move(status), std::move(reason), std::move(message), s_.generation, {}});
+    }
+
+    void ready() {
+        const std::int64_t wanted = s_.source_documents.value_or(0);
+        // Documents that are stored and not known to be wrong.
+        const std::int64_t good = std::max<std::int64_t>(0, wanted - s_.drift.to_embed() - s_.dead_letters);
+        const double share = wanted == 0 ? 1.0 : static_cast<double>(good) / static_cast<double>(wanted);
+        if (!s_.observed) return add("Ready", "Unknown", s_.failure ? reason_of(*s_.failure) : "NotObserved", failure_text());
+        if (s_.failure) return add("Ready", "False", reason_of(*s_.failure), failure_text());
+        if (!s_.waiting_for.empty()) {
+            return add("Ready", "False", "DependencyNotReady", fmt::format("waits for pipeline \"{}\" to be ready", s_.waiting_for));
+        }
+        if (s_.suspended) return add("Ready", "False", "Suspended", s_.suspend_reason);
+        if (!s_.source_documents) return add("Ready", "Unknown", "NotObserved", s_.progress);
+        if (share < s_.completeness) {
+            return add("Ready", "False", s_.working ? "Healing" : "Incomplete",
+                       fmt::format("{} of {} documents are embedded ({})", good, wanted, left()));
+        }
+        if (left().empty()) return add("Ready", "True", "Converged", fmt::format("{} documents are embedded", good));
+        add("Ready", "True", "CompleteEnough", fmt::format("{} of {} documents are embedded ({})", good, wanted, left()));
+    }
+
+    void synced() {
+        if (!s_.observed || !s_.source_documents) return add("Synced", "Unknown", "NotObserved");
+        if (s_.drift.total() == 0) return add("Synced", "True", "NoDrift");
+        add("Synced", "False", "Drift", drift_text(s_.drift));
+    }
+
+    void abnormal() {
+        if (s_.working && !s_.failure) {
+            add("Reconciling", "True", "Progressing", s_.progress);
+        } else if (s_.failure && !stalls(*s_.failure)) {
+            add("Reconciling", "True", "Retrying", failure_text());
+        } else {
+            add("Reconciling", "False", s_.suspended ? "Suspended" : "Idle");
+        }
+        if (s_.failure && stalls(*s_.failure)) {
+            add("Stalled", "True", reason_of(*s_.failure), failure_text());
+        } else {
+            add("Stalled", "False", "Moving");
+        }
+        if (s_.failure && is_provider_fault(*s_.failure)) {
+            add("ProviderHealthy", "False", reason_of(*s_.failure), failure_text());
+        } else if (!s_.failure) {
+            add("ProviderHealthy", "True", "Answering");
+        }
+        if (s_.prune.blocked) {
+            add("PruneBlocked", "True", s_.prune.reason, s_.prune.message);
+        } else {
+            add("PruneBlocked", "False", "NothingHeld");
+        }
+    }
+
+    void source() {
+        if (s_.declared && s_.source_documents && *s_.source_documents < *s_.declared) {
+            add("SourceShort", "True", "FewerThanDeclared",
+                fmt::format("{} documents are declared and the source has {}", *s_.declared, *s_.source_documents));
+        } else if (s_.declared) {
+            add("SourceShort", "False", "Enough");
+        }
+        if (s_.unkeyed > 0) {
+            add("RowsWithoutKey", "True", "NullKey",
+                fmt::format("{} rows of the source have NULL in a key column, so they cannot be documents", s_.unkeyed));
+        } else {
+            add("RowsWithoutKey", "False", "NoneFound");
+        }
+        if (s_.dead_letters > 0) {
+            add("DeadLetters", "True", "DocumentsRefused",
+                fmt::format("{} documents cannot be embedded; `homeostat describe` lists them with their reasons", s_.dead_letters));
+        } else {
+            add("DeadLetters", "False", "None");
+        }
+    }
+
+    std::vector<Condition> take() { return std::move(out_); }
+
+private:
+    std::string left() const {
+        std::string out = drift_text(s_.drift);
+        if (s_.dead_letters > 0) out += fmt::format("{}{} dead-lettered", out.empty() ? "" : ", ", s_.dead_letters);
+        return out;
+    }
+
+    std::string failure_text() const { return s_.failure ? s_.failure->message : ""; }
+
+    const Seen& s_;
+    std::vector<Condition> out_;
+};
+
+}  // namespace
+
+std::vector<Condition> conditions_of(const Seen& seen) {
+    Builder b(seen);
+    b.ready();
+    b.synced();
+    b.abnormal();
+    b.source();
+    return b.take();
+}
+
+}  // namespace homeostat

@@ -1,0 +1,35 @@
+// The conditions of a pipeline from what a pass has seen. Pure.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/error.hpp"
+#include "core/resource.hpp"
+#include "reconcilers/factory/prune.hpp"
+
+namespace homeostat {
+
+struct Seen {
+    std::int64_t generation = 0;
+    bool suspended = false;
+    std::string suspend_reason;
+    bool working = false;                        // a run is under way
+    std::string progress;                        // what it is doing, for Reconciling
+    std::optional<Error> failure;                // the pass or its batches failed
+    bool observed = true;                        // false: the source could not be read
+    std::optional<std::int64_t> source_documents;
+    std::optional<std::int64_t> declared;
+    std::int64_t documents = 0;                  // stored
+    DriftCounts drift;                           // left
+    std::int64_t dead_letters = 0;
+    std::int64_t unkeyed = 0;
+    double completeness = 1.0;
+    PruneDecision prune;
+    std::string waiting_for;                     // a pipeline this one depends on
+};
+
+std::vector<Condition> conditions_of(const Seen& seen);
+
+}  // namespace homeostat

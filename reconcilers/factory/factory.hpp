@@ -1,0 +1,97 @@
+// The executor: claims batches while there is room, and takes each through read, chunk, embed, write.
+//
+// One batch is one coroutine that reads like that list. It runs on the io executor between its steps; database steps run on
+// `db`, whose threads match the connections, chunking on `cpu`. No transaction is open while a provider is asked. A failure ends
+// the batch by the decision of retry.hpp, never the process.
+//
+// claim, heartbeat and drain are called by one thread of the controller's; everything else is internal.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <functional>
+#include <map>
+#include <random>
+#include <string>
+
+#include "core/clock.hpp"
+#include "core/sync.hpp"
+#include "core/telemetry.hpp"
+#include "reconcilers/factory/gateway.hpp"
+#include "reconcilers/factory/heal.hpp"
+#include "reconcilers/factory/retry.hpp"
+#include "reconcilers/factory/targets.hpp"
+#include "store/batches.hpp"
+#include "store/pool.hpp"
+
+namespace homeostat {
+
+struct FactorySettings {
+    std::string replica;
+    int slots = 8;                                // batches at once
+    std::chrono::milliseconds claim_ttl{60'000};
+    std::int64_t read_budget = 8 << 20;           // bytes of content a batch reads at once
+    RetrySettings retry;
+    std::uint64_t seed = 0;                       // of the jitter
+};
+
+struct FactoryParts {
+    Pool& reads;
+    Pool& writes;
+    Gateway& gateway;
+    Targets& targets;
+    const Clock& clock;
+    Telemetry telemetry;
+    boost::asio::any_io_executor io;
+    boost::asio::any_io_executor db;
+    boost::asio::any_io_executor cpu;
+    std::function<void(std::int64_t uid)> finished;  // a batch of this pipeline has ended; called from any thread
+};
+
+class Factory {
+public:
+    Factory(FactoryParts parts, FactorySettings settings);
+
+    // Claims ready batches up to the free slots and starts them; returns how many. 0 also when nothing is ready.
+    Result<int> claim(const Context& context) EXCLUDES(mutex_);
+    // Extends the claims of what runs; what is no longer ours is stopped.
+    Status heartbeat(const Context& context) EXCLUDES(mutex_);
+    // Claims nothing any more, waits for what is in flight until `deadline`, then cancels and waits for the claims to be returned.
+    void drain(std::chrono::steady_clock::time_point deadline) EXCLUDES(mutex_);
+
+    int in_flight() const EXCLUDES(mutex_);
+    int slots() const noexcept { return settings_.slots; }
+
+private:
+    struct Running {
+        Batch batch;
+        std::stop_source stop;
+    };
+    struct Outcome {
+        BatchResult result;
+        std::vector<Key> deferred;
+    };
+
+    boost::asio::awaitable<void> run(std::shared_ptr<Running> running);
+    boost::asio::awaitable<Result<Outcome>> execute(const Batch& batch, std::shared_ptr<const TargetInfo> target, Context context);
+    boost::asio::awaitable<Result<Outcome>> heal(const Batch& batch, std::shared_ptr<const TargetInfo> target, Context context);
+    Result<std::unique_ptr<HealWork>> read_and_chunk(const Batch& batch, const TargetInfo& target, const Context& context);
+    Result<Outcome> write(const Batch& batch, const TargetInfo& target, HealWork& work, std::int64_t tokens, const Context& context);
+    Result<Outcome> change(const Batch& batch, const TargetInfo& target, const Context& context);
+    Status settle_failure(const Batch& batch, const TargetInfo* target, const Error& error, const Context& context);
+    Status end_failed(Session& session, const Batch& batch, const TargetInfo* target, const Error& error, BatchFate fate);
+    void record(const Batch& batch, std::string_view outcome, SteadyTime started);
+    void ended(const Batch& batch) EXCLUDES(mutex_);
+    double random() EXCLUDES(mutex_);
+
+    FactoryParts parts_;
+    const FactorySettings settings_;
+    mutable Mutex mutex_;
+    CondVar idle_;
+    std::map<std::int64_t, std::shared_ptr<Running>> running_ GUARDED_BY(mutex_);  // by batch id
+    bool draining_ GUARDED_BY(mutex_) = false;
+    std::mt19937_64 random_ GUARDED_BY(mutex_);
+};
+
+}  // namespace homeostat

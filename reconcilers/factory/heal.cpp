@@ -1,0 +1,80 @@
+#include "reconcilers/factory/heal.hpp"
+
+#include <openssl/sha.h>
+
+#include <set>
+
+namespace homeostat {
+
+std::string chunk_hash(std::string_view text) {
+    std::string out(SHA256_DIGEST_LENGTH, '\0');
+    SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), reinterpret_cast<unsigned char*>(out.data()));
+    return out;
+}
+
+HealWork::HealWork(std::vector<ReadDocument> documents, const Chunker& chunker, bool rebuild) : documents_(std::move(documents)) {
+    for (const ReadDocument& d : documents_) {
+        if (!d.in_source) {
+            ++gone_;
+        } else if (d.deferred) {
+            deferred_.push_back(d.key);
+        } else {
+            add_document(d, chunker, rebuild);
+        }
+    }
+}
+
+void HealWork::add_document(const ReadDocument& document, const Chunker& chunker, bool rebuild) {
+    const std::size_t index = request_.documents.size();
+    const std::vector<Chunk> chunks = chunker.chunk(document.content);
+    request_.documents.push_back({&document, static_cast<std::int32_t>(chunks.size())});
+
+    // Rows that stay are found first: only what is removed can give its vector back through the journal.
+    std::vector<std::string> hashes;
+    std::vector<std::string> texts;
+    std::vector<bool> kept(chunks.size(), false);
+    std::set<std::int32_t> staying;
+    for (std::size_t i = 0; i < chunks.size(); ++i) {
+        texts.push_back(chunks[i].embedded_text());
+        hashes.push_back(chunk_hash(texts.back()));
+        for (const StoredChunk& s : document.chunks) {
+            if (!rebuild && s.sound && s.number == static_cast<std::int32_t>(i) && s.hash == hashes[i]) kept[i] = true;
+        }
+        if (kept[i]) staying.insert(static_cast<std::int32_t>(i));
+    }
+    std::set<std::string_view> returned;
+    for (const StoredChunk& s : document.chunks) {
+        if (s.sound && !staying.contains(s.number)) returned.insert(s.hash);
+    }
+    for (std::size_t i = 0; i < chunks.size(); ++i) {
+        WriteChunk w;
+        w.document = index;
+        w.number = static_cast<std::int32_t>(i);
+        w.start = static_cast<std::int64_t>(chunks[i].start);
+        w.end = static_cast<std::int64_t>(chunks[i].end);
+        w.kept = kept[i];
+        w.text = chunks[i].text;
+        const bool reused = returned.contains(hashes[i]);
+        held_.push_back(std::make_unique<std::string>(hashes[i]));
+        w.hash = *held_.back();
+        if (!chunks[i].context.empty()) {
+            held_.push_back(std::make_unique<std::string>(chunks[i].context));
+            w.context = *held_.back();
+        }
+        if (!kept[i] && !reused) wants_.emplace_back(request_.chunks.size(), text_index(hashes[i], std::move(texts[i])));
+        request_.chunks.push_back(w);
+    }
+}
+
+std::size_t HealWork::text_index(const std::string& hash, std::string text) {
+    const auto [it, fresh] = by_hash_.try_emplace(hash, texts_.size());
+    if (fresh) texts_.push_back(std::move(text));
+    return it->second;
+}
+
+void HealWork::attach(Embeddings vectors) {
+    vectors_ = std::move(vectors);
+    for (const auto& [chunk, text] : wants_) request_.chunks[chunk].vector = vectors_.row(text);
+}
+
+}  // namespace homeostat

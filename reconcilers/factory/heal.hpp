@@ -1,0 +1,54 @@
+// What a batch of documents needs: chunked, compared with the chunks that are stored, and turned into the texts to embed and
+// the rows to write. Pure but for the chunker; one call a batch, on a CPU thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "reconcilers/chunk/chunker.hpp"
+#include "reconcilers/embed/embedder.hpp"
+#include "store/batches.hpp"
+#include "store/vectors.hpp"
+
+namespace homeostat {
+
+// Owns everything its WriteRequest points into, so it is neither copied nor moved while that is in use.
+class HealWork {
+public:
+    // `rebuild`: no stored chunk row is trusted to be as it should be; sound vectors are still reused by hash.
+    HealWork(std::vector<ReadDocument> documents, const Chunker& chunker, bool rebuild);
+    HealWork(const HealWork&) = delete;
+    HealWork& operator=(const HealWork&) = delete;
+
+    // Each distinct text once, whatever chunks share it.
+    const std::vector<std::string>& texts() const noexcept { return texts_; }
+    // Vectors in the order of texts(); points the request's chunks at them.
+    void attach(Embeddings vectors);
+    WriteRequest& request() noexcept { return request_; }
+
+    const std::vector<Key>& deferred() const noexcept { return deferred_; }  // did not fit the budget; another batch
+    std::int32_t gone() const noexcept { return gone_; }                     // no longer in the source; a sweep's business
+    const std::vector<ReadDocument>& documents() const noexcept { return documents_; }
+
+private:
+    void add_document(const ReadDocument& document, const Chunker& chunker, bool rebuild);
+    std::size_t text_index(const std::string& hash, std::string text);
+
+    std::vector<ReadDocument> documents_;
+    std::vector<std::string> texts_;
+    std::vector<std::unique_ptr<std::string>> held_;      // hashes and contexts the request points at
+    std::vector<std::pair<std::size_t, std::size_t>> wants_;  // request chunk, text
+    std::unordered_map<std::string, std::size_t> by_hash_;
+    Embeddings vectors_;
+    WriteRequest request_;
+    std::vector<Key> deferred_;
+    std::int32_t gone_ = 0;
+};
+
+// SHA-256, raw bytes: the same as PostgreSQL's sha256() of the same text, so that a sweep can check what is stored.
+std::string chunk_hash(std::string_view text);
+
+}  // namespace homeostat

@@ -1,0 +1,90 @@
+#include "reconcilers/factory/plan.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace homeostat {
+
+namespace {
+
+constexpr std::array kOrder{DriftClass::missing, DriftClass::stale, DriftClass::partial, DriftClass::invalid,
+                            DriftClass::moved,   DriftClass::touched};
+
+// About four bytes of Latin text a token: the estimate of reconcilers/chunk, applied to a whole corpus.
+constexpr double kBytesPerToken = 4.0;
+
+// Where a pipeline has no history yet: what a remote endpoint takes for a request.
+constexpr double kAssumedRequestSeconds = 0.25;
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return b == 0 ? 0 : (a + b - 1) / b; }
+
+}  // namespace
+
+std::int32_t batch_priority(DriftClass cls, const PlanLimits& limits) {
+    const auto place = std::find(kOrder.begin(), kOrder.end(), cls);
+    const auto value = static_cast<std::int32_t>(kOrder.end() - place);
+    return (limits.emergency ? 1'000'000 : 0) + limits.priority * 100 + value;
+}
+
+std::uint32_t batch_documents(const EmbedderLimits& provider, std::uint32_t most) {
+    return std::clamp<std::uint32_t>(provider.max_batch, 16, std::max<std::uint32_t>(most, 16));
+}
+
+std::vector<PlannedBatch> plan_batches(const std::vector<DriftItem>& items, const PlanLimits& limits) {
+    std::vector<PlannedBatch> out;
+    for (const DriftClass cls : kOrder) {
+        if (limits.emergency && cls != DriftClass::missing) continue;
+        const BatchKind kind = cls == DriftClass::moved || cls == DriftClass::touched ? BatchKind::move : BatchKind::heal;
+        PlannedBatch* open = nullptr;
+        for (const DriftItem& item : items) {
+            if (item.cls != cls) continue;
+            if (open == nullptr || open->keys.size() >= limits.documents) {
+                open = &out.emplace_back(PlannedBatch{kind, cls, batch_priority(cls, limits), {}});
+            }
+            open->keys.push_back(item.key);
+        }
+    }
+    return out;
+}
+
+std::string_view to_string(Strategy s) noexcept {
+    switch (s) {
+        case Strategy::nothing: return "nothing to do";
+        case Strategy::sequential: return "sequential";
+        case Strategy::parallel: return "parallel";
+    }
+    return "";
+}
+
+PlanEstimate estimate_plan(const PlanInput& in) {
+    PlanEstimate e;
+    e.documents = in.drift.to_embed();
+    e.tokens = static_cast<std::int64_t>(static_cast<double>(in.bytes_to_embed) / kBytesPerToken);
+    e.chunks = e.documents;
+    if (in.chunk_tokens > 0) {
+        const std::int64_t stride = std::max<std::int64_t>(1, in.chunk_tokens - in.chunk_overlap_tokens);
+        e.chunks = std::max(e.documents, divide_up(e.tokens, stride));
+        // What overlaps is embedded twice.
+        e.tokens += (e.chunks - e.documents) * in.chunk_overlap_tokens;
+    }
+    e.requests = divide_up(e.chunks, std::max<std::uint32_t>(in.provider.max_batch, 1));
+    const std::uint32_t width = std::max<std::uint32_t>(in.provider.max_in_flight, 1);
+    e.strategy = in.drift.total() == 0 ? Strategy::nothing : e.requests <= 2 ? Strategy::sequential : Strategy::parallel;
+    e.minutes = in.documents_per_second > 0
+                    ? static_cast<double>(e.documents) / in.documents_per_second / 60
+                    : static_cast<double>(e.requests) * kAssumedRequestSeconds / (e.strategy == Strategy::parallel ? width : 1) / 60;
+    e.price = static_cast<double>(e.tokens) / 1e6 * in.provider.price_per_million_tokens;
+    const std::int64_t prunes = in.drift.orphaned + in.drift.excess;
+    if (in.max_prune >= 0 && prunes > in.max_prune) {
+        e.warnings.push_back(fmt::format("{} deletions are wanted but the brakes let {} go within the hour", prunes, in.max_prune));
+    }
+    if (in.provider.max_text_tokens != 0 && in.chunk_tokens > in.provider.max_text_tokens) {
+        e.warnings.push_back(fmt::format("chunks of {} tokens are larger than model \"{}\" reads ({}): the rest of each is not embedded",
+                                         in.chunk_tokens, in.model, in.provider.max_text_tokens));
+    }
+    return e;
+}
+
+}  // namespace homeostat

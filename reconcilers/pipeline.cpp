@@ -1,0 +1,259 @@
+#include "reconcilers/pipeline.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "core/fault_point.hpp"
+#include "reconcilers/factory/targets.hpp"
+#include "reconcilers/pipeline_pass.hpp"
+#include "store/leases.hpp"
+
+namespace homeostat {
+
+using std::chrono::milliseconds;
+
+Transaction fenced_transaction(Session& session, const std::string& lease, const Context& context) {
+    Transaction tx = session.begin();
+    hold_lease(tx, lease, context.epoch);
+    return tx;
+}
+
+PipelineReconciler::PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const Clock& clock, Telemetry telemetry,
+                                       PipelineSettings settings)
+    : reads_(reads), writes_(writes), gateway_(gateway), clock_(clock), telemetry_(telemetry), settings_(settings) {}
+
+Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const Context& context) {
+    Pass pass(uid, context);
+    if (const Status loaded = load(pass); !loaded) {
+        if (loaded.error().cls == ErrorClass::not_found) return ReconcileOutcome{.settled = true, .converged = true};
+        return loaded.error();
+    }
+    if (pass.declared.deleting) return finalize(pass);
+    Result<ReconcileOutcome> outcome = run_pass(pass);
+    if (outcome) return outcome;
+    const Error& error = outcome.error();
+    // What says nothing about the pipeline is the loop's business; all else is told to whoever looks at the pipeline.
+    if (error.cls == ErrorClass::fenced || error.cls == ErrorClass::cancelled || error.cls == ErrorClass::db_transient) return outcome;
+    Result<ReconcileOutcome> recorded = record_failure(pass, error);
+    return recorded ? std::move(recorded) : Result<ReconcileOutcome>(error);
+}
+
+Status PipelineReconciler::load(Pass& pass) {
+    Result<Pool::Lease> session = reads_.acquire(pass.context);
+    if (!session) return session.error();
+    Result<PipelineSpec> declared = read_pipeline(**session, pass.uid);
+    if (!declared) return declared.error();
+    pass.declared = *std::move(declared);
+    pass.spec = pass.declared;
+    Result<LoopState> state = read_loop_state(**session, pass.uid);
+    if (!state) return state.error();
+    pass.state = *std::move(state);
+    Result<PipelineStatus> status = read_status(**session, pass.uid);
+    if (!status) return status.error();
+    pass.status = *std::move(status);
+    Result<std::optional<Run>> run = read_run(**session, pass.uid);
+    if (!run) return run.error();
+    pass.run = *std::move(run);
+    Result<std::vector<Revision>> revisions = read_revisions(**session, pass.uid);
+    if (!revisions) return revisions.error();
+    pass.revisions = *std::move(revisions);
+    Result<OpenBatches> open = open_batches(**session, pass.uid);
+    if (!open) return open.error();
+    pass.open = *std::move(open);
+    return {};
+}
+
+// Aloud: is it wanted now, is there a place for its vectors, is a run under way, take that further.
+Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
+    if (pass.declared.suspend) {
+        if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
+        return ReconcileOutcome{pass.declared.drift_interval, true, false};
+    }
+    bool deep = false;
+    if (!pass.run && !due(pass, pass.trigger, deep)) {
+        const milliseconds left = pass.state.next_attempt
+                                      ? std::chrono::duration_cast<milliseconds>(*pass.state.next_attempt - clock_.now())
+                                      : pass.declared.drift_interval;
+        return ReconcileOutcome{std::max(left, milliseconds(100)), true, pass.status.last_error.empty() && pass.status.drift.total() == 0};
+    }
+    Result<Pool::Lease> session = reads_.acquire(pass.context);
+    if (!session) return session.error();
+    for (const std::string& name : pass.declared.depends_on) {
+        Result<PipelineSpec> other = find_pipeline(**session, name);
+        Result<PipelineStatus> status = other ? read_status(**session, other->uid) : Result<PipelineStatus>(other.error());
+        const bool ready = status && status->observed_generation == other->generation &&
+                           std::any_of(status->conditions.begin(), status->conditions.end(),
+                                       [](const Condition& c) { return c.type == "Ready" && c.status == "True"; });
+        if (ready) continue;
+        pass.status.last_error = fmt::format("waits for pipeline \"{}\" to be ready", name);
+        if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
+        return ReconcileOutcome{milliseconds(settings_.once ? 1'000 : 30'000), false, false};
+    }
+    Result<ProviderSpec> provider = find_provider(**session, pass.declared.provider);
+    if (!provider) return provider.error();
+    pass.provider = *std::move(provider);
+    if (const Status ready = prepare_revision(pass); !ready) return ready.error();
+    if (pass.run && (pass.run->generation != pass.declared.generation || pass.run->revision != pass.revision.number)) {
+        // The spec was edited under way: what was planned for the old one is of no use.
+        const Status ended = guarded([&] {
+            Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+            discard_batches(tx, pass.uid, pass.declared.generation);
+            end_run(tx, *pass.run, pass.declared.name, "Superseded", "the spec changed under way");
+            tx.commit();
+        });
+        if (!ended) return ended.error();
+        pass.run.reset();
+        pass.open = {};
+        due(pass, pass.trigger, deep);
+    }
+    if (!pass.run) {
+        if (const Status begun = begin_run(pass); !begun) return begun.error();
+    }
+    return advance(pass);
+}
+
+bool PipelineReconciler::due(const Pass& pass, std::string& trigger, bool& deep) const {
+    const PipelineSpec& p = pass.declared;
+    const auto now = clock_.now();
+    const bool deep_due = !pass.status.last_deep_sweep || *pass.status.last_deep_sweep + p.deep_interval <= now;
+    deep = deep_due;
+    if (settings_.once) {
+        trigger = "once";
+        deep = true;
+        return true;
+    }
+    if (p.reconcile_requested && p.reconcile_requested != pass.state.last_handled_reconcile) {
+        trigger = "requested";
+        deep = true;
+        return true;
+    }
+    if (pass.status.observed_generation != p.generation) {
+        trigger = "spec";
+        deep = true;
+        return true;
+    }
+    if (pass.state.next_attempt && *pass.state.next_attempt > now) return false;
+    trigger = pass.state.failures > 0 ? "retry" : "interval";
+    return true;
+}
+
+// Tables, view and metadata columns as the spec wants them. A first revision is served at once, so that search works while it
+// fills; a later one is built beside the one that is served.
+Status PipelineReconciler::prepare_revision(Pass& pass) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    const RevisionSettings wanted = RevisionSettings::of(pass.declared, pass.provider);
+    if (!pass.revisions.empty()) pass.revision = pass.revisions.back();
+    const bool fresh = pass.revisions.empty() || !pass.revision.settings.same_vectors(wanted);
+    return guarded([&]() -> Status {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        Result<VectorExtension> vectors = find_vector_extension(tx);
+        if (!vectors) return vectors.error();
+        pass.vectors = *std::move(vectors);
+        if (!fresh) pass.spec = spec_of_revision(pass.declared, pass.revision.settings);
+        Result<SourceShape> source = inspect_source(tx, pass.spec);
+        if (!source) return source.error();
+        pass.source = *std::move(source);
+        bool changed = fresh;
+        if (fresh) {
+            const std::int32_t number = pass.revisions.empty() ? 1 : pass.revisions.back().number + 1;
+            Result<Revision> made = create_revision(tx, pass.declared, wanted, pass.source, pass.vectors, number);
+            if (!made) return made.error();
+            pass.revision = *std::move(made);
+            pass.revisions.push_back(pass.revision);
+            add_event(tx, {.uid = pass.uid, .reason = "RevisionCreated",
+                           .message = fmt::format("revision {}: {} with {} dimensions, {} chunks", number, wanted.model,
+                                                  wanted.dimensions, wanted.chunker),
+                           .reconcile_id = pass.context.reconcile_id});
+        } else {
+            Result<bool> aligned = align_metadata(tx, pass.revision, pass.source);
+            if (!aligned) return aligned.error();
+            changed = *aligned;
+        }
+        const bool first = pass.served() == nullptr;
+        const bool serving = first || pass.revision.state == "served";
+        if (serving && !changed) {
+            Result<bool> current = view_is_current(tx, pass.spec, pass.revision, pass.source);
+            if (!current) return current.error();
+            changed = !*current;
+        }
+        if (serving && (changed || first)) {
+            if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served) return served;
+            pass.revision.state = "served";
+            for (Revision& r : pass.revisions) {
+                if (r.number == pass.revision.number) r.state = "served";
+            }
+        }
+        HOMEOSTAT_REACH("revision.before_commit");
+        if (changed || first) tx.commit();
+        HOMEOSTAT_REACH("revision.after_commit");
+        return {};
+    });
+}
+
+Status PipelineReconciler::begin_run(Pass& pass) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    bool deep = false;
+    due(pass, pass.trigger, deep);
+    const Status begun = guarded([&]() -> Status {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        Result<Totals> stored = count_stored(tx, pass.revision);
+        if (!stored) return stored.error();
+        Run run;
+        run.uid = pass.uid;
+        run.revision = pass.revision.number;
+        run.generation = pass.declared.generation;
+        run.reconcile_id = pass.context.reconcile_id;
+        run.trigger = pass.trigger;
+        run.deep = deep && stored->documents > 0;  // where nothing is stored there is nothing to look at deeply
+        run.traceparent = pass.context.span.traceparent();
+        pass.run = start_run(tx, run);
+        tx.exec({"checkpoint_open",
+                 "INSERT INTO homeostat.checkpoint (uid, revision, run_id, name, documents, chunks)"
+                 " VALUES ($1::bigint, $2::int, $3::bigint, 'run-' || $3, $4::bigint, $5::bigint)"},
+                Params::of(pass.uid, pass.revision.number, pass.run->id, stored->documents, stored->chunks));
+        tx.commit();
+        return {};
+    });
+    HOMEOSTAT_REACH("run.after_start");
+    return begun;
+}
+
+Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    if (pass.declared.deletion_policy == "Delete") {
+        if (const Status dropped = drop_pipeline_data(**session, pass.declared); !dropped) return dropped.error();
+    }
+    const Status gone = guarded([&] {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        add_event(tx, {.uid = pass.uid, .reason = "Deleted",
+                       .message = fmt::format("pipeline \"{}\" is deleted; its vectors are {}", pass.declared.name,
+                                              pass.declared.deletion_policy == "Delete" ? "gone" : "left in place"),
+                       .reconcile_id = pass.context.reconcile_id});
+        tx.exec({"pipeline_finalize", "UPDATE homeostat.pipeline SET finalizers = '{}' WHERE uid = $1::bigint"}, Params::of(pass.uid));
+        tx.exec({"pipeline_delete", "DELETE FROM homeostat.pipeline WHERE uid = $1::bigint"}, Params::of(pass.uid));
+        tx.commit();
+    });
+    if (!gone) return gone.error();
+    telemetry_.metrics.forget("pipeline", pass.declared.name);
+    return ReconcileOutcome{.settled = true, .converged = true};
+}
+
+std::int64_t PipelineReconciler::slice_limit(std::int64_t uid) {
+    const Lock lock(mutex_);
+    return slice_limits_.try_emplace(uid, settings_.slice).first->second;
+}
+
+// Slices last about as long as they should whatever the source is made of.
+void PipelineReconciler::learn_slice(std::int64_t uid, std::int64_t limit, Duration took) {
+    const Lock lock(mutex_);
+    std::int64_t& mine = slice_limits_[uid];
+    if (took > settings_.slice_target * 2) mine = std::max<std::int64_t>(1'000, limit / 2);
+    if (took < settings_.slice_target / 2) mine = std::min<std::int64_t>(limit * 2, 200'000);
+}
+
+}  // namespace homeostat

@@ -1,0 +1,83 @@
+// The pipeline reconciler: observe, diff, plan, dispatch, verify, record. The page to read first.
+//
+// A pass is a run: one row whose cursor moves in the transaction that creates the batches, so that a crash resumes the sweep
+// where it was. A call works until the window of open batches is full, then asks to be called again; the factory heals meanwhile.
+// When everything dispatched is healed the source is observed again, until an observation finds nothing that can be healed.
+// Deletions need two complete observations that agree, and the brakes of factory/prune.hpp.
+//
+// Nothing here writes a vector. Thread-safe as the Reconciler contract says; all state is in the database but for hints.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/sync.hpp"
+#include "core/telemetry.hpp"
+#include "reconcilers/factory/gateway.hpp"
+#include "reconcilers/factory/prune.hpp"
+#include "reconcilers/reconciler.hpp"
+#include "store/pool.hpp"
+#include "store/resources.hpp"
+#include "store/revisions.hpp"
+#include "store/runs.hpp"
+
+namespace homeostat {
+
+struct PipelineSettings {
+    std::uint32_t batch_documents = 256;       // at most
+    int window = 32;                           // batches planned ahead of execution
+    std::int64_t slice = 20'000;               // source rows a slice begins with
+    std::chrono::milliseconds slice_target{250};
+    std::int64_t prune_floor = 10;
+    int max_sweeps = 10;                       // of a run: a source that never holds still must not hold it for ever
+    std::chrono::milliseconds retry_base{1'000};
+    std::chrono::milliseconds retry_cap{300'000};
+    std::chrono::milliseconds reprobe{1'800'000};
+    bool once = false;                         // every pipeline is due now, deeply, whatever its intervals say
+};
+
+class PipelineReconciler final : public Reconciler {
+public:
+    // All outlive the reconciler.
+    PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const Clock& clock, Telemetry telemetry, PipelineSettings settings);
+
+    Result<ReconcileOutcome> reconcile(std::int64_t uid, const Context& context) override EXCLUDES(mutex_);
+
+private:
+    struct Pass;  // what one call knows; pipeline_pass.hpp
+
+    Result<ReconcileOutcome> run_pass(Pass& pass);
+    Status load(Pass& pass);
+    Status prepare_revision(Pass& pass);
+    Status begin_run(Pass& pass);
+    Result<ReconcileOutcome> advance(Pass& pass);
+    Status sweep(Pass& pass, int room);
+    Status dispatch(Pass& pass, const Slice& slice);
+    Result<ReconcileOutcome> complete_sweep(Pass& pass);
+    Result<ReconcileOutcome> verify_or_finish(Pass& pass);
+    Result<ReconcileOutcome> finish(Pass& pass, std::string_view result, const std::string& message);
+    Status keep_index(Pass& pass);
+    Result<ReconcileOutcome> record_failure(Pass& pass, const Error& error);
+    Result<ReconcileOutcome> finalize(Pass& pass);
+    Status record_progress(Pass& pass);
+    static StatusUpdate status_update(const Pass& pass);
+    static std::string prune_plan_id(const Pass& pass);
+    bool due(const Pass& pass, std::string& trigger, bool& deep) const;
+    std::int64_t slice_limit(std::int64_t uid) EXCLUDES(mutex_);
+    void learn_slice(std::int64_t uid, std::int64_t limit, Duration took) EXCLUDES(mutex_);
+    void publish(const Pass& pass);
+
+    Pool& reads_;
+    Pool& writes_;
+    Gateway& gateway_;
+    const Clock& clock_;
+    Telemetry telemetry_;
+    const PipelineSettings settings_;
+    Mutex mutex_;
+    std::map<std::int64_t, std::int64_t> slice_limits_ GUARDED_BY(mutex_);
+};
+
+}  // namespace homeostat

@@ -1,0 +1,45 @@
+// What one call of the pipeline reconciler has read; internal to its source files.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "reconcilers/conditions.hpp"
+#include "reconcilers/pipeline.hpp"
+#include "store/leases.hpp"
+
+namespace homeostat {
+
+struct PipelineReconciler::Pass {
+    std::int64_t uid = 0;
+    const Context& context;
+    PipelineSpec declared;
+    PipelineSpec spec;          // the declared one, with what decides vectors as the revision under work has it
+    ProviderSpec provider;
+    SourceShape source;
+    VectorExtension vectors;
+    std::vector<Revision> revisions;
+    Revision revision;          // under work: the newest
+    LoopState state;
+    PipelineStatus status;
+    std::optional<Run> run;
+    OpenBatches open;
+    PruneDecision prune;
+    std::int64_t unconfirmed = 0;  // deletions that only one observation has seen
+    std::string trigger;
+
+    explicit Pass(std::int64_t id, const Context& c) : uid(id), context(c) {}
+
+    const Revision* served() const {
+        for (const Revision& r : revisions) {
+            if (r.state == "served") return &r;
+        }
+        return nullptr;
+    }
+    std::string lease() const { return pipeline_lease(uid); }
+};
+
+// An exclusive transaction of a pass: its lease held at our epoch for as long as it lasts.
+Transaction fenced_transaction(Session& session, const std::string& lease, const Context& context);
+
+}  // namespace homeostat

@@ -1,0 +1,202 @@
+// The part of the way through that records: status, conditions, the end of a run, failures.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "core/fault_point.hpp"
+#include "reconcilers/factory/retry.hpp"
+#include "reconcilers/pipeline.hpp"
+#include "reconcilers/pipeline_pass.hpp"
+#include "store/leases.hpp"
+
+namespace homeostat {
+
+using std::chrono::milliseconds;
+
+namespace {
+
+Seen seen_in(const PipelineSpec& declared, const PipelineStatus& status, const std::optional<Run>& run, const PruneDecision& prune) {
+    Seen seen;
+    seen.generation = declared.generation;
+    seen.suspended = declared.suspend;
+    seen.suspend_reason = declared.suspend_reason.value_or("");
+    seen.source_documents = status.source_documents;
+    seen.declared = declared.documents;
+    seen.documents = status.documents;
+    seen.drift = status.drift;
+    seen.dead_letters = status.dead_letters;
+    seen.completeness = declared.completeness;
+    seen.prune = prune;
+    if (run) {
+        seen.working = true;
+        seen.unkeyed = run->unkeyed;
+    }
+    return seen;
+}
+
+}  // namespace
+
+// A plan of deletions is named by what it is about: another spec, revision or number of candidates is another plan.
+std::string PipelineReconciler::prune_plan_id(const Pass& pass) {
+    return fmt::format("{}-{}-{}", pass.declared.uid, pass.declared.generation, pass.revision.number);
+}
+
+StatusUpdate PipelineReconciler::status_update(const Pass& pass) {
+    StatusUpdate update;
+    update.uid = pass.uid;
+    update.observed_generation = pass.status.observed_generation;
+    update.status = pass.status;
+    update.status.conditions.clear();
+    update.failures = pass.state.failures;
+    update.window = pass.state.window;
+    update.previous_source_documents = pass.state.previous_source_documents;
+    update.status.next_attempt = pass.state.next_attempt;
+    update.status.last_handled_reconcile = pass.state.last_handled_reconcile;
+    if (pass.run) update.unkeyed = pass.run->unkeyed;
+    return update;
+}
+
+// While a run goes on: what it does now, and the drift as far as this sweep has seen it.
+Status PipelineReconciler::record_progress(Pass& pass) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    return guarded([&]() -> Status {
+        Seen seen = seen_in(pass.declared, pass.status, pass.run, pass.prune);
+        if (!pass.status.last_error.empty() && pass.status.last_error.starts_with("waits for pipeline")) {
+            seen.waiting_for = pass.declared.depends_on.front();
+        }
+        if (pass.run) {
+            Result<RunProgress> progress = read_progress(**session, pass.run->id);
+            if (!progress) return progress.error();
+            seen.progress = fmt::format("{}: {} of {} documents planned so far are done", to_string(pass.run->phase),
+                                        progress->written + progress->dropped + progress->removed, pass.run->planned);
+            if (!pass.open.last_error.empty()) seen.progress += fmt::format("; last trouble: {}", pass.open.last_error);
+        }
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        StatusUpdate update = status_update(pass);
+        update.observed_generation = pass.declared.generation;
+        // The generation counts as observed only once its own run has ended, or it would not be due after a crash.
+        if (pass.run || !pass.declared.suspend) update.observed_generation = pass.status.observed_generation;
+        update.status.conditions = conditions_of(seen);
+        write_status(tx, update, pass.context.reconcile_id);
+        tx.commit();
+        publish(pass);
+        return {};
+    });
+}
+
+Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view result, const std::string& message) {
+    Run& run = *pass.run;
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    const auto now = clock_.now();
+    const Status done = guarded([&]() -> Status {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        Result<Totals> stored = count_stored(tx, pass.revision);
+        if (!stored) return stored.error();
+        // A later revision takes over where it has nothing left to heal: one statement, and search sees one or the other.
+        if (pass.revision.state == "building" && run.found.to_embed() == 0) {
+            if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served) return served;
+            add_event(tx, {.uid = pass.uid, .reason = "RevisionServed",
+                           .message = fmt::format("revision {} is served now", pass.revision.number),
+                           .reconcile_id = pass.context.reconcile_id});
+            pass.revision.state = "served";
+        }
+        PipelineStatus& s = pass.status;
+        s.revision = pass.revision.state == "served" ? pass.revision.number : s.revision;
+        s.documents = stored->documents;
+        s.chunks = stored->chunks;
+        s.drift = run.found;
+        s.dead_letters = run.dead_letters;
+        s.source_documents = run.seen;
+        s.last_error.clear();
+        s.last_sweep = now;
+        if (run.deep || pass.trigger == "once" || run.sweeps == 1) s.last_deep_sweep = run.deep ? now : s.last_deep_sweep.value_or(now);
+        const bool clean = run.found.total() == 0 && run.dead_letters == 0;
+        if (clean) s.last_converged = now;
+        pass.state.failures = 0;
+        pass.state.next_attempt = now + pass.declared.drift_interval;
+        pass.state.last_handled_reconcile = pass.declared.reconcile_requested;
+        // Where deletions are held back the number to compare with stays, or the brake would let go at the next look.
+        if (!pass.prune.blocked) pass.state.previous_source_documents = run.seen;
+        s.observed_generation = run.generation;
+        Seen seen = seen_in(pass.declared, s, pass.run, pass.prune);
+        seen.working = false;
+        StatusUpdate update = status_update(pass);
+        update.status.conditions = conditions_of(seen);
+        write_status(tx, update, pass.context.reconcile_id);
+        end_run(tx, run, pass.declared.name, result, message);
+        HOMEOSTAT_REACH("finish.before_commit");
+        tx.commit();
+        HOMEOSTAT_REACH("finish.after_commit");
+        return {};
+    });
+    if (!done) return done.error();
+    publish(pass);
+    const bool converged = run.found.total() == 0 && run.dead_letters == 0;
+    spdlog::info("pipeline \"{}\": {} ({} documents, {} chunks)", pass.declared.name, result, pass.status.documents, pass.status.chunks);
+    return ReconcileOutcome{pass.declared.drift_interval, true, converged};
+}
+
+// The pass failed: the run ends, what it left planned is withdrawn, and the status says why and when it is tried again.
+Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Error& error) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    const auto now = clock_.now();
+    ++pass.state.failures;
+    const milliseconds wait = error.retryable() ? std::max(settings_.retry_base, full_jitter(pass.state.failures, settings_.retry_base,
+                                                                                           settings_.retry_cap, 0.75))
+                                                : settings_.reprobe;
+    const Status done = guarded([&] {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        pass.state.next_attempt = now + wait;
+        pass.state.last_handled_reconcile = pass.declared.reconcile_requested;
+        pass.status.last_error = error.message;
+        pass.status.observed_generation = pass.declared.generation;
+        Seen seen = seen_in(pass.declared, pass.status, std::nullopt, pass.prune);
+        seen.failure = error;
+        // A source that cannot be read is Unknown; one that was read and a provider that failed is not.
+        seen.observed = !(error.cls == ErrorClass::db_permanent || error.cls == ErrorClass::db_resource || error.code == "AmbiguousKey");
+        if (!seen.observed) pass.status.source_documents.reset();
+        if (pass.run) {
+            pass.status.drift = pass.run->found;
+            if (seen.observed && pass.run->phase != RunPhase::sweeping) pass.status.source_documents = pass.run->seen;
+            seen.drift = pass.status.drift;
+            seen.source_documents = pass.status.source_documents;
+            discard_batches(tx, pass.uid, -1);
+            end_run(tx, *pass.run, pass.declared.name, "Failed", error.message);
+        }
+        StatusUpdate update = status_update(pass);
+        update.status.conditions = conditions_of(seen);
+        write_status(tx, update, pass.context.reconcile_id);
+        tx.commit();
+    });
+    if (!done) return done.error();
+    publish(pass);
+    spdlog::warn("pipeline \"{}\": {}", pass.declared.name, error.message);
+    return ReconcileOutcome{.again_in = wait, .settled = true, .converged = false, .failed = true};
+}
+
+void PipelineReconciler::publish(const Pass& pass) {
+    Registry& m = telemetry_.metrics;
+    const std::string& name = pass.declared.name;
+    const DriftCounts& d = pass.status.drift;
+    const std::pair<std::string_view, std::int64_t> classes[] = {{"missing", d.missing}, {"stale", d.stale},       {"moved", d.moved},
+                                                                 {"partial", d.partial}, {"invalid", d.invalid}, {"orphaned", d.orphaned},
+                                                                 {"excess", d.excess}};
+    for (const auto& [cls, n] : classes) {
+        m.gauge("homeostat_drift_documents", "Documents in each class of drift, as of the last observation.",
+                {{"pipeline", name}, {"class", std::string(cls)}})
+            .set(static_cast<double>(n));
+    }
+    m.gauge("homeostat_documents", "Documents stored.", {{"pipeline", name}}).set(static_cast<double>(pass.status.documents));
+    m.gauge("homeostat_source_documents", "Documents of the source, as of the last complete observation.", {{"pipeline", name}})
+        .set(static_cast<double>(pass.status.source_documents.value_or(0)));
+    m.gauge("homeostat_dead_letter_documents", "Documents that cannot be embedded.", {{"pipeline", name}})
+        .set(static_cast<double>(pass.status.dead_letters));
+    m.gauge("homeostat_prune_blocked", "Deletions held back by the brakes.", {{"pipeline", name}})
+        .set(static_cast<double>(pass.status.blocked_prunes));
+}
+
+}  // namespace homeostat

@@ -1,0 +1,275 @@
+// The part of the way through that observes, diffs, plans and dispatches, and what follows when a sweep is complete.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "core/fault_point.hpp"
+#include "reconcilers/factory/plan.hpp"
+#include "reconcilers/factory/retry.hpp"
+#include "reconcilers/pipeline.hpp"
+#include "reconcilers/pipeline_pass.hpp"
+#include "store/leases.hpp"
+
+namespace homeostat {
+
+using std::chrono::milliseconds;
+
+namespace {
+
+void count(DriftCounts& counts, DriftClass cls) {
+    switch (cls) {
+        case DriftClass::missing: ++counts.missing; break;
+        case DriftClass::stale: ++counts.stale; break;
+        case DriftClass::moved: ++counts.moved; break;
+        case DriftClass::partial: ++counts.partial; break;
+        case DriftClass::invalid: ++counts.invalid; break;
+        case DriftClass::orphaned: ++counts.orphaned; break;
+        case DriftClass::excess: ++counts.excess; break;
+        case DriftClass::touched: break;  // the content is as it was: not drift, only a version to note
+    }
+}
+
+bool to_embed(DriftClass c) {
+    return c == DriftClass::missing || c == DriftClass::stale || c == DriftClass::partial || c == DriftClass::invalid;
+}
+bool to_prune(DriftClass c) { return c == DriftClass::orphaned || c == DriftClass::excess; }
+
+}  // namespace
+
+Result<ReconcileOutcome> PipelineReconciler::advance(Pass& pass) {
+    Run& run = *pass.run;
+    {
+        Result<Pool::Lease> session = writes_.acquire(pass.context);
+        if (!session) return session.error();
+        const Status adopted = guarded([&] {
+            Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+            adopt_batches(tx, pass.uid, pass.context.epoch);
+            tx.commit();
+        });
+        if (!adopted) return adopted.error();
+        Result<std::optional<Error>> failed = failed_batch(**session, run.id);
+        if (!failed) return failed.error();
+        if (*failed) return **failed;
+    }
+    while (run.phase == RunPhase::sweeping) {
+        const auto room = static_cast<std::int64_t>(settings_.window) - pass.open.batches;
+        if (room <= 0) {
+            if (const Status s = record_progress(pass); !s) return s.error();
+            return ReconcileOutcome{milliseconds(1'000), false, false};
+        }
+        if (pass.context.stop.stop_requested()) return cancelled("stopped during a sweep");
+        if (const Status swept = sweep(pass, static_cast<int>(room)); !swept) return swept.error();
+    }
+    if (pass.open.batches > 0) {
+        if (const Status s = record_progress(pass); !s) return s.error();
+        return ReconcileOutcome{pass.open.next_in ? std::clamp(*pass.open.next_in, milliseconds(20), milliseconds(1'000)) : milliseconds(1'000),
+                                false, false};
+    }
+    return verify_or_finish(pass);
+}
+
+// One slice: observed in a read-only snapshot, then its batches and the cursor in one transaction.
+Status PipelineReconciler::sweep(Pass& pass, int /*room*/) {
+    Run& run = *pass.run;
+    SliceRequest request;
+    request.after = run.cursor;
+    request.limit = slice_limit(pass.uid);
+    request.seen = run.seen;
+    request.documents = pass.declared.documents;
+    request.deep = run.deep;
+    const SteadyTime started = clock_.steady_now();
+    Span span = telemetry_.tracer.start("observe", SpanKind::internal, pass.context.span);
+    Result<Pool::Lease> session = reads_.acquire(pass.context);
+    if (!session) return session.error();
+    std::vector<bool> dead;
+    std::int64_t unkeyed = 0;
+    Result<Slice> slice = guarded([&]() -> Result<Slice> {
+        Transaction tx = (*session)->begin(TxMode::read_snapshot);
+        use_operators(tx, pass.source);
+        if (!run.cursor) {
+            Result<std::int64_t> n = count_unkeyed(tx, pass.source);
+            if (!n) return n.error();
+            unkeyed = *n;
+        }
+        Result<Slice> observed = observe_slice(tx, pass.source, pass.revision, request);
+        if (!observed) return observed;
+        if (pass.status.dead_letters > 0) {
+            std::vector<Key> keys;
+            for (const DriftItem& item : observed->items) keys.push_back(item.key);
+            Result<std::vector<bool>> among = dead_letters_among(tx, pass.source, pass.revision, keys);
+            if (!among) return among.error();
+            dead = *std::move(among);
+        }
+        return observed;
+    });
+    if (!slice) {
+        span.fail(slice.error().message);
+        return slice.error();
+    }
+    span.set("homeostat.source_rows", slice->source_rows);
+    span.set("homeostat.drift", static_cast<std::int64_t>(slice->items.size()));
+    span.end();
+    learn_slice(pass.uid, request.limit, clock_.steady_now() - started);
+    HOMEOSTAT_REACH("observe.after_slice");
+    if (!run.cursor) run.unkeyed = unkeyed;
+    // A document whose content was refused is left alone until it is edited: what cannot be healed must not be retried for ever.
+    std::vector<DriftItem> live;
+    for (std::size_t i = 0; i < slice->items.size(); ++i) {
+        if (i < dead.size() && dead[i] && to_embed(slice->items[i].cls)) {
+            ++run.dead_letters;
+        } else {
+            live.push_back(std::move(slice->items[i]));
+        }
+    }
+    slice->items = std::move(live);
+    return dispatch(pass, *slice);
+}
+
+Status PipelineReconciler::dispatch(Pass& pass, const Slice& slice) {
+    Run& run = *pass.run;
+    const Span span = telemetry_.tracer.start("plan", SpanKind::internal, pass.context.span);
+    std::vector<DriftItem> prunes;
+    for (const DriftItem& item : slice.items) {
+        count(run.found, item.cls);
+        if (to_prune(item.cls)) prunes.push_back(item);
+    }
+    const bool heals = pass.declared.management == "Manage" && pass.declared.drift_policy == "Enforce";
+    std::vector<PlannedBatch> batches;
+    if (heals) {
+        EmbedderLimits limits;
+        limits.max_batch = pass.provider.max_batch;
+        batches = plan_batches(slice.items, {batch_documents(limits, settings_.batch_documents), pass.declared.priority,
+                                             pass.declared.mode == "emergency"});
+    }
+    for (const PlannedBatch& b : batches) {
+        run.planned += static_cast<std::int64_t>(b.keys.size());
+        run.planned_in_sweep += static_cast<std::int64_t>(b.keys.size());
+    }
+    run.cursor = slice.last;
+    run.seen += slice.source_rows;
+    if (slice.final) run.phase = RunPhase::healing;
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    const Status dispatched = guarded([&] {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        insert_batches(tx, pass.uid, run.revision, run.generation, pass.context.epoch, run.id, pass.context.span.traceparent(), batches);
+        if (heals) note_prune_candidates(tx, run, prunes);
+        save_run(tx, run);
+        HOMEOSTAT_REACH("dispatch.before_commit");
+        tx.commit();
+        HOMEOSTAT_REACH("dispatch.after_commit");
+    });
+    if (dispatched) pass.open.batches += static_cast<std::int64_t>(batches.size());
+    return dispatched;
+}
+
+// The sweep is complete and everything it dispatched is healed: prune what two observations agree on, look again where something
+// changed, and finish where nothing did.
+Result<ReconcileOutcome> PipelineReconciler::verify_or_finish(Pass& pass) {
+    Run& run = *pass.run;
+    const bool heals = pass.declared.management == "Manage" && pass.declared.drift_policy == "Enforce";
+    if (run.phase == RunPhase::healing && heals) {
+        Result<ReconcileOutcome> completed = complete_sweep(pass);
+        if (!completed) return completed;
+        if (pass.open.batches > 0) return completed;
+    }
+    const bool unconfirmed = heals && pass.declared.prune == "Auto" && !pass.prune.blocked && pass.unconfirmed > 0;
+    if (heals && (run.planned_in_sweep > 0 || unconfirmed) && run.sweeps < settings_.max_sweeps) {
+        HOMEOSTAT_REACH("sweep.before_restart");
+        // A deep look is repeated only where it found what a look at versions cannot see.
+        const bool deep = run.deep && (run.found.partial + run.found.invalid > 0 || pass.declared.mode == "complete");
+        Result<Pool::Lease> session = writes_.acquire(pass.context);
+        if (!session) return session.error();
+        const Status restarted = guarded([&] {
+            Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+            restart_sweep(tx, run, deep);
+            tx.commit();
+        });
+        if (!restarted) return restarted.error();
+        return advance(pass);
+    }
+    if (const Status indexed = keep_index(pass); !indexed) return indexed.error();
+    const bool clean = run.found.total() == 0 && run.dead_letters == 0;
+    return finish(pass, clean ? "Converged" : heals ? "DriftLeft" : "Observed", "");
+}
+
+Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
+    Run& run = *pass.run;
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    const Status done = guarded([&]() -> Status {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        const PruneCandidates candidates = settle_prune_candidates(tx, run);
+        pass.unconfirmed = candidates.all - candidates.confirmed;
+        Result<Totals> stored = count_stored(tx, pass.revision);
+        if (!stored) return stored.error();
+        if (!pass.state.window.start || *pass.state.window.start + std::chrono::hours(1) <= clock_.now()) {
+            pass.state.window = {clock_.now(), 0};
+        }
+        PruneInput input;
+        input.policy = pass.declared.prune;
+        input.confirmed = candidates.confirmed;
+        input.documents = stored->documents;
+        input.source_rows = run.seen;
+        input.previous_source_rows = pass.state.previous_source_documents;
+        input.pruned_in_window = pass.state.window.pruned;
+        input.max_ratio = pass.declared.max_prune_ratio;
+        input.max_rows = pass.declared.max_prune_rows;
+        input.floor = settings_.prune_floor;
+        input.approved = pass.declared.approval && *pass.declared.approval == prune_plan_id(pass);
+        pass.prune = decide_prune(input);
+        if (pass.prune.blocked) {
+            pass.prune.message += fmt::format("; the plan is {} (homeostat approve \"{}\")", prune_plan_id(pass), pass.declared.name);
+        }
+        pass.status.blocked_prunes = pass.prune.blocked ? candidates.confirmed - pass.prune.allowed : 0;
+        std::vector<PlannedBatch> batches;
+        if (pass.prune.allowed > 0) {
+            const std::vector<std::int64_t> ids = take_confirmed_candidates(tx, run, static_cast<int>(pass.prune.allowed));
+            for (std::size_t at = 0; at < ids.size(); at += 1'000) {
+                PlannedBatch b{BatchKind::prune, DriftClass::orphaned, 0, {}};
+                for (std::size_t i = at; i < std::min(ids.size(), at + 1'000); ++i) b.keys.push_back({std::to_string(ids[i])});
+                batches.push_back(std::move(b));
+            }
+            run.planned += static_cast<std::int64_t>(ids.size());
+            run.planned_in_sweep += static_cast<std::int64_t>(ids.size());
+            pass.state.window.pruned += static_cast<std::int64_t>(ids.size());
+        }
+        if (run.deep) {
+            Result<std::vector<std::int64_t>> strays = stray_chunks(tx, pass.revision, 10'000);
+            if (!strays) return strays.error();
+            for (std::size_t at = 0; at < strays->size(); at += 1'000) {
+                PlannedBatch b{BatchKind::stray, DriftClass::partial, 0, {}};
+                for (std::size_t i = at; i < std::min(strays->size(), at + 1'000); ++i) b.keys.push_back({std::to_string((*strays)[i])});
+                batches.push_back(std::move(b));
+            }
+        }
+        insert_batches(tx, pass.uid, run.revision, run.generation, pass.context.epoch, run.id, pass.context.span.traceparent(), batches);
+        pass.open.batches += static_cast<std::int64_t>(batches.size());
+        run.phase = RunPhase::pruning;
+        save_run(tx, run);
+        write_status(tx, status_update(pass), pass.context.reconcile_id);
+        tx.commit();
+        return {};
+    });
+    if (!done) return done.error();
+    return ReconcileOutcome{milliseconds(1'000), false, false};
+}
+
+Status PipelineReconciler::keep_index(Pass& pass) {
+    Result<Pool::Lease> session = reads_.acquire(pass.context);
+    if (!session) return session.error();
+    Result<IndexState> state = index_state(**session, pass.spec, pass.revision);
+    if (!state) return state.error();
+    if (*state == IndexState::valid || pass.declared.management != "Manage") return {};
+    HOMEOSTAT_REACH("index.before");
+    const Span span = telemetry_.tracer.start("build index", SpanKind::internal, pass.context.span);
+    // A connection of its own: a build may take as long as it takes, and needs the session's timeouts off.
+    ConnectOptions options = writes_.options();
+    options.application_name = "homeostat index";
+    Result<std::unique_ptr<Session>> own = Session::connect(options);
+    if (!own) return own.error();
+    return build_index(**own, pass.spec, pass.revision, pass.vectors);
+}
+
+}  // namespace homeostat

@@ -1,0 +1,81 @@
+#include "store/watch.hpp"
+
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <condition_variable>
+#include <mutex>
+
+#include "store/migrator.hpp"
+
+namespace homeostat {
+
+namespace {
+
+// A suspension with an end is over when that has come, without anybody writing anything.
+const Statement kDeclared{
+    "watch_declared",
+    "SELECT uid, generation, coalesce(reconcile_requested, ''), coalesce(approval, ''),"
+    " suspend AND coalesce(suspend_until > clock_timestamp(), true), deletion_requested_at IS NOT NULL FROM homeostat.pipeline ORDER BY uid"};
+
+const Statement kReplica{
+    "replica_register",
+    "INSERT INTO homeostat.replica (id, host, pid, version, schema_version) VALUES ($1, $2, $3::int, '0.1.0', $4::int)"
+    " ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp(), pid = excluded.pid, schema_version = excluded.schema_version"};
+
+void listen_once(const ConnectOptions& options, const std::stop_token& stop, const std::function<void(std::int64_t)>& changed) {
+    Result<std::unique_ptr<Session>> session = Session::connect(options);
+    if (!session) throw StoreFailure(session.error());
+    (*session)->listen("homeostat", [&](std::string_view payload) {
+        std::int64_t uid = 0;
+        std::from_chars(payload.data(), payload.data() + payload.size(), uid);
+        if (uid > 0) changed(uid);
+    });
+    // Short waits, so that a stop is noticed; the connection's keepalives notice a dead peer.
+    while (!stop.stop_requested()) (*session)->await_notification(250);
+}
+
+}  // namespace
+
+Result<std::vector<Declared>> read_declared(Session& session) {
+    return guarded([&] {
+        const Rows rows = session.exec(kDeclared);
+        std::vector<Declared> out;
+        for (int i = 0; i < rows.size(); ++i) {
+            out.push_back({rows.i64(i, 0), rows.i64(i, 1), rows.text(i, 2), rows.text(i, 3), rows.boolean(i, 4), rows.boolean(i, 5)});
+        }
+        return out;
+    });
+}
+
+void listen_for_changes(const ConnectOptions& options, const std::stop_token& stop, const std::function<void(std::int64_t)>& changed) {
+    std::mutex m;
+    std::condition_variable_any cv;
+    while (!stop.stop_requested()) {
+        const Status listened = guarded([&] { listen_once(options, stop, changed); });
+        if (listened || stop.stop_requested()) continue;
+        spdlog::debug("notifications: {}", listened.error().message);
+        std::unique_lock lock(m);
+        cv.wait_for(lock, stop, std::chrono::seconds(2), [] { return false; });
+    }
+}
+
+Status keep_histories(Session& session, int weeks) {
+    return guarded([&] {
+        Transaction tx = session.begin();
+        tx.exec({"histories_keep", "SELECT homeostat.keep_partitions(current_date, $1::int)"}, Params::of(weeks));
+        tx.commit();
+    });
+}
+
+Status register_replica(Session& session, const std::string& replica) {
+    return guarded([&] {
+        std::array<char, 256> host{};
+        ::gethostname(host.data(), host.size() - 1);
+        session.exec(kReplica, Params::of(replica, std::string_view(host.data()), static_cast<std::int64_t>(::getpid()), newest_migration()));
+    });
+}
+
+}  // namespace homeostat

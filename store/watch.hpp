@@ -1,0 +1,32 @@
+// What wakes the loop: the declared state at a glance, and notifications that only make it faster.
+#pragma once
+
+#include <functional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "store/session.hpp"
+
+namespace homeostat {
+
+// Enough of a pipeline to see that a person changed something.
+struct Declared {
+    std::int64_t uid = 0;
+    std::int64_t generation = 0;
+    std::string requested;
+    std::string approval;
+    bool suspended = false;
+    bool deleting = false;
+    bool operator==(const Declared&) const = default;
+};
+Result<std::vector<Declared>> read_declared(Session& session);
+
+// Until `stop`: waits on a connection of its own and connects again where it breaks. Missed notifications are found by polling.
+void listen_for_changes(const ConnectOptions& options, const std::stop_token& stop, const std::function<void(std::int64_t uid)>& changed);
+
+// Partitions of the histories: made ahead, dropped when old.
+Status keep_histories(Session& session, int weeks);
+Status register_replica(Session& session, const std::string& replica);
+
+}  // namespace homeostat
