@@ -55,7 +55,7 @@ const std::vector<ThirdParty>& third_parties() {
         {"pqxx/.*", R"(store/.*\.cpp)"},
         {"libpq-fe\\.h", R"((store|tests/kit)/.*\.cpp)"},
         {"boost/beast.*", R"((controller/http|reconcilers/embed|tests)/.*\.cpp)"},
-        {"boost/asio.*", R"((reconcilers/(embed|factory)|tests|bench)/.*|(reconcilers|controller)/.*\.cpp)"},
+        {"boost/asio.*", R"((reconcilers/(embed|factory)|controller/http|tests|bench)/.*|(reconcilers|controller)/.*\.cpp)"},
         {"boost/align/.*", "reconcilers/embed/.*"},
         {"boost/url.*", R"((controller|reconcilers/embed)/.*\.cpp)"},
         {R"(nlohmann/json_fwd\.hpp)", ".*"},
@@ -65,7 +65,7 @@ const std::vector<ThirdParty>& third_parties() {
         {"(spdlog|fmt)/.*", R"(.*\.cpp)"},
         {"(prometheus|opentelemetry)/.*", R"(controller/.*\.cpp|tests/.*\.cpp)"},
         {"openssl/.*", R"((reconcilers/(embed|factory)|controller/http)/.*\.cpp|tests/.*)"},
-        {"unicode/.*", R"(reconcilers/(chunk|embed)/.*\.cpp)"},
+        {"unicode/.*", R"((reconcilers/(chunk|embed)|tests)/.*\.cpp)"},
         {"(tbb|oneapi)/.*", R"((reconcilers/.*|controller/.*|bench/.*)\.cpp)"},
         {"xxhash\\.h", R"((reconcilers|store)/.*\.cpp)"},
         {"(gtest|gmock|rapidcheck)/.*|rapidcheck\\.h", "(tests|bench)/.*"},
@@ -141,6 +141,7 @@ Words wrong_header(const std::string& path, const std::string& text) {
 std::string room_of_library(const std::string& library) {
     const std::string name = library.substr(std::string("homeostat_").size());
     if (name == "http") return "controller/http";
+    if (name == "export") return "controller";
     for (const char* under : {"reconcilers/", ""}) {
         if (rooms().contains(under + name)) return under + name;
     }
