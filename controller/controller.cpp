@@ -81,14 +81,14 @@ struct Controller::Impl {
           metrics(m),
           tracer(spans, c),
           health(c),
-          reads(connection(s, "homeostat read"), s.database_read_connections),
-          writes(connection(s, "homeostat write"), s.database_write_connections),
+          reads(connection(s, "homeostat-read"), s.database_read_connections),
+          writes(connection(s, "homeostat-write"), s.database_write_connections),
           db(s.database_read_connections + s.database_write_connections),
           cpu(cores(s)),
           gateway(make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()), io.get_executor(), c, telemetry()),
           targets(reads, 10'000),
           queue(c, m),
-          election(connection(s, "homeostat lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
+          election(connection(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
           pipelines(reads, writes, gateway, c, telemetry(), pipeline_settings(s, run_once)),
           factory({reads, writes, gateway, targets, c, telemetry(), io.get_executor(), db.get_executor(), cpu.get_executor(),
                    [this](std::int64_t uid) { batch_ended(uid); }},
@@ -158,7 +158,7 @@ struct Controller::Impl {
         watcher = std::jthread([this](const std::stop_token& s) { loop.watch(s); });
         if (!once) {
             listener = std::jthread([this](const std::stop_token& s) {
-                listen_for_changes(connection(settings, "homeostat listen"), s, [this](std::int64_t uid) { queue.add(uid, kPrioritySpec); });
+                listen_for_changes(connection(settings, "homeostat-listen"), s, [this](std::int64_t uid) { queue.add(uid, kPrioritySpec); });
             });
         }
         return {};

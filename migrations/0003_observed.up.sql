@@ -48,7 +48,6 @@ CREATE TABLE homeostat.revision (
     uid bigint NOT NULL REFERENCES homeostat.pipeline ON DELETE CASCADE,
     revision int NOT NULL,
     settings jsonb NOT NULL,
-    settings_hash text NOT NULL,
     provider text NOT NULL,
     model text NOT NULL,
     dimensions int NOT NULL,

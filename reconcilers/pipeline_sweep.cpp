@@ -266,7 +266,7 @@ Status PipelineReconciler::keep_index(Pass& pass) {
     const Span span = telemetry_.tracer.start("build index", SpanKind::internal, pass.context.span);
     // A connection of its own: a build may take as long as it takes, and needs the session's timeouts off.
     ConnectOptions options = writes_.options();
-    options.application_name = "homeostat index";
+    options.application_name = "homeostat-index";
     Result<std::unique_ptr<Session>> own = Session::connect(options);
     if (!own) return own.error();
     return build_index(**own, pass.spec, pass.revision, pass.vectors);

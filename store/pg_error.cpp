@@ -46,7 +46,10 @@ constexpr std::array kTable{
 
 std::string first_line(std::string_view message) {
     for (const std::string_view severity : {"ERROR:  ", "FATAL:  ", "PANIC:  "}) {
-        if (message.substr(0, severity.size()) == severity) message.remove_prefix(severity.size());
+        // libpqxx puts "Failure during ..." before what the server said when preparing.
+        if (const std::size_t at = message.substr(0, message.find('\n')).find(severity); at != std::string_view::npos) {
+            message.remove_prefix(at + severity.size());
+        }
     }
     message = message.substr(0, message.find('\n'));
     return std::string(message);

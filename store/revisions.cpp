@@ -18,8 +18,8 @@ const Statement kList{"revision_list",
                       " WHERE uid = $1::bigint ORDER BY revision"};
 const Statement kInsert{
     "revision_insert",
-    "INSERT INTO homeostat.revision (uid, revision, settings, settings_hash, provider, model, dimensions, vector_type, state,"
-    " metadata_slots) VALUES ($1::bigint, $2::int, $3::jsonb, md5($3), $4, $5, $6::int, $7, 'building', $8::text[])"};
+    "INSERT INTO homeostat.revision (uid, revision, settings, provider, model, dimensions, vector_type, state,"
+    " metadata_slots) VALUES ($1::bigint, $2::int, $3::jsonb, $4, $5, $6::int, $7, 'building', $8::text[])"};
 const Statement kSlots{"revision_slots",
                        "UPDATE homeostat.revision SET metadata_slots = $3::text[] WHERE uid = $1::bigint AND revision = $2::int"};
 const Statement kServe{

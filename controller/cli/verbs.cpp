@@ -1,0 +1,29 @@
+#include "controller/cli/verbs.hpp"
+
+#include <array>
+
+namespace homeostat {
+
+namespace {
+
+constexpr std::array kVerbs{
+    Verb{"run", "Keep every pipeline true until stopped, or until nothing is left to do (--once).", configure_run},
+    Verb{"apply", "Declare what the manifests say: all of it, or nothing where one object is refused.", configure_apply},
+    Verb{"get", "List pipelines or providers, or print them as manifests.", configure_get},
+    Verb{"describe", "Show everything about one pipeline or provider: spec, status, conditions, runs, events.",
+         configure_describe},
+    Verb{"delete", "Ask for pipelines or providers to be deleted.", configure_delete},
+    Verb{"suspend", "Stop healing pipelines; they are still observed.", configure_suspend},
+    Verb{"resume", "Heal suspended pipelines again.", configure_resume},
+    Verb{"reconcile", "Ask for a pass over pipelines now, ahead of everything else.", configure_reconcile},
+    Verb{"approve", "Let a pipeline carry out deletions that wait for a person.", configure_approve},
+    Verb{"config", "Check the settings, and show where each value comes from.", configure_config},
+    Verb{"migrate", "Bring the schema of the database up or down, or show where it stands.", configure_migrate},
+    Verb{"version", "Print the version of this program and of the schema it wants.", configure_version},
+};
+
+}  // namespace
+
+std::span<const Verb> verb_table() { return kVerbs; }
+
+}  // namespace homeostat

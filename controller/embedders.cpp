@@ -1,0 +1,72 @@
+#include "controller/embedders.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "core/sync.hpp"
+#include "reconcilers/embed/inprocess.hpp"
+#include "reconcilers/embed/openai.hpp"
+
+namespace homeostat {
+
+namespace {
+
+class Maker {
+public:
+    Maker(const Settings& settings, boost::asio::any_io_executor io, boost::asio::any_io_executor cpu, const Clock& clock, Telemetry telemetry)
+        : model_dir_(settings.embed_model_dir),
+          threads_(settings.embed_threads > 0 ? settings.embed_threads : std::max(1U, std::thread::hardware_concurrency())),
+          io_(std::move(io)),
+          cpu_(std::move(cpu)),
+          clock_(clock),
+          telemetry_(telemetry) {}
+
+    Result<std::shared_ptr<Embedder>> make(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) EXCLUDES(mutex_) {
+        Result<std::unique_ptr<Embedder>> made = invalid(fmt::format("provider \"{}\": kind \"{}\" is not known", provider.name, provider.kind));
+        if (provider.kind == "hashing") {
+            made = make_hashing_embedder(dimensions, options());
+        } else if (provider.kind == "openai") {
+            made = make_openai_embedder(provider, model, dimensions, io_, clock_, telemetry_);
+        } else if (provider.kind == "local") {
+            Result<std::shared_ptr<const LocalModel>> weights = local_model();
+            if (!weights) return weights.error();
+            made = make_local_embedder(*weights, dimensions, options());
+        }
+        if (!made) return made.error();
+        return std::shared_ptr<Embedder>(*std::move(made));
+    }
+
+private:
+    InProcessOptions options() const { return {cpu_, &clock_, threads_}; }
+
+    Result<std::shared_ptr<const LocalModel>> local_model() EXCLUDES(mutex_) {
+        const Lock lock(mutex_);
+        if (local_) return local_;
+        Result<std::shared_ptr<const LocalModel>> loaded = load_local_model(model_dir_);
+        if (loaded) local_ = *loaded;
+        return loaded;
+    }
+
+    const std::string model_dir_;
+    const std::uint32_t threads_;
+    const boost::asio::any_io_executor io_;
+    const boost::asio::any_io_executor cpu_;
+    const Clock& clock_;
+    Telemetry telemetry_;
+    Mutex mutex_;
+    std::shared_ptr<const LocalModel> local_ GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+EmbedderMaker make_embedder_maker(const Settings& settings, boost::asio::any_io_executor io, boost::asio::any_io_executor cpu,
+                                  const Clock& clock, Telemetry telemetry) {
+    auto maker = std::make_shared<Maker>(settings, std::move(io), std::move(cpu), clock, telemetry);
+    return [maker](const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) {
+        return maker->make(provider, model, dimensions);
+    };
+}
+
+}  // namespace homeostat
