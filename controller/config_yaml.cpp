@@ -203,12 +203,27 @@ std::string scalar_text(const YamlNode& node, bool json) {
     return node.scalar;
 }
 
+bool is_open_map(const YamlNode& node) { return node.kind == YamlNode::Kind::map && !node.fields.empty(); }
+bool is_open_list(const YamlNode& node) {
+    return node.kind == YamlNode::Kind::list && std::any_of(node.items.begin(), node.items.end(), is_open_map);
+}
+
 void append_yaml(const YamlNode& node, const std::string& indent, std::string& out) {
-    if (node.kind == YamlNode::Kind::map && !node.fields.empty()) {
+    if (is_open_map(node)) {
         for (const auto& [name, value] : node.fields) {
-            const bool nested = (value.kind == YamlNode::Kind::map && !value.fields.empty());
+            const bool nested = is_open_map(value) || is_open_list(value);
             out += indent + (reads_as_itself(name) ? name : json_text(name)) + ':' + (nested ? "\n" : " ");
             append_yaml(value, indent + "  ", out);
+        }
+    } else if (is_open_list(node)) {
+        for (const YamlNode& item : node.items) {
+            const std::size_t start = out.size();
+            append_yaml(item, indent + "  ", out);
+            if (is_open_map(item)) {
+                out.replace(start + indent.size(), 1, "-");
+            } else {
+                out.insert(start, indent + "- ");
+            }
         }
     } else if (node.kind == YamlNode::Kind::list || node.kind == YamlNode::Kind::map) {
         out += write_json(node) + '\n';  // lists of words and empty maps are as readable in flow form

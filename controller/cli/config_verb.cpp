@@ -1,0 +1,65 @@
+#include <fmt/core.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+
+#include "controller/cli/output.hpp"
+#include "controller/cli/verbs.hpp"
+
+namespace homeostat {
+
+namespace {
+
+struct Options {
+    bool explain = false;
+    bool markdown = false;
+    std::string output = "table";
+};
+
+int print_table(CliContext& context, bool explain) {
+    TextTable table(explain ? std::vector<std::string>{"SETTING", "VALUE", "FROM", "DEFAULT", "IT MUST BE", "WHAT IT IS"}
+                            : std::vector<std::string>{"SETTING", "VALUE", "FROM"});
+    for (std::size_t i = 0; i < setting_table().size(); ++i) {
+        const Setting& s = setting_table()[i];
+        const SettingValue& v = context.config.values[i];
+        const Tint tint = v.origin == "default" ? Tint::faint : Tint::plain;
+        if (explain) {
+            table.add({s.name, Cell(v.text, tint), Cell(v.origin, tint), s.fallback, bounds_text(s), s.sentence});
+        } else if (v.origin != "default") {
+            table.add({s.name, v.text, v.origin});
+        }
+    }
+    if (table.empty()) {
+        context.streams.out << "every setting has its default; --explain shows them all\n";
+    } else {
+        table.print(context.streams.out, context.streams.colour);
+    }
+    return kExitOk;
+}
+
+int run(CliContext& context, const Options& o) {
+    if (o.markdown) {
+        context.streams.out << settings_markdown();
+        return kExitOk;
+    }
+    const auto form = output_form(o.output);
+    if (!form) return context.fail(form.error());
+    switch (*form) {
+        case OutputForm::json: context.streams.out << write_json(explain_config(context.config)) << '\n'; return kExitOk;
+        case OutputForm::yaml: context.streams.out << write_yaml(explain_config(context.config)); return kExitOk;
+        default: return print_table(context, o.explain);
+    }
+}
+
+}  // namespace
+
+VerbBody configure_config(CLI::App& app, CliContext& context) {
+    auto o = std::make_shared<Options>();
+    app.add_flag("--explain", o->explain, "Every setting, with default, bounds and a sentence; else only those that were given");
+    app.add_flag("--markdown", o->markdown, "The page docs/settings.md");
+    app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");
+    return [&context, o] { return run(context, *o); };
+}
+
+}  // namespace homeostat

@@ -1,0 +1,179 @@
+#include <fmt/core.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <algorithm>
+
+#include "controller/cli/kinds.hpp"
+#include "controller/cli/object_text.hpp"
+#include "controller/cli/output.hpp"
+#include "controller/cli/verbs.hpp"
+#include "store/batches.hpp"
+#include "store/statuses.hpp"
+
+namespace homeostat {
+
+namespace {
+
+constexpr int kRecent = 10;
+
+// Everything there is about a pipeline, read before anything is printed.
+struct PipelineFacts {
+    PipelineSpec spec;
+    PipelineStatus status;
+    std::vector<DeadLetter> dead_letters;
+    std::vector<RunSummary> runs;
+    std::vector<Event> events;
+};
+
+template <class T>
+Status take(Result<T> from, T& to) {
+    if (!from) return std::move(from).error();
+    to = *std::move(from);
+    return {};
+}
+
+Result<PipelineFacts> read_facts(Session& session, const std::string& name) {
+    PipelineFacts f;
+    if (auto s = take(find_pipeline(session, name), f.spec); !s) return std::move(s).error();
+    if (auto s = take(read_status(session, f.spec.uid), f.status); !s) return std::move(s).error();
+    if (auto s = take(read_dead_letters(session, f.spec.uid, kRecent), f.dead_letters); !s) return std::move(s).error();
+    if (auto s = take(read_runs(session, f.spec.uid, kRecent), f.runs); !s) return std::move(s).error();
+    if (auto s = take(read_events(session, f.spec.uid, kRecent), f.events); !s) return std::move(s).error();
+    return f;
+}
+
+std::string key_text(const std::vector<std::string>& key) {
+    std::string out;
+    for (const std::string& part : key) out += (out.empty() ? "" : ", ") + part;
+    return out;
+}
+
+void indented(std::ostream& out, const YamlNode& node) {
+    const std::string text = write_yaml(node);
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = text.find('\n', at);
+        out << "  " << text.substr(at, end - at) << '\n';
+        at = end + 1;
+    }
+}
+
+void section(std::ostream& out, std::string_view title, const TextTable& table, bool colour) {
+    if (table.empty()) {
+        out << title << ": none\n";
+        return;
+    }
+    out << title << ":\n";
+    table.print(out, colour, "  ");
+}
+
+void print_conditions(std::ostream& out, const std::vector<Condition>& conditions, bool colour, WallTime now) {
+    TextTable table({"TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"});
+    for (const Condition& c : conditions) {
+        const bool abnormal = c.type == "Stalled" || c.type == "PruneBlocked";
+        const Tint tint = c.type == "Reconciling" ? Tint::plain : condition_tint(c.status, abnormal);
+        table.add({c.type, Cell(c.status, tint), c.reason, age_text(c.last_transition, now), c.message});
+    }
+    section(out, "Conditions", table, colour);
+}
+
+void print_history(std::ostream& out, const PipelineFacts& f, bool colour, WallTime now) {
+    TextTable letters({"KEY", "CLASS", "ATTEMPTS", "MESSAGE"});
+    for (const DeadLetter& d : f.dead_letters) letters.add({key_text(d.key), d.cls, std::to_string(d.attempts), d.message});
+    section(out, "Dead letters", letters, colour);
+    TextTable runs({"RUN", "TRIGGER", "RESULT", "PLANNED", "ENDED", "MESSAGE"});
+    for (const RunSummary& r : f.runs) {
+        runs.add({std::to_string(r.id), r.trigger, r.result, std::to_string(r.planned), age_text(r.ended, now), r.message});
+    }
+    section(out, "Runs", runs, colour);
+    TextTable events({"AGE", "TYPE", "REASON", "MESSAGE"});
+    for (const Event& e : f.events) {
+        events.add({age_text(e.at, now), Cell(e.type, e.type == "Warning" ? Tint::warning : Tint::plain), e.reason, e.message});
+    }
+    section(out, "Events", events, colour);
+}
+
+void print_pipeline(CliContext& context, const PipelineFacts& f) {
+    std::ostream& out = context.streams.out;
+    const WallTime now = SystemClock().now();
+    out << fmt::format("Pipeline {} (uid {}, generation {})\n", f.spec.name, f.spec.uid, f.spec.generation);
+    if (f.spec.suspend) out << fmt::format("Suspended: {}\n", f.spec.suspend_reason.value_or("no reason given"));
+    for (const auto& [key, value] : f.spec.labels) out << fmt::format("Label: {}={}\n", key, value);
+    out << "Spec:\n";
+    indented(out, spec_node(f.spec));
+    YamlNode status = status_node(f.status);
+    std::erase_if(status.fields, [](const auto& field) { return field.first == "conditions"; });
+    out << "Status:\n";
+    indented(out, status);
+    print_conditions(out, f.status.conditions, context.streams.colour, now);
+    print_history(out, f, context.streams.colour, now);
+}
+
+struct Options {
+    std::string kind;
+    std::string name;
+    std::string output = "table";
+};
+
+int describe_pipeline(CliContext& context, Session& session, const Options& o, OutputForm form) {
+    const auto facts = read_facts(session, o.name);
+    if (!facts) return context.fail(facts.error());
+    if (form == OutputForm::json || form == OutputForm::yaml) {
+        const YamlNode node = object_node(facts->spec, &facts->status);
+        context.streams.out << (form == OutputForm::json ? write_json(node) + '\n' : write_yaml(node));
+    } else {
+        print_pipeline(context, *facts);
+    }
+    return kExitOk;
+}
+
+int describe_provider(CliContext& context, Session& session, const Options& o, OutputForm form) {
+    const auto provider = find_provider(session, o.name);
+    if (!provider) return context.fail(provider.error());
+    std::ostream& out = context.streams.out;
+    if (form == OutputForm::json) {
+        out << write_json(object_node(*provider)) << '\n';
+        return kExitOk;
+    }
+    if (form == OutputForm::yaml) {
+        out << write_yaml(object_node(*provider));
+        return kExitOk;
+    }
+    const auto health = list_provider_health(session);
+    if (!health) return context.fail(health.error());
+    out << fmt::format("Provider {} (uid {}, generation {})\nSpec:\n", provider->name, provider->uid, provider->generation);
+    indented(out, spec_node(*provider));
+    const auto found =
+        std::find_if(health->begin(), health->end(), [&](const ProviderHealth& h) { return h.uid == provider->uid; });
+    if (found == health->end()) {
+        out << "Health: not used yet\n";
+    } else {
+        out << fmt::format("Health: {}{}\n", found->healthy ? "good" : found->reason,
+                           found->message.empty() ? "" : ", " + found->message);
+    }
+    return kExitOk;
+}
+
+int run(CliContext& context, const Options& o) {
+    const auto form = output_form(o.output);
+    if (!form) return context.fail(form.error());
+    const auto kind = read_kind(o.kind);
+    if (!kind) return context.fail(kind.error());
+    auto session = context.session();
+    if (!session) return context.fail(session.error());
+    if (*kind == ResourceKind::provider) return describe_provider(context, **session, o, *form);
+    return describe_pipeline(context, **session, o, *form);
+}
+
+}  // namespace
+
+VerbBody configure_describe(CLI::App& app, CliContext& context) {
+    auto o = std::make_shared<Options>();
+    app.add_option("kind", o->kind, "pipeline or provider")->type_name("KIND")->required();
+    app.add_option("name", o->name, "Its name")->type_name("NAME")->required();
+    app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");
+    return [&context, o] { return run(context, *o); };
+}
+
+}  // namespace homeostat

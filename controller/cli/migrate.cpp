@@ -1,0 +1,73 @@
+#include <fmt/core.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+
+#include "controller/cli/output.hpp"
+#include "controller/cli/verbs.hpp"
+#include "store/migrator.hpp"
+
+namespace homeostat {
+
+namespace {
+
+int report(CliContext& context, Session& session, Result<int> moved, std::string_view done) {
+    if (!moved) return context.fail(moved.error());
+    const auto version = schema_version(session);
+    if (!version) return context.fail(version.error());
+    context.streams.out << fmt::format("{} migration{} {}; the schema is at {}\n", *moved, *moved == 1 ? "" : "s", done,
+                                       *version);
+    return kExitOk;
+}
+
+int print_status(CliContext& context, Session& session) {
+    const auto states = migration_status(session);
+    if (!states) return context.fail(states.error());
+    TextTable table({"NUMBER", "NAME", "APPLIED"});
+    for (const MigrationState& m : *states) {
+        const Cell applied = m.applied_at ? Cell(*m.applied_at) : Cell("no", Tint::warning);
+        table.add({fmt::format("{:04}", m.number), m.known ? Cell(m.name) : Cell(m.name + " (of a newer program)", Tint::warning),
+                   applied});
+    }
+    table.print(context.streams.out, context.streams.colour);
+    return kExitOk;
+}
+
+struct Options {
+    int to = -1;
+    bool yes = false;
+    CLI::App* up = nullptr;
+    CLI::App* down = nullptr;
+};
+
+int run(CliContext& context, const Options& o) {
+    auto session = context.session();
+    if (!session) return context.fail(session.error());
+    if (o.up->parsed()) {
+        return report(context, **session, migrate_up(**session, o.to < 0 ? std::nullopt : std::optional<int>(o.to)), "applied");
+    }
+    if (!o.down->parsed()) return print_status(context, **session);
+    if (!o.yes) {
+        return context.fail(
+            invalid("going down drops tables with what is declared and what is embedded; say --yes where that is meant"));
+    }
+    return report(context, **session, migrate_down(**session, o.to), "taken back");
+}
+
+}  // namespace
+
+VerbBody configure_migrate(CLI::App& app, CliContext& context) {
+    auto o = std::make_shared<Options>();
+    app.require_subcommand(1);
+    o->up = app.add_subcommand("up", "Apply what is missing; safe to run at any time, by any number of processes.");
+    o->up->add_option("--to", o->to, "Stop at this migration; default: the newest");
+    o->down = app.add_subcommand("down", "Take migrations back, with the data in their tables.");
+    o->down->add_option("--to", o->to, "Stop at this migration; 0 removes everything")->required();
+    o->down->add_flag("--yes", o->yes, "Yes, drop the data");
+    CLI::App* status = app.add_subcommand("status", "List all migrations and when they were applied.");
+    for (CLI::App* sub : {o->up, o->down, status}) sub->fallthrough();
+    return [&context, o] { return run(context, *o); };
+}
+
+}  // namespace homeostat
