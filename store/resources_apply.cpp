@@ -147,6 +147,8 @@ bool update_row(Transaction& tx, const DeclaredObject& object, std::string_view 
 
 Result<ApplyOutcome> apply_row(Transaction& tx, const DeclaredObject& object) {
     const Table table = table_of(object.kind);
+    // Relations are named here by a person, who means the schemas that psql would look in; everything else runs on a fixed path.
+    tx.exec("SET LOCAL search_path TO DEFAULT");
     const Rows before =
         tx.exec({fmt::format("lock_{}", table.kind),
                  fmt::format("SELECT uid, to_jsonb(t) - 'updated_at' FROM {} t WHERE {} FOR UPDATE", table.name, table.living)},

@@ -92,7 +92,7 @@ int run_suspend(CliContext& context, const SuspendOptions& o) {
 }
 
 CLI::Option* add_names(CLI::App& app, std::vector<std::string>& names) {
-    return app.add_option("names", names, "Pipelines")->type_name("NAME...")->required();
+    return app.add_option("names", names, "Pipelines")->type_name("NAME")->required();
 }
 
 }  // namespace
@@ -100,7 +100,7 @@ CLI::Option* add_names(CLI::App& app, std::vector<std::string>& names) {
 VerbBody configure_delete(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<DeleteOptions>();
     app.add_option("kind", o->kind, "pipeline or provider")->type_name("KIND");
-    app.add_option("names", o->names, "Their names")->type_name("NAME...");
+    app.add_option("names", o->names, "Their names")->type_name("NAME");
     app.add_option("-f,--file", o->files, "What these manifests declare")->type_name("FILE");
     app.add_flag("--ignore-not-found", o->ignore_missing, "Succeed where there is nothing to delete");
     return [&context, o] { return run_delete(context, *o); };

@@ -150,7 +150,7 @@ int run(CliContext& context, const Options& o) {
 VerbBody configure_get(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<Options>();
     app.add_option("kind", o->kind, "pipelines (the default) or providers")->type_name("KIND");
-    app.add_option("names", o->names, "Only these")->type_name("NAME...");
+    app.add_option("names", o->names, "Only these")->type_name("NAME");
     app.add_option("-o,--output", o->output, "table, wide, json or yaml; the last two can be applied again")->type_name("FORM");
     return [&context, o] { return run(context, *o); };
 }

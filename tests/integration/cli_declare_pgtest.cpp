@@ -1,0 +1,237 @@
+// The command line against a real database, as a person uses it: arguments in, text and exit code out.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "controller/cli/cli.hpp"
+#include "controller/cli/manifest_schema.hpp"
+#include "controller/config_values.hpp"
+#include "tests/kit/cluster.hpp"
+
+namespace homeostat {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+struct Answer {
+    int code;
+    std::string out;
+    std::string err;
+};
+
+class CliDeclare : public ::testing::Test {
+protected:
+    Answer run(std::vector<std::string> arguments, const std::string& input = "") {
+        std::istringstream in(input);
+        std::ostringstream out;
+        std::ostringstream err;
+        ConfigSources sources;
+        sources.default_file = "/no/such/file";
+        sources.environment = {{"HOMEOSTAT_DATABASE_URL", db.url()}};
+        const int code = run_cli(arguments, CliStreams{in, out, err}, sources);
+        return {code, out.str(), err.str()};
+    }
+    std::string good(std::vector<std::string> arguments, const std::string& input = "") {
+        const Answer a = run(std::move(arguments), input);
+        EXPECT_EQ(a.code, 0) << a.err;
+        return a.out;
+    }
+    std::string bad(std::vector<std::string> arguments, const std::string& input = "") {
+        const Answer a = run(std::move(arguments), input);
+        EXPECT_EQ(a.code, 2) << a.out;
+        EXPECT_THAT(a.err, StartsWith("homeostat: "));
+        return a.err;
+    }
+    void make_articles() { db.exec("CREATE TABLE articles (id bigint PRIMARY KEY, title text, body text)"); }
+
+    static std::string manifest(const std::string& name, const std::string& more = "") {
+        return "apiVersion: homeostat.dev/v1\nkind: Pipeline\nmetadata: {name: " + name +
+               "}\nspec:\n  source: articles\n  content: [title, body]\n  provider: hashing\n  target: " + name + "_v\n" + more;
+    }
+
+    kit::Database db;
+};
+
+TEST_F(CliDeclare, ApplySaysWhatItDidAndASecondTimeDoesNothing) {
+    make_articles();
+    EXPECT_EQ(good({"apply", "-f", "-", "--dry-run"}, manifest("a")), "pipeline/a created (dry run)\n");
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.pipeline"), "0");
+    EXPECT_EQ(good({"apply", "-f", "-"}, manifest("a")), "pipeline/a created\n");
+    EXPECT_EQ(good({"apply", "-f", "-"}, manifest("a")), "pipeline/a unchanged\n");
+    EXPECT_EQ(good({"apply", "-f", "-"}, manifest("a", "  chunkSize: 100\n")), "pipeline/a configured\n");
+    EXPECT_EQ(db.value("SELECT generation FROM homeostat.pipeline"), "2");
+}
+
+TEST_F(CliDeclare, AHalfBadSetChangesNothing) {
+    make_articles();
+    const std::string said = bad({"apply", "-f", "-"}, manifest("a") + "---\n" + manifest("b", "  key: ide\n"));
+    EXPECT_THAT(
+        said,
+        AllOf(HasSubstr("homeostat: stdin:10: pipeline \"b\": key column \"ide\" is not in table public.articles (did you mean "
+                        "\"id\"?)\n"),
+              HasSubstr("nothing was changed"), Not(HasSubstr("CONTEXT")), Not(HasSubstr("PL/pgSQL"))));
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.pipeline"), "0");
+}
+
+TEST_F(CliDeclare, EveryManifestOfTheFolderCanBeApplied) {
+    db.exec(R"(CREATE TABLE articles (id bigint PRIMARY KEY, title text, body text);
+               CREATE TABLE products (sku text PRIMARY KEY, name text, description text, category text, updated_at timestamptz);
+               CREATE TABLE contracts (tenant text, number int, text text, PRIMARY KEY (tenant, number));
+               CREATE TABLE notes (id int PRIMARY KEY, note text))");
+    const std::string folder = HOMEOSTAT_SOURCE_DIR "/manifests";
+    EXPECT_THAT(good({"apply", "-f", folder}), AllOf(HasSubstr("provider/openai created"), HasSubstr("pipeline/notes created")));
+    EXPECT_THAT(good({"apply", "-f", folder}), AllOf(Not(HasSubstr("created")), Not(HasSubstr("configured"))));
+}
+
+TEST_F(CliDeclare, WhatGetPrintsCanBeAppliedAndChangesNothing) {
+    db.exec(
+        "CREATE TABLE \"Odd, \"\"table\"\"\" (\"the Key\" int, k2 text, \"Body: #1\" text, meta jsonb, PRIMARY KEY (k2, \"the "
+        "Key\"))");
+    db.exec(
+        R"(INSERT INTO homeostat.pipeline (name, source, content, metadata, provider, target, labels, documents, max_staleness,
+                   deep_interval, completeness, priority)
+               VALUES ('yes', '"Odd, ""table"""', '"Body: #1"', 'meta', 'hashing', '"Odd view"', '{"a": "12", "b": "no"}', 5,
+                   '1 day 1 second', '24:00:00', 0.123456789, -7),
+                      ('12', '"Odd, ""table"""', 'k2', NULL, 'local', 'other', '{}', NULL, NULL, '1 mon', 1, 0))");
+    const auto state = [&] { return db.query("SELECT uid, generation, xmin FROM homeostat.pipeline ORDER BY uid"); };
+    const auto before = state();
+    for (const char* form : {"yaml", "json"}) {
+        const std::string text = good({"get", "-o", form}) + (form == std::string("yaml") ? "---\n" : "");
+        EXPECT_EQ(good({"apply", "-f", "-"}, text), "pipeline/12 unchanged\npipeline/yes unchanged\n") << text;
+        const std::string providers = good({"get", "providers", "-o", form});
+        EXPECT_EQ(good({"apply", "-f", "-"}, providers), "provider/hashing unchanged\nprovider/local unchanged\n") << providers;
+    }
+    EXPECT_EQ(state(), before);
+}
+
+TEST_F(CliDeclare, TheDefaultsOfTheSchemaAreThoseOfTheDatabase) {
+    make_articles();
+    good({"apply", "-f", "-"},
+         manifest("a") +
+             "---\napiVersion: homeostat.dev/v1\nkind: Provider\nmetadata: {name: p}\nspec: {kind: openai, endpoint: "
+             "http://localhost}\n");
+    for (const auto& [kind, table] :
+         {std::pair{ResourceKind::pipeline, "homeostat.pipeline"}, {ResourceKind::provider, "homeostat.provider"}}) {
+        for (const ManifestField& f : manifest_fields(kind)) {
+            const std::string name = kind == ResourceKind::pipeline ? "a" : "p";
+            const std::string of = std::string(" FROM ") + table + " WHERE name = '" + name + "'";
+            if (f.fallback.empty()) continue;
+            std::string wanted = f.fallback;
+            if (f.type == "duration") {
+                wanted = "\"" + std::to_string(parse_duration(wanted.substr(1, wanted.size() - 2))->count()) + " milliseconds\"";
+                wanted = "to_jsonb('" + wanted.substr(1, wanted.size() - 2) + "'::interval)";
+            } else {
+                wanted = "'" + wanted + "'::jsonb";
+            }
+            EXPECT_EQ(db.value("SELECT to_jsonb(" + f.column + ") = " + wanted + of), "t") << f.column << " " << wanted;
+        }
+    }
+}
+
+TEST_F(CliDeclare, GetShowsALineForEachAndNothingIsNoError) {
+    const Answer none = run({"get"});
+    EXPECT_EQ(none.code, 0);
+    EXPECT_THAT(none.err, HasSubstr("no pipelines are declared"));
+    make_articles();
+    good({"apply", "-f", "-"}, manifest("a") + "---\n" + manifest("b"));
+    good({"suspend", "b", "--reason", "why not", "--for", "2h"});
+    EXPECT_THAT(good({"get", "pipelines"}), AllOf(HasSubstr("NAME  READY"), HasSubstr("a     Unknown  NotObserved  0/?"),
+                                                  HasSubstr("Suspended"), Not(HasSubstr("\x1b"))));
+    EXPECT_THAT(good({"get", "pl", "a", "-o", "wide"}), AllOf(HasSubstr("public.articles"), Not(HasSubstr("Suspended"))));
+    EXPECT_THAT(good({"get", "providers"}), HasSubstr("hashing"));
+    EXPECT_THAT(good({"get", "pl", "b", "-o", "yaml"}), AllOf(HasSubstr("suspended: why not"), HasSubstr("name: b")));
+    EXPECT_THAT(bad({"get", "providers", "hasing"}), HasSubstr("provider \"hasing\" does not exist (did you mean \"hashing\"?)"));
+    EXPECT_THAT(bad({"get", "pipeline", "-o", "yml"}),
+                HasSubstr("-o yml is not known; it is table, wide, json or yaml (did you mean \"yaml\"?)"));
+    EXPECT_THAT(bad({"get", "pipelnes"}), HasSubstr("\"pipelnes\" is not a kind of object; it is pipelines or providers"));
+}
+
+TEST_F(CliDeclare, DescribeShowsEverything) {
+    make_articles();
+    good({"apply", "-f", "-"}, manifest("a", "  chunkSize: 77\n"));
+    const std::string uid = db.value("SELECT uid FROM homeostat.pipeline");
+    db.exec("INSERT INTO homeostat.pipeline_status (uid, observed_generation, documents) VALUES (" + uid + ", 1, 3);" +
+            "INSERT INTO homeostat.condition (uid, type, status, reason, message, observed_generation) VALUES (" + uid +
+            ", 'Ready', 'False', 'Drifted', 'two are missing', 1);" +
+            "INSERT INTO homeostat.event (uid, type, reason, message) VALUES (" + uid + ", 'Warning', 'Slow', E'line\\x1b[2J');" +
+            "INSERT INTO homeostat.dead_letter (uid, revision, key, content_hash, class, strategy, message, attempts) VALUES (" +
+            uid + ", 1, '{17}', '\\x00', 'content', 'bisect', 'refused', 5)");
+    const std::string said = good({"describe", "pipeline", "a"});
+    EXPECT_THAT(said,
+                AllOf(HasSubstr("Pipeline a (uid"), HasSubstr("chunkSize: 77"), HasSubstr("two are missing"), HasSubstr("Slow"),
+                      HasSubstr("17   content  5         refused"), HasSubstr("Runs: none"), Not(HasSubstr("\x1b"))));
+    EXPECT_THAT(good({"describe", "provider", "hashing"}),
+                AllOf(HasSubstr("Provider hashing"), HasSubstr("Health: not used yet")));
+    EXPECT_THAT(good({"describe", "pipeline", "a", "-o", "json"}), HasSubstr("\"reason\": \"Drifted\""));
+    EXPECT_THAT(bad({"describe", "pipeline", "b"}), HasSubstr("does not exist"));
+}
+
+TEST_F(CliDeclare, ControlVerbs) {
+    make_articles();
+    good({"apply", "-f", "-"}, manifest("a") + "---\n" + manifest("b", "  dependsOn: [a]\n"));
+    EXPECT_EQ(good({"suspend", "a", "b"}), "pipeline/a suspended\npipeline/b suspended\n");
+    EXPECT_EQ(good({"resume", "a", "b"}), "pipeline/a resumed\npipeline/b resumed\n");
+    EXPECT_THAT(good({"reconcile", "a"}), StartsWith("pipeline/a will be reconciled (request "));
+    EXPECT_EQ(good({"approve", "a", "17"}), "pipeline/a: plan 17 approved\n");
+    EXPECT_THAT(bad({"suspend", "a", "--for", "soon"}), HasSubstr("--for soon is not a duration"));
+    const Answer half = run({"reconcile", "c", "a"});
+    EXPECT_EQ(half.code, 2);
+    EXPECT_THAT(half.out, HasSubstr("pipeline/a")) << "one wrong name does not hide the others";
+    EXPECT_THAT(bad({"delete", "provider", "hashing"}), HasSubstr("is used by pipeline \"a\", \"b\""));
+    EXPECT_EQ(good({"delete", "-f", "-"}, manifest("a") + "---\n" + manifest("b", "  dependsOn: [a]\n")),
+              "pipeline/b is being deleted\npipeline/a is being deleted\n");
+    EXPECT_THAT(bad({"delete", "pipeline", "a"}), HasSubstr("does not exist"));
+    EXPECT_EQ(good({"delete", "pipeline", "a", "--ignore-not-found"}), "");
+}
+
+TEST_F(CliDeclare, UsageErrorsAreSentencesAndExitWithTwo) {
+    EXPECT_EQ(bad({"aply"}), "homeostat: \"aply\" is not a command (did you mean \"apply\"?); see homeostat --help\n");
+    EXPECT_EQ(bad({}), "homeostat: say what to do; see homeostat --help\n");
+    EXPECT_THAT(bad({"apply"}), HasSubstr("see homeostat apply --help"));
+    EXPECT_THAT(bad({"get", "--wide"}), HasSubstr("see homeostat get --help"));
+    EXPECT_THAT(bad({"get", "--set", "lease.tll=1s"}),
+                HasSubstr("flag: \"lease.tll\" is not a setting (did you mean \"lease.ttl\"?)"));
+    EXPECT_THAT(bad({"get", "--set", "x"}), HasSubstr("--set x: write NAME=VALUE"));
+    EXPECT_THAT(bad({"get", "--database", "host=/no/such/folder"}), HasSubstr("/no/such/folder"));
+    const Answer help = run({"--help"});
+    EXPECT_EQ(help.code, 0);
+    EXPECT_THAT(help.out, AllOf(HasSubstr("apply"), HasSubstr("Exit codes: 0 done")));
+    EXPECT_EQ(run({"apply", "--help"}).code, 0);
+    EXPECT_THAT(good({"version"}), StartsWith("homeostat 0."));
+}
+
+TEST_F(CliDeclare, ConfigExplainsWhereValuesComeFrom) {
+    EXPECT_THAT(good({"config", "--explain", "--set", "lease.ttl=20s", "--profile", "staging"}),
+                AllOf(HasSubstr("lease.ttl"), HasSubstr("20s"), HasSubstr("profile staging"),
+                      HasSubstr("environment HOMEOSTAT_DATABASE_URL")));
+    EXPECT_THAT(good({"config", "-o", "json"}), HasSubstr("\"origin\": \"environment HOMEOSTAT_DATABASE_URL\""));
+    EXPECT_THAT(good({"config", "-o", "yaml"}), HasSubstr("lease.ttl:\n  value: 15s\n  origin: default\n"));
+    EXPECT_EQ(good({"config", "--markdown"}), settings_markdown());
+    EXPECT_THAT(bad({"config", "--set", "lease.ttl=6s"}), HasSubstr("lease.renew (5s) must be at most half of lease.ttl (6s)"));
+}
+
+class CliMigrate : public CliDeclare {
+protected:
+    CliMigrate() { db.exec("DROP SCHEMA homeostat CASCADE; DROP SCHEMA homeostat_data CASCADE"); }
+};
+
+TEST_F(CliMigrate, UpAndDownAndWhereItStands) {
+    EXPECT_THAT(bad({"get"}), HasSubstr("run homeostat migrate up"));
+    EXPECT_THAT(good({"migrate", "up"}), HasSubstr("migrations applied; the schema is at "));
+    EXPECT_THAT(good({"migrate", "up"}), StartsWith("0 migrations applied"));
+    EXPECT_THAT(good({"migrate", "status"}), AllOf(HasSubstr("0001    declared"), Not(HasSubstr("  no\n"))));
+    EXPECT_THAT(bad({"migrate", "down", "--to", "0"}), HasSubstr("--yes"));
+    EXPECT_THAT(good({"migrate", "down", "--to", "0", "--yes"}), HasSubstr("taken back; the schema is at 0"));
+    EXPECT_THAT(good({"migrate", "status"}), HasSubstr("no\n"));
+    EXPECT_THAT(good({"migrate", "up", "--to", "1"}), StartsWith("1 migration applied; the schema is at 1"));
+    EXPECT_THAT(bad({"migrate"}), HasSubstr("see homeostat migrate --help"));
+}
+
+}  // namespace
+}  // namespace homeostat
