@@ -92,7 +92,6 @@ std::string written(const Json& schema, const YamlNode& node) {
         case Kind::map: return write_json(node);
         case Kind::text: {
             const bool other = type == "integer" || type == "number" || type == "boolean";
-            YamlNode bare = node;
             if (other && node.quoted) return fmt::format("the text \"{}\"; write it without quotes", node.scalar);
             return fmt::format("\"{}\"", node.scalar);
         }

@@ -7,7 +7,7 @@ namespace homeostat {
 
 namespace {
 
-// Adds what is there: absent values are left out, so that defaults that may change are not frozen into a manifest.
+// Adds what is there; absent values are left out, because a manifest says nothing by leaving a field out.
 class Fields {
 public:
     void text(const char* name, const std::string& value) {
