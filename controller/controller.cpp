@@ -74,7 +74,7 @@ std::optional<std::pair<std::string, std::uint16_t>> listen_address(const std::s
 
 // Members stand in the order they are started; they are destroyed in the other.
 struct Controller::Impl {
-    Impl(const Settings& s, bool run_once, const Clock& c, Registry& m, SpanSink* spans)
+    Impl(const Settings& s, bool run_once, const Clock& c, Registry& m, SpanSink* spans, EmbedderMaker make)
         : settings(s),
           once(run_once),
           clock(c),
@@ -85,7 +85,8 @@ struct Controller::Impl {
           writes(connection(s, "homeostat-write"), s.database_write_connections),
           db(s.database_read_connections + s.database_write_connections),
           cpu(cores(s)),
-          gateway(make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()), io.get_executor(), c, telemetry()),
+          gateway(make ? std::move(make) : make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()), io.get_executor(), c,
+                  telemetry()),
           targets(reads, 10'000),
           queue(c, m),
           election(connection(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
@@ -213,8 +214,9 @@ struct Controller::Impl {
     bool stopped = false;
 };
 
-Controller::Controller(const Settings& settings, bool once, const Clock& clock, Registry& metrics, SpanSink* spans)
-    : impl_(std::make_unique<Impl>(settings, once, clock, metrics, spans)) {}
+Controller::Controller(const Settings& settings, bool once, const Clock& clock, Registry& metrics, SpanSink* spans,
+                       EmbedderMaker make)
+    : impl_(std::make_unique<Impl>(settings, once, clock, metrics, spans, std::move(make))) {}
 
 Controller::~Controller() { stop(); }
 

@@ -15,6 +15,7 @@
 #include "core/clock.hpp"
 #include "core/error.hpp"
 #include "core/telemetry.hpp"
+#include "reconcilers/factory/gateway.hpp"
 
 namespace homeostat {
 
@@ -27,8 +28,8 @@ struct RunSummaryCounts {
 class Controller {
 public:
     // `clock` and `spans` outlive the controller; `spans` may be null. `once`: every pipeline is reconciled until nothing is left
-    // to do, and nothing is watched.
-    Controller(const Settings& settings, bool once, const Clock& clock, Registry& metrics, SpanSink* spans);
+    // to do, and nothing is watched. `make` stands in for the embedders of controller/embedders.hpp (measurements, tests).
+    Controller(const Settings& settings, bool once, const Clock& clock, Registry& metrics, SpanSink* spans, EmbedderMaker make = {});
     ~Controller();
     Controller(const Controller&) = delete;
     Controller& operator=(const Controller&) = delete;

@@ -33,6 +33,9 @@ void count(DriftCounts& counts, DriftClass cls) {
 bool to_embed(DriftClass c) {
     return c == DriftClass::missing || c == DriftClass::stale || c == DriftClass::partial || c == DriftClass::invalid;
 }
+// From here on a planner without fresh statistics would choose badly.
+constexpr std::int64_t kManyDocuments = 5'000;
+
 bool to_prune(DriftClass c) { return c == DriftClass::orphaned || c == DriftClass::excess; }
 
 }  // namespace
@@ -181,6 +184,11 @@ Result<ReconcileOutcome> PipelineReconciler::verify_or_finish(Pass& pass) {
         const bool deep = run.deep && (run.found.partial + run.found.invalid > 0 || pass.declared.mode == "complete");
         Result<Pool::Lease> session = writes_.acquire(pass.context);
         if (!session) return session.error();
+        if (run.planned_in_sweep >= kManyDocuments) {
+            if (const Status tended = tend_tables(**session, pass.revision); !tended) {
+                spdlog::warn("pipeline \"{}\": its tables could not be analysed: {}", pass.declared.name, tended.error().message);
+            }
+        }
         const Status restarted = guarded([&] {
             Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
             restart_sweep(tx, run, deep);

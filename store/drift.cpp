@@ -105,39 +105,54 @@ private:
         std::int64_t limit = request_.limit;
         if (request_.documents) limit = std::min(limit, *request_.documents - request_.seen);
         if (limit <= 0) {
-            slice_.final = true;
-            slice_.last = request_.after;
+            slice_.final = true;  // the declared count is reached: what follows is excess
             return;
         }
+        if (!source_.unique_key) refuse_duplicates(limit);
+        // The last row of a full slice, from the index alone. Where there are fewer rows, nothing bounds the slice above.
         Params params;
         if (request_.after) add_key(params, *request_.after);
-        params.add(limit);
+        params.add(limit - 1);
         const std::string keys = source_.key_list("s");
-        const std::string duplicate = source_.unique_key ? "false" : fmt::format("ROW({0}) = lag(ROW({0})) OVER (ORDER BY {0})", keys);
-        // The last of the rows in order, and their number, from the index alone where it is unique.
-        const Rows rows = tx_.exec(
-            {fmt::format("{}_end_{}", revision_.tables.prefix, request_.after ? "a" : ""),
-             fmt::format("SELECT n, {4} {0} FROM (SELECT {1}, row_number() OVER (ORDER BY {1}) AS n, {2} AS twice FROM {3} s"
-                         " WHERE {6} AND {5} ORDER BY {1} LIMIT ${7}::bigint) s ORDER BY n DESC LIMIT 1",
-                         source_.key_text_list("s"), keys, duplicate, source_.relation,
-                         source_.unique_key ? "false," : "bool_or(twice) OVER (),", not_null(), range(source_.key_row("s"), true),
-                         request_.after ? n_ + 1 : 1)},
-            params);
-        if (rows.empty()) {
-            slice_.final = true;
+        const Rows rows = tx_.exec({fmt::format("{}_end_{}", revision_.tables.prefix, request_.after ? "a" : ""),
+                                    fmt::format("SELECT {} FROM {} s WHERE {} AND {} ORDER BY {} OFFSET ${}::bigint LIMIT 1",
+                                                source_.key_text_list("s"), source_.relation, not_null(),
+                                                range(source_.key_row("s"), true), keys, request_.after ? n_ + 1 : 1)},
+                                   params);
+        if (!rows.empty()) {
+            slice_.last = key_at(rows, 0, 0, n_);
+            slice_.source_rows = limit;
+            slice_.final = request_.documents && request_.seen + limit >= *request_.documents;
             return;
         }
-        slice_.source_rows = rows.i64(0, 0);
-        if (rows.boolean(0, 1)) {
-            throw StoreFailure({.cls = ErrorClass::invalid,
-                                .message = fmt::format("more than one row of {} has the same key ({}); name columns in key that "
-                                                       "identify one row", source_.described, joined_key_names()),
-                                .origin = Origin::user,
-                                .code = "AmbiguousKey"});
-        }
-        slice_.last = key_at(rows, 0, 2, n_);
-        const bool declared_end = request_.documents && request_.seen + slice_.source_rows >= *request_.documents;
-        slice_.final = slice_.source_rows < limit || declared_end;
+        slice_.final = true;
+        params = {};
+        if (request_.after) add_key(params, *request_.after);
+        slice_.source_rows = tx_.exec({fmt::format("{}_tail_{}", revision_.tables.prefix, request_.after ? "a" : ""),
+                                       fmt::format("SELECT count(*) FROM {} s WHERE {} AND {}", source_.relation, not_null(),
+                                                   range(source_.key_row("s"), true))},
+                                      params)
+                                 .i64(0, 0);
+    }
+
+    // Where no unique index promises it, the rows of the slice are asked. Equal keys would be one document with two texts.
+    void refuse_duplicates(std::int64_t limit) {
+        Params params;
+        if (request_.after) add_key(params, *request_.after);
+        params.add(limit + 1);
+        const std::string keys = source_.key_list("s");
+        const Rows rows = tx_.exec(
+            {fmt::format("{}_twice_{}", revision_.tables.prefix, request_.after ? "a" : ""),
+             fmt::format("SELECT count(*) - count(DISTINCT ROW({0})) FROM (SELECT {0} FROM {1} s WHERE {2} AND {3} ORDER BY {0}"
+                         " LIMIT ${4}::bigint) s",
+                         keys, source_.relation, not_null(), range(source_.key_row("s"), true), request_.after ? n_ + 1 : 1)},
+            params);
+        if (rows.i64(0, 0) == 0) return;
+        throw StoreFailure({.cls = ErrorClass::invalid,
+                            .message = fmt::format("more than one row of {} has the same key ({}); name columns in key that identify one "
+                                                   "row", source_.described, joined_key_names()),
+                            .origin = Origin::user,
+                            .code = "AmbiguousKey"});
     }
 
     std::string joined_key_names() const {
@@ -336,82 +351,6 @@ void add_keys(Params& params, const std::vector<Key>& keys, std::size_t columns)
 
 Result<Slice> observe_slice(Transaction& tx, const SourceShape& source, const Revision& revision, const SliceRequest& request) {
     return guarded([&] { return SliceQuery(tx, source, revision, request).run(); });
-}
-
-Result<std::int64_t> count_unkeyed(Transaction& tx, const SourceShape& source) {
-    return guarded([&]() -> std::int64_t {
-        if (!source.nullable_key) return 0;
-        std::string any;
-        for (const ColumnShape& c : source.key) any += fmt::format("{}s.{} IS NULL", any.empty() ? "" : " OR ", c.quoted);
-        return tx.exec(fmt::format("SELECT count(*) FROM {} s WHERE {}", source.relation, any)).i64(0, 0);
-    });
-}
-
-Result<Totals> count_stored(Transaction& tx, const Revision& revision) {
-    return guarded([&] {
-        const Rows rows = tx.exec({revision.tables.prefix + "_totals",
-                                   fmt::format("SELECT count(*), coalesce(sum(chunk_count), 0) FROM {}", revision.tables.document)});
-        return Totals{rows.i64(0, 0), rows.i64(0, 1)};
-    });
-}
-
-Result<std::vector<bool>> dead_letters_among(Transaction& tx, const SourceShape& source, const Revision& revision,
-                                             const std::vector<Key>& keys) {
-    return guarded([&] {
-        Params params = Params::of(revision.tables.uid, revision.number);
-        add_keys(params, keys, source.key.size());
-        std::string columns;
-        std::string arrays;
-        std::string match;
-        for (std::size_t i = 0; i < source.key.size(); ++i) {
-            columns += fmt::format("{}k{}", i == 0 ? "" : ", ", i + 1);
-            arrays += fmt::format("{}${}::text[]", i == 0 ? "" : ", ", i + 3);
-            match += fmt::format(" AND s.{} = w.k{}::{}{}", source.key[i].quoted, i + 1, source.key[i].type, source.key[i].collate);
-        }
-        const Rows rows = tx.exec(
-            {revision.tables.prefix + "_dead",
-             fmt::format("SELECT w.i FROM unnest({}) WITH ORDINALITY AS w({}, i) JOIN homeostat.dead_letter l ON l.uid = $1::bigint"
-                         " AND l.revision = $2::int AND l.key = ARRAY[{}] JOIN {} s ON {} = l.content_hash{}",
-                         arrays, columns, columns, source.relation, source.content_hash(), match)},
-            params);
-        std::vector<bool> dead(keys.size(), false);
-        for (int i = 0; i < rows.size(); ++i) dead[static_cast<std::size_t>(rows.i64(i, 0) - 1)] = true;
-        return dead;
-    });
-}
-
-Result<ContentSize> content_size(Transaction& tx, const SourceShape& source, const std::vector<Key>& keys) {
-    return guarded([&] {
-        Params params;
-        add_keys(params, keys, source.key.size());
-        std::string columns;
-        std::string arrays;
-        std::string match;
-        for (std::size_t i = 0; i < source.key.size(); ++i) {
-            columns += fmt::format("{}k{}", i == 0 ? "" : ", ", i + 1);
-            arrays += fmt::format("{}${}::text[]", i == 0 ? "" : ", ", i + 1);
-            match += fmt::format("{}s.{} = w.k{}::{}{}", i == 0 ? "" : " AND ", source.key[i].quoted, i + 1, source.key[i].type,
-                                 source.key[i].collate);
-        }
-        const Rows rows = tx.exec({"content_size", fmt::format("SELECT coalesce(sum(octet_length({})), 0), count(*)"
-                                                               " FROM unnest({}) AS w({}) JOIN {} s ON {}",
-                                                               source.content, arrays, columns, source.relation, match)},
-                                  params);
-        return ContentSize{rows.i64(0, 0), rows.i64(0, 1)};
-    });
-}
-
-Result<std::vector<std::int64_t>> stray_chunks(Transaction& tx, const Revision& revision, int limit) {
-    return guarded([&] {
-        const Rows rows = tx.exec({revision.tables.prefix + "_strays",
-                                   fmt::format("SELECT DISTINCT c.document_id FROM {} c WHERE NOT EXISTS (SELECT FROM {} d"
-                                               " WHERE d.document_id = c.document_id) LIMIT $1::int",
-                                               revision.tables.chunk, revision.tables.document)},
-                                  Params::of(limit));
-        std::vector<std::int64_t> ids;
-        for (int i = 0; i < rows.size(); ++i) ids.push_back(rows.i64(i, 0));
-        return ids;
-    });
 }
 
 }  // namespace homeostat

@@ -319,6 +319,13 @@ Status build_index(Session& session, const PipelineSpec& spec, const Revision& r
     });
 }
 
+Status tend_tables(Session& session, const Revision& revision) {
+    return guarded([&] {
+        session.exec(fmt::format("VACUUM (ANALYZE) {}", revision.tables.document));
+        session.exec(fmt::format("ANALYZE {} (document_id, number)", revision.tables.chunk));
+    });
+}
+
 Status drop_pipeline_data(Session& session, const PipelineSpec& spec) {
     return guarded([&]() -> Status {
         Result<std::vector<Revision>> revisions = read_revisions(session, spec.uid);

@@ -79,6 +79,9 @@ Result<IndexState> index_state(Session& session, const PipelineSpec& spec, const
 // CONCURRENTLY, outside a transaction, without a statement timeout; drops an invalid leftover first. May take long.
 Status build_index(Session& session, const PipelineSpec& spec, const Revision& revision, const VectorExtension& vectors);
 
+// After many rows were written: statistics and visibility for our own tables, without which the next sweep is planned blindly.
+Status tend_tables(Session& session, const Revision& revision);
+
 // Drops tables and view; bounded by what one DROP takes.
 Status drop_pipeline_data(Session& session, const PipelineSpec& spec);
 

@@ -1,56 +1,15 @@
-#include "store/vectors.hpp"
-
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <unordered_map>
 #include <unordered_set>
 
 #include "store/arrays.hpp"
-#include "store/text_array.hpp"
+#include "store/sql_fragments.hpp"
+#include "store/vectors.hpp"
 
 namespace homeostat {
 
 namespace {
-
-std::string unhex(std::string_view hex) {
-    if (hex.starts_with("\\x")) hex.remove_prefix(2);
-    const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
-    std::string out(hex.size() / 2, '\0');
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<char>(digit(hex[2 * i]) << 4 | digit(hex[2 * i + 1]));
-    return out;
-}
-
-std::string repeat(std::size_t n, std::string_view pattern, std::string_view separator = ", ", int first = 1) {
-    std::string out;
-    for (std::size_t i = 0; i < n; ++i) {
-        if (i > 0) out += separator;
-        out += fmt::format(fmt::runtime(pattern), first + static_cast<int>(i));
-    }
-    return out;
-}
-
-std::string match_source(const SourceShape& source, std::string_view right) {
-    std::string out;
-    for (std::size_t i = 0; i < source.key.size(); ++i) {
-        out += fmt::format("{}s.{} = {}", i == 0 ? "" : " AND ", source.key[i].quoted,
-                           fmt::format(fmt::runtime(right), i + 1, source.key[i].type, source.key[i].collate));
-    }
-    return out;
-}
-
-// "7:t:1f…;8:f:2e…" -> chunks.
-std::vector<StoredChunk> parse_chunks(std::string_view text) {
-    std::vector<StoredChunk> out;
-    while (!text.empty()) {
-        const std::size_t end = std::min(text.find(';'), text.size());
-        const std::string_view one = text.substr(0, end);
-        const std::size_t colon = one.find(':');
-        out.push_back({std::stoi(std::string(one.substr(0, colon))), unhex(one.substr(colon + 3)), one[colon + 1] == 't'});
-        text.remove_prefix(std::min(end + 1, text.size()));
-    }
-    return out;
-}
 
 // The columns of one write, document by document.
 struct DocumentColumns {
@@ -123,8 +82,8 @@ private:
         const std::size_t m = source_.metadata.size();
         return fmt::format("unnest($1::bigint[], $2::bigint[], $3::text[], $4::bytea[], $5::int[], {}{}{})"
                            " AS w(id, expected, version, hash, chunks, {}{}{})",
-                           repeat(k, "${}::text[]", ", ", 6), m == 0 ? "" : ", ",
-                           repeat(m, "${}::text[]", ", ", 6 + static_cast<int>(k)), repeat(k, "k{}"), m == 0 ? "" : ", ", repeat(m, "m{}"));
+                           numbered(k, "${}::text[]", 6), m == 0 ? "" : ", ",
+                           numbered(m, "${}::text[]", 6 + static_cast<int>(k)), numbered(k, "k{}"), m == 0 ? "" : ", ", numbered(m, "m{}"));
     }
 
     // Where comparing the source's version costs one index look-up, a row that changed since it was read is left out.
@@ -157,7 +116,7 @@ private:
                          " SELECT w.id, w.version::{}, w.hash, w.chunks, ${}::bigint, ${}::bigint, ${}::bigint{} FROM {}{}"
                          " WHERE w.expected = 0 ON CONFLICT ({}) DO NOTHING RETURNING document_id",
                          t_.document, columns, source_.version_type, trailing(1), trailing(2), trailing(3), values, document_rows(),
-                         still_current(), repeat(source_.key.size(), "key_{}"))},
+                         still_current(), numbered(source_.key.size(), "key_{}"))},
             document_params(fresh));
         accept(rows);
     }
@@ -283,167 +242,11 @@ private:
     std::int32_t chunks_written_ = 0;
 };
 
-// Documents to the journal as removed, and their chunks after them; `$1` ids, `$2` run, `$3` token.
-void journal_removed_chunks(Transaction& tx, const RevisionTables& t, const Params& params) {
-    tx.exec({t.prefix + "_drop_chunks",
-             fmt::format("WITH gone AS (DELETE FROM {0} c WHERE c.document_id = ANY ($1::bigint[])"
-                         "  AND NOT EXISTS (SELECT FROM {1} d WHERE d.document_id = c.document_id) RETURNING c.*)"
-                         " INSERT INTO {2} (run_id, write_token, document_id, change, number, start_offset, end_offset, chunk_hash,"
-                         "  context, text, embedding) SELECT $2::bigint, $3::bigint, document_id, 'removed', number, start_offset,"
-                         "  end_offset, chunk_hash, context, text, embedding FROM gone",
-                         t.chunk, t.document, t.journal)},
-            params);
-}
-
 }  // namespace
-
-Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceShape& source, const Revision& revision,
-                                                 const std::vector<Key>& keys, std::int64_t budget) {
-    return guarded([&]() -> Result<std::vector<ReadDocument>> {
-        const RevisionTables& t = revision.tables;
-        const std::size_t k = source.key.size();
-        std::string metadata;
-        for (const ColumnShape& m : source.metadata) metadata += fmt::format(", s.{}::text AS homeostat_m{}", m.quoted, &m - source.metadata.data());
-        std::string metadata_out;
-        for (std::size_t i = 0; i < source.metadata.size(); ++i) metadata_out += fmt::format(", r.homeostat_m{}", i);
-        const Statement read{
-            t.prefix + "_read",
-            fmt::format(
-                "SELECT r.i, r.present, CASE WHEN r.i = r.first OR r.total <= ${0}::bigint THEN r.content END,"
-                " r.homeostat_hash::text, r.version, coalesce(d.document_id, nextval('{1}_document_id_seq'::regclass)), d.write_token,"
-                " d.content_hash = r.homeostat_hash, c.stored{2} FROM ("
-                " SELECT r.*, sum(octet_length(r.content)) OVER (ORDER BY r.i) AS total, min(r.i) FILTER (WHERE r.present) OVER () AS first"
-                " FROM (SELECT w.*, s.homeostat_present IS NOT NULL AS present, s.* FROM unnest({3}) WITH ORDINALITY AS w({4}, i)"
-                "  LEFT JOIN LATERAL (SELECT true AS homeostat_present, {5} AS content, {6} AS homeostat_hash,"
-                "   ({7})::text AS version{8} FROM {9} s WHERE {10}) s ON true) r) r"
-                " LEFT JOIN {1} d ON {11}"
-                " LEFT JOIN LATERAL (SELECT string_agg(format('%s:%s:%s', c.number, CASE WHEN homeostat.vector_ok(c.embedding, {12})"
-                "   THEN 't' ELSE 'f' END, encode(c.chunk_hash, 'hex')), ';' ORDER BY c.number) AS stored FROM {13} c"
-                "   WHERE c.document_id = d.document_id) c ON d.document_id IS NOT NULL"
-                " ORDER BY r.i",
-                k + 1, t.document, metadata_out, repeat(k, "${}::text[]"), repeat(k, "k{}"), source.content, source.content_hash(),
-                source.version_sql, metadata, source.relation, match_source(source, "w.k{0}::{1}{2}"),
-                [&] {
-                    std::string on;
-                    for (std::size_t i = 0; i < k; ++i) {
-                        on += fmt::format("{}d.key_{} = r.k{}::{}{}", i == 0 ? "" : " AND ", i + 1, i + 1, source.key[i].type,
-                                          source.key[i].collate);
-                    }
-                    return on;
-                }(),
-                revision.settings.dimensions, t.chunk)};
-        Params params;
-        add_keys(params, keys, k);
-        params.add(budget);
-        const Rows rows = tx.exec(read, params);
-        if (rows.size() != static_cast<int>(keys.size())) {
-            return Error{.cls = ErrorClass::invalid,
-                         .message = fmt::format("more than one row of {} has the same key; name columns in key that identify one row",
-                                                source.described),
-                         .origin = Origin::user,
-                         .code = "AmbiguousKey"};
-        }
-        std::vector<ReadDocument> out;
-        out.reserve(keys.size());
-        for (int i = 0; i < rows.size(); ++i) {
-            ReadDocument d;
-            d.key = keys[static_cast<std::size_t>(i)];
-            d.in_source = rows.boolean(i, 1);
-            d.deferred = d.in_source && rows.null(i, 2);
-            d.content = rows.text(i, 2);
-            d.content_hash = unhex(rows.view(i, 3));
-            d.version = rows.maybe(i, 4);
-            d.document_id = rows.i64(i, 5);
-            d.write_token = rows.maybe_i64(i, 6);
-            d.same_content = rows.boolean(i, 7);
-            d.chunks = parse_chunks(rows.view(i, 8));
-            for (std::size_t m = 0; m < source.metadata.size(); ++m) d.metadata.push_back(rows.maybe(i, 9 + static_cast<int>(m)));
-            out.push_back(std::move(d));
-        }
-        return out;
-    });
-}
 
 Result<WriteOutcome> write_documents(Transaction& tx, const SourceShape& source, const Revision& revision,
                                      const VectorExtension& vectors, const WriteRequest& request) {
     return guarded([&] { return Writer(tx, source, revision, vectors, request).run(); });
-}
-
-Result<std::int32_t> move_documents(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
-                                    std::int64_t batch_id, std::int64_t token, const std::vector<Key>& keys) {
-    return guarded([&] {
-        const RevisionTables& t = revision.tables;
-        const std::size_t k = source.key.size();
-        Params params;
-        add_keys(params, keys, k);
-        params.add(run_id).add(batch_id).add(token);
-        std::string on;
-        std::string set;
-        for (std::size_t i = 0; i < k; ++i) {
-            on += fmt::format(" AND d.key_{} = s.{}", i + 1, source.key[i].quoted);
-        }
-        for (const ColumnShape& m : source.metadata) set += fmt::format(", {} = f.{}", t.metadata_column(m.name), m.quoted);
-        const int run = static_cast<int>(k) + 1;
-        std::string metadata;
-        std::string differs = "false";
-        for (const ColumnShape& m : source.metadata) {
-            metadata += ", s." + m.quoted;
-            differs += fmt::format(" OR s.{}::text IS DISTINCT FROM d.{}::text", m.quoted, t.metadata_column(m.name));
-        }
-        // Only what a rollback would have to restore is journaled: a bare change of version is not.
-        const Rows rows = tx.exec(
-            {t.prefix + "_move",
-             fmt::format("WITH found AS MATERIALIZED (SELECT d.document_id AS homeostat_id, {} AS homeostat_version,"
-                         "  ({}) AS homeostat_differs{} FROM unnest({}) AS w({})"
-                         "  JOIN {} s ON {} JOIN {} d ON {} = d.content_hash{}),"
-                         " kept AS (INSERT INTO {} (run_id, write_token, document_id, change, document)"
-                         "  SELECT ${}::bigint, ${}::bigint, d.document_id, 'moved', to_jsonb(d) FROM {} d"
-                         "  WHERE d.document_id IN (SELECT homeostat_id FROM found WHERE homeostat_differs))"
-                         " UPDATE {} d SET source_version = f.homeostat_version, run_id = ${}::bigint, batch_id = ${}::bigint,"
-                         "  write_token = ${}::bigint{} FROM found f WHERE d.document_id = f.homeostat_id RETURNING d.document_id",
-                         source.version_sql, differs, metadata, repeat(k, "${}::text[]"), repeat(k, "k{}"), source.relation,
-                         match_source(source, "w.k{0}::{1}{2}"), t.document, source.content_hash(), on, t.journal, run, run + 2,
-                         t.document, t.document, run, run + 1, run + 2, set)},
-            params);
-        return static_cast<std::int32_t>(rows.size());
-    });
-}
-
-Result<std::int32_t> prune_documents(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
-                                     std::int64_t token, std::optional<std::int64_t> documents,
-                                     const std::vector<std::int64_t>& ids) {
-    return guarded([&] {
-        const RevisionTables& t = revision.tables;
-        std::string document_key;
-        for (std::size_t i = 0; i < source.key.size(); ++i) document_key += fmt::format("{}d.key_{}", i == 0 ? "" : ", ", i + 1);
-        std::string gone = fmt::format("NOT EXISTS (SELECT FROM {} s WHERE {})", source.relation, match_source(source, "d.key_{0}"));
-        if (documents) {
-            gone += fmt::format(" OR ROW({}) > (SELECT {} FROM {} s ORDER BY {} OFFSET {} LIMIT 1)", document_key, source.key_list("s"),
-                                source.relation, source.key_list("s"), std::max<std::int64_t>(*documents - 1, 0));
-            if (*documents == 0) gone = "true";
-        }
-        Params params;
-        params.bytes(binary_array(ids)).add(run_id).add(token);
-        const Rows rows = tx.exec(
-            {t.prefix + (documents ? "_prune_count" : "_prune"),
-             fmt::format("WITH gone AS (DELETE FROM {} d WHERE d.document_id = ANY ($1::bigint[]) AND ({}) RETURNING d.*)"
-                         " INSERT INTO {} (run_id, write_token, document_id, change, document)"
-                         " SELECT $2::bigint, $3::bigint, gone.document_id, 'removed', to_jsonb(gone) FROM gone RETURNING document_id",
-                         t.document, gone, t.journal)},
-            params);
-        journal_removed_chunks(tx, t, params);
-        return static_cast<std::int32_t>(rows.size());
-    });
-}
-
-Result<std::int32_t> remove_strays(Transaction& tx, const Revision& revision, std::int64_t run_id, std::int64_t token,
-                                   const std::vector<std::int64_t>& ids) {
-    return guarded([&] {
-        Params params;
-        params.bytes(binary_array(ids)).add(run_id).add(token);
-        journal_removed_chunks(tx, revision.tables, params);
-        return static_cast<std::int32_t>(ids.size());
-    });
 }
 
 }  // namespace homeostat

@@ -1,0 +1,46 @@
+// What the measurements share: a private cluster with durable settings, a source of documents, and a run in a process of its own,
+// so that time and peak memory are that run's alone.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "controller/config.hpp"
+#include "tests/kit/cluster.hpp"
+
+namespace homeostat::bench {
+
+struct Usage {
+    double seconds = 0;
+    double peak_mib = 0;
+    double cpu_seconds = 0;
+    bool ok = false;
+};
+
+// Runs `work` in a forked child; the caller has no threads.
+Usage in_child(const std::function<bool()>& work);
+
+double median(std::vector<double> values);
+
+// public.source(id bigint primary key, body text): `documents` rows of about `bytes` bytes, vacuumed.
+void make_source(kit::Database& db, std::int64_t documents, int bytes);
+// Declares pipeline "bench" over it without a vector index.
+void declare(kit::Database& db, const std::string& provider);
+void empty_revision(kit::Database& db);
+
+Settings settings_for(const std::string& url);
+
+enum class Embedding : std::uint8_t { null, as_declared };
+// The controller, once, in this process; true where it converged.
+bool run_once(const std::string& url, Embedding embedding);
+
+// The floor of DESIGN: the same source rows read and the same rows written into the same tables and indexes, by the best bare
+// statements on one connection.
+bool run_floor(const std::string& url);
+
+// All slices of the revision's source, observed as a shallow sweep does; the seconds of it. False where drift was found.
+bool run_sweep(const std::string& url, double& seconds);
+
+}  // namespace homeostat::bench

@@ -1,0 +1,85 @@
+// The questions about a source and its documents that are not slices: counts, dead letters, sizes, strays.
+#include <fmt/format.h>
+
+#include "store/arrays.hpp"
+#include "store/drift.hpp"
+
+namespace homeostat {
+
+Result<std::int64_t> count_unkeyed(Transaction& tx, const SourceShape& source) {
+    return guarded([&]() -> std::int64_t {
+        if (!source.nullable_key) return 0;
+        std::string any;
+        for (const ColumnShape& c : source.key) any += fmt::format("{}s.{} IS NULL", any.empty() ? "" : " OR ", c.quoted);
+        return tx.exec(fmt::format("SELECT count(*) FROM {} s WHERE {}", source.relation, any)).i64(0, 0);
+    });
+}
+
+Result<Totals> count_stored(Transaction& tx, const Revision& revision) {
+    return guarded([&] {
+        const Rows rows = tx.exec({revision.tables.prefix + "_totals",
+                                   fmt::format("SELECT count(*), coalesce(sum(chunk_count), 0) FROM {}", revision.tables.document)});
+        return Totals{rows.i64(0, 0), rows.i64(0, 1)};
+    });
+}
+
+Result<std::vector<bool>> dead_letters_among(Transaction& tx, const SourceShape& source, const Revision& revision,
+                                             const std::vector<Key>& keys) {
+    return guarded([&] {
+        Params params = Params::of(revision.tables.uid, revision.number);
+        add_keys(params, keys, source.key.size());
+        std::string columns;
+        std::string arrays;
+        std::string match;
+        for (std::size_t i = 0; i < source.key.size(); ++i) {
+            columns += fmt::format("{}k{}", i == 0 ? "" : ", ", i + 1);
+            arrays += fmt::format("{}${}::text[]", i == 0 ? "" : ", ", i + 3);
+            match += fmt::format(" AND s.{} = w.k{}::{}{}", source.key[i].quoted, i + 1, source.key[i].type, source.key[i].collate);
+        }
+        const Rows rows = tx.exec(
+            {revision.tables.prefix + "_dead",
+             fmt::format("SELECT w.i FROM unnest({}) WITH ORDINALITY AS w({}, i) JOIN homeostat.dead_letter l ON l.uid = $1::bigint"
+                         " AND l.revision = $2::int AND l.key = ARRAY[{}] JOIN {} s ON {} = l.content_hash{}",
+                         arrays, columns, columns, source.relation, source.content_hash(), match)},
+            params);
+        std::vector<bool> dead(keys.size(), false);
+        for (int i = 0; i < rows.size(); ++i) dead[static_cast<std::size_t>(rows.i64(i, 0) - 1)] = true;
+        return dead;
+    });
+}
+
+Result<ContentSize> content_size(Transaction& tx, const SourceShape& source, const std::vector<Key>& keys) {
+    return guarded([&] {
+        Params params;
+        add_keys(params, keys, source.key.size());
+        std::string columns;
+        std::string arrays;
+        std::string match;
+        for (std::size_t i = 0; i < source.key.size(); ++i) {
+            columns += fmt::format("{}k{}", i == 0 ? "" : ", ", i + 1);
+            arrays += fmt::format("{}${}::text[]", i == 0 ? "" : ", ", i + 1);
+            match += fmt::format("{}s.{} = w.k{}::{}{}", i == 0 ? "" : " AND ", source.key[i].quoted, i + 1, source.key[i].type,
+                                 source.key[i].collate);
+        }
+        const Rows rows = tx.exec({"content_size", fmt::format("SELECT coalesce(sum(octet_length({})), 0), count(*)"
+                                                               " FROM unnest({}) AS w({}) JOIN {} s ON {}",
+                                                               source.content, arrays, columns, source.relation, match)},
+                                  params);
+        return ContentSize{rows.i64(0, 0), rows.i64(0, 1)};
+    });
+}
+
+Result<std::vector<std::int64_t>> stray_chunks(Transaction& tx, const Revision& revision, int limit) {
+    return guarded([&] {
+        const Rows rows = tx.exec({revision.tables.prefix + "_strays",
+                                   fmt::format("SELECT DISTINCT c.document_id FROM {} c WHERE NOT EXISTS (SELECT FROM {} d"
+                                               " WHERE d.document_id = c.document_id) LIMIT $1::int",
+                                               revision.tables.chunk, revision.tables.document)},
+                                  Params::of(limit));
+        std::vector<std::int64_t> ids;
+        for (int i = 0; i < rows.size(); ++i) ids.push_back(rows.i64(i, 0));
+        return ids;
+    });
+}
+
+}  // namespace homeostat

@@ -1,0 +1,102 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "store/sql_fragments.hpp"
+#include "store/vectors.hpp"
+
+namespace homeostat {
+
+namespace {
+
+std::string unhex(std::string_view hex) {
+    if (hex.starts_with("\\x")) hex.remove_prefix(2);
+    const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
+    std::string out(hex.size() / 2, '\0');
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<char>(digit(hex[2 * i]) << 4 | digit(hex[2 * i + 1]));
+    return out;
+}
+
+// "7:t:1f…;8:f:2e…" -> chunks.
+std::vector<StoredChunk> parse_chunks(std::string_view text) {
+    std::vector<StoredChunk> out;
+    while (!text.empty()) {
+        const std::size_t end = std::min(text.find(';'), text.size());
+        const std::string_view one = text.substr(0, end);
+        const std::size_t colon = one.find(':');
+        out.push_back({std::stoi(std::string(one.substr(0, colon))), unhex(one.substr(colon + 3)), one[colon + 1] == 't'});
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return out;
+}
+
+}  // namespace
+
+Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceShape& source, const Revision& revision,
+                                                 const std::vector<Key>& keys, std::int64_t budget) {
+    return guarded([&]() -> Result<std::vector<ReadDocument>> {
+        const RevisionTables& t = revision.tables;
+        const std::size_t k = source.key.size();
+        std::string metadata;
+        for (const ColumnShape& m : source.metadata) metadata += fmt::format(", s.{}::text AS homeostat_m{}", m.quoted, &m - source.metadata.data());
+        std::string metadata_out;
+        for (std::size_t i = 0; i < source.metadata.size(); ++i) metadata_out += fmt::format(", r.homeostat_m{}", i);
+        const Statement read{
+            t.prefix + "_read",
+            fmt::format(
+                "SELECT r.i, r.present, CASE WHEN r.i = r.first OR r.total <= ${0}::bigint THEN r.content END,"
+                " r.homeostat_hash::text, r.version, coalesce(d.document_id, nextval('{1}_document_id_seq'::regclass)), d.write_token,"
+                " d.content_hash = r.homeostat_hash, c.stored{2} FROM ("
+                " SELECT r.*, sum(octet_length(r.content)) OVER (ORDER BY r.i) AS total, min(r.i) FILTER (WHERE r.present) OVER () AS first"
+                " FROM (SELECT w.*, s.homeostat_present IS NOT NULL AS present, s.* FROM unnest({3}) WITH ORDINALITY AS w({4}, i)"
+                "  LEFT JOIN LATERAL (SELECT true AS homeostat_present, {5} AS content, {6} AS homeostat_hash,"
+                "   ({7})::text AS version{8} FROM {9} s WHERE {10}) s ON true) r) r"
+                " LEFT JOIN {1} d ON {11}"
+                " LEFT JOIN LATERAL (SELECT string_agg(format('%s:%s:%s', c.number, CASE WHEN homeostat.vector_ok(c.embedding, {12})"
+                "   THEN 't' ELSE 'f' END, encode(c.chunk_hash, 'hex')), ';' ORDER BY c.number) AS stored FROM {13} c"
+                "   WHERE c.document_id = d.document_id) c ON d.document_id IS NOT NULL"
+                " ORDER BY r.i",
+                k + 1, t.document, metadata_out, numbered(k, "${}::text[]"), numbered(k, "k{}"), source.content, source.content_hash(),
+                source.version_sql, metadata, source.relation, match_source(source, "w.k{0}::{1}{2}"),
+                [&] {
+                    std::string on;
+                    for (std::size_t i = 0; i < k; ++i) {
+                        on += fmt::format("{}d.key_{} = r.k{}::{}{}", i == 0 ? "" : " AND ", i + 1, i + 1, source.key[i].type,
+                                          source.key[i].collate);
+                    }
+                    return on;
+                }(),
+                revision.settings.dimensions, t.chunk)};
+        Params params;
+        add_keys(params, keys, k);
+        params.add(budget);
+        const Rows rows = tx.exec(read, params);
+        if (rows.size() != static_cast<int>(keys.size())) {
+            return Error{.cls = ErrorClass::invalid,
+                         .message = fmt::format("more than one row of {} has the same key; name columns in key that identify one row",
+                                                source.described),
+                         .origin = Origin::user,
+                         .code = "AmbiguousKey"};
+        }
+        std::vector<ReadDocument> out;
+        out.reserve(keys.size());
+        for (int i = 0; i < rows.size(); ++i) {
+            ReadDocument d;
+            d.key = keys[static_cast<std::size_t>(i)];
+            d.in_source = rows.boolean(i, 1);
+            d.deferred = d.in_source && rows.null(i, 2);
+            d.content = rows.text(i, 2);
+            d.content_hash = unhex(rows.view(i, 3));
+            d.version = rows.maybe(i, 4);
+            d.document_id = rows.i64(i, 5);
+            d.write_token = rows.maybe_i64(i, 6);
+            d.same_content = rows.boolean(i, 7);
+            d.chunks = parse_chunks(rows.view(i, 8));
+            for (std::size_t m = 0; m < source.metadata.size(); ++m) d.metadata.push_back(rows.maybe(i, 9 + static_cast<int>(m)));
+            out.push_back(std::move(d));
+        }
+        return out;
+    });
+}
+
+}  // namespace homeostat
