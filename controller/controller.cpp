@@ -87,7 +87,7 @@ struct Controller::Impl {
           cpu(cores(s)),
           gateway(make ? std::move(make) : make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()), io.get_executor(), c,
                   telemetry()),
-          targets(reads, 10'000),
+          targets(reads, c, 10'000),
           queue(c, m),
           election(connection(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
           pipelines(reads, writes, gateway, c, telemetry(), pipeline_settings(s, run_once)),

@@ -29,6 +29,7 @@ CREATE TABLE homeostat.pipeline_status (
     last_converged_at timestamptz,
     next_attempt_at timestamptz,
     last_handled_reconcile text,
+    observed_provider_generation bigint NOT NULL DEFAULT 0,
     updated_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 50);
 COMMENT ON COLUMN homeostat.pipeline_status.source_documents IS 'As of the last complete observation; NULL = Unknown, never zero';

@@ -62,6 +62,12 @@ Status PipelineReconciler::load(Pass& pass) {
     Result<OpenBatches> open = open_batches(**session, pass.uid);
     if (!open) return open.error();
     pass.open = *std::move(open);
+    Result<std::int64_t> dead = count_dead_letters(**session, pass.uid);
+    if (!dead) return dead.error();
+    pass.stored_dead_letters = *dead;
+    Result<ProviderSpec> provider = find_provider(**session, pass.declared.provider);
+    if (!provider) return provider.error();
+    pass.provider = *std::move(provider);
     return {};
 }
 
@@ -91,9 +97,6 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
         if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
         return ReconcileOutcome{milliseconds(settings_.once ? 1'000 : 30'000), false, false};
     }
-    Result<ProviderSpec> provider = find_provider(**session, pass.declared.provider);
-    if (!provider) return provider.error();
-    pass.provider = *std::move(provider);
     if (const Status ready = prepare_revision(pass); !ready) return ready.error();
     if (pass.run && (pass.run->generation != pass.declared.generation || pass.run->revision != pass.revision.number)) {
         // The spec was edited under way: what was planned for the old one is of no use.
@@ -132,6 +135,15 @@ bool PipelineReconciler::due(const Pass& pass, std::string& trigger, bool& deep)
     if (pass.status.observed_generation != p.generation) {
         trigger = "spec";
         deep = true;
+        return true;
+    }
+    if (p.approval && pass.status.blocked_prunes > 0) {
+        trigger = "approved";
+        return true;
+    }
+    // An endpoint or a credential that was put right is tried at once.
+    if (pass.state.failures > 0 && pass.state.provider_generation != pass.provider.generation) {
+        trigger = "provider";
         return true;
     }
     if (pass.state.next_attempt && *pass.state.next_attempt > now) return false;

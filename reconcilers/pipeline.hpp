@@ -64,7 +64,6 @@ private:
     Result<ReconcileOutcome> finalize(Pass& pass);
     Status record_progress(Pass& pass);
     static StatusUpdate status_update(const Pass& pass);
-    static std::string prune_plan_id(const Pass& pass);
     bool due(const Pass& pass, std::string& trigger, bool& deep) const;
     std::int64_t slice_limit(std::int64_t uid) EXCLUDES(mutex_);
     void learn_slice(std::int64_t uid, std::int64_t limit, Duration took) EXCLUDES(mutex_);

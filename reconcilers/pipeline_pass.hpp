@@ -25,6 +25,7 @@ struct PipelineReconciler::Pass {
     std::optional<Run> run;
     OpenBatches open;
     PruneDecision prune;
+    std::int64_t stored_dead_letters = 0;
     std::int64_t unconfirmed = 0;  // deletions that only one observation has seen
     std::string trigger;
 

@@ -37,11 +37,6 @@ Seen seen_in(const PipelineSpec& declared, const PipelineStatus& status, const s
 
 }  // namespace
 
-// A plan of deletions is named by what it is about: another spec, revision or number of candidates is another plan.
-std::string PipelineReconciler::prune_plan_id(const Pass& pass) {
-    return fmt::format("{}-{}-{}", pass.declared.uid, pass.declared.generation, pass.revision.number);
-}
-
 StatusUpdate PipelineReconciler::status_update(const Pass& pass) {
     StatusUpdate update;
     update.uid = pass.uid;
@@ -53,6 +48,7 @@ StatusUpdate PipelineReconciler::status_update(const Pass& pass) {
     update.previous_source_documents = pass.state.previous_source_documents;
     update.status.next_attempt = pass.state.next_attempt;
     update.status.last_handled_reconcile = pass.state.last_handled_reconcile;
+    update.provider_generation = pass.state.provider_generation;
     if (pass.run) update.unkeyed = pass.run->unkeyed;
     return update;
 }
@@ -103,6 +99,9 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
                            .reconcile_id = pass.context.reconcile_id});
             pass.revision.state = "served";
         }
+        if (pass.stored_dead_letters > 0) {
+            if (const Status settled = settle_dead_letters(tx, pass.source, pass.revision); !settled) return settled;
+        }
         PipelineStatus& s = pass.status;
         s.revision = pass.revision.state == "served" ? pass.revision.number : s.revision;
         s.documents = stored->documents;
@@ -112,10 +111,11 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         s.source_documents = run.seen;
         s.last_error.clear();
         s.last_sweep = now;
-        if (run.deep || pass.trigger == "once" || run.sweeps == 1) s.last_deep_sweep = run.deep ? now : s.last_deep_sweep.value_or(now);
+        if (!s.last_deep_sweep || run.deep) s.last_deep_sweep = now;
         const bool clean = run.found.total() == 0 && run.dead_letters == 0;
         if (clean) s.last_converged = now;
         pass.state.failures = 0;
+        pass.state.provider_generation = pass.provider.generation;
         pass.state.next_attempt = now + pass.declared.drift_interval;
         pass.state.last_handled_reconcile = pass.declared.reconcile_requested;
         // Where deletions are held back the number to compare with stays, or the brake would let go at the next look.
@@ -152,6 +152,7 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         pass.state.next_attempt = now + wait;
         pass.state.last_handled_reconcile = pass.declared.reconcile_requested;
+        pass.state.provider_generation = pass.provider.generation;
         pass.status.last_error = error.message;
         pass.status.observed_generation = pass.declared.generation;
         Seen seen = seen_in(pass.declared, pass.status, std::nullopt, pass.prune);

@@ -97,7 +97,7 @@ Status PipelineReconciler::sweep(Pass& pass, int /*room*/) {
         }
         Result<Slice> observed = observe_slice(tx, pass.source, pass.revision, request);
         if (!observed) return observed;
-        if (pass.status.dead_letters > 0) {
+        if (pass.stored_dead_letters > 0) {
             std::vector<Key> keys;
             for (const DriftItem& item : observed->items) keys.push_back(item.key);
             Result<std::vector<bool>> among = dead_letters_among(tx, pass.source, pass.revision, keys);
@@ -225,11 +225,8 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
         input.max_ratio = pass.declared.max_prune_ratio;
         input.max_rows = pass.declared.max_prune_rows;
         input.floor = settings_.prune_floor;
-        input.approved = pass.declared.approval && *pass.declared.approval == prune_plan_id(pass);
+        input.approved = pass.declared.approval && *pass.declared.approval == candidates.plan;
         pass.prune = decide_prune(input);
-        if (pass.prune.blocked) {
-            pass.prune.message += fmt::format("; the plan is {} (homeostat approve \"{}\")", prune_plan_id(pass), pass.declared.name);
-        }
         pass.status.blocked_prunes = pass.prune.blocked ? candidates.confirmed - pass.prune.allowed : 0;
         std::vector<PlannedBatch> batches;
         if (pass.prune.allowed > 0) {
@@ -243,6 +240,9 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
             run.planned_in_sweep += static_cast<std::int64_t>(ids.size());
             pass.state.window.pruned += static_cast<std::int64_t>(ids.size());
         }
+        // What is held back is named after what was let go, so that approving it means exactly that set.
+        if (pass.prune.blocked) pass.prune.message += fmt::format("; the plan is {}", prune_plan(tx, run));
+        if (run.deep) pass.status.last_deep_sweep = clock_.now();
         if (run.deep) {
             Result<std::vector<std::int64_t>> strays = stray_chunks(tx, pass.revision, 10'000);
             if (!strays) return strays.error();

@@ -24,7 +24,7 @@ const Statement kClaim{
     "batch_claim",
     "WITH ready AS (SELECT b.id FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid"
     "  WHERE b.claim_token IS NULL AND b.run_after <= clock_timestamp() AND NOT p.suspend AND p.deletion_requested_at IS NULL"
-    "  AND b.kind IN ('heal', 'move', 'prune', 'stray')"
+    "  AND b.kind IN ('heal', 'move', 'prune', 'stray') AND (b.deaths >= $4::int) = $5::boolean"
     "  ORDER BY b.priority DESC, b.id LIMIT $2::int FOR UPDATE OF b SKIP LOCKED)"
     " UPDATE homeostat.batch b SET claimed_by = $1, claim_token = nextval('homeostat.claim_token'),"
     "  claim_expires_at = clock_timestamp() + $3::bigint * interval '1 ms' FROM ready WHERE b.id = ready.id"
@@ -127,9 +127,9 @@ void insert_batches(Transaction& tx, std::int64_t uid, std::int32_t revision, st
     }
 }
 
-Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl) {
+Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl, bool suspects) {
     return guarded([&] {
-        const Rows rows = session.exec(kClaim, Params::of(replica, limit, ttl.count()));
+        const Rows rows = session.exec(kClaim, Params::of(replica, limit, ttl.count(), kSuspectDeaths, suspects));
         std::vector<Batch> out;
         for (int i = 0; i < rows.size(); ++i) {
             Batch b;

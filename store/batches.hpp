@@ -46,8 +46,13 @@ struct Batch {
 void insert_batches(Transaction& tx, std::int64_t uid, std::int32_t revision, std::int64_t generation, std::int64_t epoch,
                     std::int64_t run_id, const std::string& traceparent, const std::vector<PlannedBatch>& batches);
 
-// Claims up to `limit` batches that are ready, of pipelines that are not suspended or being deleted.
-Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl);
+// A batch whose claimants died this often is suspect: it runs alone, in single documents; one more death condemns the document.
+inline constexpr int kSuspectDeaths = 2;
+
+// Claims up to `limit` batches that are ready, of pipelines that are not suspended or being deleted: either those under no
+// suspicion, or those under it, which the caller runs alone.
+Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl,
+                                         bool suspects = false);
 
 // Extends the claims of a replica; returns the ids that are still its own under the token given for each.
 Result<std::vector<std::int64_t>> heartbeat_batches(Session& session, const std::vector<std::int64_t>& ids,

@@ -61,6 +61,9 @@ Result<Totals> count_stored(Transaction& tx, const Revision& revision);
 Result<std::vector<bool>> dead_letters_among(Transaction& tx, const SourceShape& source, const Revision& revision,
                                              const std::vector<Key>& keys);
 
+// Forgets dead letters whose document was edited or is gone.
+Status settle_dead_letters(Transaction& tx, const SourceShape& source, const Revision& revision);
+
 // What healing these documents will take, from sampled lengths: used by plans only.
 struct ContentSize {
     std::int64_t bytes = 0;

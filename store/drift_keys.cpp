@@ -48,6 +48,20 @@ Result<std::vector<bool>> dead_letters_among(Transaction& tx, const SourceShape&
     });
 }
 
+Status settle_dead_letters(Transaction& tx, const SourceShape& source, const Revision& revision) {
+    return guarded([&] {
+        std::string match;
+        for (std::size_t i = 0; i < source.key.size(); ++i) {
+            match += fmt::format(" AND s.{} = l.key[{}]::{}{}", source.key[i].quoted, i + 1, source.key[i].type, source.key[i].collate);
+        }
+        tx.exec({revision.tables.prefix + "_settle_dead",
+                 fmt::format("DELETE FROM homeostat.dead_letter l WHERE l.uid = $1::bigint AND (l.revision <> $2::int OR NOT EXISTS ("
+                             "SELECT FROM {} s WHERE {} = l.content_hash{}))",
+                             source.relation, source.content_hash(), match)},
+                Params::of(revision.tables.uid, revision.number));
+    });
+}
+
 Result<ContentSize> content_size(Transaction& tx, const SourceShape& source, const std::vector<Key>& keys) {
     return guarded([&] {
         Params params;

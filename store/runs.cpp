@@ -51,6 +51,10 @@ const Statement kSettle{
     "WITH gone AS (DELETE FROM homeostat.prune_candidate WHERE uid = $1::bigint AND (revision <> $2::int OR last_observation <> $3::bigint))"
     " SELECT count(*), count(*) FILTER (WHERE first_observation < $3::bigint) FROM homeostat.prune_candidate"
     " WHERE uid = $1::bigint AND revision = $2::int AND last_observation = $3::bigint"};
+const Statement kPlan{
+    "prune_plan",
+    "SELECT left(md5(coalesce(string_agg(document_id::text, ',' ORDER BY document_id), '')), 12) FROM homeostat.prune_candidate"
+    " WHERE uid = $1::bigint AND revision = $2::int AND last_observation = $3::bigint AND first_observation < $3::bigint"};
 const Statement kTake{
     "prune_take",
     "DELETE FROM homeostat.prune_candidate WHERE (uid, revision, document_id) IN (SELECT uid, revision, document_id"
@@ -63,10 +67,10 @@ const Statement kStatus{
     "INSERT INTO homeostat.pipeline_status AS s (uid, observed_generation, revision, source_documents, previous_source_documents,"
     "  documents, chunks, missing, stale, moved, partial, invalid, orphaned, excess, unkeyed, dead_letters, blocked_prunes,"
     "  prune_window_start, pruned_in_window, failures, last_error, last_sweep_at, last_deep_sweep_at, last_converged_at,"
-    "  next_attempt_at, last_handled_reconcile)"
+    "  next_attempt_at, last_handled_reconcile, observed_provider_generation)"
     " VALUES ($1::bigint, $2::bigint, $3::int, $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::bigint, $10::bigint,"
     "  $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::bigint, $16::bigint, $17::bigint, $18::timestamptz, $19::bigint,"
-    "  $20::int, left($21, 1024), $22::timestamptz, $23::timestamptz, $24::timestamptz, $25::timestamptz, $26)"
+    "  $20::int, left($21, 1024), $22::timestamptz, $23::timestamptz, $24::timestamptz, $25::timestamptz, $26, $27::bigint)"
     " ON CONFLICT (uid) DO UPDATE SET observed_generation = greatest(s.observed_generation, excluded.observed_generation),"
     "  revision = excluded.revision, source_documents = excluded.source_documents,"
     "  previous_source_documents = excluded.previous_source_documents, documents = excluded.documents, chunks = excluded.chunks,"
@@ -77,6 +81,7 @@ const Statement kStatus{
     "  failures = excluded.failures, last_error = excluded.last_error, last_sweep_at = excluded.last_sweep_at,"
     "  last_deep_sweep_at = excluded.last_deep_sweep_at, last_converged_at = excluded.last_converged_at,"
     "  next_attempt_at = excluded.next_attempt_at, last_handled_reconcile = excluded.last_handled_reconcile,"
+    "  observed_provider_generation = excluded.observed_provider_generation,"
     "  updated_at = clock_timestamp()"};
 
 // Only on change; the transition time moves only when the status does, and never backwards.
@@ -96,7 +101,7 @@ const Statement kCondition{
 const Statement kLoopState{
     "loop_state",
     "SELECT failures, next_attempt_at::text, last_handled_reconcile, previous_source_documents, prune_window_start::text,"
-    " pruned_in_window FROM homeostat.pipeline_status WHERE uid = $1::bigint"};
+    " pruned_in_window, observed_provider_generation FROM homeostat.pipeline_status WHERE uid = $1::bigint"};
 
 const Statement kProgress{
     "run_progress",
@@ -196,7 +201,11 @@ void note_prune_candidates(Transaction& tx, const Run& run, const std::vector<Dr
 
 PruneCandidates settle_prune_candidates(Transaction& tx, const Run& run) {
     const Rows rows = tx.exec(kSettle, Params::of(run.uid, run.revision, run.observation));
-    return {rows.i64(0, 0), rows.i64(0, 1)};
+    return {rows.i64(0, 0), rows.i64(0, 1), prune_plan(tx, run)};
+}
+
+std::string prune_plan(Transaction& tx, const Run& run) {
+    return tx.exec(kPlan, Params::of(run.uid, run.revision, run.observation)).text(0, 0);
 }
 
 std::vector<std::int64_t> take_confirmed_candidates(Transaction& tx, const Run& run, int limit) {
@@ -215,7 +224,7 @@ std::vector<Condition> write_status(Transaction& tx, const StatusUpdate& u, cons
                                s.drift.orphaned, s.drift.excess, u.unkeyed, s.dead_letters, s.blocked_prunes,
                                time_text(u.window.start), u.window.pruned, u.failures, s.last_error, time_text(s.last_sweep),
                                time_text(s.last_deep_sweep), time_text(s.last_converged), time_text(s.next_attempt),
-                               s.last_handled_reconcile);
+                               s.last_handled_reconcile, u.provider_generation);
     tx.exec(kStatus, params);
     std::vector<Condition> changed;
     for (const Condition& c : s.conditions) write_condition(tx, u.uid, c, reconcile_id, changed);
@@ -233,6 +242,7 @@ Result<LoopState> read_loop_state(Session& session, std::int64_t uid) {
         s.previous_source_documents = rows.maybe_i64(0, 3);
         if (!rows.null(0, 4)) s.window.start = parse_timestamp(rows.view(0, 4));
         s.window.pruned = rows.i64(0, 5);
+        s.provider_generation = rows.i64(0, 6);
         return s;
     });
 }

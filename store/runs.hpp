@@ -54,9 +54,12 @@ void note_prune_candidates(Transaction& tx, const Run& run, const std::vector<Dr
 struct PruneCandidates {
     std::int64_t all = 0;
     std::int64_t confirmed = 0;
+    std::string plan;  // names the set of confirmed ones; another set is another plan
 };
 PruneCandidates settle_prune_candidates(Transaction& tx, const Run& run);
 std::vector<std::int64_t> take_confirmed_candidates(Transaction& tx, const Run& run, int limit);
+// The plan that names what is confirmed now.
+std::string prune_plan(Transaction& tx, const Run& run);
 void forget_prune_candidates(Transaction& tx, std::int64_t uid);
 
 // --- status --------------------------------------------------------------------------------------------------------------
@@ -74,6 +77,7 @@ struct StatusUpdate {
     int failures = 0;
     PruneWindow window;
     std::optional<std::int64_t> previous_source_documents;
+    std::int64_t provider_generation = 0;
 };
 // Also records what changed as events. Returns the conditions that changed their status.
 std::vector<Condition> write_status(Transaction& tx, const StatusUpdate& update, const std::string& reconcile_id);
@@ -85,6 +89,7 @@ struct LoopState {
     std::optional<std::string> last_handled_reconcile;
     std::optional<std::int64_t> previous_source_documents;
     PruneWindow window;
+    std::int64_t provider_generation = 0;  // as of the last pass that ended
 };
 Result<LoopState> read_loop_state(Session& session, std::int64_t uid);
 

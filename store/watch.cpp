@@ -14,11 +14,15 @@ namespace homeostat {
 
 namespace {
 
-// A suspension with an end is over when that has come, without anybody writing anything.
+// A suspension with an end is over when that has come; the next look sees it gone.
 const Statement kDeclared{
     "watch_declared",
-    "SELECT uid, generation, coalesce(reconcile_requested, ''), coalesce(approval, ''),"
-    " suspend AND coalesce(suspend_until > clock_timestamp(), true), deletion_requested_at IS NOT NULL FROM homeostat.pipeline ORDER BY uid"};
+    "SELECT p.uid, p.generation, coalesce(p.reconcile_requested, ''), coalesce(p.approval, ''), coalesce(v.generation, 0),"
+    " p.suspend, p.deletion_requested_at IS NOT NULL, p.suspend AND p.suspend_until <= clock_timestamp()"
+    " FROM homeostat.pipeline p LEFT JOIN homeostat.provider v ON v.name = p.provider ORDER BY p.uid"};
+
+const Statement kEndSuspension{
+    "watch_end_suspension", "UPDATE homeostat.pipeline SET suspend = false WHERE suspend AND suspend_until <= clock_timestamp()"};
 
 const Statement kReplica{
     "replica_register",
@@ -42,10 +46,14 @@ void listen_once(const ConnectOptions& options, const std::stop_token& stop, con
 Result<std::vector<Declared>> read_declared(Session& session) {
     return guarded([&] {
         const Rows rows = session.exec(kDeclared);
+        bool over = false;
         std::vector<Declared> out;
         for (int i = 0; i < rows.size(); ++i) {
-            out.push_back({rows.i64(i, 0), rows.i64(i, 1), rows.text(i, 2), rows.text(i, 3), rows.boolean(i, 4), rows.boolean(i, 5)});
+            out.push_back({rows.i64(i, 0), rows.i64(i, 1), rows.text(i, 2), rows.text(i, 3), rows.i64(i, 4), rows.boolean(i, 5),
+                           rows.boolean(i, 6)});
+            over = over || rows.boolean(i, 7);
         }
+        if (over) session.exec(kEndSuspension);
         return out;
     });
 }

@@ -16,6 +16,7 @@ struct Declared {
     std::int64_t generation = 0;
     std::string requested;
     std::string approval;
+    std::int64_t provider_generation = 0;
     bool suspended = false;
     bool deleting = false;
     bool operator==(const Declared&) const = default;

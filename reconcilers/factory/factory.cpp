@@ -35,6 +35,17 @@ std::string_view outcome_name(BatchFate fate) {
     return "failed";
 }
 
+// Halves, to find the culprit in few requests; a suspect goes straight to single documents.
+std::vector<std::vector<Key>> split_keys(const Batch& batch, const Error& error) {
+    const std::size_t size = error.code == "Suspect" ? 1 : (batch.keys.size() + 1) / 2;
+    std::vector<std::vector<Key>> parts;
+    for (std::size_t at = 0; at < batch.keys.size(); at += size) {
+        const std::size_t end = std::min(batch.keys.size(), at + size);
+        parts.emplace_back(batch.keys.begin() + static_cast<std::ptrdiff_t>(at), batch.keys.begin() + static_cast<std::ptrdiff_t>(end));
+    }
+    return parts;
+}
+
 const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120};
 
 }  // namespace
@@ -51,29 +62,36 @@ Result<int> Factory::claim(const Context& context) {
     int free = 0;
     {
         const Lock lock(mutex_);
-        if (draining_) return 0;
+        if (draining_ || alone_) return 0;
         free = settings_.slots - static_cast<int>(running_.size());
     }
-    if (free <= 0) return 0;
+    // A quarter of the slots is claimed at a time, so that claiming does not cost a transaction a batch.
+    if (free < std::max(1, settings_.slots / 4)) return 0;
     const SteadyTime started = parts_.clock.steady_now();
     Result<Pool::Lease> session = parts_.writes.acquire(context);
     if (!session) return session.error();
     Result<std::vector<Batch>> batches = claim_batches(**session, settings_.replica, free, settings_.claim_ttl);
+    if (batches && batches->empty() && free == settings_.slots) {
+        batches = claim_batches(**session, settings_.replica, 1, settings_.claim_ttl, true);
+    }
     if (!batches) return batches.error();
     parts_.telemetry.metrics
         .histogram("homeostat_claim_duration_seconds", "Time to claim batches.", kSeconds)
         .observe(std::chrono::duration<double>(parts_.clock.steady_now() - started).count());
     if (!batches->empty()) HOMEOSTAT_REACH("claim.after_commit");
-    for (Batch& b : *batches) {
-        auto running = std::make_shared<Running>();
-        running->batch = std::move(b);
-        {
-            const Lock lock(mutex_);
-            running_[running->batch.id] = running;
-        }
-        asio::co_spawn(parts_.io, run(running), asio::detached);
-    }
+    for (Batch& b : *batches) start(std::move(b));
     return static_cast<int>(batches->size());
+}
+
+void Factory::start(Batch batch) {
+    auto running = std::make_shared<Running>();
+    running->batch = std::move(batch);
+    {
+        const Lock lock(mutex_);
+        running_[running->batch.id] = running;
+        alone_ = running->batch.deaths >= kSuspectDeaths;
+    }
+    asio::co_spawn(parts_.io, run(running), asio::detached);
 }
 
 Status Factory::heartbeat(const Context& context) {
@@ -125,6 +143,7 @@ void Factory::ended(const Batch& batch) {
     {
         const Lock lock(mutex_);
         running_.erase(batch.id);
+        alone_ = false;
         idle_.notify_all();
     }
     if (parts_.finished) parts_.finished(batch.uid);
@@ -176,6 +195,11 @@ asio::awaitable<void> Factory::run(std::shared_ptr<Running> running) {
 
 asio::awaitable<Result<Factory::Outcome>> Factory::execute(const Batch& batch, std::shared_ptr<const TargetInfo> target,
                                                            Context context) {
+    if (batch.deaths >= kSuspectDeaths && (batch.keys.size() > 1 || batch.deaths > kSuspectDeaths)) {
+        co_return Error{.cls = ErrorClass::content,
+                        .message = fmt::format("{} replicas stopped answering while they worked on it", batch.deaths),
+                        .code = "Suspect"};
+    }
     if (batch.kind == BatchKind::heal) co_return co_await heal(batch, target, context);
     co_return co_await on(parts_.db, [&] { return change(batch, *target, context); });
 }
@@ -317,8 +341,7 @@ Status Factory::end_failed(Session& session, const Batch& batch, const TargetInf
         result.outcome = std::string(outcome_name(fate));
         result.error = error;
         if (fate == BatchFate::split) {
-            const auto middle = batch.keys.begin() + static_cast<std::ptrdiff_t>(batch.keys.size() / 2);
-            insert_rest(tx, batch, {{batch.keys.begin(), middle}, {middle, batch.keys.end()}}, 0, std::chrono::milliseconds(0), error.message);
+            insert_rest(tx, batch, split_keys(batch, error), 0, std::chrono::milliseconds(0), error.message);
         } else if (fate == BatchFate::dead_letter && target != nullptr) {
             use_operators(tx, target->source);
             Result<std::vector<ReadDocument>> read = read_documents(tx, target->source, target->revision, batch.keys, 1);

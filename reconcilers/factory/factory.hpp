@@ -54,6 +54,7 @@ public:
     Factory(FactoryParts parts, FactorySettings settings);
 
     // Claims ready batches up to the free slots and starts them; returns how many. 0 also when nothing is ready.
+    // A batch that may be what killed its claimants runs alone: it is claimed only when nothing else is in flight.
     Result<int> claim(const Context& context) EXCLUDES(mutex_);
     // Extends the claims of what runs; what is no longer ours is stopped.
     Status heartbeat(const Context& context) EXCLUDES(mutex_);
@@ -73,6 +74,7 @@ private:
         std::vector<Key> deferred;
     };
 
+    void start(Batch batch) EXCLUDES(mutex_);
     boost::asio::awaitable<void> run(std::shared_ptr<Running> running);
     boost::asio::awaitable<Result<Outcome>> execute(const Batch& batch, std::shared_ptr<const TargetInfo> target, Context context);
     boost::asio::awaitable<Result<Outcome>> heal(const Batch& batch, std::shared_ptr<const TargetInfo> target, Context context);
@@ -91,6 +93,7 @@ private:
     CondVar idle_;
     std::map<std::int64_t, std::shared_ptr<Running>> running_ GUARDED_BY(mutex_);  // by batch id
     bool draining_ GUARDED_BY(mutex_) = false;
+    bool alone_ GUARDED_BY(mutex_) = false;  // a suspect is running
     std::mt19937_64 random_ GUARDED_BY(mutex_);
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 namespace homeostat {
 
@@ -17,6 +18,9 @@ constexpr double kBytesPerToken = 4.0;
 
 // Where a pipeline has no history yet: what a remote endpoint takes for a request.
 constexpr double kAssumedRequestSeconds = 0.25;
+
+// Cuts are chosen by content, so that chunks come out about so full.
+constexpr double kChunkFill = 0.6;
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return b == 0 ? 0 : (a + b - 1) / b; }
 
@@ -63,9 +67,10 @@ PlanEstimate estimate_plan(const PlanInput& in) {
     e.documents = in.drift.to_embed();
     e.tokens = static_cast<std::int64_t>(static_cast<double>(in.bytes_to_embed) / kBytesPerToken);
     e.chunks = e.documents;
-    if (in.chunk_tokens > 0) {
-        const std::int64_t stride = std::max<std::int64_t>(1, in.chunk_tokens - in.chunk_overlap_tokens);
-        e.chunks = std::max(e.documents, divide_up(e.tokens, stride));
+    // A document that fits is one chunk; a longer one is cut.
+    if (in.chunk_tokens > 0 && e.tokens > e.documents * in.chunk_tokens) {
+        const double stride = kChunkFill * std::max<std::int64_t>(1, std::int64_t{in.chunk_tokens} - in.chunk_overlap_tokens);
+        e.chunks = std::max(e.documents, static_cast<std::int64_t>(std::ceil(static_cast<double>(e.tokens) / stride)));
         // What overlaps is embedded twice.
         e.tokens += (e.chunks - e.documents) * in.chunk_overlap_tokens;
     }

@@ -34,13 +34,14 @@ Result<std::shared_ptr<const TargetInfo>> Targets::get(std::int64_t uid, std::in
     const auto key = std::make_tuple(uid, generation, revision);
     {
         const Lock lock(mutex_);
-        if (const auto it = known_.find(key); it != known_.end()) return it->second;
+        const auto it = known_.find(key);
+        if (it != known_.end() && clock_.steady_now() - it->second.read_at < kFresh) return it->second.info;
     }
     Result<std::shared_ptr<const TargetInfo>> loaded = load(uid, revision, context);
     if (!loaded) return loaded;
     const Lock lock(mutex_);
     if (known_.size() >= limit_) known_.clear();
-    if ((*loaded)->spec.generation == generation) known_[key] = *loaded;
+    if ((*loaded)->spec.generation == generation) known_[key] = {*loaded, clock_.steady_now()};
     return loaded;
 }
 

@@ -28,7 +28,10 @@ struct TargetInfo {
 
 class Targets {
 public:
-    Targets(Pool& reads, std::size_t limit) : reads_(reads), limit_(limit) {}
+    // An entry is read anew when it is this old, so that an edited provider row is taken up.
+    static constexpr std::chrono::seconds kFresh{5};
+
+    Targets(Pool& reads, const Clock& clock, std::size_t limit) : reads_(reads), clock_(clock), limit_(limit) {}
 
     Result<std::shared_ptr<const TargetInfo>> get(std::int64_t uid, std::int64_t generation, std::int32_t revision,
                                                   const Context& context) EXCLUDES(mutex_);
@@ -38,10 +41,16 @@ public:
 private:
     Result<std::shared_ptr<const TargetInfo>> load(std::int64_t uid, std::int32_t revision, const Context& context);
 
+    struct Entry {
+        std::shared_ptr<const TargetInfo> info;
+        SteadyTime read_at;
+    };
+
     Pool& reads_;
+    const Clock& clock_;
     const std::size_t limit_;
     Mutex mutex_;
-    std::map<std::tuple<std::int64_t, std::int64_t, std::int32_t>, std::shared_ptr<const TargetInfo>> known_ GUARDED_BY(mutex_);
+    std::map<std::tuple<std::int64_t, std::int64_t, std::int32_t>, Entry> known_ GUARDED_BY(mutex_);
 };
 
 // The spec under which a revision is healed: the declared one with what decides vectors taken from the revision.
