@@ -1,9 +1,13 @@
 // Backfill against the floor, sweep against the bare anti-join, peak memory at two sizes: bench/run.sh says how.
 #include <fmt/format.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
+#include <csignal>
+#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 
 #include "bench/measure.hpp"
 
@@ -68,6 +72,62 @@ void backfill(kit::Cluster& cluster, std::int64_t documents) {
                median(sweep_ratio));
 }
 
+// The fake endpoint as a process of its own, so that its work is not counted as ours; ends with this object.
+class Endpoint {
+public:
+    Endpoint(const std::string& program, int delay_ms) {
+        int out[2];
+        check(::pipe(out) == 0, "pipe");
+        child_ = ::fork();
+        if (child_ == 0) {
+            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            ::dup2(out[1], STDOUT_FILENO);
+            const std::string delay = std::to_string(delay_ms);
+            ::execl(program.c_str(), program.c_str(), "--port", "0", "--delay-ms", delay.c_str(), nullptr);
+            std::_Exit(127);
+        }
+        ::close(out[1]);
+        FILE* lines = ::fdopen(out[0], "r");
+        char line[256] = {};
+        check(std::fgets(line, sizeof line, lines) != nullptr, "starting the endpoint");
+        std::fclose(lines);
+        const std::string text = line;
+        port = text.substr(text.find_first_of("0123456789"));
+        port = port.substr(0, port.find_first_not_of("0123456789"));
+    }
+    ~Endpoint() {
+        ::kill(child_, SIGKILL);
+        ::waitpid(child_, nullptr, 0);
+    }
+    std::string port;
+
+private:
+    pid_t child_ = -1;
+};
+
+void http(kit::Cluster& cluster, const std::string& program, int delay_ms, std::int64_t documents) {
+    const Endpoint endpoint(program, delay_ms);
+    kit::Database db(kit::Schema::migrated, cluster);
+    make_source(db, documents, 1000);
+    db.exec(fmt::format("INSERT INTO homeostat.provider (name, kind, endpoint, model, dimensions, max_batch, max_in_flight)"
+                        " VALUES ('fake', 'openai', 'http://127.0.0.1:{}/v1', 'fake', 384, 100, 8)",
+                        endpoint.port));
+    declare(db, "fake");
+    check(in_child([&] { return run_once(db.url(), Embedding::as_declared); }).ok, "first run over HTTP");
+    std::vector<double> seconds;
+    for (int i = 0; i < rounds; ++i) {
+        empty_revision(db);
+        const Usage u = in_child([&] { return run_once(db.url(), Embedding::as_declared); });
+        check(u.ok, "run over HTTP");
+        seconds.push_back(u.seconds);
+    }
+    const double rate = static_cast<double>(documents) / median(seconds);
+    const std::string ceiling =
+        delay_ms > 0 ? fmt::format("{:.0f} % of the endpoint's ceiling", rate / (8.0 * 100 * 1000 / delay_ms) * 100) : std::string("");
+    fmt::print("| backfill through HTTP, endpoint of {} ms, batch 100, 8 in flight, {} documents of 1 KB | {:.2f} s | {:.0f} docs/s | {} |\n",
+               delay_ms, documents, median(seconds), rate, ceiling);
+}
+
 void memory(kit::Cluster& cluster) {
     double peak[2] = {0, 0};
     const std::int64_t sizes[2] = {10'000, 100'000};
@@ -95,5 +155,11 @@ int main(int argc, char** argv) {
     homeostat::kit::Cluster cluster({"fsync=on", "shared_buffers=512MB", "max_wal_size=4GB", "autovacuum=off"});
     if (what == "all" || what == "backfill") backfill(cluster, documents);
     if (what == "all" || what == "memory") memory(cluster);
+    const std::string self = argv[0];
+    const std::string endpoint = self.substr(0, self.rfind('/')) + "/../tests/kit/homeostat_fake_endpoint";
+    if (what == "all" || what == "http") {
+        http(cluster, endpoint, 0, 20'000);
+        http(cluster, endpoint, 50, 20'000);
+    }
     return 0;
 }

@@ -69,7 +69,7 @@ PlanEstimate estimate_plan(const PlanInput& in) {
     e.chunks = e.documents;
     // A document that fits is one chunk; a longer one is cut.
     if (in.chunk_tokens > 0 && e.tokens > e.documents * in.chunk_tokens) {
-        const double stride = kChunkFill * std::max<std::int64_t>(1, std::int64_t{in.chunk_tokens} - in.chunk_overlap_tokens);
+        const double stride = kChunkFill * std::max(1.0, static_cast<double>(in.chunk_tokens) - static_cast<double>(in.chunk_overlap_tokens));
         e.chunks = std::max(e.documents, static_cast<std::int64_t>(std::ceil(static_cast<double>(e.tokens) / stride)));
         // What overlaps is embedded twice.
         e.tokens += (e.chunks - e.documents) * in.chunk_overlap_tokens;
