@@ -36,8 +36,4 @@ PruneDecision decide_prune(const PruneInput& in) {
     return d;
 }
 
-std::string prune_plan_id(std::int64_t uid, std::int64_t generation, std::int32_t revision) {
-    return fmt::format("{}-{}-{}", uid, generation, revision);
-}
-
 }  // namespace homeostat

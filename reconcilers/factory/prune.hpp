@@ -29,7 +29,4 @@ struct PruneDecision {
 
 PruneDecision decide_prune(const PruneInput& input);
 
-// The name under which a person approves: another spec or revision is another plan.
-std::string prune_plan_id(std::int64_t uid, std::int64_t generation, std::int32_t revision);
-
 }  // namespace homeostat
