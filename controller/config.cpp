@@ -267,11 +267,6 @@ private:
             problems_.push_back(
                 fmt::format("http.listen is \"{}\"; it must be host:port, such as 127.0.0.1:8687 or [::1]:8687", s.http_listen));
         }
-        if (!s.traces_endpoint.empty() && !s.traces_endpoint.starts_with("http://") &&
-            !s.traces_endpoint.starts_with("https://")) {
-            problems_.push_back(
-                fmt::format("traces.endpoint is \"{}\"; it must be a URL, such as http://localhost:4318", s.traces_endpoint));
-        }
     }
 
     static bool is_address(std::string_view text) {

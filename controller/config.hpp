@@ -33,7 +33,6 @@ struct Settings {
     std::string log_level;
     std::string log_format;
     std::string http_listen;
-    std::string traces_endpoint;
     std::string replica_name;
     Millis lease_ttl{};
     Millis lease_renew{};
@@ -45,6 +44,7 @@ struct Settings {
     Millis loop_backoff_base{};
     Millis loop_backoff_cap{};
     std::uint32_t batch_documents{};
+    std::uint64_t batch_bytes{};
     std::uint32_t batch_window{};
     std::uint32_t batch_max_attempts{};
     std::uint32_t batch_in_flight{};
@@ -53,12 +53,8 @@ struct Settings {
     std::uint32_t sweep_slice{};
     Millis sweep_slice_target{};
     Millis drain_budget{};
-    Millis suspend_grace{};
     std::string embed_model_dir;  // absolute or as given; empty = no built-in model was found
     std::uint32_t embed_threads{};
-    std::uint64_t cache_size{};
-    Millis cache_ttl{};
-    std::uint64_t memory_budget{};
     std::uint32_t history_weeks{};
     std::uint32_t revision_keep{};
     std::uint32_t prune_floor{};

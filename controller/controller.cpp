@@ -46,6 +46,7 @@ PipelineSettings pipeline_settings(const Settings& s, bool once) {
     p.slice = s.sweep_slice;
     p.slice_target = s.sweep_slice_target;
     p.prune_floor = s.prune_floor;
+    p.keep_revisions = static_cast<int>(s.revision_keep);
     p.retry_base = s.loop_backoff_base;
     p.retry_cap = s.loop_backoff_cap;
     p.once = once;
@@ -57,6 +58,7 @@ FactorySettings factory_settings(const Settings& s) {
     f.replica = s.replica_name;
     f.slots = static_cast<int>(s.batch_in_flight);
     f.claim_ttl = s.claim_ttl;
+    f.read_budget = static_cast<std::int64_t>(s.batch_bytes);
     f.retry = {s.retry_base, s.retry_cap, static_cast<int>(s.batch_max_attempts)};
     f.seed = std::random_device{}();
     return f;
@@ -103,6 +105,7 @@ struct Controller::Impl {
         l.poll = settings.loop_poll;
         l.renew = settings.lease_renew;
         l.heartbeat = settings.claim_heartbeat;
+        l.pass_timeout = settings.loop_pass_timeout;
         l.backoff_base = settings.loop_backoff_base;
         l.backoff_cap = settings.loop_backoff_cap;
         l.history_weeks = static_cast<int>(settings.history_weeks);

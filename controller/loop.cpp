@@ -71,6 +71,7 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     span.set("homeostat.pipeline.uid", item.key);
     span.set("homeostat.reconcile_id", context.reconcile_id);
     const SteadyTime started = clock_.steady_now();
+    context.deadline = started + settings_.pass_timeout;
     Result<ReconcileOutcome> outcome = epoch ? [&]() -> Result<ReconcileOutcome> {
         context.epoch = **epoch;
         try {

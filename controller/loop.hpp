@@ -25,6 +25,7 @@ struct LoopSettings {
     std::chrono::milliseconds poll{1'000};
     std::chrono::milliseconds renew{5'000};
     std::chrono::milliseconds heartbeat{10'000};
+    std::chrono::milliseconds pass_timeout{120'000};
     std::chrono::milliseconds backoff_base{1'000};
     std::chrono::milliseconds backoff_cap{300'000};
     int history_weeks = 4;

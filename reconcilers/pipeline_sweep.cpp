@@ -62,6 +62,8 @@ Result<ReconcileOutcome> PipelineReconciler::advance(Pass& pass) {
             return ReconcileOutcome{milliseconds(1'000), false, false};
         }
         if (pass.context.stop.stop_requested()) return cancelled("stopped during a sweep");
+        // Its time is up: others have their turn, and the cursor knows where to go on.
+        if (clock_.steady_now() >= pass.context.deadline) return ReconcileOutcome{milliseconds(1), false, false};
         if (const Status swept = sweep(pass, static_cast<int>(room)); !swept) return swept.error();
     }
     if (pass.open.batches > 0) {

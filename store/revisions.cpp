@@ -28,6 +28,12 @@ const Statement kServe{
     " served_at = CASE WHEN revision = $2::int THEN coalesce(served_at, clock_timestamp()) ELSE served_at END,"
     " retired_at = CASE WHEN revision = $2::int THEN NULL ELSE coalesce(retired_at, clock_timestamp()) END"
     " WHERE uid = $1::bigint AND (revision = $2::int OR state = 'served')"};
+// A retired revision goes once a later one is served; the count keeps some to go back to.
+const Statement kOld{
+    "revision_old",
+    "DELETE FROM homeostat.revision WHERE uid = $1::bigint AND state = 'retired' AND revision IN ("
+    " SELECT revision FROM homeostat.revision WHERE uid = $1::bigint AND state = 'retired' ORDER BY revision DESC OFFSET $2::int)"
+    " RETURNING revision"};
 const Statement kMetadataTypes{
     "revision_metadata_types",
     "SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a"
@@ -323,6 +329,16 @@ Status tend_tables(Session& session, const Revision& revision) {
     return guarded([&] {
         session.exec(fmt::format("VACUUM (ANALYZE) {}", revision.tables.document));
         session.exec(fmt::format("ANALYZE {} (document_id, number)", revision.tables.chunk));
+    });
+}
+
+Status drop_old_revisions(Transaction& tx, std::int64_t uid, int keep) {
+    return guarded([&] {
+        const Rows rows = tx.exec(kOld, Params::of(uid, std::max(keep - 1, 0)));
+        for (int i = 0; i < rows.size(); ++i) {
+            const RevisionTables t = RevisionTables::of(uid, static_cast<std::int32_t>(rows.i64(i, 0)));
+            tx.exec(fmt::format("DROP TABLE IF EXISTS {}, {}, {}", t.journal, t.chunk, t.document));
+        }
     });
 }
 
