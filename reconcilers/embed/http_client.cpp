@@ -39,7 +39,8 @@ constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::uint32_t kMaxHeaderBytes = 64 * 1024;
 constexpr std::chrono::hours kLongestWait{24};
 
-// A look-up of a name cannot be interrupted. It is left to finish by itself when the deadline passes, so it owns what it writes to.
+// A look-up of a name cannot be interrupted. It is left to finish by itself when the deadline passes, so it owns what it writes
+// to.
 struct Lookup {
     explicit Lookup(const Strand& strand) : resolver(strand), wake(strand, asio::steady_timer::time_point::max()) {}
     tcp::resolver resolver;
@@ -265,11 +266,11 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
             if (deadline <= clock.steady_now()) co_return error_of_fault(HttpFault::timeout, where, {});
             const ConnectionPtr c = take(origin, fresh);
             const bool was_used = c->used;
-            // The caller's cancellation slot is shut out: it would fire on the caller's executor, not on the strand. The stop token
-            // is the way to give up a call.
-            Outcome outcome = co_await asio::co_spawn(
-                c->strand, run(c, call, deadline, stop),
-                asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable));
+            // The caller's cancellation slot is shut out: it would fire on the caller's executor, not on the strand. The stop
+            // token is the way to give up a call.
+            Outcome outcome =
+                co_await asio::co_spawn(c->strand, run(c, call, deadline, stop),
+                                        asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable));
             if (auto* failed = std::get_if<Failure>(&outcome)) {
                 if (failed->repeatable && was_used && !fresh) continue;
                 co_return error_of_fault(failed->fault, where, failed->detail);

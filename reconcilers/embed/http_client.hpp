@@ -2,8 +2,9 @@
 // the trace exporter's tests use it.
 //
 // Certificates are always checked (host name and chain; the system's roots, or a given CA file). Redirects are never followed: a
-// credential must not travel to an address nobody declared. A request has one deadline for all of it (name, connect, TLS, answer),
-// honours the stop token, and answers over the cap are refused unread. Every failure is an Error of http_error.hpp's table.
+// credential must not travel to an address nobody declared. A request has one deadline for all of it (name, connect, TLS,
+// answer), honours the stop token, and answers over the cap are refused unread. Every failure is an Error of http_error.hpp's
+// table.
 //
 // Safe to call from any thread and concurrently: each connection lives on its own strand of the executor. send() touches nothing
 // of the client's caller after it has finished; the client may be destroyed while idle connections are open.

@@ -129,7 +129,8 @@ std::string text_of(const nlohmann::json& object, const char* key) {
     return it->is_string() ? it->get<std::string>() : it->is_primitive() && !it->is_null() ? it->dump() : std::string();
 }
 
-// {"error": {"message", "type", "param", "code"}} as OpenAI has it, {"error": "..."}, {"message": ...} or {"detail": ...} as others do.
+// {"error": {"message", "type", "param", "code"}} as OpenAI has it, {"error": "..."}, {"message": ...} or {"detail": ...} as
+// others do.
 void read_body(const std::string& body, Seen& seen) {
     const auto json = body.size() > kMaxParsed ? nlohmann::json(nlohmann::json::value_t::discarded)
                                                : nlohmann::json::parse(body, nullptr, false);
@@ -244,14 +245,15 @@ std::optional<milliseconds> retry_after(const HttpHeaders& headers, WallTime now
     consider(reset_of(headers, "requests"));
     consider(reset_of(headers, "tokens"));
     if (!longest) return std::nullopt;
-    const double bounded = std::clamp(*longest * 1000, static_cast<double>(kMinRetryAfter.count()),
-                                      static_cast<double>(kMaxRetryAfter.count()));
+    const double bounded =
+        std::clamp(*longest * 1000, static_cast<double>(kMinRetryAfter.count()), static_cast<double>(kMaxRetryAfter.count()));
     return milliseconds(static_cast<std::int64_t>(std::ceil(bounded)));
 }
 
 Error error_of_fault(HttpFault fault, std::string_view where, std::string_view detail) {
     const FaultRow& row = kFaults[static_cast<std::size_t>(fault)];
-    Error e{.cls = row.cls, .message = fmt::format("{}: {}", where, row.text), .origin = row.origin, .code = std::string(row.code)};
+    Error e{
+        .cls = row.cls, .message = fmt::format("{}: {}", where, row.text), .origin = row.origin, .code = std::string(row.code)};
     if (!detail.empty()) e.message += fmt::format(" ({})", quoted(std::string(detail)));
     return e;
 }

@@ -1,5 +1,5 @@
-// What a failed HTTP call means for the work: the one table from status, body and transport fault to Error (classes as in RULES C of
-// the documentation). Pure; safe from any thread.
+// What a failed HTTP call means for the work: the one table from status, body and transport fault to Error (classes as in RULES C
+// of the documentation). Pure; safe from any thread.
 #pragma once
 
 #include <chrono>
@@ -16,16 +16,16 @@ namespace homeostat {
 
 // Where a call can break before there is an answer.
 enum class HttpFault : std::uint8_t {
-    resolve,      // the host name has no address
-    refused,      // nobody listens there
+    resolve,  // the host name has no address
+    refused,  // nobody listens there
     unreachable,  // no route, network down, no descriptors: our side
     certificate,  // TLS came up but the certificate is not to be trusted
-    tls,          // the TLS handshake broke otherwise
-    reset,        // the connection was lost while sending or reading
-    timeout,      // the deadline passed
-    stopped,      // the stop token was used
-    malformed,    // what came back is not HTTP
-    body_limit,   // the answer is larger than the cap
+    tls,  // the TLS handshake broke otherwise
+    reset,  // the connection was lost while sending or reading
+    timeout,  // the deadline passed
+    stopped,  // the stop token was used
+    malformed,  // what came back is not HTTP
+    body_limit,  // the answer is larger than the cap
 };
 
 Error error_of_fault(HttpFault fault, std::string_view where, std::string_view detail);
@@ -37,8 +37,8 @@ Error error_of_status(const HttpAnswer& answer, std::string_view where, WallTime
 inline constexpr std::chrono::milliseconds kMinRetryAfter{1'000};
 inline constexpr std::chrono::milliseconds kMaxRetryAfter{600'000};
 
-// The longest wait the headers ask for (Retry-After in seconds or as a date, retry-after-ms, and the x-ratelimit-reset-* of whatever
-// is used up), within the bounds; absent where they ask for none or hold garbage.
+// The longest wait the headers ask for (Retry-After in seconds or as a date, retry-after-ms, and the x-ratelimit-reset-* of
+// whatever is used up), within the bounds; absent where they ask for none or hold garbage.
 std::optional<std::chrono::milliseconds> retry_after(const HttpHeaders& headers, WallTime now);
 
 // The names of the table's rows in order, so that a test can show that it has seen every one.

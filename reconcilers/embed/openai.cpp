@@ -53,9 +53,16 @@ class OpenAiEmbedder final : public Embedder {
 public:
     OpenAiEmbedder(const ProviderSpec& provider, Url url, std::string model, std::uint32_t dimensions,
                    std::unique_ptr<HttpClient> http, const Clock& clock, Telemetry telemetry)
-        : provider_(provider), url_(std::move(url)), model_(std::move(model)), dimensions_(dimensions), http_(std::move(http)),
-          clock_(clock), telemetry_(telemetry), service_(url_.host.ends_with("openai.com") ? "openai" : provider.name),
-          span_name_(fmt::format("embeddings {}", model_)), succeeded_(duration_of({})),
+        : provider_(provider),
+          url_(std::move(url)),
+          model_(std::move(model)),
+          dimensions_(dimensions),
+          http_(std::move(http)),
+          clock_(clock),
+          telemetry_(telemetry),
+          service_(url_.host.ends_with("openai.com") ? "openai" : provider.name),
+          span_name_(fmt::format("embeddings {}", model_)),
+          succeeded_(duration_of({})),
           tokens_(telemetry_.metrics.histogram(kTokens, kTokensHelp, kTokenBounds,
                                                {{"gen_ai_operation_name", "embeddings"},
                                                 {"gen_ai_provider_name", service_},
@@ -208,15 +215,17 @@ private:
 
 Status check_headers(const ProviderSpec& provider) {
     if (provider.credential && !is_secret_reference(*provider.credential)) {
-        return invalid(fmt::format("the credential of provider \"{}\" must be a reference, env:NAME or file:PATH; take the secret out "
-                                   "of the declaration",
-                                   provider.name));
+        return invalid(
+            fmt::format("the credential of provider \"{}\" must be a reference, env:NAME or file:PATH; take the secret out "
+                        "of the declaration",
+                        provider.name));
     }
     if (provider.organization && !is_header_value(*provider.organization)) {
         return invalid(fmt::format("the organization of provider \"{}\" holds a control character", provider.name));
     }
     for (const auto& [key, value] : provider.headers) {
-        if (!is_header_name(key)) return invalid(fmt::format("\"{}\" of provider \"{}\" is not a header name", key, provider.name));
+        if (!is_header_name(key))
+            return invalid(fmt::format("\"{}\" of provider \"{}\" is not a header name", key, provider.name));
         if (!is_header_value(value)) {
             return invalid(fmt::format("the header {} of provider \"{}\" holds a control character", key, provider.name));
         }
@@ -226,16 +235,18 @@ Status check_headers(const ProviderSpec& provider) {
 
 Status check(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) {
     if (!provider.endpoint || provider.endpoint->empty()) {
-        return invalid(fmt::format("provider \"{}\" of kind openai has no endpoint; declare one, for instance "
-                                   "https://api.openai.com/v1",
-                                   provider.name));
+        return invalid(
+            fmt::format("provider \"{}\" of kind openai has no endpoint; declare one, for instance "
+                        "https://api.openai.com/v1",
+                        provider.name));
     }
     if (model.empty()) return invalid(fmt::format("no model is declared for provider \"{}\"", provider.name));
     if (dimensions == 0) {
         return invalid(fmt::format("no dimensions are declared for model \"{}\" of provider \"{}\"", model, provider.name));
     }
     if (provider.encoding != "base64" && provider.encoding != "float") {
-        return invalid(fmt::format("encoding \"{}\" of provider \"{}\" is neither base64 nor float", provider.encoding, provider.name));
+        return invalid(
+            fmt::format("encoding \"{}\" of provider \"{}\" is neither base64 nor float", provider.encoding, provider.name));
     }
     return check_headers(provider);
 }

@@ -1,10 +1,10 @@
 // The embedder of every OpenAI-compatible endpoint: POST {endpoint}/embeddings.
 //
 // Vectors are asked for and read as the provider row says (base64 or float; an endpoint that answers in the other form is
-// understood). The credential is read from its reference for every request, so a rotated one is taken up at once, and never appears
-// in a log, a span or a message. What comes back is validated as a whole. A request of more texts than limits().max_batch is the
-// caller's mistake and refused. One span `embeddings {model}` and two histograms a request, named as the OpenTelemetry GenAI
-// conventions of 2025 have them.
+// understood). The credential is read from its reference for every request, so a rotated one is taken up at once, and never
+// appears in a log, a span or a message. What comes back is validated as a whole. A request of more texts than limits().max_batch
+// is the caller's mistake and refused. One span `embeddings {model}` and two histograms a request, named as the OpenTelemetry
+// GenAI conventions of 2025 have them.
 //
 // Safe to call concurrently from any thread; requests run on the executor given.
 #pragma once

@@ -118,7 +118,8 @@ private:
         for (auto entry : items) {
             od::object object;
             if (entry.get_object().get(object) != simdjson::SUCCESS) return not_json();
-            if (indices_.size() == expected_) return bad(fmt::format("the answer has more vectors than the {} texts sent", expected_));
+            if (indices_.size() == expected_)
+                return bad(fmt::format("the answer has more vectors than the {} texts sent", expected_));
             if (auto s = item(object); !s) return s;
         }
         return {};
@@ -131,7 +132,8 @@ private:
         for (auto field : object) {
             std::string_view key;
             od::value value;
-            if (field.unescaped_key().get(key) != simdjson::SUCCESS || field.value().get(value) != simdjson::SUCCESS) return not_json();
+            if (field.unescaped_key().get(key) != simdjson::SUCCESS || field.value().get(value) != simdjson::SUCCESS)
+                return not_json();
             if (key == "embedding") {
                 const std::span<float> row(out_.values.data() + at * out_.dimensions, out_.dimensions);
                 if (auto s = read_vector(value, at, row); !s) return s;
@@ -182,7 +184,8 @@ bool is_version_suffix(std::string_view text) {
         text.remove_prefix(end);
         if (word == "latest" || word == "preview") continue;
         if (word.starts_with('v')) word.remove_prefix(1);
-        if (word.empty() || !std::all_of(word.begin(), word.end(), [](unsigned char c) { return std::isdigit(c) != 0; })) return false;
+        if (word.empty() || !std::all_of(word.begin(), word.end(), [](unsigned char c) { return std::isdigit(c) != 0; }))
+            return false;
     }
     return true;
 }

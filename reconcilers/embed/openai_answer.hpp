@@ -16,8 +16,8 @@ namespace homeostat {
 // judge. `tokens` is 0 where the answer does not say. `body` is taken for its room: the parser needs some bytes behind the text.
 Result<Embeddings> parse_openai_answer(std::string body, std::size_t expected_count, std::uint32_t dimensions);
 
-// Whether a model that calls itself `answered` can be the one that was asked for: the same name, apart from case, a path before it,
-// or a date, version or tag behind it (text-embedding-3-small-2024-01-25, bge-m3:latest). A silent provider ("") passes.
+// Whether a model that calls itself `answered` can be the one that was asked for: the same name, apart from case, a path before
+// it, or a date, version or tag behind it (text-embedding-3-small-2024-01-25, bge-m3:latest). A silent provider ("") passes.
 bool same_model_family(std::string_view asked, std::string_view answered) noexcept;
 
 }  // namespace homeostat

@@ -27,12 +27,14 @@ Result<std::string> read_file(std::string_view reference) {
     std::string text(kMaxSecret + 1, '\0');
     if (in) in.read(text.data(), static_cast<std::streamsize>(text.size()));
     if (!in.is_open() || in.bad()) {
-        return refuse(fmt::format("the credential {} cannot be read ({}); check that the file is there and that this process may "
-                                  "read it",
-                                  reference, std::strerror(errno)));
+        return refuse(
+            fmt::format("the credential {} cannot be read ({}); check that the file is there and that this process may "
+                        "read it",
+                        reference, std::strerror(errno)));
     }
     text.resize(static_cast<std::size_t>(in.gcount()));
-    if (text.size() > kMaxSecret) return refuse(fmt::format("the credential {} is over 64 KiB: is it the right file?", reference));
+    if (text.size() > kMaxSecret)
+        return refuse(fmt::format("the credential {} is over 64 KiB: is it the right file?", reference));
     while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
     return text;
 }
@@ -66,7 +68,8 @@ Result<std::string> read_secret(std::string_view reference) {
 
 std::string redact(std::string text, std::string_view secret) {
     if (secret.empty()) return text;
-    for (auto at = text.find(secret); at != std::string::npos; at = text.find(secret, at + 3)) text.replace(at, secret.size(), "***");
+    for (auto at = text.find(secret); at != std::string::npos; at = text.find(secret, at + 3))
+        text.replace(at, secret.size(), "***");
     return text;
 }
 

@@ -81,9 +81,8 @@ Result<Url> parse_url(std::string_view text) {
         return refuse(text, "an IPv6 address must stand in brackets");
     }
     url.host = std::string(authority);
-    std::transform(url.host.begin(), url.host.end(), url.host.begin(), [](unsigned char c) {
-        return static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-    });
+    std::transform(url.host.begin(), url.host.end(), url.host.begin(),
+                   [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c); });
     if (!is_host(url.host)) return refuse(text, "its host is missing or has a character no host name has");
     if (!path.empty()) url.path = (path.front() == '/' ? "" : "/") + std::string(path);
     return url;

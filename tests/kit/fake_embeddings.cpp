@@ -42,7 +42,9 @@ void append_vector(std::string& out, const std::vector<float>& vector, bool base
         const auto end = std::to_chars(digits, digits + sizeof digits, v).ptr;
         if (out.back() != '[') out += ',';
         // What a careless server prints for what JSON has no word for.
-        out += std::isnan(v) ? "NaN" : std::isinf(v) ? "Infinity" : std::string_view(digits, static_cast<std::size_t>(end - digits));
+        out += std::isnan(v)   ? "NaN"
+               : std::isinf(v) ? "Infinity"
+                               : std::string_view(digits, static_cast<std::size_t>(end - digits));
     }
     out += ']';
 }
@@ -100,7 +102,8 @@ std::string embeddings_body(const FakeRequest& request, std::uint32_t dimensions
     }
     out += ']';
     if (flaw != Flaw::no_usage) {
-        out += fmt::format(R"(,"model":"{}","usage":{{"prompt_tokens":{},"total_tokens":{}}})", model_of(request, flaw), tokens, tokens);
+        out += fmt::format(R"(,"model":"{}","usage":{{"prompt_tokens":{},"total_tokens":{}}})", model_of(request, flaw), tokens,
+                           tokens);
     }
     out += '}';
     return out;

@@ -48,7 +48,8 @@ bool parse_request(FakeRequest& request) {
     const simdjson::padded_string text(request.http.body);
     od::document document;
     od::object object;
-    if (parser.iterate(text).get(document) != simdjson::SUCCESS || document.get_object().get(object) != simdjson::SUCCESS) return false;
+    if (parser.iterate(text).get(document) != simdjson::SUCCESS || document.get_object().get(object) != simdjson::SUCCESS)
+        return false;
     for (auto field : object) {
         std::string_view key;
         od::value value;
@@ -197,10 +198,12 @@ bool FakeEndpoint::handle(Wire& wire, WireRequest http) {
     request.http = std::move(http);
     const std::string& path = request.http.path;
     if (path == "/stats") {
-        const std::string body = fmt::format("{{\"calls\":{},\"texts\":{},\"connections\":{}}}\n", calls(), texts(), connections());
+        const std::string body =
+            fmt::format("{{\"calls\":{},\"texts\":{},\"connections\":{}}}\n", calls(), texts(), connections());
         return wire.write(head_of({}, "application/json", fmt::format("Content-Length: {}", body.size())) + body);
     }
-    const bool understood = request.http.method == "POST" && path.find("/embeddings") != std::string::npos && parse_request(request);
+    const bool understood =
+        request.http.method == "POST" && path.find("/embeddings") != std::string::npos && parse_request(request);
     FakeAnswer answer = take_answer(request);
     if (!understood && answer.status == 200) answer.status = request.http.method == "POST" ? 400 : 404;
     if (answer.delay.count() > 0 && !wait(answer.delay)) return false;

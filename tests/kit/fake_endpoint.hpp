@@ -25,25 +25,25 @@ namespace homeostat::kit {
 
 enum class Flaw : std::uint8_t {
     none,
-    wrong_count,      // one vector too few
-    extra_vector,     // one too many
-    reordered,        // backwards, with the right indices: not a fault
+    wrong_count,  // one vector too few
+    extra_vector,  // one too many
+    reordered,  // backwards, with the right indices: not a fault
     duplicate_index,  // the first index twice
     short_vector,
     long_vector,
-    nan_vector,       // in the last vector
+    nan_vector,  // in the last vector
     infinite_vector,
     zero_vector,
     other_model,
-    dated_model,      // the model asked for with a date behind it: not a fault
-    no_usage,         // and no model, no indices: not a fault
-    chunked,          // Transfer-Encoding: chunked: not a fault
-    truncated,        // half the body, then the end of the connection
-    html,             // 200 with a page
-    garbage,          // 200 with bytes that are no JSON
+    dated_model,  // the model asked for with a date behind it: not a fault
+    no_usage,  // and no model, no indices: not a fault
+    chunked,  // Transfer-Encoding: chunked: not a fault
+    truncated,  // half the body, then the end of the connection
+    html,  // 200 with a page
+    garbage,  // 200 with bytes that are no JSON
     not_http,
-    drop_before,      // the connection is reset before the work is done
-    drop_after,       // the connection ends after the work was done (and would be billed)
+    drop_before,  // the connection is reset before the work is done
+    drop_after,  // the connection ends after the work was done (and would be billed)
 };
 
 struct FakeAnswer {
@@ -67,8 +67,8 @@ struct FakeEndpointOptions {
     std::uint32_t dimensions = 384;  // where the request asks for none
     bool tls = false;
     std::string names = "DNS:localhost,IP:127.0.0.1";  // the certificate is for
-    std::size_t keep_requests = 1000;                  // recorded at most; older ones are forgotten, counts go on
-    std::chrono::milliseconds delay{0};                // of every answer
+    std::size_t keep_requests = 1000;  // recorded at most; older ones are forgotten, counts go on
+    std::chrono::milliseconds delay{0};  // of every answer
 };
 
 class FakeEndpoint {
@@ -90,8 +90,8 @@ public:
     void drop_connections() EXCLUDES(mutex_);
 
     std::vector<FakeRequest> requests() const EXCLUDES(mutex_);
-    std::uint64_t calls() const noexcept { return calls_; }              // requests worked on
-    std::uint64_t texts() const noexcept { return texts_; }              // texts embedded: what would be billed
+    std::uint64_t calls() const noexcept { return calls_; }  // requests worked on
+    std::uint64_t texts() const noexcept { return texts_; }  // texts embedded: what would be billed
     std::uint64_t connections() const noexcept { return accepted_; }
     // Blocks until so many requests have arrived, answered or not; false after ten seconds.
     bool wait_for_requests(std::uint64_t n) EXCLUDES(mutex_);

@@ -40,8 +40,8 @@ OpenSslPtr<X509> certificate(const char* name, long serial, EVP_PKEY* key, X509*
     X509_gmtime_adj(X509_getm_notBefore(cert.get()), -3600);
     X509_gmtime_adj(X509_getm_notAfter(cert.get()), 24 * 3600);
     X509_set_pubkey(cert.get(), key);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert.get()), "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>(name),
-                               -1, -1, 0);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert.get()), "CN", MBSTRING_ASC,
+                               reinterpret_cast<const unsigned char*>(name), -1, -1, 0);
     X509* signer = issuer == nullptr ? cert.get() : issuer;
     X509_set_issuer_name(cert.get(), X509_get_subject_name(signer));
     if (issuer == nullptr) {

@@ -18,26 +18,42 @@ struct Case {
 };
 
 std::string openai_error(const std::string& message, const std::string& code = "", const std::string& param = "") {
-    return R"({"error":{"message":")" + message + R"(","type":"invalid_request_error","param":")" + param + R"(","code":")" + code + "\"}}";
+    return R"({"error":{"message":")" + message + R"(","type":"invalid_request_error","param":")" + param + R"(","code":")" +
+           code + "\"}}";
 }
 
 const std::vector<Case>& cases() {
     static const std::vector<Case> all{
-        {"quota used up", {429, {{"Retry-After", "20"}}, openai_error("You exceeded your current quota", "insufficient_quota")}, ErrorClass::auth, Origin::user},
-        {"throttled", {429, {}, openai_error("Rate limit reached", "rate_limit_exceeded")}, ErrorClass::throttled, Origin::theirs},
+        {"quota used up",
+         {429, {{"Retry-After", "20"}}, openai_error("You exceeded your current quota", "insufficient_quota")},
+         ErrorClass::auth,
+         Origin::user},
+        {"throttled",
+         {429, {}, openai_error("Rate limit reached", "rate_limit_exceeded")},
+         ErrorClass::throttled,
+         Origin::theirs},
         {"overloaded", {503, {{"retry-after", "3"}}, "busy"}, ErrorClass::throttled, Origin::theirs},
         {"overloaded", {529, {}, "{}"}, ErrorClass::throttled, Origin::theirs},
         {"credential refused", {401, {}, openai_error("Incorrect API key")}, ErrorClass::auth, Origin::user},
         {"credential refused", {403, {}, ""}, ErrorClass::auth, Origin::user},
         {"payment required", {402, {}, ""}, ErrorClass::auth, Origin::user},
         {"request too large", {413, {}, ""}, ErrorClass::too_large, Origin::ours},
-        {"over the token limit", {400, {}, openai_error("This model's maximum context length is 8192 tokens")}, ErrorClass::too_large, Origin::ours},
-        {"over the token limit", {422, {}, R"({"error":"Input validation error: `inputs` must have less than 512 tokens","error_type":"Validation"})"}, ErrorClass::too_large, Origin::ours},
+        {"over the token limit",
+         {400, {}, openai_error("This model's maximum context length is 8192 tokens")},
+         ErrorClass::too_large,
+         Origin::ours},
+        {"over the token limit",
+         {422, {}, R"({"error":"Input validation error: `inputs` must have less than 512 tokens","error_type":"Validation"})"},
+         ErrorClass::too_large,
+         Origin::ours},
         {"declaration refused", {400, {}, openai_error("no such model", "", "model")}, ErrorClass::invalid, Origin::user},
         {"input refused", {400, {}, openai_error("'$.input' is invalid", "", "input")}, ErrorClass::content, Origin::user},
         {"input refused", {422, {}, R"({"detail":[{"loc":["body"],"msg":"bad"}]})"}, ErrorClass::content, Origin::user},
         {"request timeout", {408, {}, ""}, ErrorClass::transient, Origin::theirs},
-        {"not found", {404, {}, openai_error("The model does not exist", "model_not_found")}, ErrorClass::not_found, Origin::user},
+        {"not found",
+         {404, {}, openai_error("The model does not exist", "model_not_found")},
+         ErrorClass::not_found,
+         Origin::user},
         {"redirect", {301, {{"Location", "https://other/"}}, ""}, ErrorClass::invalid, Origin::user},
         {"other refusal", {405, {}, ""}, ErrorClass::invalid, Origin::user},
         {"server fault", {500, {}, "<html>oops</html>"}, ErrorClass::transient, Origin::theirs},
@@ -77,8 +93,9 @@ TEST(HttpErrorTable, EveryTransportFaultHasItsClass) {
 
 TEST(HttpErrorTable, TheMessageSaysWhatWhereAndWhatToDo) {
     const Error e = error_of_status({401, {}, openai_error("Incorrect\\u0007 API key")}, "https://h/v1/embeddings", WallTime{});
-    EXPECT_EQ(e.message, "https://h/v1/embeddings answered 401 (credential refused), saying \"Incorrect  API key\"; check the "
-                         "provider's credential and its rights");
+    EXPECT_EQ(e.message,
+              "https://h/v1/embeddings answered 401 (credential refused), saying \"Incorrect  API key\"; check the "
+              "provider's credential and its rights");
     const Error long_one = error_of_status({500, {}, std::string(100'000, 'x')}, "w", WallTime{});
     EXPECT_LT(long_one.message.size(), 450U);
 }

@@ -1,4 +1,5 @@
-// The OpenAI embedder against the scripted endpoint: what it sends, what it makes of every kind of answer, what it tells about it.
+// The OpenAI embedder against the scripted endpoint: what it sends, what it makes of every kind of answer, what it tells about
+// it.
 #include "reconcilers/embed/openai.hpp"
 
 #include <gmock/gmock.h>
@@ -236,7 +237,8 @@ TEST_F(OpenAi, TellsByTheGenAiConventions) {
         for (const auto& sample : family.samples) {
             std::uint64_t n = 0;
             for (const auto c : sample.bucket_counts) n += c;
-            const bool ok = std::find(sample.labels.begin(), sample.labels.end(), std::pair<std::string, std::string>("error_type", "")) != sample.labels.end();
+            const bool ok = std::find(sample.labels.begin(), sample.labels.end(),
+                                      std::pair<std::string, std::string>("error_type", "")) != sample.labels.end();
             (ok ? good : failed) += n;
         }
     }

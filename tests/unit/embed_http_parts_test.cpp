@@ -46,8 +46,8 @@ TEST(Url, NeverRepeatsAPassword) {
 
 RC_GTEST_PROP(Base64, AgreesWithOpenSsl, (const std::vector<std::uint8_t>& bytes)) {
     std::string expected(bytes.size() * 2 + 8, '\0');
-    expected.resize(static_cast<std::size_t>(EVP_EncodeBlock(reinterpret_cast<unsigned char*>(expected.data()), bytes.data(),
-                                                             static_cast<int>(bytes.size()))));
+    expected.resize(static_cast<std::size_t>(
+        EVP_EncodeBlock(reinterpret_cast<unsigned char*>(expected.data()), bytes.data(), static_cast<int>(bytes.size()))));
     std::string encoded;
     base64_append(encoded, std::as_bytes(std::span(bytes)));
     RC_ASSERT(encoded == expected);
@@ -119,7 +119,8 @@ TEST(ModelFamily, AllowsDatesVersionsAndTagsOnly) {
 
 TEST(Answer, KeepsOrderWhereverTheIndexStands) {
     const auto answer = parse_openai_answer(
-        R"({"usage":{"total_tokens":7},"data":[{"embedding":[3,4],"index":1},{"index":0,"embedding":"AACAPwAAAEA="}],"model":"m"})", 2, 2);
+        R"({"usage":{"total_tokens":7},"data":[{"embedding":[3,4],"index":1},{"index":0,"embedding":"AACAPwAAAEA="}],"model":"m"})",
+        2, 2);
     ASSERT_TRUE(answer) << answer.error().message;
     EXPECT_EQ(answer->values, (std::vector<float>{1, 2, 3, 4}));
     EXPECT_EQ(answer->tokens, 7U);
@@ -145,16 +146,19 @@ TEST(Answer, RefusesEveryBrokenContract) {
     EXPECT_NE(message(R"({"data":[{"embedding":[1,2,3]},{"embedding":[1,2]}]})").find("has 3 numbers, 2"), std::string::npos);
     EXPECT_NE(message(R"({"data":[{"embedding":[1,null]},{"embedding":[1,2]}]})").find("no number"), std::string::npos);
     EXPECT_NE(message(R"({"data":[{"embedding":"AACAPw=="},{"embedding":[1,2]}]})").find("has 1 numbers"), std::string::npos);
-    EXPECT_NE(message(R"({"data":[{"embedding":"AA*APwAAAEA="},{"embedding":[1,2]}]})").find("not valid base64"), std::string::npos);
+    EXPECT_NE(message(R"({"data":[{"embedding":"AA*APwAAAEA="},{"embedding":[1,2]}]})").find("not valid base64"),
+              std::string::npos);
     EXPECT_NE(message(R"({"data":[{"embedding":[1,2],"index":1},{"embedding":[1,2],"index":1}]})").find("index 1 twice"),
               std::string::npos);
-    EXPECT_NE(message(R"({"data":[{"embedding":[1,2],"index":2},{"embedding":[1,2],"index":1}]})").find("index 2"), std::string::npos);
+    EXPECT_NE(message(R"({"data":[{"embedding":[1,2],"index":2},{"embedding":[1,2],"index":1}]})").find("index 2"),
+              std::string::npos);
     message(R"({"data":[{"embedding":[1,2]},{"embedding":[1,2]})");
     message(R"({"data":[{"embedding":[1,NaN]},{"embedding":[1,2]}]})");
 }
 
 RC_GTEST_PROP(Answer, NeverFailsOtherwiseThanByAnError, (const std::string& noise)) {
-    const std::string whole = R"({"data":[{"index":0,"embedding":[0.5,1e3]},{"index":1,"embedding":"AACAPwAAAEA="}],"model":"m"})";
+    const std::string whole =
+        R"({"data":[{"index":0,"embedding":[0.5,1e3]},{"index":1,"embedding":"AACAPwAAAEA="}],"model":"m"})";
     RC_ASSERT(parse_openai_answer(whole, 2, 2).ok());
     const auto cut = *rc::gen::inRange<std::size_t>(0, whole.size());
     RC_ASSERT(!parse_openai_answer(whole.substr(0, cut), 2, 2).ok());
