@@ -157,8 +157,11 @@ Status PipelineReconciler::prepare_revision(Pass& pass) {
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
     const RevisionSettings wanted = RevisionSettings::of(pass.declared, pass.provider);
-    if (!pass.revisions.empty()) pass.revision = pass.revisions.back();
-    const bool fresh = pass.revisions.empty() || !pass.revision.settings.same_vectors(wanted);
+    // Going back to settings that a kept revision has goes back to that revision: nothing is embedded twice.
+    const auto same = std::find_if(pass.revisions.rbegin(), pass.revisions.rend(),
+                                   [&](const Revision& r) { return r.settings.same_vectors(wanted); });
+    const bool fresh = same == pass.revisions.rend();
+    if (!fresh) pass.revision = *same;
     return guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         Result<VectorExtension> vectors = find_vector_extension(tx);

@@ -92,7 +92,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         Result<Totals> stored = count_stored(tx, pass.revision);
         if (!stored) return stored.error();
         // A later revision takes over where it has nothing left to heal: one statement, and search sees one or the other.
-        if (pass.revision.state == "building" && run.found.to_embed() == 0) {
+        if (pass.revision.state != "served" && run.found.to_embed() == 0) {
             if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served) return served;
             add_event(tx, {.uid = pass.uid, .reason = "RevisionServed",
                            .message = fmt::format("revision {} is served now", pass.revision.number),
