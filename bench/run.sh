@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Runs every measurement and prints one table. Needs a build with bench/ in it; nothing else should be running.
+#   bench/run.sh [BUILD-FOLDER]      (default build/bench, built here with the release settings)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+BUILD=${1:-build/bench}
+if [ $# -eq 0 ]; then
+    cmake --preset release -B "$BUILD" -DHOMEOSTAT_TESTS=ON --log-level=WARNING
+    cmake --build "$BUILD" --target backfill local_model homeostat_fake_endpoint
+fi
+
+load=$(cut -d ' ' -f 1 /proc/loadavg)
+echo "load before: $load, cores: $(nproc)"
+echo "| what | homeostat | compared with | ratio |"
+echo "| --- | --- | --- | --- |"
+"$BUILD/bench/backfill" all | grep '^|'
+bench/local_model.sh "$BUILD/bench/local_model"
