@@ -19,14 +19,13 @@ std::size_t width_of(std::string_view text) {
         std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
 }
 
-// One line, without anything a terminal would obey.
+}  // namespace
+
 std::string printable(std::string_view text) {
     std::string out;
     for (const char c : text) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;
     return out;
 }
-
-}  // namespace
 
 void TextTable::print(std::ostream& out, bool colour, std::string_view indent) const {
     std::vector<std::size_t> widths;

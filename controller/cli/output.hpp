@@ -38,6 +38,7 @@ private:
 // True is good, False bad, Unknown a warning; `abnormal` conditions the other way round.
 Tint condition_tint(std::string_view status, bool abnormal = false);
 
+std::string printable(std::string_view text);  // one line, without anything a terminal would obey
 std::string time_text(WallTime time);            // 2026-01-31T12:00:00Z
 std::string age_text(WallTime from, WallTime now);  // 45s, 12m, 3h, 9d
 

@@ -1,0 +1,102 @@
+// `homeostat doctor`: whether homeostat can work here, and what to do where it cannot.
+#include <fmt/core.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <algorithm>
+
+#include "controller/cli/doctor_checks.hpp"
+#include "controller/cli/output.hpp"
+#include "controller/cli/verbs.hpp"
+#include "store/resources.hpp"
+
+namespace homeostat {
+
+namespace {
+
+bool uses_local_model(Session& session) {
+    const Result<std::vector<ProviderSpec>> providers = list_providers(session);
+    const Result<std::vector<PipelineSpec>> pipelines = list_pipelines(session);
+    if (!providers || !pipelines) return false;
+    return std::any_of(pipelines->begin(), pipelines->end(), [&](const PipelineSpec& pipeline) {
+        return std::any_of(providers->begin(), providers->end(), [&](const ProviderSpec& provider) {
+            return provider.kind == "local" && provider.name == pipeline.provider;
+        });
+    });
+}
+
+Checks examine(CliContext& context) {
+    const Settings& settings = context.settings();
+    const Result<Session*> session = context.session();
+    if (!session) {
+        return {{Health::fail, "connection", session.error().message,
+                 "give --database URL or HOMEOSTAT_DATABASE_URL, and see that the server runs and lets this role in"}};
+    }
+    Checks out;
+    const auto add = [&](Checks more) { std::move(more.begin(), more.end(), std::back_inserter(out)); };
+    add(check_server(**session, settings));
+    out.push_back(check_schema(**session));
+    const bool schema = out.back().health == Health::ok;
+    if (schema) {
+        add(check_rights(**session));
+        add(check_sources(**session));
+        add(check_providers(**session, settings));
+    }
+    out.push_back(check_notifications(connect_options(settings)));
+    out.push_back(check_memory(settings, schema && uses_local_model(**session)));
+    return out;
+}
+
+Tint tint(Health h) { return h == Health::ok ? Tint::good : h == Health::warn ? Tint::warning : Tint::bad; }
+
+void print(CliContext& context, const Checks& checks) {
+    TextTable table({"", "SUBJECT", "FOUND"});
+    for (const Check& c : checks) {
+        table.add({Cell(to_string(c.health), tint(c.health)), c.subject, c.said});
+        if (!c.fix.empty()) table.add({"", "", "fix: " + c.fix});
+    }
+    table.print(context.streams.out, context.streams.colour);
+}
+
+YamlNode checks_node(const Checks& checks) {
+    YamlNode list = YamlNode::list();
+    for (const Check& c : checks) {
+        YamlNode node = YamlNode::map();
+        node.add("health", YamlNode::text(std::string(to_string(c.health))));
+        node.add("subject", YamlNode::text(c.subject));
+        node.add("found", YamlNode::text(c.said));
+        if (!c.fix.empty()) node.add("fix", YamlNode::text(c.fix));
+        list.items.push_back(std::move(node));
+    }
+    return list;
+}
+
+int run(CliContext& context, const std::string& output) {
+    const auto form = output_form(output);
+    if (!form) return context.fail(form.error());
+    const Checks checks = examine(context);
+    if (*form == OutputForm::json) {
+        context.streams.out << write_json(checks_node(checks)) << '\n';
+    } else if (*form == OutputForm::yaml) {
+        context.streams.out << write_yaml(checks_node(checks));
+    } else {
+        print(context, checks);
+    }
+    Health worst = Health::ok;
+    for (const Check& c : checks) worst = std::max(worst, c.health);
+    return worst == Health::ok ? kExitOk : worst == Health::warn ? kExitDifferences : kExitFailed;
+}
+
+}  // namespace
+
+VerbBody configure_doctor(CLI::App& app, CliContext& context) {
+    auto output = std::make_shared<std::string>("table");
+    app.add_option("-o,--output", *output, "table, json or yaml")->type_name("FORM");
+    app.footer("Every provider is asked to embed one short text, which a paid one bills.\n"
+               "Example: homeostat doctor --database postgres://homeostat@db/app\n"
+               "Exit codes: 0 all is well, 1 warnings, 2 something fails.");
+    return [&context, output] { return run(context, *output); };
+}
+
+}  // namespace homeostat

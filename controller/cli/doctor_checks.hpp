@@ -1,0 +1,37 @@
+// What `doctor` looks at, one function a subject. Each says what it found, in the order looked at, with the fix for what is wrong.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "controller/config.hpp"
+#include "store/session.hpp"
+
+namespace homeostat {
+
+enum class Health : std::uint8_t { ok, warn, fail };
+std::string_view to_string(Health h) noexcept;
+
+struct Check {
+    Health health = Health::ok;
+    std::string subject;  // connection, extension, provider local ...
+    std::string said;
+    std::string fix{};    // a command or a sentence; "" where nothing is to be done
+};
+using Checks = std::vector<Check>;
+
+// Connection, version, latency, clock, connections, extension, what holds back vacuum.
+Checks check_server(Session& session, const Settings& settings);
+// Schema against this binary. Nothing below can be asked where it fails.
+Check check_schema(Session& session);
+Checks check_rights(Session& session);
+Checks check_sources(Session& session);
+// Each provider answers one text with vectors of the right width.
+Checks check_providers(Session& session, const Settings& settings);
+Check check_notifications(const ConnectOptions& options);
+// The limit of the control group or the machine, against what this configuration may need.
+Check check_memory(const Settings& settings, bool local_model);
+
+}  // namespace homeostat

@@ -1,0 +1,232 @@
+// `homeostat watch`: progress as it happens. On a terminal a block that is drawn again and again; else a line where something
+// changed. Only reads; Ctrl-C ends it.
+#include <fmt/core.h>
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): sigtimedwait and friends are POSIX
+#include <unistd.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <algorithm>
+#include <iostream>
+#include <map>
+
+#include "controller/cli/figures.hpp"
+#include "controller/cli/output.hpp"
+#include "controller/cli/progress.hpp"
+#include "controller/cli/verbs.hpp"
+#include "controller/config_values.hpp"
+#include "store/relation.hpp"
+
+namespace homeostat {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+struct Options {
+    std::string name;
+    bool until_converged = false;
+    std::string interval;
+    std::string timeout;
+};
+
+// SIGINT and SIGTERM are not delivered while this lives; they end a pause instead.
+class Interruption {
+public:
+    Interruption() {
+        sigemptyset(&set_);
+        sigaddset(&set_, SIGINT);
+        sigaddset(&set_, SIGTERM);
+        pthread_sigmask(SIG_BLOCK, &set_, &before_);
+    }
+    ~Interruption() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    Interruption(const Interruption&) = delete;
+    Interruption& operator=(const Interruption&) = delete;
+
+    // False where a signal came.
+    bool pause(milliseconds length) const {
+        const timespec wait{length.count() / 1000, (length.count() % 1000) * 1'000'000};
+        return sigtimedwait(&set_, nullptr, &wait) < 0;
+    }
+
+private:
+    sigset_t set_{};
+    sigset_t before_{};
+};
+
+double estimated_rows(Session& session, const PipelineSpec& pipeline) {
+    const Result<SourceShape> source = guarded([&] {
+        Transaction tx = session.begin(TxMode::read_only);
+        return inspect_source(tx, pipeline);
+    });
+    return source ? source->estimated_rows : 0;
+}
+
+class Watch {
+public:
+    Watch(CliContext& context, Session& session, const Options& options) : context_(context), session_(session), options_(options) {
+        terminal_ = &context.streams.out == &std::cout && isatty(STDOUT_FILENO) != 0;
+    }
+
+    int run(milliseconds interval, std::optional<milliseconds> timeout) {
+        const Interruption interruption;
+        const SteadyTime started = clock_.steady_now();
+        for (;;) {
+            const Result<std::vector<Look>> looks = look();
+            if (!looks) return context_.fail(looks.error());
+            show(*looks);
+            const bool converged = !looks->empty() && std::all_of(looks->begin(), looks->end(),
+                                                                  [](const Look& l) { return l.line.kstatus == "Current"; });
+            if (options_.until_converged && (converged || looks->empty())) return kExitOk;
+            if (timeout && clock_.steady_now() - started >= *timeout) return timed_out();
+            if (!interruption.pause(interval)) return options_.until_converged ? kExitDifferences : kExitOk;
+        }
+    }
+
+private:
+    int timed_out() const {
+        if (!options_.until_converged) return kExitOk;
+        context_.streams.err << fmt::format("homeostat: not converged after {}\n", options_.timeout);
+        return kExitDifferences;
+    }
+
+    Result<std::vector<Look>> look() {
+        const Result<std::vector<PipelineLine>> lines = list_pipeline_lines(session_);
+        if (!lines) return lines.error();
+        std::vector<Look> out;
+        for (const PipelineLine& line : *lines) {
+            if (line.kstatus == "Terminating" || (!options_.name.empty() && line.name != options_.name)) continue;
+            Result<Look> one = look_at(line);
+            if (!one) return one.error();
+            out.push_back(*std::move(one));
+        }
+        if (!options_.name.empty() && out.empty()) {
+            // Says which name was meant.
+            const Result<PipelineSpec> found = find_pipeline(session_, options_.name);
+            if (!found) return found.error();
+        }
+        return out;
+    }
+
+    Result<Look> look_at(const PipelineLine& line) {
+        Look l;
+        l.line = line;
+        Result<PipelineStatus> status = read_status(session_, line.uid);
+        if (!status) return status.error();
+        l.status = *std::move(status);
+        Result<std::optional<Run>> run = read_run(session_, line.uid);
+        if (!run) return run.error();
+        l.run = *std::move(run);
+        if (!l.run) return l;
+        const auto known = estimates_.find(line.uid);
+        if (known == estimates_.end()) {
+            const Result<PipelineSpec> spec = read_pipeline(session_, line.uid);
+            if (!spec) return spec.error();
+            l.declared = spec->documents;
+            l.estimated_rows = l.status.source_documents ? 0 : estimated_rows(session_, *spec);
+            estimates_[line.uid] = {l.declared, l.estimated_rows};
+        } else {
+            l.declared = known->second.first;
+            l.estimated_rows = known->second.second;
+        }
+        Result<RunProgress> progress = read_progress(session_, l.run->id);
+        if (!progress) return progress.error();
+        l.progress = *progress;
+        return l;
+    }
+
+    void show(const std::vector<Look>& looks) {
+        if (looks.empty()) context_.streams.err << "homeostat: no pipelines are declared\n";
+        const SteadyTime now = clock_.steady_now();
+        std::size_t width = 0;
+        for (const Look& l : looks) width = std::max(width, l.line.name.size());
+        std::vector<std::string> block;
+        for (const Look& l : looks) {
+            const Progress p = meters_[l.line.uid].update(l, now);
+            const std::string text = terminal_ ? fmt::format("{:<{}}  {}  {}", l.line.name, width, bar_text(p.share, 24), figures(l, p))
+                                               : fmt::format("{}: {}", l.line.name, figures(l, p));
+            if (terminal_) {
+                block.push_back(printable(text));
+            } else if (std::string& last = said_[l.line.uid]; last != text) {
+                last = text;
+                context_.streams.out << printable(text) << '\n' << std::flush;
+            }
+        }
+        if (terminal_) redraw(block);
+    }
+
+    static std::string figures(const Look& l, const Progress& p) {
+        std::string out = fmt::format("{:3.0f} %", std::floor(p.share * 100));
+        if (l.run) {
+            out += fmt::format("  {} {}{}", to_string(l.run->phase), p.total_is_estimate ? "about " : "", counted(p.total, "document"));
+            if (p.rate > 0) out += fmt::format(", {:.0f} docs/s", p.rate);
+            if (p.seconds_left && *p.seconds_left >= 1) out += fmt::format(", {} left", duration_text(*p.seconds_left));
+            if (p.done > 0) out += fmt::format(", {} done", count_text(p.done));
+            const std::string drift = drift_text(l.run->found);
+            if (!drift.empty()) out += fmt::format("; found {}", drift);
+            return out;
+        }
+        out += fmt::format("  {}", l.line.suspended ? "suspended" : l.line.reason);
+        if (l.status.source_documents) out += fmt::format(", {}", counted(*l.status.source_documents, "document"));
+        const std::string drift = drift_text(l.status.drift);
+        if (!drift.empty()) out += fmt::format("; {}", drift);
+        if (l.status.dead_letters > 0) out += fmt::format("; dead letters {}", count_text(l.status.dead_letters));
+        if (l.line.kstatus == "Failed" || (l.line.kstatus != "Current" && !l.line.message.empty())) out += "; " + l.line.message;
+        return out;
+    }
+
+    // Over the block drawn before, line by line, so that nothing flickers and what was above stays.
+    void redraw(const std::vector<std::string>& block) {
+        std::ostream& out = context_.streams.out;
+        if (drawn_ > 0) out << fmt::format("\x1b[{}A", drawn_);
+        for (const std::string& line : block) out << "\r\x1b[2K\x1b[?7l" << line << "\x1b[?7h\n";
+        for (std::size_t i = block.size(); i < drawn_; ++i) out << "\r\x1b[2K\n";
+        drawn_ = std::max(drawn_, block.size());
+        out << std::flush;
+    }
+
+    CliContext& context_;
+    Session& session_;
+    const Options& options_;
+    const SystemClock clock_;
+    bool terminal_ = false;
+    std::size_t drawn_ = 0;
+    std::map<std::int64_t, ProgressMeter> meters_;
+    std::map<std::int64_t, std::pair<std::optional<std::int64_t>, double>> estimates_;
+    std::map<std::int64_t, std::string> said_;
+};
+
+int run(CliContext& context, const Options& o) {
+    std::optional<milliseconds> interval;
+    std::optional<milliseconds> timeout;
+    if (!o.interval.empty()) {
+        interval = parse_duration(o.interval);
+        if (!interval || interval->count() < 10) {
+            return context.fail(invalid(fmt::format("--interval {} is not a duration of at least 10ms; write 500ms or 2s", o.interval)));
+        }
+    }
+    if (!o.timeout.empty()) {
+        timeout = parse_duration(o.timeout);
+        if (!timeout) return context.fail(invalid(fmt::format("--timeout {} is not a duration; write 30s or 10m", o.timeout)));
+    }
+    auto session = context.session();
+    if (!session) return context.fail(session.error());
+    const bool terminal = isatty(STDOUT_FILENO) != 0;
+    return Watch(context, **session, o).run(interval.value_or(milliseconds(terminal ? 500 : 2'000)), timeout);
+}
+
+}  // namespace
+
+VerbBody configure_watch(CLI::App& app, CliContext& context) {
+    auto o = std::make_shared<Options>();
+    app.add_option("pipeline", o->name, "One pipeline; without it, all of them")->type_name("PIPELINE");
+    app.add_flag("--until-converged", o->until_converged, "End when every pipeline watched is ready");
+    app.add_option("--interval", o->interval, "How often to look: 500ms on a terminal, else 2s")->type_name("DURATION");
+    app.add_option("--timeout", o->timeout, "End after this long")->type_name("DURATION");
+    app.footer("Example: homeostat watch articles --until-converged --timeout 10m\n"
+               "Exit codes: 0 ended or converged, 1 stopped or timed out before it had converged, 2 refused or failed.");
+    return [&context, o] { return run(context, *o); };
+}
+
+}  // namespace homeostat
