@@ -347,7 +347,7 @@ Status drop_pipeline_data(Session& session, const PipelineSpec& spec) {
         Result<std::vector<Revision>> revisions = read_revisions(session, spec.uid);
         if (!revisions) return revisions.error();
         Transaction tx = session.begin();
-        const Rows view = tx.exec(kViewColumns, Params::of(spec.target, ""));
+        const Rows view = tx.exec(kViewColumns, Params::of(spec.target, nullptr));
         if (!view.empty() && view.view(0, 1) == "homeostat: served view") tx.exec(fmt::format("DROP VIEW {}", spec.target));
         for (const Revision& r : *revisions) {
             tx.exec(fmt::format("DROP TABLE IF EXISTS {}, {}, {}", r.tables.journal, r.tables.chunk, r.tables.document));
