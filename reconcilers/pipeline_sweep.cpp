@@ -222,7 +222,9 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
         input.confirmed = candidates.confirmed;
         input.documents = stored->documents;
         input.source_rows = run.seen;
-        input.previous_source_rows = pass.state.previous_source_documents;
+        // A sweep that ended at the declared count says nothing about how long the source is: it did not shrink.
+        const bool counted_out = pass.declared.documents && run.seen >= *pass.declared.documents;
+        if (!counted_out) input.previous_source_rows = pass.state.previous_source_documents;
         input.pruned_in_window = pass.state.window.pruned;
         input.max_ratio = pass.declared.max_prune_ratio;
         input.max_rows = pass.declared.max_prune_rows;
