@@ -42,7 +42,8 @@ std::string reason_of(const Error& e) {
     }
 }
 
-bool stalls(const Error& e) { return !e.retryable() || e.cls == ErrorClass::conflict; }
+// An endpoint that keeps its contract broken through every attempt of a batch does so until somebody looks at it.
+bool stalls(const Error& e) { return !e.retryable() || e.cls == ErrorClass::conflict || e.cls == ErrorClass::bad_answer; }
 
 std::string drift_text(const DriftCounts& d) {
     std::string out;
