@@ -43,13 +43,16 @@ const Statement kRights{
     "  format('GRANT %s ON homeostat.%I TO %I', w.privilege, c.relname, current_user), ''"
     "  FROM pg_class c CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS w(privilege)"
     "  WHERE c.relnamespace = 'homeostat'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
-    "  AND (w.privilege = 'SELECT' OR c.relname NOT IN ('pipeline', 'provider')) AND NOT has_table_privilege(c.oid, w.privilege)"
-    // where views are to be made
-    " UNION ALL SELECT format('CREATE in schema %I, where %s is to be served', w.schema, p.target),"
+    "  AND (w.privilege = 'SELECT' OR c.relname NOT IN ('pipeline', 'provider')) AND NOT has_table_privilege(c.oid, w.privilege) ORDER BY 1"};
+
+// Where views are to be made.
+const Statement kTargetRights{
+    "diagnosis_target_rights",
+    "SELECT format('CREATE in schema %I, where %s is to be served', w.schema, p.target),"
     "  format('GRANT CREATE ON SCHEMA %I TO %I', w.schema, current_user), p.name"
     "  FROM homeostat.pipeline p CROSS JOIN LATERAL (SELECT (parse_ident(p.target))[1] AS schema) AS w"
     "  JOIN pg_namespace n ON n.nspname = w.schema"
-    "  WHERE p.deletion_requested_at IS NULL AND NOT has_schema_privilege(n.oid, 'CREATE') ORDER BY 3, 1"};
+    "  WHERE p.deletion_requested_at IS NULL AND NOT has_schema_privilege(n.oid, 'CREATE') ORDER BY 3"};
 
 const Statement kRoles{"diagnosis_roles",
                        "SELECT w.name FROM unnest('{homeostat_owner,homeostat_controller,homeostat_declarer}'::text[]) AS w(name)"
@@ -87,9 +90,13 @@ Result<HorizonFacts> read_horizon_facts(Session& session) {
 
 Result<std::vector<MissingRight>> missing_rights(Session& session) {
     return guarded([&] {
-        const Rows rows = session.exec(kRights);
         std::vector<MissingRight> out;
-        for (int i = 0; i < rows.size(); ++i) out.push_back({rows.text(i, 0), rows.text(i, 1), rows.text(i, 2)});
+        const auto add = [&](const Rows& rows) {
+            for (int i = 0; i < rows.size(); ++i) out.push_back({rows.text(i, 0), rows.text(i, 1), rows.text(i, 2)});
+        };
+        add(session.exec(kRights));
+        // Who may not read the pipelines cannot be told about their targets yet.
+        if (out.empty()) add(session.exec(kTargetRights));
         return out;
     });
 }

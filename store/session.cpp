@@ -21,6 +21,8 @@ auto translated(F&& f, bool committing = false) {
         throw StoreFailure(from_broken_link(e.what(), true));
     } catch (const pqxx::too_many_connections& e) {
         throw StoreFailure(from_sqlstate("53300", e.what()));
+    } catch (const pqxx::insufficient_privilege& e) {
+        throw StoreFailure(from_sqlstate("42501", e.what()));  // libpqxx 7.10 leaves the SQLSTATE of this one out
     } catch (const pqxx::broken_connection& e) {
         throw StoreFailure(from_broken_link(e.what(), committing));
     } catch (const pqxx::sql_error& e) {

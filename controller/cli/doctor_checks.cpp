@@ -28,6 +28,7 @@ constexpr double kSlowLink = 0.02;                         // seconds for a stat
 constexpr std::int64_t kOldSnapshot = 10'000'000;          // transactions
 constexpr std::int64_t kOldFreeze = 1'500'000'000;         // of the two thousand million there are
 constexpr std::int64_t kMuchWal = std::int64_t{16} << 30;  // bytes
+constexpr const char* kGrantController = "GRANT homeostat_controller to the role that runs homeostat";
 constexpr int kOtherConnections = 3;                       // leases, notifications, one index being built
 constexpr std::uint64_t kMiB = 1 << 20;
 
@@ -213,7 +214,7 @@ Checks check_server(Session& session, const Settings& settings) {
 
 Check check_schema(Session& session) {
     const Result<int> version = schema_version(session);
-    if (!version) return failed("schema", version.error());
+    if (!version) return failed("schema", version.error(), version.error().code == "42501" ? kGrantController : "");
     if (*version == newest_migration()) return {Health::ok, "schema", fmt::format("at {}, as this program wants it", *version)};
     if (*version == 0) return {Health::fail, "schema", "homeostat has no schema in this database", "homeostat migrate up"};
     if (*version < newest_migration()) {
@@ -233,7 +234,7 @@ Checks check_rights(Session& session) {
     }
     const Result<std::vector<MissingRight>> rights = missing_rights(session);
     if (!rights) {
-        out.push_back(failed("rights", rights.error(), "GRANT homeostat_controller to the role that runs homeostat"));
+        out.push_back(failed("rights", rights.error(), kGrantController));
         return out;
     }
     for (const MissingRight& r : *rights) {

@@ -1,0 +1,112 @@
+// `doctor` on servers that are well and servers that are not: each fault is found, and its fix, carried out, mends it.
+#include <nlohmann/json.hpp>
+
+#include "tests/integration/cli_case.hpp"
+#include "tests/kit/fake_endpoint.hpp"
+
+namespace homeostat {
+namespace {
+
+using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class CliDoctor : public CliCase {
+protected:
+    // The check of a subject that is worst; null where there is none.
+    static json of(const json& checks, const std::string& subject) {
+        json found;
+        for (const json& c : checks) {
+            if (c["subject"] == subject && (found.is_null() || c["health"] != "ok")) found = c;
+        }
+        return found;
+    }
+    json examine(int code) {
+        const Answer a = run({"doctor", "-o", "json"});
+        EXPECT_EQ(a.code, code) << a.out << a.err;
+        return json::parse(a.out);
+    }
+    // The local model is not on every machine, and used by nobody here.
+    void without_local() { db.exec("DELETE FROM homeostat.provider WHERE name = 'local'"); }
+};
+
+TEST_F(CliDoctor, AllIsWellOnAFreshDatabase) {
+    without_local();
+    declare_articles(3);
+    const json checks = examine(0);
+    for (const char* subject : {"connection", "latency", "clock", "connections", "extension", "vacuum", "schema", "rights", "sources",
+                                "provider hashing", "notifications", "memory"}) {
+        EXPECT_EQ(of(checks, subject)["health"], "ok") << subject << checks.dump(1);
+    }
+    EXPECT_THAT(ends(0, {"doctor"}), AllOf(HasSubstr("SUBJECT"), HasSubstr("ok  connection"), HasSubstr("timeline 1")));
+}
+
+TEST_F(CliDoctor, NoServerAndNoSchema) {
+    url = "host=/no/such/folder";
+    const json nothing = examine(2);
+    EXPECT_EQ(of(nothing, "connection")["health"], "fail");
+    EXPECT_THAT(of(nothing, "connection")["fix"].get<std::string>(), HasSubstr("--database URL"));
+    url.clear();
+    db.exec("DROP SCHEMA homeostat CASCADE; DROP SCHEMA homeostat_data CASCADE");
+    EXPECT_EQ(of(examine(2), "schema")["fix"], "homeostat migrate up");
+    ends(0, {"migrate", "up"});
+    without_local();
+    examine(0);
+}
+
+TEST_F(CliDoctor, MissingRightsAreNamedAndTheFixMendsThem) {
+    without_local();
+    declare_articles(3);
+    const std::string role = "bare_" + db.name();
+    db.exec("CREATE ROLE \"" + role + "\" LOGIN");
+    url = db.url(role);
+    EXPECT_EQ(of(examine(2), "schema")["fix"], "GRANT homeostat_controller to the role that runs homeostat");
+    db.exec("GRANT USAGE ON SCHEMA homeostat TO \"" + role + "\"; GRANT SELECT ON homeostat.migration TO \"" + role + "\"");
+    EXPECT_THAT(of(examine(2), "rights")["found"].get<std::string>(), HasSubstr("this role lacks"));
+    db.exec("GRANT homeostat_controller TO \"" + role + "\"");
+    const json checks = examine(2);
+    EXPECT_EQ(of(checks, "rights"), json()) << checks.dump(1);
+    const std::string fix = [&] {
+        for (const json& c : checks) {
+            if (c["found"].get<std::string>().find("CREATE in schema public") != std::string::npos) return c["fix"].get<std::string>();
+        }
+        return std::string();
+    }();
+    EXPECT_EQ(fix, "GRANT CREATE ON SCHEMA public TO " + role);
+    EXPECT_THAT(of(checks, "pipeline articles")["found"].get<std::string>(), HasSubstr("may not read table public.articles"));
+    db.exec(fix);
+    db.exec("GRANT SELECT ON articles TO \"" + role + "\"");
+    examine(0);
+    db.exec("DROP OWNED BY \"" + role + "\"; DROP ROLE \"" + role + "\"");
+}
+
+TEST_F(CliDoctor, AProviderThatDoesNotAnswerAsDeclared) {
+    without_local();
+    kit::FakeEndpoint endpoint({.dimensions = 8});
+    db.exec("INSERT INTO homeostat.provider (name, endpoint, model, dimensions) VALUES ('p', '" + endpoint.url() + "', 'm', 16)");
+    const json unused = examine(1);
+    EXPECT_EQ(of(unused, "provider p")["health"], "warn");
+    EXPECT_THAT(of(unused, "provider p")["found"].get<std::string>(), HasSubstr("used by no pipeline"));
+    declare_articles(1);
+    db.exec("UPDATE homeostat.pipeline SET provider = 'p'");
+    const json used = examine(2);
+    EXPECT_EQ(of(used, "provider p")["health"], "fail");
+    EXPECT_THAT(of(used, "provider p")["fix"].get<std::string>(), HasSubstr("check model and dimensions"));
+    db.exec("UPDATE homeostat.pipeline SET dimensions = 8");
+    EXPECT_EQ(of(examine(0), "provider p")["health"], "ok");
+    endpoint.always({.status = 401});
+    EXPECT_THAT(of(examine(2), "provider p")["fix"].get<std::string>(), HasSubstr("valid credential"));
+}
+
+TEST_F(CliDoctor, ASourceThatIsGoneAndADatabaseThatIsReadOnly) {
+    without_local();
+    declare_articles(1);
+    db.exec("ALTER TABLE articles RENAME TO elsewhere");
+    EXPECT_THAT(of(examine(2), "pipeline articles")["found"].get<std::string>(), HasSubstr("its source public.articles is gone"));
+    db.exec("ALTER TABLE elsewhere RENAME TO articles");
+    db.exec("ALTER DATABASE \"" + db.name() + "\" SET default_transaction_read_only = on");
+    EXPECT_EQ(of(examine(2), "connection")["health"], "fail");
+}
+
+}  // namespace
+}  // namespace homeostat
