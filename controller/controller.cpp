@@ -46,6 +46,7 @@ PipelineSettings pipeline_settings(const Settings& s, bool once) {
     p.slice = s.sweep_slice;
     p.slice_target = s.sweep_slice_target;
     p.prune_floor = s.prune_floor;
+    p.history_weeks = static_cast<int>(s.history_weeks);
     p.keep_revisions = static_cast<int>(s.revision_keep);
     p.retry_base = s.loop_backoff_base;
     p.retry_cap = s.loop_backoff_cap;

@@ -246,7 +246,9 @@ CREATE TABLE homeostat.provider_status (
 ) WITH (fillfactor = 70);
 
 -- A histories' partition for the week of `day`, made ahead of need; histories are dropped partition by partition.
-CREATE FUNCTION homeostat.keep_partitions(day date, weeks_kept int) RETURNS void LANGUAGE plpgsql AS $$
+-- Runs as the owner of the histories, because the controller role is not; only that role may call it (0004).
+CREATE FUNCTION homeostat.keep_partitions(day date, weeks_kept int) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     parent text;
     monday date;
@@ -265,6 +267,8 @@ BEGIN
             EXECUTE format('DROP TABLE homeostat.%I', old.relname);
         END LOOP;
     END LOOP;
+    DELETE FROM homeostat.checkpoint WHERE created_at < day - 7 * weeks_kept;
+    DELETE FROM homeostat.replica WHERE heartbeat_at < now() - interval '1 day';
 END $$;
 -- Rows of a time no partition was made for (a clock that jumped) are kept rather than refused.
 CREATE TABLE homeostat.run_history_default PARTITION OF homeostat.run_history DEFAULT;

@@ -2,6 +2,8 @@
 -- Roles belong to the whole cluster, so they may exist already; who may not create roles gets the tables without grants, and
 -- `homeostat doctor` says so. Locks: none that matter. Time: milliseconds.
 
+REVOKE EXECUTE ON FUNCTION homeostat.keep_partitions(date, int) FROM PUBLIC;
+
 DO $$
 DECLARE
     r text;
@@ -27,6 +29,7 @@ BEGIN
         GRANT USAGE, CREATE ON SCHEMA homeostat_data TO homeostat_controller;
         GRANT ALL ON ALL TABLES IN SCHEMA homeostat TO homeostat_controller;
         GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA homeostat TO homeostat_controller;
+        GRANT EXECUTE ON FUNCTION homeostat.keep_partitions(date, int) TO homeostat_controller;
         -- The declared half belongs to people: the controller may read it, lock it, finish a deletion, and nothing else.
         REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON homeostat.pipeline, homeostat.provider FROM homeostat_controller;
         GRANT UPDATE (finalizers, suspend, suspend_until), DELETE ON homeostat.pipeline TO homeostat_controller;

@@ -32,6 +32,7 @@ struct PipelineSettings {
     std::int64_t slice = 20'000;               // source rows a slice begins with
     std::chrono::milliseconds slice_target{250};
     std::int64_t prune_floor = 10;
+    int history_weeks = 4;                     // for which the journal is kept
     int keep_revisions = 2;                    // with the served one
     int max_sweeps = 10;                       // of a run: a source that never holds still must not hold it for ever
     std::chrono::milliseconds retry_base{1'000};

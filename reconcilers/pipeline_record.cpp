@@ -99,6 +99,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
                            .reconcile_id = pass.context.reconcile_id});
             pass.revision.state = "served";
         }
+        if (const Status trimmed = trim_journal(tx, pass.revision, settings_.history_weeks); !trimmed) return trimmed;
         if (const Status dropped = drop_old_revisions(tx, pass.uid, settings_.keep_revisions); !dropped) return dropped;
         if (pass.stored_dead_letters > 0) {
             if (const Status settled = settle_dead_letters(tx, pass.source, pass.revision); !settled) return settled;

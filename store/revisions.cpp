@@ -332,6 +332,16 @@ Status tend_tables(Session& session, const Revision& revision) {
     });
 }
 
+Status trim_journal(Transaction& tx, const Revision& revision, int weeks) {
+    return guarded([&] {
+        tx.exec({revision.tables.prefix + "_trim",
+                 fmt::format("DELETE FROM {0} WHERE entry IN (SELECT entry FROM {0} ORDER BY entry LIMIT 10000)"
+                             " AND at < clock_timestamp() - $1::int * interval '1 week'",
+                             revision.tables.journal)},
+                Params::of(weeks));
+    });
+}
+
 Status drop_old_revisions(Transaction& tx, std::int64_t uid, int keep) {
     return guarded([&] {
         const Rows rows = tx.exec(kOld, Params::of(uid, std::max(keep - 1, 0)));

@@ -82,6 +82,9 @@ Status build_index(Session& session, const PipelineSpec& spec, const Revision& r
 // After many rows were written: statistics and visibility for our own tables, without which the next sweep is planned blindly.
 Status tend_tables(Session& session, const Revision& revision);
 
+// Forgets what the journal holds from before `weeks` ago, a bounded piece a call.
+Status trim_journal(Transaction& tx, const Revision& revision, int weeks);
+
 // Drops the tables of retired revisions but the newest, so that `keep` revisions remain with the served one.
 Status drop_old_revisions(Transaction& tx, std::int64_t uid, int keep);
 
