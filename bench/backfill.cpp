@@ -51,8 +51,8 @@ void backfill(kit::Cluster& cluster, std::int64_t documents) {
         fmt::print("  round {}: floor {:.2f} s, homeostat {:.2f} s ({:.2f} s of CPU, {:.0f} MiB)\n", i + 1, f.seconds, o.seconds,
                    o.cpu_seconds, o.peak_mib);
     }
-    fmt::print("| backfill, null embedder, {} documents of 1 KB, 384 dimensions | {:.2f} s | floor {:.2f} s | {:.2f} x |\n", documents,
-               median(ours), median(floor), median(ratio));
+    fmt::print("| backfill, null embedder, {} documents of 1 KB, 384 dimensions | {:.2f} s | floor {:.2f} s | {:.2f} x |\n",
+               documents, median(ours), median(floor), median(ratio));
 
     // The same table, unchanged: a shallow sweep through the product's own statements.
     std::vector<double> join;
@@ -68,8 +68,8 @@ void backfill(kit::Cluster& cluster, std::int64_t documents) {
         sweep.push_back(s);
         sweep_ratio.push_back(s / j);
     }
-    fmt::print("| sweep of the same table unchanged | {:.3f} s | bare anti-join {:.3f} s | {:.2f} x |\n", median(sweep), median(join),
-               median(sweep_ratio));
+    fmt::print("| sweep of the same table unchanged | {:.3f} s | bare anti-join {:.3f} s | {:.2f} x |\n", median(sweep),
+               median(join), median(sweep_ratio));
 }
 
 // The fake endpoint as a process of its own, so that its work is not counted as ours; ends with this object.
@@ -109,9 +109,10 @@ void http(kit::Cluster& cluster, const std::string& program, int delay_ms, std::
     const Endpoint endpoint(program, delay_ms);
     kit::Database db(kit::Schema::migrated, cluster);
     make_source(db, documents, 1000);
-    db.exec(fmt::format("INSERT INTO homeostat.provider (name, kind, endpoint, model, dimensions, max_batch, max_in_flight)"
-                        " VALUES ('fake', 'openai', 'http://127.0.0.1:{}/v1', 'fake', 384, 100, 8)",
-                        endpoint.port));
+    db.exec(
+        fmt::format("INSERT INTO homeostat.provider (name, kind, endpoint, model, dimensions, max_batch, max_in_flight)"
+                    " VALUES ('fake', 'openai', 'http://127.0.0.1:{}/v1', 'fake', 384, 100, 8)",
+                    endpoint.port));
     declare(db, "fake");
     check(in_child([&] { return run_once(db.url(), Embedding::as_declared); }).ok, "first run over HTTP");
     std::vector<double> seconds;
@@ -123,9 +124,12 @@ void http(kit::Cluster& cluster, const std::string& program, int delay_ms, std::
     }
     const double rate = static_cast<double>(documents) / median(seconds);
     const std::string ceiling =
-        delay_ms > 0 ? fmt::format("{:.0f} % of the endpoint's ceiling", rate / (8.0 * 100 * 1000 / delay_ms) * 100) : std::string("");
-    fmt::print("| backfill through HTTP, endpoint of {} ms, batch 100, 8 in flight, {} documents of 1 KB | {:.2f} s | {:.0f} docs/s | {} |\n",
-               delay_ms, documents, median(seconds), rate, ceiling);
+        delay_ms > 0 ? fmt::format("{:.0f} % of the endpoint's ceiling", rate / (8.0 * 100 * 1000 / delay_ms) * 100)
+                     : std::string("");
+    fmt::print(
+        "| backfill through HTTP, endpoint of {} ms, batch 100, 8 in flight, {} documents of 1 KB | {:.2f} s | {:.0f} docs/s | "
+        "{} |\n",
+        delay_ms, documents, median(seconds), rate, ceiling);
 }
 
 void memory(kit::Cluster& cluster) {
@@ -139,8 +143,8 @@ void memory(kit::Cluster& cluster) {
         check(u.ok, "memory run");
         peak[i] = u.peak_mib;
     }
-    fmt::print("| peak resident memory, 10,000 / 100,000 documents, hashing embedder | {:.1f} MiB | {:.1f} MiB | {:.2f} x |\n", peak[0],
-               peak[1], peak[1] / peak[0]);
+    fmt::print("| peak resident memory, 10,000 / 100,000 documents, hashing embedder | {:.1f} MiB | {:.1f} MiB | {:.2f} x |\n",
+               peak[0], peak[1], peak[1] / peak[0]);
 }
 
 }  // namespace

@@ -70,17 +70,19 @@ double median(std::vector<double> values) {
 void make_source(kit::Database& db, std::int64_t documents, int bytes) {
     db.exec("CREATE TABLE public.source (id bigint PRIMARY KEY, body text NOT NULL)");
     // Words that differ from row to row, so that nothing compresses into nothing.
-    db.exec(fmt::format("INSERT INTO public.source SELECT i, left(string_agg(md5((i * 100 + j)::text), ' '), {0}) FROM"
-                        " generate_series(1, {1}) i, generate_series(1, {2}) j GROUP BY i ORDER BY i",
-                        bytes, documents, bytes / 33 + 1));
+    db.exec(
+        fmt::format("INSERT INTO public.source SELECT i, left(string_agg(md5((i * 100 + j)::text), ' '), {0}) FROM"
+                    " generate_series(1, {1}) i, generate_series(1, {2}) j GROUP BY i ORDER BY i",
+                    bytes, documents, bytes / 33 + 1));
     db.exec("VACUUM (ANALYZE) public.source");
     db.exec("CHECKPOINT");
 }
 
 void declare(kit::Database& db, const std::string& provider) {
-    db.exec(fmt::format("INSERT INTO homeostat.pipeline (name, source, content, provider, target, chunker, index_method)"
-                        " VALUES ('bench', 'public.source', 'body', '{}', 'public.source_vectors', 'whole', 'none')",
-                        provider));
+    db.exec(
+        fmt::format("INSERT INTO homeostat.pipeline (name, source, content, provider, target, chunker, index_method)"
+                    " VALUES ('bench', 'public.source', 'body', '{}', 'public.source_vectors', 'whole', 'none')",
+                    provider));
 }
 
 void empty_revision(kit::Database& db) {
@@ -145,7 +147,8 @@ bool run_sweep(const std::string& url, double& seconds) {
                    request.seen += slice->source_rows;
                    more = !slice->final;
                    // As the reconciler does: a slice that was quick is followed by a larger one.
-                   if (std::chrono::steady_clock::now() - begun < std::chrono::milliseconds(125)) request.limit = std::min<std::int64_t>(request.limit * 2, 200'000);
+                   if (std::chrono::steady_clock::now() - begun < std::chrono::milliseconds(125))
+                       request.limit = std::min<std::int64_t>(request.limit * 2, 200'000);
                }
                seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
                if (!clean) return internal_error("drift was found");
@@ -162,14 +165,16 @@ bool run_floor(const std::string& url) {
     const Statement read{"floor_read",
                          "SELECT id, body, sha256(convert_to(body, 'UTF8')), xmin FROM public.source WHERE id > $1::bigint"
                          " ORDER BY id LIMIT 1000"};
-    const Statement documents{
-        "floor_documents",
-        "INSERT INTO homeostat_data.p1_r1_document (document_id, key_1, source_version, content_hash, chunk_count, run_id, batch_id,"
-        " write_token) SELECT k, k, v::xid, h::bytea, 1, 1, 1, 1 FROM unnest($1::bigint[], $2::text[], $3::text[]) AS w(k, v, h)"};
+    const Statement documents{"floor_documents",
+                              "INSERT INTO homeostat_data.p1_r1_document (document_id, key_1, source_version, content_hash, "
+                              "chunk_count, run_id, batch_id,"
+                              " write_token) SELECT k, k, v::xid, h::bytea, 1, 1, 1, 1 FROM unnest($1::bigint[], $2::text[], "
+                              "$3::text[]) AS w(k, v, h)"};
     const Statement chunks{
         "floor_chunks",
         "INSERT INTO homeostat_data.p1_r1_chunk (document_id, number, start_offset, end_offset, chunk_hash, text, embedding)"
-        " SELECT k, 0, 0, octet_length(t), h, t, e FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::public.vector[]) AS w(k, t, h, e)"};
+        " SELECT k, 0, 0, octet_length(t), h, t, e FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::public.vector[]) AS "
+        "w(k, t, h, e)"};
     return guarded([&] {
                const Rows oid = (*session)->exec("SELECT 'public.vector'::regtype::oid");
                const auto vector_oid = static_cast<std::uint32_t>(oid.i64(0, 0));

@@ -65,7 +65,9 @@ FactorySettings factory_settings(const Settings& s) {
     return f;
 }
 
-unsigned cores(const Settings& s) { return s.embed_threads > 0 ? s.embed_threads : std::max(1U, std::thread::hardware_concurrency()); }
+unsigned cores(const Settings& s) {
+    return s.embed_threads > 0 ? s.embed_threads : std::max(1U, std::thread::hardware_concurrency());
+}
 
 std::optional<std::pair<std::string, std::uint16_t>> listen_address(const std::string& text) {
     const std::size_t colon = text.rfind(':');
@@ -88,8 +90,8 @@ struct Controller::Impl {
           writes(connection(s, "homeostat-write"), s.database_write_connections),
           db(s.database_read_connections + s.database_write_connections),
           cpu(cores(s)),
-          gateway(make ? std::move(make) : make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()), io.get_executor(), c,
-                  telemetry()),
+          gateway(make ? std::move(make) : make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()),
+                  io.get_executor(), c, telemetry()),
           targets(reads, c, 10'000),
           queue(c, m),
           election(connection(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
@@ -128,7 +130,8 @@ struct Controller::Impl {
         Result<int> version = schema_version(**session);
         if (!version) return version.error();
         if (*version < newest_migration()) {
-            return invalid(fmt::format("the schema is at {} and this binary needs {}; run `homeostat migrate up`", *version, newest_migration()));
+            return invalid(fmt::format("the schema is at {} and this binary needs {}; run `homeostat migrate up`", *version,
+                                       newest_migration()));
         }
         if (*version > newest_migration()) {
             return invalid(fmt::format("the schema is at {}, newer than this binary knows ({}); use a newer binary", *version,
@@ -163,7 +166,8 @@ struct Controller::Impl {
         watcher = std::jthread([this](const std::stop_token& s) { loop.watch(s); });
         if (!once) {
             listener = std::jthread([this](const std::stop_token& s) {
-                listen_for_changes(connection(settings, "homeostat-listen"), s, [this](std::int64_t uid) { queue.add(uid, kPrioritySpec); });
+                listen_for_changes(connection(settings, "homeostat-listen"), s,
+                                   [this](std::int64_t uid) { queue.add(uid, kPrioritySpec); });
             });
         }
         return {};
@@ -181,7 +185,8 @@ struct Controller::Impl {
         factory.drain(std::chrono::steady_clock::now() + settings.drain_budget);
         dispatcher.request_stop();
         if (dispatcher.joinable()) dispatcher.join();
-        if (const Status resigned = election.resign(); !resigned) spdlog::debug("leases are left to expire: {}", resigned.error().message);
+        if (const Status resigned = election.resign(); !resigned)
+            spdlog::debug("leases are left to expire: {}", resigned.error().message);
         if (http) http->stop(std::chrono::seconds(2));
         work.reset();
         io.stop();

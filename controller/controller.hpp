@@ -29,7 +29,8 @@ class Controller {
 public:
     // `clock` and `spans` outlive the controller; `spans` may be null. `once`: every pipeline is reconciled until nothing is left
     // to do, and nothing is watched. `make` stands in for the embedders of controller/embedders.hpp (measurements, tests).
-    Controller(const Settings& settings, bool once, const Clock& clock, Registry& metrics, SpanSink* spans, EmbedderMaker make = {});
+    Controller(const Settings& settings, bool once, const Clock& clock, Registry& metrics, SpanSink* spans,
+               EmbedderMaker make = {});
     ~Controller();
     Controller(const Controller&) = delete;
     Controller& operator=(const Controller&) = delete;

@@ -22,7 +22,8 @@ Result<Session*> Election::session() {
 Result<std::optional<std::int64_t>> Election::own(const std::string& resource) {
     const Lock lock(mutex_);
     const SteadyTime started = clock_.steady_now();
-    if (const auto it = held_.find(resource); it != held_.end() && started < it->second.trusted_until) return std::optional(it->second.epoch);
+    if (const auto it = held_.find(resource); it != held_.end() && started < it->second.trusted_until)
+        return std::optional(it->second.epoch);
     Result<Session*> connection = session();
     if (!connection) return connection.error();
     Result<std::optional<Lease>> lease = acquire_lease(**connection, resource, settings_.replica, settings_.ttl);

@@ -1,8 +1,8 @@
 // Which pipelines this replica plans: follower or owner of each, over store/leases.
 //
-// Ownership is trusted only until a local deadline counted from the start of the request that got or renewed it, and ending before
-// the lease does on the server; every write checks the epoch again in its own transaction. Losing a lease is normal.
-// Has a connection of its own, so that no load elsewhere can delay a renewal. Safe from any thread.
+// Ownership is trusted only until a local deadline counted from the start of the request that got or renewed it, and ending
+// before the lease does on the server; every write checks the epoch again in its own transaction. Losing a lease is normal. Has a
+// connection of its own, so that no load elsewhere can delay a renewal. Safe from any thread.
 #pragma once
 
 #include <chrono>

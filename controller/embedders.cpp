@@ -15,7 +15,8 @@ namespace {
 
 class Maker {
 public:
-    Maker(const Settings& settings, boost::asio::any_io_executor io, boost::asio::any_io_executor cpu, const Clock& clock, Telemetry telemetry)
+    Maker(const Settings& settings, boost::asio::any_io_executor io, boost::asio::any_io_executor cpu, const Clock& clock,
+          Telemetry telemetry)
         : model_dir_(settings.embed_model_dir),
           threads_(settings.embed_threads > 0 ? settings.embed_threads : std::max(1U, std::thread::hardware_concurrency())),
           io_(std::move(io)),
@@ -23,8 +24,10 @@ public:
           clock_(clock),
           telemetry_(telemetry) {}
 
-    Result<std::shared_ptr<Embedder>> make(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) EXCLUDES(mutex_) {
-        Result<std::unique_ptr<Embedder>> made = invalid(fmt::format("provider \"{}\": kind \"{}\" is not known", provider.name, provider.kind));
+    Result<std::shared_ptr<Embedder>> make(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions)
+        EXCLUDES(mutex_) {
+        Result<std::unique_ptr<Embedder>> made =
+            invalid(fmt::format("provider \"{}\": kind \"{}\" is not known", provider.name, provider.kind));
         if (provider.kind == "hashing") {
             made = make_hashing_embedder(dimensions, options());
         } else if (provider.kind == "openai") {

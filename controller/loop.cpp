@@ -24,8 +24,8 @@ constexpr int kOnceFailures = 8;
 
 }  // namespace
 
-Loop::Loop(WorkQueue& queue, Election& election, Reconciler& reconciler, Factory& factory, Health& health, Pool& reads, const Clock& clock,
-           Telemetry telemetry, LoopSettings settings)
+Loop::Loop(WorkQueue& queue, Election& election, Reconciler& reconciler, Factory& factory, Health& health, Pool& reads,
+           const Clock& clock, Telemetry telemetry, LoopSettings settings)
     : queue_(queue),
       election_(election),
       reconciler_(reconciler),
@@ -54,8 +54,10 @@ void Loop::work(const std::stop_token& stop) {
 void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     if (settled(item.key)) return;
     const auto count = [this](std::string_view result) {
-        telemetry_.metrics.counter("controller_runtime_reconcile_total", "Reconciles by result.",
-                                   {{"controller", "pipeline"}, {"result", std::string(result)}}).add();
+        telemetry_.metrics
+            .counter("controller_runtime_reconcile_total", "Reconciles by result.",
+                     {{"controller", "pipeline"}, {"result", std::string(result)}})
+            .add();
     };
     Result<std::optional<std::int64_t>> epoch = election_.own(pipeline_lease(item.key));
     if (epoch && !*epoch) {
@@ -79,7 +81,8 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
         } catch (const std::exception& e) {
             return internal_error(e.what());
         }
-    }() : Result<ReconcileOutcome>(epoch.error());
+    }()
+        : Result<ReconcileOutcome>(epoch.error());
     reconcile_time_.observe(std::chrono::duration<double>(clock_.steady_now() - started).count());
     wake_dispatcher();
     if (outcome) {
@@ -136,8 +139,10 @@ void Loop::dispatch(const std::stop_token& stop) {
     context.stop = stop;
     while (!stop.stop_requested()) {
         const Result<int> claimed = factory_.claim(context);
-        if (!claimed && claimed.error().cls != ErrorClass::cancelled) spdlog::warn("batches cannot be claimed: {}", claimed.error().message);
-        if (const Status kept = keep_alive(clock_.steady_now()); !kept) spdlog::warn("claims cannot be kept alive: {}", kept.error().message);
+        if (!claimed && claimed.error().cls != ErrorClass::cancelled)
+            spdlog::warn("batches cannot be claimed: {}", claimed.error().message);
+        if (const Status kept = keep_alive(clock_.steady_now()); !kept)
+            spdlog::warn("claims cannot be kept alive: {}", kept.error().message);
         const Lock lock(mutex_);
         const auto until = std::chrono::steady_clock::now() + settings_.poll;
         while (!dispatch_wanted_ && std::chrono::steady_clock::now() < until) {
@@ -160,7 +165,8 @@ Status Loop::keep_alive(SteadyTime now) {
         Result<int> rescued = rescue_batches(**session);
         if (!rescued) return rescued.error();
         if (*rescued > 0) spdlog::info("{} batches of a replica that stopped answering are back in the queue", *rescued);
-        telemetry_.metrics.counter("homeostat_rescued_batches_total", "Batches taken back from replicas that stopped answering.").add(*rescued);
+        telemetry_.metrics.counter("homeostat_rescued_batches_total", "Batches taken back from replicas that stopped answering.")
+            .add(*rescued);
     }
     return {};
 }
@@ -211,8 +217,10 @@ void Loop::upkeep(Session& session) {
     const SteadyTime now = clock_.steady_now();
     if (now < next_upkeep_) return;
     next_upkeep_ = now + std::chrono::hours(1);
-    if (const Status kept = keep_histories(session, settings_.history_weeks); !kept) spdlog::warn("histories: {}", kept.error().message);
-    if (const Status beat = register_replica(session, settings_.replica); !beat) spdlog::warn("replica: {}", beat.error().message);
+    if (const Status kept = keep_histories(session, settings_.history_weeks); !kept)
+        spdlog::warn("histories: {}", kept.error().message);
+    if (const Status beat = register_replica(session, settings_.replica); !beat)
+        spdlog::warn("replica: {}", beat.error().message);
 }
 
 Result<RunSummaryCounts> Loop::wait(const std::stop_token& stop) {

@@ -1,5 +1,5 @@
-// The bodies of the controller's threads: workers that reconcile, the dispatcher that claims and keeps claims and leases alive, and
-// the watch that turns what is declared into keys. None of them makes a thread.
+// The bodies of the controller's threads: workers that reconcile, the dispatcher that claims and keeps claims and leases alive,
+// and the watch that turns what is declared into keys. None of them makes a thread.
 #pragma once
 
 #include <chrono>
@@ -36,8 +36,8 @@ struct LoopSettings {
 class Loop {
 public:
     // All outlive the loop.
-    Loop(WorkQueue& queue, Election& election, Reconciler& reconciler, Factory& factory, Health& health, Pool& reads, const Clock& clock,
-         Telemetry telemetry, LoopSettings settings);
+    Loop(WorkQueue& queue, Election& election, Reconciler& reconciler, Factory& factory, Health& health, Pool& reads,
+         const Clock& clock, Telemetry telemetry, LoopSettings settings);
 
     // Takes keys until stopped: one key at a time, one switch on the outcome.
     void work(const std::stop_token& stop);

@@ -1,8 +1,8 @@
 // The queue of keys to reconcile.
 //
 // A key is in it at most once and is never handed to two workers; adding it while it is worked on makes it come once more
-// afterwards. Re-adding merges: the higher priority and the earlier time win. Keys that have waited long rise, a level a minute, so
-// that low priorities cannot starve. Inside a priority it is first come, first served.
+// afterwards. Re-adding merges: the higher priority and the earlier time win. Keys that have waited long rise, a level a minute,
+// so that low priorities cannot starve. Inside a priority it is first come, first served.
 //
 // Safe from any thread. The decision (try_next) is a function of the queue and a time, so tests own the clock.
 #pragma once

@@ -2,8 +2,8 @@
 
 #if defined(HOMEOSTAT_FAULT_POINTS)
 
-#include <atomic>
 #include <unistd.h>
+#include <atomic>
 
 #include <csignal>
 #include <cstdlib>

@@ -40,10 +40,10 @@ consteval bool is_fault_point(std::string_view name) {
 
 #if defined(HOMEOSTAT_FAULT_POINTS)
 void reach_fault_point(std::string_view name) noexcept;
-#define HOMEOSTAT_REACH(name)                                                           \
-    do {                                                                                \
-        static_assert(::homeostat::is_fault_point(name), "not in the list of points");  \
-        ::homeostat::reach_fault_point(name);                                           \
+#define HOMEOSTAT_REACH(name)                                                          \
+    do {                                                                               \
+        static_assert(::homeostat::is_fault_point(name), "not in the list of points"); \
+        ::homeostat::reach_fault_point(name);                                          \
     } while (false)
 #else
 #define HOMEOSTAT_REACH(name) static_assert(::homeostat::is_fault_point(name), "not in the list of points")

@@ -16,7 +16,8 @@ bool is_provider_fault(const Error& e) {
         case ErrorClass::bad_answer:
         case ErrorClass::auth:
         case ErrorClass::content:
-        case ErrorClass::too_large: return e.code.size() != 5 || e.cls != ErrorClass::auth;  // a SQLSTATE of class 28 is not theirs
+        case ErrorClass::too_large:
+            return e.code.size() != 5 || e.cls != ErrorClass::auth;  // a SQLSTATE of class 28 is not theirs
         default: return false;
     }
 }
@@ -47,9 +48,9 @@ bool stalls(const Error& e) { return !e.retryable() || e.cls == ErrorClass::conf
 
 std::string drift_text(const DriftCounts& d) {
     std::string out;
-    const std::pair<std::string_view, std::int64_t> parts[] = {{"missing", d.missing}, {"stale", d.stale},       {"moved", d.moved},
-                                                               {"partial", d.partial}, {"invalid", d.invalid}, {"orphaned", d.orphaned},
-                                                               {"excess", d.excess}};
+    const std::pair<std::string_view, std::int64_t> parts[] = {
+        {"missing", d.missing}, {"stale", d.stale},       {"moved", d.moved},  {"partial", d.partial},
+        {"invalid", d.invalid}, {"orphaned", d.orphaned}, {"excess", d.excess}};
     for (const auto& [name, n] : parts) {
         if (n > 0) out += fmt::format("{}{} {}", out.empty() ? "" : ", ", n, name);
     }
@@ -72,7 +73,8 @@ public:
         if (!s_.observed) return add("Ready", "Unknown", s_.failure ? reason_of(*s_.failure) : "NotObserved", failure_text());
         if (s_.failure) return add("Ready", "False", reason_of(*s_.failure), failure_text());
         if (!s_.waiting_for.empty()) {
-            return add("Ready", "False", "DependencyNotReady", fmt::format("waits for pipeline \"{}\" to be ready", s_.waiting_for));
+            return add("Ready", "False", "DependencyNotReady",
+                       fmt::format("waits for pipeline \"{}\" to be ready", s_.waiting_for));
         }
         if (s_.suspended) return add("Ready", "False", "Suspended", s_.suspend_reason);
         if (!s_.source_documents) return add("Ready", "Unknown", "NotObserved", s_.progress);
@@ -130,7 +132,8 @@ public:
         }
         if (s_.dead_letters > 0) {
             add("DeadLetters", "True", "DocumentsRefused",
-                fmt::format("{} documents cannot be embedded; `homeostat describe` lists them with their reasons", s_.dead_letters));
+                fmt::format("{} documents cannot be embedded; `homeostat describe` lists them with their reasons",
+                            s_.dead_letters));
         } else {
             add("DeadLetters", "False", "None");
         }

@@ -15,8 +15,9 @@ namespace homeostat {
 
 namespace {
 
-constexpr std::array<std::string_view, kFindings> kNames{"missing",  "stale",    "moved",       "partial",         "invalid", "orphaned",
-                                                         "excess",   "outdated", "dead letter", "without a key", "stray chunks"};
+constexpr std::array<std::string_view, kFindings> kNames{"missing",     "stale",         "moved",       "partial",
+                                                         "invalid",     "orphaned",      "excess",      "outdated",
+                                                         "dead letter", "without a key", "stray chunks"};
 constexpr int kMostStrays = 10'000;
 
 bool to_embed(DriftClass c) {
@@ -59,16 +60,16 @@ private:
         if (!letters) return letters.error();
         letters_ = *letters;
         const RevisionSettings wanted = RevisionSettings::of(declared_, provider_);
-        const bool usable = !revisions->empty() && revisions->back().settings.same_vectors(wanted);
-        spec_ = usable ? spec_of_revision(declared_, revisions->back().settings) : declared_;
+        const Revision* usable = revision_holding(*revisions, wanted);
+        spec_ = usable != nullptr ? spec_of_revision(declared_, usable->settings) : declared_;
         return guarded([&]() -> Status {
             Transaction tx = session_.begin(TxMode::read_snapshot);
             Result<SourceShape> source = inspect_source(tx, spec_);
             if (!source) return source.error();
             source_ = *std::move(source);
             out_.source = source_.described;
-            if (usable) {
-                actual_ = revisions->back();
+            if (usable != nullptr) {
+                actual_ = *usable;
                 revision_ = preview_aligned(*actual_, source_);
                 out_.revision = actual_->number;
             } else {
@@ -247,8 +248,10 @@ private:
                              out_.source_documents));
         }
         if (outdated_) {
-            warn(fmt::format("the spec asks for other vectors than revision {} holds: all are made anew beside it, and it is served "
-                             "until they are complete", outdated_->number));
+            warn(fmt::format(
+                "the spec asks for other vectors than revision {} holds: all are made anew beside it, and it is served "
+                "until they are complete",
+                outdated_->number));
         }
         if (declared_.suspend) {
             warn(fmt::format("suspended{}: nothing is healed until it is resumed",
@@ -261,10 +264,12 @@ private:
         if (declared_.mode == "emergency" && out_.drift.total() > out_.drift.missing) {
             warn("the mode is emergency: only what is missing is healed");
         }
-        if (out_.unkeyed > 0) warn(fmt::format("{} rows have no key (a key column is NULL), so they cannot be documents", out_.unkeyed));
+        if (out_.unkeyed > 0)
+            warn(fmt::format("{} rows have no key (a key column is NULL), so they cannot be documents", out_.unkeyed));
         if (out_.dead_letters > 0) {
-            warn(fmt::format("{} documents were refused and are left alone until they are edited; homeostat describe pipeline names them",
-                             out_.dead_letters));
+            warn(fmt::format(
+                "{} documents were refused and are left alone until they are edited; homeostat describe pipeline names them",
+                out_.dead_letters));
         }
         if (!settings_.deep && out_.revision > 0) {
             warn("versions were compared only: chunks and vectors damaged by hand are not seen (leave out --fast)");
@@ -297,9 +302,9 @@ private:
     const Clock& clock_;
     PipelineSpec spec_;
     SourceShape source_;
-    Revision revision_;                  // compared with: as stored, or as it would be made
-    std::optional<Revision> actual_;     // as stored, where it holds what is declared
-    std::optional<Revision> outdated_;   // the newest, where it does not
+    Revision revision_;  // compared with: as stored, or as it would be made
+    std::optional<Revision> actual_;  // as stored, where it holds what is declared
+    std::optional<Revision> outdated_;  // the newest, where it does not
     std::int64_t letters_ = 0;
     std::array<std::vector<Key>, kFindings> unmeasured_;
     std::array<std::size_t, kFindings> sampled_{};
@@ -312,14 +317,13 @@ private:
 std::string_view to_string(Finding f) noexcept { return kNames[static_cast<std::size_t>(f)]; }
 
 std::int64_t Observation::count(Finding f) const noexcept {
-    const std::array<std::int64_t, kFindings> counts{drift.missing,  drift.stale,  drift.moved, drift.partial, drift.invalid, drift.orphaned,
-                                                     drift.excess,   outdated,     dead_letters, unkeyed,      strays};
+    const std::array<std::int64_t, kFindings> counts{drift.missing, drift.stale,    drift.moved,  drift.partial,
+                                                     drift.invalid, drift.orphaned, drift.excess, outdated,
+                                                     dead_letters,  unkeyed,        strays};
     return counts[static_cast<std::size_t>(f)];
 }
 
-bool Observation::nothing_to_do() const noexcept {
-    return drift.total() == 0 && outdated == 0 && strays == 0 && repairs.empty();
-}
+bool Observation::nothing_to_do() const noexcept { return drift.total() == 0 && outdated == 0 && strays == 0 && repairs.empty(); }
 
 Result<Observation> observe_pipeline(Session& session, const PipelineSpec& declared, const ProviderSpec& provider,
                                      const ObserveSettings& settings, const Clock& clock, const std::stop_token& stop) {

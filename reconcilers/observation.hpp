@@ -30,7 +30,19 @@ struct ObserveSettings {
 };
 
 // The classes as people read them: those of drift, outdated, and what is counted beside them.
-enum class Finding : std::uint8_t { missing, stale, moved, partial, invalid, orphaned, excess, outdated, dead_letter, unkeyed, stray };
+enum class Finding : std::uint8_t {
+    missing,
+    stale,
+    moved,
+    partial,
+    invalid,
+    orphaned,
+    excess,
+    outdated,
+    dead_letter,
+    unkeyed,
+    stray
+};
 inline constexpr std::size_t kFindings = 11;
 std::string_view to_string(Finding f) noexcept;
 

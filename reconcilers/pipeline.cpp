@@ -35,7 +35,8 @@ Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const C
     if (outcome) return outcome;
     const Error& error = outcome.error();
     // What says nothing about the pipeline is the loop's business; all else is told to whoever looks at the pipeline.
-    if (error.cls == ErrorClass::fenced || error.cls == ErrorClass::cancelled || error.cls == ErrorClass::db_transient) return outcome;
+    if (error.cls == ErrorClass::fenced || error.cls == ErrorClass::cancelled || error.cls == ErrorClass::db_transient)
+        return outcome;
     Result<ReconcileOutcome> recorded = record_failure(pass, error);
     return recorded ? std::move(recorded) : Result<ReconcileOutcome>(error);
 }
@@ -82,7 +83,8 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
         const milliseconds left = pass.state.next_attempt
                                       ? std::chrono::duration_cast<milliseconds>(*pass.state.next_attempt - clock_.now())
                                       : pass.declared.drift_interval;
-        return ReconcileOutcome{std::max(left, milliseconds(100)), true, pass.status.last_error.empty() && pass.status.drift.total() == 0};
+        return ReconcileOutcome{std::max(left, milliseconds(100)), true,
+                                pass.status.last_error.empty() && pass.status.drift.total() == 0};
     }
     Result<Pool::Lease> session = reads_.acquire(pass.context);
     if (!session) return session.error();
@@ -157,10 +159,8 @@ Status PipelineReconciler::prepare_revision(Pass& pass) {
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
     const RevisionSettings wanted = RevisionSettings::of(pass.declared, pass.provider);
-    // Going back to settings that a kept revision has goes back to that revision: nothing is embedded twice.
-    const auto same = std::find_if(pass.revisions.rbegin(), pass.revisions.rend(),
-                                   [&](const Revision& r) { return r.settings.same_vectors(wanted); });
-    const bool fresh = same == pass.revisions.rend();
+    const Revision* same = revision_holding(pass.revisions, wanted);
+    const bool fresh = same == nullptr;
     if (!fresh) pass.revision = *same;
     return guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
@@ -178,7 +178,8 @@ Status PipelineReconciler::prepare_revision(Pass& pass) {
             if (!made) return made.error();
             pass.revision = *std::move(made);
             pass.revisions.push_back(pass.revision);
-            add_event(tx, {.uid = pass.uid, .reason = "RevisionCreated",
+            add_event(tx, {.uid = pass.uid,
+                           .reason = "RevisionCreated",
                            .message = fmt::format("revision {}: {} with {} dimensions, {} chunks", number, wanted.model,
                                                   wanted.dimensions, wanted.chunker),
                            .reconcile_id = pass.context.reconcile_id});
@@ -195,7 +196,8 @@ Status PipelineReconciler::prepare_revision(Pass& pass) {
             changed = !*current;
         }
         if (serving && (changed || first)) {
-            if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served) return served;
+            if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served)
+                return served;
             pass.revision.state = "served";
             for (Revision& r : pass.revisions) {
                 if (r.number == pass.revision.number) r.state = "served";
@@ -245,11 +247,13 @@ Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
     }
     const Status gone = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-        add_event(tx, {.uid = pass.uid, .reason = "Deleted",
+        add_event(tx, {.uid = pass.uid,
+                       .reason = "Deleted",
                        .message = fmt::format("pipeline \"{}\" is deleted; its vectors are {}", pass.declared.name,
                                               pass.declared.deletion_policy == "Delete" ? "gone" : "left in place"),
                        .reconcile_id = pass.context.reconcile_id});
-        tx.exec({"pipeline_finalize", "UPDATE homeostat.pipeline SET finalizers = '{}' WHERE uid = $1::bigint"}, Params::of(pass.uid));
+        tx.exec({"pipeline_finalize", "UPDATE homeostat.pipeline SET finalizers = '{}' WHERE uid = $1::bigint"},
+                Params::of(pass.uid));
         tx.exec({"pipeline_delete", "DELETE FROM homeostat.pipeline WHERE uid = $1::bigint"}, Params::of(pass.uid));
         tx.commit();
     });

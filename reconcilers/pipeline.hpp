@@ -27,24 +27,25 @@
 namespace homeostat {
 
 struct PipelineSettings {
-    std::uint32_t batch_documents = 256;       // at most
-    int window = 32;                           // batches planned ahead of execution
-    std::int64_t slice = 20'000;               // source rows a slice begins with
+    std::uint32_t batch_documents = 256;  // at most
+    int window = 32;  // batches planned ahead of execution
+    std::int64_t slice = 20'000;  // source rows a slice begins with
     std::chrono::milliseconds slice_target{250};
     std::int64_t prune_floor = 10;
-    int history_weeks = 4;                     // for which the journal is kept
-    int keep_revisions = 2;                    // with the served one
-    int max_sweeps = 10;                       // of a run: a source that never holds still must not hold it for ever
+    int history_weeks = 4;  // for which the journal is kept
+    int keep_revisions = 2;  // with the served one
+    int max_sweeps = 10;  // of a run: a source that never holds still must not hold it for ever
     std::chrono::milliseconds retry_base{1'000};
     std::chrono::milliseconds retry_cap{300'000};
     std::chrono::milliseconds reprobe{1'800'000};
-    bool once = false;                         // every pipeline is due now, deeply, whatever its intervals say
+    bool once = false;  // every pipeline is due now, deeply, whatever its intervals say
 };
 
 class PipelineReconciler final : public Reconciler {
 public:
     // All outlive the reconciler.
-    PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const Clock& clock, Telemetry telemetry, PipelineSettings settings);
+    PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const Clock& clock, Telemetry telemetry,
+                       PipelineSettings settings);
 
     Result<ReconcileOutcome> reconcile(std::int64_t uid, const Context& context) override EXCLUDES(mutex_);
 

@@ -16,7 +16,8 @@ using std::chrono::milliseconds;
 
 namespace {
 
-Seen seen_in(const PipelineSpec& declared, const PipelineStatus& status, const std::optional<Run>& run, const PruneDecision& prune) {
+Seen seen_in(const PipelineSpec& declared, const PipelineStatus& status, const std::optional<Run>& run,
+             const PruneDecision& prune) {
     Seen seen;
     seen.generation = declared.generation;
     seen.suspended = declared.suspend;
@@ -93,8 +94,10 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         if (!stored) return stored.error();
         // A later revision takes over where it has nothing left to heal: one statement, and search sees one or the other.
         if (pass.revision.state != "served" && run.found.to_embed() == 0) {
-            if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served) return served;
-            add_event(tx, {.uid = pass.uid, .reason = "RevisionServed",
+            if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served)
+                return served;
+            add_event(tx, {.uid = pass.uid,
+                           .reason = "RevisionServed",
                            .message = fmt::format("revision {} is served now", pass.revision.number),
                            .reconcile_id = pass.context.reconcile_id});
             pass.revision.state = "served";
@@ -137,7 +140,8 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     if (!done) return done.error();
     publish(pass);
     const bool converged = run.found.total() == 0 && run.dead_letters == 0;
-    spdlog::info("pipeline \"{}\": {} ({} documents, {} chunks)", pass.declared.name, result, pass.status.documents, pass.status.chunks);
+    spdlog::info("pipeline \"{}\": {} ({} documents, {} chunks)", pass.declared.name, result, pass.status.documents,
+                 pass.status.chunks);
     return ReconcileOutcome{pass.declared.drift_interval, true, converged};
 }
 
@@ -147,9 +151,10 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
     if (!session) return session.error();
     const auto now = clock_.now();
     ++pass.state.failures;
-    const milliseconds wait = error.retryable() ? std::max(settings_.retry_base, full_jitter(pass.state.failures, settings_.retry_base,
-                                                                                           settings_.retry_cap, 0.75))
-                                                : settings_.reprobe;
+    const milliseconds wait =
+        error.retryable()
+            ? std::max(settings_.retry_base, full_jitter(pass.state.failures, settings_.retry_base, settings_.retry_cap, 0.75))
+            : settings_.reprobe;
     const Status done = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         pass.state.next_attempt = now + wait;
@@ -160,7 +165,8 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
         Seen seen = seen_in(pass.declared, pass.status, std::nullopt, pass.prune);
         seen.failure = error;
         // A source that cannot be read is Unknown; one that was read and a provider that failed is not.
-        seen.observed = !(error.cls == ErrorClass::db_permanent || error.cls == ErrorClass::db_resource || error.code == "AmbiguousKey");
+        seen.observed =
+            !(error.cls == ErrorClass::db_permanent || error.cls == ErrorClass::db_resource || error.code == "AmbiguousKey");
         if (!seen.observed) pass.status.source_documents.reset();
         if (pass.run) {
             pass.status.drift = pass.run->found;
@@ -185,9 +191,9 @@ void PipelineReconciler::publish(const Pass& pass) {
     Registry& m = telemetry_.metrics;
     const std::string& name = pass.declared.name;
     const DriftCounts& d = pass.status.drift;
-    const std::pair<std::string_view, std::int64_t> classes[] = {{"missing", d.missing}, {"stale", d.stale},       {"moved", d.moved},
-                                                                 {"partial", d.partial}, {"invalid", d.invalid}, {"orphaned", d.orphaned},
-                                                                 {"excess", d.excess}};
+    const std::pair<std::string_view, std::int64_t> classes[] = {
+        {"missing", d.missing}, {"stale", d.stale},       {"moved", d.moved},  {"partial", d.partial},
+        {"invalid", d.invalid}, {"orphaned", d.orphaned}, {"excess", d.excess}};
     for (const auto& [cls, n] : classes) {
         m.gauge("homeostat_drift_documents", "Documents in each class of drift, as of the last observation.",
                 {{"pipeline", name}, {"class", std::string(cls)}})

@@ -68,8 +68,9 @@ Result<ReconcileOutcome> PipelineReconciler::advance(Pass& pass) {
     }
     if (pass.open.batches > 0) {
         if (const Status s = record_progress(pass); !s) return s.error();
-        return ReconcileOutcome{pass.open.next_in ? std::clamp(*pass.open.next_in, milliseconds(20), milliseconds(1'000)) : milliseconds(1'000),
-                                false, false};
+        return ReconcileOutcome{
+            pass.open.next_in ? std::clamp(*pass.open.next_in, milliseconds(20), milliseconds(1'000)) : milliseconds(1'000),
+            false, false};
     }
     return verify_or_finish(pass);
 }
@@ -158,7 +159,8 @@ Status PipelineReconciler::dispatch(Pass& pass, const Slice& slice) {
     if (!session) return session.error();
     const Status dispatched = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-        insert_batches(tx, pass.uid, run.revision, run.generation, pass.context.epoch, run.id, pass.context.span.traceparent(), batches);
+        insert_batches(tx, pass.uid, run.revision, run.generation, pass.context.epoch, run.id, pass.context.span.traceparent(),
+                       batches);
         if (heals) note_prune_candidates(tx, run, prunes);
         save_run(tx, run);
         HOMEOSTAT_REACH("dispatch.before_commit");
@@ -252,11 +254,13 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
             if (!strays) return strays.error();
             for (std::size_t at = 0; at < strays->size(); at += 1'000) {
                 PlannedBatch b{BatchKind::stray, DriftClass::partial, 0, {}};
-                for (std::size_t i = at; i < std::min(strays->size(), at + 1'000); ++i) b.keys.push_back({std::to_string((*strays)[i])});
+                for (std::size_t i = at; i < std::min(strays->size(), at + 1'000); ++i)
+                    b.keys.push_back({std::to_string((*strays)[i])});
                 batches.push_back(std::move(b));
             }
         }
-        insert_batches(tx, pass.uid, run.revision, run.generation, pass.context.epoch, run.id, pass.context.span.traceparent(), batches);
+        insert_batches(tx, pass.uid, run.revision, run.generation, pass.context.epoch, run.id, pass.context.span.traceparent(),
+                       batches);
         pass.open.batches += static_cast<std::int64_t>(batches.size());
         run.phase = RunPhase::pruning;
         save_run(tx, run);

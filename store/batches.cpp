@@ -36,12 +36,11 @@ const Statement kHeartbeat{
     "UPDATE homeostat.batch b SET claim_expires_at = clock_timestamp() + $3::bigint * interval '1 ms'"
     " FROM unnest($1::bigint[], $2::bigint[]) AS w(id, token) WHERE b.id = w.id AND b.claim_token = w.token RETURNING b.id"};
 
-const Statement kFence{
-    "batch_fence",
-    "SELECT b.generation = p.generation, p.suspend, p.deletion_requested_at IS NOT NULL, b.epoch = l.epoch"
-    " FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid"
-    " JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid"
-    " WHERE b.id = $1::bigint AND b.claim_token = $2::bigint FOR UPDATE OF b FOR SHARE OF p, l"};
+const Statement kFence{"batch_fence",
+                       "SELECT b.generation = p.generation, p.suspend, p.deletion_requested_at IS NOT NULL, b.epoch = l.epoch"
+                       " FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid"
+                       " JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid"
+                       " WHERE b.id = $1::bigint AND b.claim_token = $2::bigint FOR UPDATE OF b FOR SHARE OF p, l"};
 
 const Statement kFinish{
     "batch_finish",
@@ -49,7 +48,8 @@ const Statement kFinish{
     "  RETURNING id, uid, run_id, kind, class, documents)"
     " INSERT INTO homeostat.batch_history (id, uid, run_id, kind, class, outcome, claim_token, claimed_by, documents, written,"
     "  dropped, removed, chunks, embedded, tokens, error_class, error_code, message)"
-    " SELECT id, uid, run_id, kind, class, $4, $2::bigint, $3, documents, $5::int, $6::int, $7::int, $8::int, $9::int, $10::bigint,"
+    " SELECT id, uid, run_id, kind, class, $4, $2::bigint, $3, documents, $5::int, $6::int, $7::int, $8::int, $9::int, "
+    "$10::bigint,"
     "  $11, $12, left($13, 1024)"
     " FROM gone RETURNING id"};
 
@@ -66,19 +66,19 @@ const Statement kRelease{
     " run_after = clock_timestamp() + $4::bigint * interval '1 ms', last_error = CASE WHEN $5 = '' THEN last_error ELSE $5 END"
     " WHERE id = $1::bigint AND claim_token = $2::bigint"};
 
-const Statement kExists{"batch_exists", "SELECT EXISTS (SELECT FROM homeostat.batch WHERE id = $1::bigint AND claim_token = $2::bigint)"};
+const Statement kExists{"batch_exists",
+                        "SELECT EXISTS (SELECT FROM homeostat.batch WHERE id = $1::bigint AND claim_token = $2::bigint)"};
 
 const Statement kDiscard{"batch_discard", "DELETE FROM homeostat.batch WHERE uid = $1::bigint AND generation <> $2::bigint"};
 const Statement kAdopt{"batch_adopt",
                        "UPDATE homeostat.batch SET epoch = $2::bigint WHERE uid = $1::bigint AND epoch <> $2::bigint"};
 
-const Statement kOpen{
-    "batch_open",
-    "SELECT count(*), coalesce(sum(documents), 0), count(*) FILTER (WHERE attempts > 0 OR last_error <> ''),"
-    " coalesce((array_agg(last_error ORDER BY id DESC) FILTER (WHERE last_error <> ''))[1], ''),"
-    " CASE WHEN bool_or(claim_token IS NOT NULL OR run_after <= clock_timestamp()) THEN NULL"
-    "      ELSE greatest(0, extract(epoch FROM min(run_after) - clock_timestamp()) * 1000)::bigint END"
-    " FROM homeostat.batch WHERE uid = $1::bigint"};
+const Statement kOpen{"batch_open",
+                      "SELECT count(*), coalesce(sum(documents), 0), count(*) FILTER (WHERE attempts > 0 OR last_error <> ''),"
+                      " coalesce((array_agg(last_error ORDER BY id DESC) FILTER (WHERE last_error <> ''))[1], ''),"
+                      " CASE WHEN bool_or(claim_token IS NOT NULL OR run_after <= clock_timestamp()) THEN NULL"
+                      "      ELSE greatest(0, extract(epoch FROM min(run_after) - clock_timestamp()) * 1000)::bigint END"
+                      " FROM homeostat.batch WHERE uid = $1::bigint"};
 
 // The horizon is checked again in the update itself, so that a heartbeat that came in time wins.
 const Statement kRescue{
@@ -121,13 +121,15 @@ std::string_view to_string(BatchKind k) noexcept { return kKinds[static_cast<std
 void insert_batches(Transaction& tx, std::int64_t uid, std::int32_t revision, std::int64_t generation, std::int64_t epoch,
                     std::int64_t run_id, const std::string& traceparent, const std::vector<PlannedBatch>& batches) {
     for (const PlannedBatch& b : batches) {
-        Params params = Params::of(uid, revision, generation, epoch, run_id, traceparent, to_string(b.kind), to_string(b.cls), b.priority);
+        Params params =
+            Params::of(uid, revision, generation, epoch, run_id, traceparent, to_string(b.kind), to_string(b.cls), b.priority);
         params.bytes(key_matrix(b.keys)).add(b.keys.size());
         tx.exec(kInsert, params);
     }
 }
 
-Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl, bool suspects) {
+Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl,
+                                         bool suspects) {
     return guarded([&] {
         const Rows rows = session.exec(kClaim, Params::of(replica, limit, ttl.count(), kSuspectDeaths, suspects));
         std::vector<Batch> out;
@@ -178,9 +180,10 @@ void fence_batch(Transaction& tx, const Batch& batch) {
 }
 
 void finish_batch(Transaction& tx, const Batch& batch, std::string_view replica, const BatchResult& r) {
-    const Rows rows = tx.exec(kFinish, Params::of(batch.id, batch.token, replica, r.outcome, r.written, r.dropped, r.removed, r.chunks,
-                                                  r.embedded, r.tokens, r.error ? to_string(r.error->cls) : std::string_view(),
-                                                  r.error ? r.error->code : std::string(), r.error ? r.error->message : std::string()));
+    const Rows rows =
+        tx.exec(kFinish, Params::of(batch.id, batch.token, replica, r.outcome, r.written, r.dropped, r.removed, r.chunks,
+                                    r.embedded, r.tokens, r.error ? to_string(r.error->cls) : std::string_view(),
+                                    r.error ? r.error->code : std::string(), r.error ? r.error->message : std::string()));
     if (rows.empty()) throw StoreFailure(fenced(fmt::format("batch {}: its claim is no longer ours", batch.id)));
 }
 
@@ -204,7 +207,9 @@ Result<bool> batch_exists(Session& session, const Batch& batch) {
     return guarded([&] { return session.exec(kExists, Params::of(batch.id, batch.token)).boolean(0, 0); });
 }
 
-void discard_batches(Transaction& tx, std::int64_t uid, std::int64_t generation) { tx.exec(kDiscard, Params::of(uid, generation)); }
+void discard_batches(Transaction& tx, std::int64_t uid, std::int64_t generation) {
+    tx.exec(kDiscard, Params::of(uid, generation));
+}
 void adopt_batches(Transaction& tx, std::int64_t uid, std::int64_t epoch) { tx.exec(kAdopt, Params::of(uid, epoch)); }
 
 Result<OpenBatches> open_batches(Session& session, std::int64_t uid) {
@@ -232,10 +237,11 @@ void add_dead_letters(Transaction& tx, std::int64_t uid, std::int32_t revision, 
 
 Result<std::vector<DeadLetter>> read_dead_letters(Session& session, std::int64_t uid, int limit) {
     return guarded([&] {
-        const Rows rows = session.exec({"dead_letter_list",
-                                        "SELECT key::text, class, strategy, message, attempts, trace_id FROM homeostat.dead_letter"
-                                        " WHERE uid = $1::bigint ORDER BY updated_at DESC LIMIT $2::int"},
-                                       Params::of(uid, limit));
+        const Rows rows =
+            session.exec({"dead_letter_list",
+                          "SELECT key::text, class, strategy, message, attempts, trace_id FROM homeostat.dead_letter"
+                          " WHERE uid = $1::bigint ORDER BY updated_at DESC LIMIT $2::int"},
+                         Params::of(uid, limit));
         std::vector<DeadLetter> out;
         for (int i = 0; i < rows.size(); ++i) {
             out.push_back({parse_text_array(rows.view(i, 0)), "", rows.text(i, 1), rows.text(i, 2), rows.text(i, 3),
@@ -247,7 +253,8 @@ Result<std::vector<DeadLetter>> read_dead_letters(Session& session, std::int64_t
 
 Result<std::int64_t> count_dead_letters(Session& session, std::int64_t uid) {
     return guarded([&] {
-        return session.exec({"dead_letter_count", "SELECT count(*) FROM homeostat.dead_letter WHERE uid = $1::bigint"}, Params::of(uid))
+        return session
+            .exec({"dead_letter_count", "SELECT count(*) FROM homeostat.dead_letter WHERE uid = $1::bigint"}, Params::of(uid))
             .i64(0, 0);
     });
 }

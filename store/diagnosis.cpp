@@ -26,7 +26,8 @@ const Statement kHorizon{
     " LEFT JOIN LATERAL (SELECT age, held_by FROM ("
     "   SELECT age(backend_xmin), format('process %s (%s)', pid, application_name) AS held_by FROM pg_stat_activity"
     "    WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()"
-    "   UNION ALL SELECT greatest(age(xmin), age(catalog_xmin)), format('replication slot %s', slot_name) FROM pg_replication_slots"
+    "   UNION ALL SELECT greatest(age(xmin), age(catalog_xmin)), format('replication slot %s', slot_name) FROM "
+    "pg_replication_slots"
     "   UNION ALL SELECT age(transaction), format('prepared transaction %s', gid) FROM pg_prepared_xacts) AS x"
     "   WHERE age IS NOT NULL ORDER BY age DESC LIMIT 1) AS h ON true"
     " LEFT JOIN LATERAL (SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) AS bytes, slot_name::text AS slot"
@@ -35,7 +36,8 @@ const Statement kHorizon{
 const Statement kRights{
     "diagnosis_rights",
     // schemas of ours
-    "SELECT format('%s in schema %s', w.privilege, w.schema), format('GRANT %s ON SCHEMA %s TO %I', w.privilege, w.schema, current_user),"
+    "SELECT format('%s in schema %s', w.privilege, w.schema), format('GRANT %s ON SCHEMA %s TO %I', w.privilege, w.schema, "
+    "current_user),"
     "  '' FROM (VALUES ('homeostat', 'USAGE'), ('homeostat_data', 'USAGE'), ('homeostat_data', 'CREATE')) AS w(schema, privilege)"
     "  WHERE NOT has_schema_privilege(w.schema, w.privilege)"
     // its tables: the declared half is only read, the observed half is written
@@ -43,16 +45,16 @@ const Statement kRights{
     "  format('GRANT %s ON homeostat.%I TO %I', w.privilege, c.relname, current_user), ''"
     "  FROM pg_class c CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS w(privilege)"
     "  WHERE c.relnamespace = 'homeostat'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
-    "  AND (w.privilege = 'SELECT' OR c.relname NOT IN ('pipeline', 'provider')) AND NOT has_table_privilege(c.oid, w.privilege) ORDER BY 1"};
+    "  AND (w.privilege = 'SELECT' OR c.relname NOT IN ('pipeline', 'provider')) AND NOT has_table_privilege(c.oid, w.privilege) "
+    "ORDER BY 1"};
 
 // Where views are to be made.
-const Statement kTargetRights{
-    "diagnosis_target_rights",
-    "SELECT format('CREATE in schema %I, where %s is to be served', w.schema, p.target),"
-    "  format('GRANT CREATE ON SCHEMA %I TO %I', w.schema, current_user), p.name"
-    "  FROM homeostat.pipeline p CROSS JOIN LATERAL (SELECT (parse_ident(p.target))[1] AS schema) AS w"
-    "  JOIN pg_namespace n ON n.nspname = w.schema"
-    "  WHERE p.deletion_requested_at IS NULL AND NOT has_schema_privilege(n.oid, 'CREATE') ORDER BY 3"};
+const Statement kTargetRights{"diagnosis_target_rights",
+                              "SELECT format('CREATE in schema %I, where %s is to be served', w.schema, p.target),"
+                              "  format('GRANT CREATE ON SCHEMA %I TO %I', w.schema, current_user), p.name"
+                              "  FROM homeostat.pipeline p CROSS JOIN LATERAL (SELECT (parse_ident(p.target))[1] AS schema) AS w"
+                              "  JOIN pg_namespace n ON n.nspname = w.schema"
+                              "  WHERE p.deletion_requested_at IS NULL AND NOT has_schema_privilege(n.oid, 'CREATE') ORDER BY 3"};
 
 const Statement kRoles{"diagnosis_roles",
                        "SELECT w.name FROM unnest('{homeostat_owner,homeostat_controller,homeostat_declarer}'::text[]) AS w(name)"

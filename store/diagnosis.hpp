@@ -1,5 +1,5 @@
-// What a server and its grants are like, asked for a person who wants to know whether homeostat can work here. Only reads, but for
-// one notification to itself. Needs no schema of ours unless it says so. One thread a session.
+// What a server and its grants are like, asked for a person who wants to know whether homeostat can work here. Only reads, but
+// for one notification to itself. Needs no schema of ours unless it says so. One thread a session.
 #pragma once
 
 #include <chrono>

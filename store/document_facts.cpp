@@ -26,7 +26,8 @@ std::string typed_key(const SourceShape& source) {
 std::string match_document(const SourceShape& source) {
     std::string out;
     for (std::size_t i = 0; i < source.key.size(); ++i) {
-        out += fmt::format("{}d.key_{} = ${}::text::{}{}", i == 0 ? "" : " AND ", i + 1, i + 1, source.key[i].type, source.key[i].collate);
+        out += fmt::format("{}d.key_{} = ${}::text::{}{}", i == 0 ? "" : " AND ", i + 1, i + 1, source.key[i].type,
+                           source.key[i].collate);
     }
     return out;
 }
@@ -55,12 +56,14 @@ private:
         for (std::size_t i = 0; i < n_; ++i) {
             const ColumnShape& c = source_.key[i];
             try {
-                const Rows rows = tx_.exec({fmt::format("facts_key_{}", c.type), fmt::format("SELECT ($1::text::{})::text", c.type)},
-                                           Params::of(key[i]));
+                const Rows rows =
+                    tx_.exec({fmt::format("facts_key_{}", c.type), fmt::format("SELECT ($1::text::{})::text", c.type)},
+                             Params::of(key[i]));
                 facts_.key.push_back(rows.text(0, 0));
             } catch (const StoreFailure& failure) {
                 if (!failure.error.code.starts_with("22")) throw;
-                throw StoreFailure(invalid(fmt::format("\"{}\" is no value of key column \"{}\", which is {}", key[i], c.name, c.type)));
+                throw StoreFailure(
+                    invalid(fmt::format("\"{}\" is no value of key column \"{}\", which is {}", key[i], c.name, c.type)));
             }
         }
     }
@@ -68,10 +71,10 @@ private:
     std::string name(std::string_view what) const { return fmt::format("{}_facts_{}", revision_.tables.prefix, what); }
 
     void read_source() {
-        const Rows rows = tx_.exec({name("source"), fmt::format("SELECT octet_length({}), ({})::text FROM {} s WHERE {} LIMIT 2",
-                                                                source_.content, source_.version_sql, source_.relation,
-                                                                match_source(source_, "${0}::text::{1}{2}"))},
-                                   key_params(facts_.key));
+        const Rows rows = tx_.exec(
+            {name("source"), fmt::format("SELECT octet_length({}), ({})::text FROM {} s WHERE {} LIMIT 2", source_.content,
+                                         source_.version_sql, source_.relation, match_source(source_, "${0}::text::{1}{2}"))},
+            key_params(facts_.key));
         facts_.source_rows = rows.size();
         if (rows.empty()) return;
         facts_.content_bytes = rows.i64(0, 0);
@@ -84,10 +87,11 @@ private:
         params.add(*spec_.documents);
         std::string not_null;
         for (const ColumnShape& c : source_.key) not_null += fmt::format(" AND s.{} IS NOT NULL", c.quoted);
-        const Rows rows = tx_.exec({name("place"), fmt::format("SELECT count(*) FROM (SELECT FROM {} s WHERE {} < ROW({}){} LIMIT ${}::bigint) s",
-                                                               source_.relation, source_.key_row("s"), typed_key(source_),
-                                                               source_.nullable_key ? not_null : "", n_ + 1)},
-                                   params);
+        const Rows rows = tx_.exec(
+            {name("place"),
+             fmt::format("SELECT count(*) FROM (SELECT FROM {} s WHERE {} < ROW({}){} LIMIT ${}::bigint) s", source_.relation,
+                         source_.key_row("s"), typed_key(source_), source_.nullable_key ? not_null : "", n_ + 1)},
+            params);
         facts_.beyond_count = rows.i64(0, 0) >= *spec_.documents;
     }
 
@@ -103,16 +107,18 @@ private:
         const bool hashed = source_.version == VersionKind::hash;
         const Rows rows = tx_.exec(
             {name("document"),
-             fmt::format("SELECT d.document_id, {}, s.homeostat_hash IS NOT DISTINCT FROM d.content_hash, NOT (false{}),"
-                         " encode(d.content_hash, 'hex'), d.chunk_count, d.written_at::text, d.run_id, d.batch_id,"
-                         " c.document_id IS NOT NULL, coalesce(c.first_observation < c.last_observation, false)"
-                         " FROM {} d LEFT JOIN LATERAL (SELECT {} AS homeostat_hash, {} AS homeostat_version{} FROM {} s WHERE {} LIMIT 1) s ON true"
-                         " LEFT JOIN homeostat.prune_candidate c ON c.uid = {} AND c.revision = {} AND c.document_id = d.document_id"
-                         " WHERE {}",
-                         hashed ? "s.homeostat_hash IS NOT DISTINCT FROM d.content_hash"
-                                : "s.homeostat_version IS NOT DISTINCT FROM d.source_version",
-                         metadata, revision_.tables.document, source_.content_hash(), source_.version_sql, columns, source_.relation,
-                         match_source(source_, "${0}::text::{1}{2}"), revision_.tables.uid, revision_.number, match_document(source_))},
+             fmt::format(
+                 "SELECT d.document_id, {}, s.homeostat_hash IS NOT DISTINCT FROM d.content_hash, NOT (false{}),"
+                 " encode(d.content_hash, 'hex'), d.chunk_count, d.written_at::text, d.run_id, d.batch_id,"
+                 " c.document_id IS NOT NULL, coalesce(c.first_observation < c.last_observation, false)"
+                 " FROM {} d LEFT JOIN LATERAL (SELECT {} AS homeostat_hash, {} AS homeostat_version{} FROM {} s WHERE {} LIMIT "
+                 "1) s ON true"
+                 " LEFT JOIN homeostat.prune_candidate c ON c.uid = {} AND c.revision = {} AND c.document_id = d.document_id"
+                 " WHERE {}",
+                 hashed ? "s.homeostat_hash IS NOT DISTINCT FROM d.content_hash"
+                        : "s.homeostat_version IS NOT DISTINCT FROM d.source_version",
+                 metadata, revision_.tables.document, source_.content_hash(), source_.version_sql, columns, source_.relation,
+                 match_source(source_, "${0}::text::{1}{2}"), revision_.tables.uid, revision_.number, match_document(source_))},
             key_params(facts_.key));
         if (rows.empty()) return;
         facts_.document_id = rows.i64(0, 0);
@@ -130,12 +136,11 @@ private:
 
     void read_chunks() {
         const Rows rows = tx_.exec(
-            {name("chunks"),
-             fmt::format("SELECT count(*), count(*) FILTER (WHERE homeostat.vector_ok(c.embedding, {})),"
-                         " coalesce(max(c.number) + 1, 0) = count(*) AND NOT coalesce(bool_or(c.chunk_hash <>"
-                         " sha256(convert_to(coalesce(c.context || E'\\n\\n', '') || c.text, 'UTF8'))), false)"
-                         " FROM {} c WHERE c.document_id = $1::bigint",
-                         revision_.settings.dimensions, revision_.tables.chunk)},
+            {name("chunks"), fmt::format("SELECT count(*), count(*) FILTER (WHERE homeostat.vector_ok(c.embedding, {})),"
+                                         " coalesce(max(c.number) + 1, 0) = count(*) AND NOT coalesce(bool_or(c.chunk_hash <>"
+                                         " sha256(convert_to(coalesce(c.context || E'\\n\\n', '') || c.text, 'UTF8'))), false)"
+                                         " FROM {} c WHERE c.document_id = $1::bigint",
+                                         revision_.settings.dimensions, revision_.tables.chunk)},
             Params::of(facts_.document_id));
         facts_.chunks = rows.i64(0, 0);
         facts_.sound_chunks = rows.i64(0, 1);
@@ -150,15 +155,16 @@ private:
         params.add(revision_.tables.uid).add(facts_.document_id);
         const Rows rows = tx_.exec(
             {fmt::format("facts_batch_{}", n_),
-             fmt::format("SELECT b.id, b.kind, b.class, b.attempts, coalesce(b.claimed_by, ''), b.last_error,"
-                         " CASE WHEN b.claim_token IS NULL AND b.run_after > clock_timestamp() THEN b.run_after::text ELSE '' END"
-                         " FROM homeostat.batch b WHERE b.uid = ${}::bigint AND EXISTS (SELECT FROM generate_subscripts(b.keys, 2) AS i"
-                         " WHERE CASE WHEN b.kind IN ('prune', 'stray') THEN b.keys[1][i] = ${}::text ELSE true{} END)"
-                         " ORDER BY b.id LIMIT 1",
-                         n_ + 1, n_ + 2, match)},
+             fmt::format(
+                 "SELECT b.id, b.kind, b.class, b.attempts, coalesce(b.claimed_by, ''), b.last_error,"
+                 " CASE WHEN b.claim_token IS NULL AND b.run_after > clock_timestamp() THEN b.run_after::text ELSE '' END"
+                 " FROM homeostat.batch b WHERE b.uid = ${}::bigint AND EXISTS (SELECT FROM generate_subscripts(b.keys, 2) AS i"
+                 " WHERE CASE WHEN b.kind IN ('prune', 'stray') THEN b.keys[1][i] = ${}::text ELSE true{} END)"
+                 " ORDER BY b.id LIMIT 1",
+                 n_ + 1, n_ + 2, match)},
             params);
         if (rows.empty()) return;
-        facts_.batch = {rows.i64(0, 0), rows.text(0, 1), rows.text(0, 2), static_cast<std::int32_t>(rows.i64(0, 3)),
+        facts_.batch = {rows.i64(0, 0),  rows.text(0, 1), rows.text(0, 2), static_cast<std::int32_t>(rows.i64(0, 3)),
                         rows.text(0, 4), rows.text(0, 5), rows.text(0, 6)};
     }
 
@@ -169,8 +175,9 @@ private:
                                     " WHERE uid = $1::bigint AND revision = $2::int AND key = $3::text[]"},
                                    params);
         if (rows.empty()) return;
-        facts_.dead_letter = DeadLetter{facts_.key, "", rows.text(0, 0), rows.text(0, 1), rows.text(0, 2),
-                                        static_cast<std::int32_t>(rows.i64(0, 3)), rows.text(0, 4)};
+        facts_.dead_letter = DeadLetter{
+            facts_.key,     "", rows.text(0, 0), rows.text(0, 1), rows.text(0, 2), static_cast<std::int32_t>(rows.i64(0, 3)),
+            rows.text(0, 4)};
         const Result<std::vector<bool>> current = dead_letters_among(tx_, source_, revision_, {facts_.key});
         if (!current) throw StoreFailure(current.error());
         facts_.dead_letter_current = current->front();

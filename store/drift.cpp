@@ -114,11 +114,11 @@ private:
         if (request_.after) add_key(params, *request_.after);
         params.add(limit - 1);
         const std::string keys = source_.key_list("s");
-        const Rows rows = tx_.exec({fmt::format("{}_end_{}", revision_.tables.prefix, request_.after ? "a" : ""),
-                                    fmt::format("SELECT {} FROM {} s WHERE {} AND {} ORDER BY {} OFFSET ${}::bigint LIMIT 1",
-                                                source_.key_text_list("s"), source_.relation, not_null(),
-                                                range(source_.key_row("s"), true), keys, request_.after ? n_ + 1 : 1)},
-                                   params);
+        const Rows rows = tx_.exec(
+            {fmt::format("{}_end_{}", revision_.tables.prefix, request_.after ? "a" : ""),
+             fmt::format("SELECT {} FROM {} s WHERE {} AND {} ORDER BY {} OFFSET ${}::bigint LIMIT 1", source_.key_text_list("s"),
+                         source_.relation, not_null(), range(source_.key_row("s"), true), keys, request_.after ? n_ + 1 : 1)},
+            params);
         if (!rows.empty()) {
             slice_.last = key_at(rows, 0, 0, n_);
             slice_.source_rows = limit;
@@ -148,11 +148,13 @@ private:
                          keys, source_.relation, not_null(), range(source_.key_row("s"), true), request_.after ? n_ + 1 : 1)},
             params);
         if (rows.i64(0, 0) == 0) return;
-        throw StoreFailure({.cls = ErrorClass::invalid,
-                            .message = fmt::format("more than one row of {} has the same key ({}); name columns in key that identify one "
-                                                   "row", source_.described, joined_key_names()),
-                            .origin = Origin::user,
-                            .code = "AmbiguousKey"});
+        throw StoreFailure(
+            {.cls = ErrorClass::invalid,
+             .message = fmt::format("more than one row of {} has the same key ({}); name columns in key that identify one "
+                                    "row",
+                                    source_.described, joined_key_names()),
+             .origin = Origin::user,
+             .code = "AmbiguousKey"});
     }
 
     std::string joined_key_names() const {
@@ -170,9 +172,9 @@ private:
 
     void compare() {
         const bool read_content = request_.deep || source_.version == VersionKind::hash;
-        const std::string document_rows = fmt::format("SELECT * FROM {} d WHERE {}{}", revision_.tables.document,
-                                                      range("ROW(" + document_key_list(n_, "d") + ")", slice_.final),
-                                                      slice_.final ? unused_upper() : "");
+        const std::string document_rows =
+            fmt::format("SELECT * FROM {} d WHERE {}{}", revision_.tables.document,
+                        range("ROW(" + document_key_list(n_, "d") + ")", slice_.final), slice_.final ? unused_upper() : "");
         std::string source_columns = source_.key_list("s");
         source_columns += fmt::format(", {} AS homeostat_version", source_.version_sql);
         if (read_content) source_columns += fmt::format(", {} AS homeostat_hash", source_.content_hash());
@@ -180,23 +182,24 @@ private:
             for (const ColumnShape& m : source_.metadata) source_columns += ", s." + m.quoted;
         }
         const bool no_source = slice_.source_rows == 0;
-        const std::string source_rows = fmt::format("SELECT {} FROM {} s WHERE {} AND {}{}", source_columns, source_.relation, not_null(),
-                                                    no_source ? "false" : range(source_.key_row("s"), false),
+        const std::string source_rows = fmt::format("SELECT {} FROM {} s WHERE {} AND {}{}", source_columns, source_.relation,
+                                                    not_null(), no_source ? "false" : range(source_.key_row("s"), false),
                                                     no_source && request_.after ? unused_lower() : "");
         const std::string changed =
-            read_content ? fmt::format("(s.homeostat_hash IS DISTINCT FROM d.content_hash{}{})", metadata_differs(source_, revision_),
-                                       source_.version == VersionKind::hash
-                                           ? ""
-                                           : " OR s.homeostat_version IS DISTINCT FROM d.source_version")
-                         : std::string("s.homeostat_version IS DISTINCT FROM d.source_version");
+            read_content
+                ? fmt::format(
+                      "(s.homeostat_hash IS DISTINCT FROM d.content_hash{}{})", metadata_differs(source_, revision_),
+                      source_.version == VersionKind::hash ? "" : " OR s.homeostat_version IS DISTINCT FROM d.source_version")
+                : std::string("s.homeostat_version IS DISTINCT FROM d.source_version");
         const std::string first_key = "s." + source_.key[0].quoted;
-        const std::string cls = read_content
-                                    ? fmt::format("CASE WHEN d.document_id IS NULL THEN 'm' WHEN {} IS NULL THEN 'o'"
-                                                  " WHEN s.homeostat_hash IS DISTINCT FROM d.content_hash THEN 's'"
-                                                  " WHEN false{} THEN 'v' ELSE 't' END",
-                                                  first_key, metadata_differs(source_, revision_))
-                                    : fmt::format("CASE WHEN d.document_id IS NULL THEN 'm' WHEN {} IS NULL THEN 'o' ELSE 'c' END",
-                                                  first_key);
+        const std::string cls =
+            read_content
+                ? fmt::format(
+                      "CASE WHEN d.document_id IS NULL THEN 'm' WHEN {} IS NULL THEN 'o'"
+                      " WHEN s.homeostat_hash IS DISTINCT FROM d.content_hash THEN 's'"
+                      " WHEN false{} THEN 'v' ELSE 't' END",
+                      first_key, metadata_differs(source_, revision_))
+                : fmt::format("CASE WHEN d.document_id IS NULL THEN 'm' WHEN {} IS NULL THEN 'o' ELSE 'c' END", first_key);
         std::string keys;
         for (std::size_t i = 0; i < n_; ++i) {
             keys += fmt::format(", coalesce(s.{}, d.key_{})::text", source_.key[i].quoted, i + 1);
@@ -204,7 +207,8 @@ private:
         const std::string order = fmt::format("ORDER BY {}", order_list());
         const Rows rows = tx_.exec(
             {name(request_.deep ? "deep" : "diff"),
-             fmt::format("SELECT {}, d.document_id{} FROM ({}) s FULL JOIN ({}) d ON {} WHERE d.document_id IS NULL OR {} IS NULL OR {} {}",
+             fmt::format("SELECT {}, d.document_id{} FROM ({}) s FULL JOIN ({}) d ON {} WHERE d.document_id IS NULL OR {} IS "
+                         "NULL OR {} {}",
                          cls, keys, source_rows, document_rows, key_match(source_, "s", "d"), first_key, changed, order)},
             bounds());
         sort_out(rows);
@@ -231,7 +235,10 @@ private:
         for (int i = 0; i < rows.size(); ++i) {
             DriftItem item{.key = key_at(rows, i, 2, n_), .document_id = rows.null(i, 1) ? 0 : rows.i64(i, 1)};
             switch (rows.view(i, 0).front()) {
-                case 'm': item.cls = DriftClass::missing; ++missing; break;
+                case 'm':
+                    item.cls = DriftClass::missing;
+                    ++missing;
+                    break;
                 case 's': item.cls = DriftClass::stale; break;
                 case 'v': item.cls = DriftClass::moved; break;
                 case 't': item.cls = DriftClass::touched; break;
@@ -254,11 +261,12 @@ private:
         params.bytes(binary_array(ids));
         const Rows rows = tx_.exec(
             {revision_.tables.prefix + "_changed",
-             fmt::format("SELECT CASE WHEN {} <> d.content_hash THEN 's' WHEN false{} THEN 'v' ELSE 't' END"
-                         " FROM unnest($1::bigint[]) WITH ORDINALITY AS w(id, i) JOIN {} d ON d.document_id = w.id JOIN {} s ON {}"
-                         " ORDER BY w.i",
-                         source_.content_hash(), metadata_differs(source_, revision_), revision_.tables.document, source_.relation,
-                         key_match(source_, "s", "d"))},
+             fmt::format(
+                 "SELECT CASE WHEN {} <> d.content_hash THEN 's' WHEN false{} THEN 'v' ELSE 't' END"
+                 " FROM unnest($1::bigint[]) WITH ORDINALITY AS w(id, i) JOIN {} d ON d.document_id = w.id JOIN {} s ON {}"
+                 " ORDER BY w.i",
+                 source_.content_hash(), metadata_differs(source_, revision_), revision_.tables.document, source_.relation,
+                 key_match(source_, "s", "d"))},
             params);
         if (rows.size() != static_cast<int>(changed.size())) {
             throw StoreFailure(internal_error(fmt::format("{} rows of {} were compared where {} were expected", rows.size(),

@@ -17,8 +17,9 @@ Result<std::int64_t> count_unkeyed(Transaction& tx, const SourceShape& source) {
 
 Result<Totals> count_stored(Transaction& tx, const Revision& revision) {
     return guarded([&] {
-        const Rows rows = tx.exec({revision.tables.prefix + "_totals",
-                                   fmt::format("SELECT count(*), coalesce(sum(chunk_count), 0) FROM {}", revision.tables.document)});
+        const Rows rows =
+            tx.exec({revision.tables.prefix + "_totals",
+                     fmt::format("SELECT count(*), coalesce(sum(chunk_count), 0) FROM {}", revision.tables.document)});
         return Totals{rows.i64(0, 0), rows.i64(0, 1)};
     });
 }
@@ -34,13 +35,15 @@ Result<std::vector<bool>> dead_letters_among(Transaction& tx, const SourceShape&
         for (std::size_t i = 0; i < source.key.size(); ++i) {
             columns += fmt::format("{}k{}", i == 0 ? "" : ", ", i + 1);
             arrays += fmt::format("{}${}::text[]", i == 0 ? "" : ", ", i + 3);
-            match += fmt::format(" AND s.{} = w.k{}::{}{}", source.key[i].quoted, i + 1, source.key[i].type, source.key[i].collate);
+            match +=
+                fmt::format(" AND s.{} = w.k{}::{}{}", source.key[i].quoted, i + 1, source.key[i].type, source.key[i].collate);
         }
         const Rows rows = tx.exec(
             {revision.tables.prefix + "_dead",
-             fmt::format("SELECT w.i FROM unnest({}) WITH ORDINALITY AS w({}, i) JOIN homeostat.dead_letter l ON l.uid = $1::bigint"
-                         " AND l.revision = $2::int AND l.key = ARRAY[{}] JOIN {} s ON {} = l.content_hash{}",
-                         arrays, columns, columns, source.relation, source.content_hash(), match)},
+             fmt::format(
+                 "SELECT w.i FROM unnest({}) WITH ORDINALITY AS w({}, i) JOIN homeostat.dead_letter l ON l.uid = $1::bigint"
+                 " AND l.revision = $2::int AND l.key = ARRAY[{}] JOIN {} s ON {} = l.content_hash{}",
+                 arrays, columns, columns, source.relation, source.content_hash(), match)},
             params);
         std::vector<bool> dead(keys.size(), false);
         for (int i = 0; i < rows.size(); ++i) dead[static_cast<std::size_t>(rows.i64(i, 0) - 1)] = true;
@@ -52,13 +55,15 @@ Status settle_dead_letters(Transaction& tx, const SourceShape& source, const Rev
     return guarded([&] {
         std::string match;
         for (std::size_t i = 0; i < source.key.size(); ++i) {
-            match += fmt::format(" AND s.{} = l.key[{}]::{}{}", source.key[i].quoted, i + 1, source.key[i].type, source.key[i].collate);
+            match += fmt::format(" AND s.{} = l.key[{}]::{}{}", source.key[i].quoted, i + 1, source.key[i].type,
+                                 source.key[i].collate);
         }
-        tx.exec({revision.tables.prefix + "_settle_dead",
-                 fmt::format("DELETE FROM homeostat.dead_letter l WHERE l.uid = $1::bigint AND (l.revision <> $2::int OR NOT EXISTS ("
-                             "SELECT FROM {} s WHERE {} = l.content_hash{}))",
-                             source.relation, source.content_hash(), match)},
-                Params::of(revision.tables.uid, revision.number));
+        tx.exec(
+            {revision.tables.prefix + "_settle_dead",
+             fmt::format("DELETE FROM homeostat.dead_letter l WHERE l.uid = $1::bigint AND (l.revision <> $2::int OR NOT EXISTS ("
+                         "SELECT FROM {} s WHERE {} = l.content_hash{}))",
+                         source.relation, source.content_hash(), match)},
+            Params::of(revision.tables.uid, revision.number));
     });
 }
 

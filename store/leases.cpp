@@ -19,10 +19,9 @@ const Statement kAcquire{
     "  holder = $2, timeline = excluded.timeline, expires_at = clock_timestamp() + $3::bigint * interval '1 ms'"
     " WHERE l.holder = $2 OR l.expires_at <= clock_timestamp() RETURNING epoch, timeline"};
 
-const Statement kRenew{
-    "lease_renew",
-    "UPDATE homeostat.lease SET expires_at = clock_timestamp() + $2::bigint * interval '1 ms'"
-    " WHERE holder = $1 AND expires_at > clock_timestamp() RETURNING resource, epoch, timeline"};
+const Statement kRenew{"lease_renew",
+                       "UPDATE homeostat.lease SET expires_at = clock_timestamp() + $2::bigint * interval '1 ms'"
+                       " WHERE holder = $1 AND expires_at > clock_timestamp() RETURNING resource, epoch, timeline"};
 
 const Statement kRelease{"lease_release", "UPDATE homeostat.lease SET expires_at = clock_timestamp() WHERE holder = $1"};
 

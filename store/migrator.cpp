@@ -29,9 +29,10 @@ void prepare(Transaction& tx) {
 
 void ensure_ledger(Transaction& tx) {
     if (tx.exec(kLedgerExists).boolean(0, 0)) return;
-    tx.exec("CREATE SCHEMA IF NOT EXISTS homeostat;"
-            "CREATE TABLE homeostat.migration (number int PRIMARY KEY, name text NOT NULL,"
-            " applied_at timestamptz NOT NULL DEFAULT clock_timestamp())");
+    tx.exec(
+        "CREATE SCHEMA IF NOT EXISTS homeostat;"
+        "CREATE TABLE homeostat.migration (number int PRIMARY KEY, name text NOT NULL,"
+        " applied_at timestamptz NOT NULL DEFAULT clock_timestamp())");
 }
 
 int version_in(Transaction& tx) { return static_cast<int>(tx.exec(kVersion).i64(0, 0)); }
@@ -82,8 +83,10 @@ Result<int> migrate_down(Session& session, int to) {
                 if (!tx.exec(kLedgerExists).boolean(0, 0)) break;
                 const int now = version_in(tx);
                 if (now > all.back().number) {
-                    return invalid(fmt::format("the schema is at {}, which this binary ({}) does not know how to take back; use the "
-                                               "binary that migrated it", now, all.back().number));
+                    return invalid(
+                        fmt::format("the schema is at {}, which this binary ({}) does not know how to take back; use the "
+                                    "binary that migrated it",
+                                    now, all.back().number));
                 }
                 if (now < m->number) continue;
                 tx.exec(m->down);

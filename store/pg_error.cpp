@@ -64,7 +64,8 @@ Error from_sqlstate(std::string_view sqlstate, std::string_view message) {
             best = &row;
         }
     }
-    Error e{.cls = ErrorClass::db_transient, .message = first_line(message), .origin = Origin::theirs, .code = std::string(sqlstate)};
+    Error e{
+        .cls = ErrorClass::db_transient, .message = first_line(message), .origin = Origin::theirs, .code = std::string(sqlstate)};
     if (best != nullptr) {
         e.cls = best->cls;
         e.origin = best->origin;

@@ -14,11 +14,13 @@ Result<Pool::Lease> Pool::acquire(const Context& context) {
     {
         const Lock lock(mutex_);
         while (idle_.empty() && out_ >= size_) {
-            if (!freed_.wait_until(mutex_, context.stop, give_up)) return cancelled("stopped while waiting for a database connection");
+            if (!freed_.wait_until(mutex_, context.stop, give_up))
+                return cancelled("stopped while waiting for a database connection");
             if (std::chrono::steady_clock::now() >= give_up) {
                 return Error{.cls = ErrorClass::db_transient,
-                             .message = "no database connection became free within 30 s; raise database.read_connections or "
-                                        "database.write_connections"};
+                             .message =
+                                 "no database connection became free within 30 s; raise database.read_connections or "
+                                 "database.write_connections"};
             }
         }
         ++out_;

@@ -8,11 +8,10 @@ namespace homeostat {
 
 namespace {
 
-const Statement kRelation{
-    "relation_shape",
-    "SELECT c.oid, c.relkind, homeostat.relation_text(c.oid), greatest(c.reltuples, 0),"
-    " has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'), current_user"
-    " FROM pg_class c WHERE c.oid = to_regclass($1)"};
+const Statement kRelation{"relation_shape",
+                          "SELECT c.oid, c.relkind, homeostat.relation_text(c.oid), greatest(c.reltuples, 0),"
+                          " has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'), current_user"
+                          " FROM pg_class c WHERE c.oid = to_regclass($1)"};
 
 const Statement kColumns{
     "relation_columns",
@@ -37,12 +36,11 @@ const Statement kUniqueKey{
     "   JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.attnum"
     "   WHERE u.pos <= i.indnkeyatts AND NOT a.attname = ANY ($2::text[])))"};
 
-const Statement kExtension{
-    "vector_extension",
-    "SELECT quote_ident(n.nspname), e.extversion,"
-    " (SELECT oid FROM pg_type t WHERE t.typname = 'vector' AND t.typnamespace = n.oid),"
-    " (SELECT oid FROM pg_type t WHERE t.typname = 'halfvec' AND t.typnamespace = n.oid)"
-    " FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"};
+const Statement kExtension{"vector_extension",
+                           "SELECT quote_ident(n.nspname), e.extversion,"
+                           " (SELECT oid FROM pg_type t WHERE t.typname = 'vector' AND t.typnamespace = n.oid),"
+                           " (SELECT oid FROM pg_type t WHERE t.typname = 'halfvec' AND t.typnamespace = n.oid)"
+                           " FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"};
 
 struct KnownColumn {
     ColumnShape shape;
@@ -70,12 +68,14 @@ public:
         const Rows rows = tx.exec(kColumns, Params::of(oid));
         for (int i = 0; i < rows.size(); ++i) {
             columns_.push_back({{rows.text(i, 0), rows.text(i, 1), rows.text(i, 2), rows.text(i, 3), rows.boolean(i, 4)},
-                                rows.boolean(i, 5), rows.text(i, 6)});
+                                rows.boolean(i, 5),
+                                rows.text(i, 6)});
         }
     }
 
     const KnownColumn& column(std::string_view role, const std::string& name) const {
-        const auto it = std::find_if(columns_.begin(), columns_.end(), [&](const KnownColumn& c) { return c.shape.name == name; });
+        const auto it =
+            std::find_if(columns_.begin(), columns_.end(), [&](const KnownColumn& c) { return c.shape.name == name; });
         if (it == columns_.end()) {
             std::vector<std::string_view> known;
             for (const KnownColumn& c : columns_) known.push_back(c.shape.name);
@@ -93,11 +93,12 @@ public:
 
 private:
     [[noreturn]] void refuse_right(const std::string& user, const std::string& what) const {
-        throw StoreFailure({.cls = ErrorClass::db_permanent,
-                            .message = fmt::format("pipeline \"{}\": role \"{}\" may not read {}; GRANT SELECT ON it to that role",
-                                                   spec_.name, user, what),
-                            .origin = Origin::user,
-                            .code = "42501"});
+        throw StoreFailure(
+            {.cls = ErrorClass::db_permanent,
+             .message = fmt::format("pipeline \"{}\": role \"{}\" may not read {}; GRANT SELECT ON it to that role", spec_.name,
+                                    user, what),
+             .origin = Origin::user,
+             .code = "42501"});
     }
 
     const PipelineSpec& spec_;
@@ -118,7 +119,8 @@ std::string literal(std::string_view text) {
 std::string column_text(const ColumnShape& c) { return fmt::format("s.{}::text", c.quoted); }
 
 std::string joined_content(const Catalog& catalog, const PipelineSpec& spec) {
-    if (spec.content.size() == 1) return fmt::format("coalesce({}, '')", column_text(catalog.column("content", spec.content[0]).shape));
+    if (spec.content.size() == 1)
+        return fmt::format("coalesce({}, '')", column_text(catalog.column("content", spec.content[0]).shape));
     std::string list;
     for (const std::string& name : spec.content) {
         list += fmt::format(", nullif({}, '')", column_text(catalog.column("content", name).shape));
@@ -218,9 +220,10 @@ Result<VectorExtension> find_vector_extension(Transaction& tx) {
     return guarded([&]() -> Result<VectorExtension> {
         const Rows rows = tx.exec(kExtension);
         if (rows.empty() || rows.null(0, 2) || rows.null(0, 3)) {
-            return Error{.cls = ErrorClass::db_permanent,
-                         .message = "the extension vector (pgvector 0.7 or newer) is not in this database; run CREATE EXTENSION vector",
-                         .origin = Origin::user};
+            return Error{
+                .cls = ErrorClass::db_permanent,
+                .message = "the extension vector (pgvector 0.7 or newer) is not in this database; run CREATE EXTENSION vector",
+                .origin = Origin::user};
         }
         return VectorExtension{rows.text(0, 0), rows.text(0, 1), static_cast<std::uint32_t>(rows.i64(0, 2)),
                                static_cast<std::uint32_t>(rows.i64(0, 3))};

@@ -22,12 +22,11 @@ const Statement kInsert{
     " metadata_slots) VALUES ($1::bigint, $2::int, $3::jsonb, $4, $5, $6::int, $7, 'building', $8::text[])"};
 const Statement kSlots{"revision_slots",
                        "UPDATE homeostat.revision SET metadata_slots = $3::text[] WHERE uid = $1::bigint AND revision = $2::int"};
-const Statement kServe{
-    "revision_serve",
-    "UPDATE homeostat.revision SET state = CASE WHEN revision = $2::int THEN 'served' ELSE 'retired' END,"
-    " served_at = CASE WHEN revision = $2::int THEN coalesce(served_at, clock_timestamp()) ELSE served_at END,"
-    " retired_at = CASE WHEN revision = $2::int THEN NULL ELSE coalesce(retired_at, clock_timestamp()) END"
-    " WHERE uid = $1::bigint AND (revision = $2::int OR state = 'served')"};
+const Statement kServe{"revision_serve",
+                       "UPDATE homeostat.revision SET state = CASE WHEN revision = $2::int THEN 'served' ELSE 'retired' END,"
+                       " served_at = CASE WHEN revision = $2::int THEN coalesce(served_at, clock_timestamp()) ELSE served_at END,"
+                       " retired_at = CASE WHEN revision = $2::int THEN NULL ELSE coalesce(retired_at, clock_timestamp()) END"
+                       " WHERE uid = $1::bigint AND (revision = $2::int OR state = 'served')"};
 // A retired revision goes once a later one is served; the count keeps some to go back to.
 const Statement kOld{
     "revision_old",
@@ -84,14 +83,16 @@ void create_tables(Transaction& tx, const RevisionTables& t, const RevisionSetti
         " write_token bigint NOT NULL, written_at timestamptz NOT NULL DEFAULT clock_timestamp()) WITH (fillfactor = 90);"
         // The version rides along in the index, so that comparing versions need not visit the rows.
         "CREATE UNIQUE INDEX {}_key ON {} ({}) INCLUDE (document_id, source_version);"
-        "CREATE TABLE {} (document_id bigint NOT NULL, number int NOT NULL, start_offset bigint NOT NULL, end_offset bigint NOT NULL,"
+        "CREATE TABLE {} (document_id bigint NOT NULL, number int NOT NULL, start_offset bigint NOT NULL, end_offset bigint NOT "
+        "NULL,"
         " chunk_hash bytea NOT NULL, context text, text text NOT NULL, embedding {}, PRIMARY KEY (document_id, number));"
-        "CREATE TABLE {} (entry bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, run_id bigint NOT NULL, write_token bigint NOT NULL,"
+        "CREATE TABLE {} (entry bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, run_id bigint NOT NULL, write_token bigint NOT "
+        "NULL,"
         " document_id bigint NOT NULL, change text NOT NULL, document jsonb, number int, start_offset bigint, end_offset bigint,"
         " chunk_hash bytea, context text, text text, embedding {}, at timestamptz NOT NULL DEFAULT clock_timestamp());"
         "CREATE INDEX {}_journal_document ON {} (document_id, write_token)",
-        t.document, keys, source.version_type, metadata, t.prefix, t.document, key_names, t.chunk, embedding, t.journal, embedding,
-        t.prefix, t.journal));
+        t.document, keys, source.version_type, metadata, t.prefix, t.document, key_names, t.chunk, embedding, t.journal,
+        embedding, t.prefix, t.journal));
 }
 
 // The served view's select list: the user's own names, then ours. The cast without a width lets the width change later.
@@ -115,7 +116,8 @@ RevisionSettings RevisionSettings::of(const PipelineSpec& spec, const ProviderSp
     s.model = spec.model.value_or(provider.model.value_or(""));
     s.dimensions = spec.dimensions.value_or(provider.dimensions.value_or(0));
     const bool wide = s.dimensions > 2000;
-    s.vector_type = spec.vector_type == "halfvec" || (spec.vector_type == "auto" && wide) ? VectorType::halfvec : VectorType::vector;
+    s.vector_type =
+        spec.vector_type == "halfvec" || (spec.vector_type == "auto" && wide) ? VectorType::halfvec : VectorType::vector;
     s.chunker = spec.chunker;
     // What "whole" ignores must not make a new revision.
     s.chunk_size = spec.chunker == "whole" ? 0 : spec.chunk_size;
@@ -168,8 +170,8 @@ Result<RevisionSettings> RevisionSettings::from_json(std::string_view text) {
 
 bool RevisionSettings::same_vectors(const RevisionSettings& o) const {
     const auto decisive = [](const RevisionSettings& s) {
-        return std::tie(s.model, s.dimensions, s.vector_type, s.chunker, s.chunk_size, s.chunk_overlap, s.chunk_unit, s.key, s.content,
-                        s.content_template, s.document_prefix);
+        return std::tie(s.model, s.dimensions, s.vector_type, s.chunker, s.chunk_size, s.chunk_overlap, s.chunk_unit, s.key,
+                        s.content, s.content_template, s.document_prefix);
     };
     return decisive(*this) == decisive(o);
 }
@@ -188,6 +190,12 @@ RevisionTables RevisionTables::of(std::int64_t uid, std::int32_t revision) {
 std::string RevisionTables::metadata_column(std::string_view name) const {
     const auto it = std::find(metadata_slots.begin(), metadata_slots.end(), name);
     return it == metadata_slots.end() ? "" : meta_column(static_cast<std::size_t>(it - metadata_slots.begin()));
+}
+
+const Revision* revision_holding(const std::vector<Revision>& revisions, const RevisionSettings& wanted) {
+    const auto it =
+        std::find_if(revisions.rbegin(), revisions.rend(), [&](const Revision& r) { return r.settings.same_vectors(wanted); });
+    return it == revisions.rend() ? nullptr : &*it;
 }
 
 Result<std::vector<Revision>> read_revisions(Session& session, std::int64_t uid) {
@@ -215,9 +223,9 @@ Result<Revision> create_revision(Transaction& tx, const PipelineSpec& spec, cons
         Revision r{number, "building", settings, RevisionTables::of(spec.uid, number)};
         r.tables.metadata_slots = spec.metadata;
         create_tables(tx, r.tables, settings, source, vectors);
-        tx.exec(kInsert, Params::of(spec.uid, number, settings.to_json(), settings.provider, settings.model, settings.dimensions,
-                                    settings.vector_type == VectorType::vector ? "vector" : "halfvec",
-                                    format_text_array(spec.metadata)));
+        tx.exec(kInsert,
+                Params::of(spec.uid, number, settings.to_json(), settings.provider, settings.model, settings.dimensions,
+                           settings.vector_type == VectorType::vector ? "vector" : "halfvec", format_text_array(spec.metadata)));
         return r;
     });
 }
@@ -264,11 +272,13 @@ Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision&
                 tx.exec(fmt::format("DROP VIEW {0}; CREATE VIEW {0} AS {1}", spec.target, sql));
             } catch (StoreFailure& drop) {
                 if (drop.error.code != "2BP01") throw;
-                return Error{.cls = ErrorClass::conflict,
-                             .message = fmt::format("pipeline \"{}\": the columns of {} change, and other objects depend on it; drop "
-                                                    "them or give the pipeline another target", spec.name, spec.target),
-                             .origin = Origin::user,
-                             .code = "2BP01"};
+                return Error{
+                    .cls = ErrorClass::conflict,
+                    .message = fmt::format("pipeline \"{}\": the columns of {} change, and other objects depend on it; drop "
+                                           "them or give the pipeline another target",
+                                           spec.name, spec.target),
+                    .origin = Origin::user,
+                    .code = "2BP01"};
             }
         }
         tx.exec(fmt::format("COMMENT ON VIEW {} IS 'homeostat: served view'", spec.target));
@@ -284,7 +294,8 @@ Result<bool> view_is_current(Transaction& tx, const PipelineSpec& spec, const Re
         if (rows.view(0, 0) != "v" || rows.view(0, 1) != "homeostat: served view") {
             return Error{.cls = ErrorClass::db_permanent,
                          .message = fmt::format("pipeline \"{}\": its target {} was replaced by something that is not a view of "
-                                                "homeostat; drop that or choose another target", spec.name, spec.target),
+                                                "homeostat; drop that or choose another target",
+                                                spec.name, spec.target),
                          .origin = Origin::user};
         }
         std::string expected;
@@ -298,8 +309,7 @@ Result<bool> view_is_current(Transaction& tx, const PipelineSpec& spec, const Re
 
 Result<IndexState> index_state(Session& session, const PipelineSpec& spec, const Revision& revision) {
     return guarded([&] {
-        const Rows rows =
-            session.exec(kIndex, Params::of(fmt::format("homeostat_data.{}", index_name(revision.tables))));
+        const Rows rows = session.exec(kIndex, Params::of(fmt::format("homeostat_data.{}", index_name(revision.tables))));
         if (spec.index_method == "none") return rows.empty() ? IndexState::valid : IndexState::unwanted;
         if (rows.empty()) return IndexState::absent;
         const bool as_declared = rows.view(0, 1) == spec.index_method && rows.view(0, 2) == opclass(spec, revision.settings);

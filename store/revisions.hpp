@@ -42,7 +42,7 @@ struct RevisionTables {
     std::string document;  // quoted, schema-qualified
     std::string chunk;
     std::string journal;
-    std::string prefix;    // p<P>_r<N>: for names of statements and indexes
+    std::string prefix;  // p<P>_r<N>: for names of statements and indexes
     std::vector<std::string> metadata_slots;  // name of the source column held in meta_<i+1>; "" = retired slot
 
     static RevisionTables of(std::int64_t uid, std::int32_t revision);
@@ -56,6 +56,10 @@ struct Revision {
     RevisionSettings settings;
     RevisionTables tables;
 };
+
+// The newest of them that holds what is wanted; null where it is still to be made. Going back to settings that a kept revision
+// has goes back to that revision: nothing is embedded twice.
+const Revision* revision_holding(const std::vector<Revision>& revisions, const RevisionSettings& wanted);
 
 Result<std::vector<Revision>> read_revisions(Session& session, std::int64_t uid);  // ascending
 

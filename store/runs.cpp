@@ -14,24 +14,26 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kPhases{"sweeping", "healing", "pruning"};
 
-#define RUN_COLUMNS                                                                                                          \
-    "id, uid, revision, generation, reconcile_id, trigger, deep, phase, observation, sweeps, cursor::text, seen, missing, stale, " \
+#define RUN_COLUMNS                                                                                                         \
+    "id, uid, revision, generation, reconcile_id, trigger, deep, phase, observation, sweeps, cursor::text, seen, missing, " \
+    "stale, "                                                                                                               \
     "moved, partial, invalid, orphaned, excess, unkeyed, dead_letters, planned, planned_in_sweep, traceparent"
 
 const Statement kRead{"run_read", "SELECT " RUN_COLUMNS " FROM homeostat.run WHERE uid = $1::bigint"};
-const Statement kStart{
-    "run_start",
-    "INSERT INTO homeostat.run (uid, revision, generation, reconcile_id, trigger, deep, traceparent)"
-    " VALUES ($1::bigint, $2::int, $3::bigint, $4, $5, $6::boolean, $7) RETURNING " RUN_COLUMNS};
+const Statement kStart{"run_start",
+                       "INSERT INTO homeostat.run (uid, revision, generation, reconcile_id, trigger, deep, traceparent)"
+                       " VALUES ($1::bigint, $2::int, $3::bigint, $4, $5, $6::boolean, $7) RETURNING " RUN_COLUMNS};
 const Statement kSave{
     "run_save",
     "UPDATE homeostat.run SET phase = $2, cursor = $3::text[], seen = $4::bigint, missing = $5::bigint, stale = $6::bigint,"
     " moved = $7::bigint, partial = $8::bigint, invalid = $9::bigint, orphaned = $10::bigint, excess = $11::bigint,"
-    " unkeyed = $12::bigint, dead_letters = $13::bigint, planned = $14::bigint, planned_in_sweep = $15::bigint WHERE id = $1::bigint"};
+    " unkeyed = $12::bigint, dead_letters = $13::bigint, planned = $14::bigint, planned_in_sweep = $15::bigint WHERE id = "
+    "$1::bigint"};
 const Statement kRestart{
     "run_restart",
     "UPDATE homeostat.run SET phase = 'sweeping', observation = nextval('homeostat.observation_id'), sweeps = sweeps + 1,"
-    " cursor = NULL, seen = 0, missing = 0, stale = 0, moved = 0, partial = 0, invalid = 0, orphaned = 0, excess = 0, unkeyed = 0,"
+    " cursor = NULL, seen = 0, missing = 0, stale = 0, moved = 0, partial = 0, invalid = 0, orphaned = 0, excess = 0, unkeyed = "
+    "0,"
     " dead_letters = 0, planned_in_sweep = 0, deep = $2::boolean WHERE id = $1::bigint RETURNING " RUN_COLUMNS};
 const Statement kEnd{
     "run_end",
@@ -46,11 +48,11 @@ const Statement kNote{
     "INSERT INTO homeostat.prune_candidate AS c (uid, revision, document_id, class, first_observation, last_observation)"
     " SELECT $1::bigint, $2::int, w.id, w.class, $3::bigint, $3::bigint FROM unnest($4::bigint[], $5::text[]) AS w(id, class)"
     " ON CONFLICT (uid, revision, document_id) DO UPDATE SET last_observation = $3::bigint, class = excluded.class"};
-const Statement kSettle{
-    "prune_settle",
-    "WITH gone AS (DELETE FROM homeostat.prune_candidate WHERE uid = $1::bigint AND (revision <> $2::int OR last_observation <> $3::bigint))"
-    " SELECT count(*), count(*) FILTER (WHERE first_observation < $3::bigint) FROM homeostat.prune_candidate"
-    " WHERE uid = $1::bigint AND revision = $2::int AND last_observation = $3::bigint"};
+const Statement kSettle{"prune_settle",
+                        "WITH gone AS (DELETE FROM homeostat.prune_candidate WHERE uid = $1::bigint AND (revision <> $2::int OR "
+                        "last_observation <> $3::bigint))"
+                        " SELECT count(*), count(*) FILTER (WHERE first_observation < $3::bigint) FROM homeostat.prune_candidate"
+                        " WHERE uid = $1::bigint AND revision = $2::int AND last_observation = $3::bigint"};
 const Statement kPlan{
     "prune_plan",
     "SELECT left(md5(coalesce(string_agg(document_id::text, ',' ORDER BY document_id), '')), 12) FROM homeostat.prune_candidate"
@@ -68,7 +70,8 @@ const Statement kStatus{
     "  documents, chunks, missing, stale, moved, partial, invalid, orphaned, excess, unkeyed, dead_letters, blocked_prunes,"
     "  prune_window_start, pruned_in_window, failures, last_error, last_sweep_at, last_deep_sweep_at, last_converged_at,"
     "  next_attempt_at, last_handled_reconcile, observed_provider_generation)"
-    " VALUES ($1::bigint, $2::bigint, $3::int, $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::bigint, $10::bigint,"
+    " VALUES ($1::bigint, $2::bigint, $3::int, $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::bigint, "
+    "$10::bigint,"
     "  $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::bigint, $16::bigint, $17::bigint, $18::timestamptz, $19::bigint,"
     "  $20::int, left($21, 1024), $22::timestamptz, $23::timestamptz, $24::timestamptz, $25::timestamptz, $26, $27::bigint)"
     " ON CONFLICT (uid) DO UPDATE SET observed_generation = greatest(s.observed_generation, excluded.observed_generation),"
@@ -108,9 +111,10 @@ const Statement kProgress{
     "SELECT count(*), coalesce(sum(written), 0), coalesce(sum(dropped), 0), coalesce(sum(removed), 0), coalesce(sum(chunks), 0),"
     " coalesce(sum(embedded), 0), coalesce(sum(tokens), 0) FROM homeostat.batch_history WHERE run_id = $1::bigint"};
 
-const Statement kFailed{"run_failed_batch",
-                        "SELECT error_class, error_code, message FROM homeostat.batch_history WHERE run_id = $1::bigint AND outcome = 'failed'"
-                        " ORDER BY ended_at DESC LIMIT 1"};
+const Statement kFailed{
+    "run_failed_batch",
+    "SELECT error_class, error_code, message FROM homeostat.batch_history WHERE run_id = $1::bigint AND outcome = 'failed'"
+    " ORDER BY ended_at DESC LIMIT 1"};
 
 Run run_at(const Rows& rows, int i) {
     Run r;
@@ -128,9 +132,9 @@ Run run_at(const Rows& rows, int i) {
     r.sweeps = static_cast<int>(rows.i64(i, 9));
     if (!rows.null(i, 10)) r.cursor = parse_text_array(rows.view(i, 10));
     r.seen = rows.i64(i, 11);
-    std::int64_t* counts[] = {&r.found.missing, &r.found.stale,    &r.found.moved,  &r.found.partial, &r.found.invalid,
-                              &r.found.orphaned, &r.found.excess, &r.unkeyed,      &r.dead_letters,  &r.planned,
-                              &r.planned_in_sweep};
+    std::int64_t* counts[] = {&r.found.missing, &r.found.stale,    &r.found.moved,     &r.found.partial,
+                              &r.found.invalid, &r.found.orphaned, &r.found.excess,    &r.unkeyed,
+                              &r.dead_letters,  &r.planned,        &r.planned_in_sweep};
     int column = 12;
     for (std::int64_t* c : counts) *c = rows.i64(i, column++);
     r.traceparent = rows.text(i, column);
@@ -148,10 +152,13 @@ void write_condition(Transaction& tx, std::int64_t uid, const Condition& c, cons
     const bool status_changed = rows.null(0, 0) || rows.view(0, 0) != c.status;
     if (!status_changed) return;
     changed.push_back(c);
-    const bool bad = (c.type == "Ready" || c.type == "Synced" || c.type == "ProviderHealthy") ? c.status == "False" : c.status == "True";
+    const bool bad =
+        (c.type == "Ready" || c.type == "Synced" || c.type == "ProviderHealthy") ? c.status == "False" : c.status == "True";
     // What is merely not there yet at the start is no news.
     if (rows.null(0, 0) && !bad) return;
-    add_event(tx, {.uid = uid, .type = bad && c.type != "Reconciling" ? "Warning" : "Normal", .reason = c.reason,
+    add_event(tx, {.uid = uid,
+                   .type = bad && c.type != "Reconciling" ? "Warning" : "Normal",
+                   .reason = c.reason,
                    .message = fmt::format("{} is {}{}{}", c.type, c.status, c.message.empty() ? "" : ": ", c.message),
                    .reconcile_id = reconcile_id});
 }
@@ -169,7 +176,8 @@ Result<std::optional<Run>> read_run(Session& session, std::int64_t uid) {
 }
 
 Run start_run(Transaction& tx, const Run& w) {
-    return run_at(tx.exec(kStart, Params::of(w.uid, w.revision, w.generation, w.reconcile_id, w.trigger, w.deep, w.traceparent)), 0);
+    return run_at(tx.exec(kStart, Params::of(w.uid, w.revision, w.generation, w.reconcile_id, w.trigger, w.deep, w.traceparent)),
+                  0);
 }
 
 void save_run(Transaction& tx, const Run& r) {
@@ -219,12 +227,12 @@ void forget_prune_candidates(Transaction& tx, std::int64_t uid) { tx.exec(kForge
 
 std::vector<Condition> write_status(Transaction& tx, const StatusUpdate& u, const std::string& reconcile_id) {
     const PipelineStatus& s = u.status;
-    Params params = Params::of(u.uid, u.observed_generation, s.revision, s.source_documents, u.previous_source_documents, s.documents,
-                               s.chunks, s.drift.missing, s.drift.stale, s.drift.moved, s.drift.partial, s.drift.invalid,
-                               s.drift.orphaned, s.drift.excess, u.unkeyed, s.dead_letters, s.blocked_prunes,
-                               time_text(u.window.start), u.window.pruned, u.failures, s.last_error, time_text(s.last_sweep),
-                               time_text(s.last_deep_sweep), time_text(s.last_converged), time_text(s.next_attempt),
-                               s.last_handled_reconcile, u.provider_generation);
+    Params params =
+        Params::of(u.uid, u.observed_generation, s.revision, s.source_documents, u.previous_source_documents, s.documents,
+                   s.chunks, s.drift.missing, s.drift.stale, s.drift.moved, s.drift.partial, s.drift.invalid, s.drift.orphaned,
+                   s.drift.excess, u.unkeyed, s.dead_letters, s.blocked_prunes, time_text(u.window.start), u.window.pruned,
+                   u.failures, s.last_error, time_text(s.last_sweep), time_text(s.last_deep_sweep), time_text(s.last_converged),
+                   time_text(s.next_attempt), s.last_handled_reconcile, u.provider_generation);
     tx.exec(kStatus, params);
     std::vector<Condition> changed;
     for (const Condition& c : s.conditions) write_condition(tx, u.uid, c, reconcile_id, changed);
@@ -258,7 +266,10 @@ Result<std::optional<Error>> failed_batch(Session& session, std::int64_t run_id)
     return guarded([&]() -> std::optional<Error> {
         const Rows rows = session.exec(kFailed, Params::of(run_id));
         if (rows.empty()) return std::nullopt;
-        return Error{.cls = error_class_named(rows.view(0, 0)), .message = rows.text(0, 2), .origin = Origin::theirs, .code = rows.text(0, 1)};
+        return Error{.cls = error_class_named(rows.view(0, 0)),
+                     .message = rows.text(0, 2),
+                     .origin = Origin::theirs,
+                     .code = rows.text(0, 1)};
     });
 }
 

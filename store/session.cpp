@@ -168,11 +168,12 @@ Result<std::unique_ptr<Session>> Session::connect(const ConnectOptions& options)
             auto impl = std::make_unique<Impl>(options);
             pqxx::nontransaction tx(impl->connection);
             // A fixed search path: nothing in a user's schema can stand in for a function or operator of ours.
-            tx.exec("SELECT set_config('search_path', 'pg_catalog', false), set_config('statement_timeout', $1, false), "
-                    "set_config('lock_timeout', $2, false), set_config('idle_in_transaction_session_timeout', '15s', false), "
-                    "set_config('DateStyle', 'ISO', false), set_config('IntervalStyle', 'postgres', false), "
-                    "set_config('bytea_output', 'hex', false), set_config('extra_float_digits', '1', false)",
-                    pqxx::params{std::to_string(options.statement_timeout_ms), std::to_string(options.lock_timeout_ms)});
+            tx.exec(
+                "SELECT set_config('search_path', 'pg_catalog', false), set_config('statement_timeout', $1, false), "
+                "set_config('lock_timeout', $2, false), set_config('idle_in_transaction_session_timeout', '15s', false), "
+                "set_config('DateStyle', 'ISO', false), set_config('IntervalStyle', 'postgres', false), "
+                "set_config('bytea_output', 'hex', false), set_config('extra_float_digits', '1', false)",
+                pqxx::params{std::to_string(options.statement_timeout_ms), std::to_string(options.lock_timeout_ms)});
             tx.commit();
             return std::unique_ptr<Session>(new Session(std::move(impl)));
         });
@@ -187,8 +188,9 @@ Transaction Session::begin(TxMode mode) {
             case TxMode::write: impl->tx = std::make_unique<pqxx::work>(impl_->connection); break;
             case TxMode::read_only: impl->tx = std::make_unique<pqxx::read_transaction>(impl_->connection); break;
             case TxMode::read_snapshot:
-                impl->tx = std::make_unique<pqxx::transaction<pqxx::isolation_level::repeatable_read, pqxx::write_policy::read_only>>(
-                    impl_->connection);
+                impl->tx =
+                    std::make_unique<pqxx::transaction<pqxx::isolation_level::repeatable_read, pqxx::write_policy::read_only>>(
+                        impl_->connection);
                 break;
         }
         return Transaction(std::move(impl));
@@ -219,9 +221,8 @@ void Session::listen(std::string_view channel, std::function<void(std::string_vi
 }
 
 bool Session::await_notification(std::uint32_t timeout_ms) {
-    return translated([&] {
-        return impl_->connection.await_notification(timeout_ms / 1000, static_cast<long>(timeout_ms % 1000) * 1000) > 0;
-    });
+    return translated(
+        [&] { return impl_->connection.await_notification(timeout_ms / 1000, static_cast<long>(timeout_ms % 1000) * 1000) > 0; });
 }
 
 std::string Session::quote_name(std::string_view identifier) const { return impl_->connection.quote_name(identifier); }

@@ -37,7 +37,10 @@ public:
 template <class F>
 auto guarded(F&& f) {
     using R = std::invoke_result_t<F>;
-    constexpr bool is_result = requires(R r) { r.ok(); r.error(); };
+    constexpr bool is_result = requires(R r) {
+        r.ok();
+        r.error();
+    };
     using Out = std::conditional_t<is_result, R, Result<R>>;
     try {
         if constexpr (std::is_void_v<R>) {
@@ -71,10 +74,14 @@ public:
     Params& add(bool b) { return add(std::string_view(b ? "t" : "f")); }
     template <class I>
         requires std::is_integral_v<I>
-    Params& add(I i) { return values_.emplace_back(std::to_string(i)), *this; }
+    Params& add(I i) {
+        return values_.emplace_back(std::to_string(i)), *this;
+    }
     Params& add(double d);
     template <class T>
-    Params& add(const std::optional<T>& v) { return v ? add(*v) : add(nullptr); }
+    Params& add(const std::optional<T>& v) {
+        return v ? add(*v) : add(nullptr);
+    }
     // PostgreSQL's binary format of the parameter's type (see store/arrays.hpp).
     Params& bytes(std::vector<std::byte> data) { return values_.emplace_back(std::move(data)), *this; }
 

@@ -8,7 +8,8 @@ namespace {
 
 const Statement kStatus{
     "status_read",
-    "SELECT observed_generation, revision, source_documents, documents, chunks, missing, stale, moved, partial, invalid, orphaned,"
+    "SELECT observed_generation, revision, source_documents, documents, chunks, missing, stale, moved, partial, invalid, "
+    "orphaned,"
     " excess, dead_letters, blocked_prunes, last_sweep_at::text, last_deep_sweep_at::text, last_converged_at::text,"
     " next_attempt_at::text, last_error, last_handled_reconcile FROM homeostat.pipeline_status WHERE uid = $1::bigint"};
 const Statement kConditions{"condition_read",
@@ -39,8 +40,9 @@ Result<PipelineStatus> read_status(Session& session, std::int64_t uid) {
             s.observed_generation = rows.i64(0, 0);
             s.revision = static_cast<std::int32_t>(rows.i64(0, 1));
             s.source_documents = rows.maybe_i64(0, 2);
-            std::int64_t* counts[] = {&s.documents,      &s.chunks,         &s.drift.missing, &s.drift.stale,  &s.drift.moved, &s.drift.partial,
-                                      &s.drift.invalid, &s.drift.orphaned, &s.drift.excess,  &s.dead_letters, &s.blocked_prunes};
+            std::int64_t* counts[] = {&s.documents,    &s.chunks,        &s.drift.missing, &s.drift.stale,
+                                      &s.drift.moved,  &s.drift.partial, &s.drift.invalid, &s.drift.orphaned,
+                                      &s.drift.excess, &s.dead_letters,  &s.blocked_prunes};
             int column = 3;
             for (std::int64_t* c : counts) *c = rows.i64(0, column++);
             s.last_sweep = maybe_time(rows, 0, 14);
@@ -64,13 +66,16 @@ Result<std::vector<Event>> read_events(Session& session, std::int64_t uid, int l
         const Rows rows = session.exec(kEvents, Params::of(uid, limit));
         std::vector<Event> out;
         for (int i = 0; i < rows.size(); ++i) {
-            out.push_back({parse_timestamp(rows.view(i, 0)), uid, rows.text(i, 1), rows.text(i, 2), rows.text(i, 3), rows.text(i, 4)});
+            out.push_back(
+                {parse_timestamp(rows.view(i, 0)), uid, rows.text(i, 1), rows.text(i, 2), rows.text(i, 3), rows.text(i, 4)});
         }
         return out;
     });
 }
 
-void add_event(Transaction& tx, const Event& e) { tx.exec(kAddEvent, Params::of(e.uid, e.type, e.reason, e.message, e.reconcile_id)); }
+void add_event(Transaction& tx, const Event& e) {
+    tx.exec(kAddEvent, Params::of(e.uid, e.type, e.reason, e.message, e.reconcile_id));
+}
 
 Result<std::vector<RunSummary>> read_runs(Session& session, std::int64_t uid, int limit) {
     return guarded([&] {

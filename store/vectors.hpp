@@ -39,8 +39,8 @@ struct ReadDocument {
     std::vector<StoredChunk> chunks;  // of the existing row, by number
 };
 
-// In the order of `keys`; a key that is in neither source nor documents is in_source = false. `budget` bounds the bytes of content
-// (the first document always comes, however large).
+// In the order of `keys`; a key that is in neither source nor documents is in_source = false. `budget` bounds the bytes of
+// content (the first document always comes, however large).
 Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceShape& source, const Revision& revision,
                                                  const std::vector<Key>& keys, std::int64_t budget);
 

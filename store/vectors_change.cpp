@@ -13,14 +13,15 @@ namespace {
 
 // Documents to the journal as removed, and their chunks after them; `$1` ids, `$2` run, `$3` token.
 void journal_removed_chunks(Transaction& tx, const RevisionTables& t, const Params& params) {
-    tx.exec({t.prefix + "_drop_chunks",
-             fmt::format("WITH gone AS (DELETE FROM {0} c WHERE c.document_id = ANY ($1::bigint[])"
-                         "  AND NOT EXISTS (SELECT FROM {1} d WHERE d.document_id = c.document_id) RETURNING c.*)"
-                         " INSERT INTO {2} (run_id, write_token, document_id, change, number, start_offset, end_offset, chunk_hash,"
-                         "  context, text, embedding) SELECT $2::bigint, $3::bigint, document_id, 'removed', number, start_offset,"
-                         "  end_offset, chunk_hash, context, text, embedding FROM gone",
-                         t.chunk, t.document, t.journal)},
-            params);
+    tx.exec(
+        {t.prefix + "_drop_chunks",
+         fmt::format("WITH gone AS (DELETE FROM {0} c WHERE c.document_id = ANY ($1::bigint[])"
+                     "  AND NOT EXISTS (SELECT FROM {1} d WHERE d.document_id = c.document_id) RETURNING c.*)"
+                     " INSERT INTO {2} (run_id, write_token, document_id, change, number, start_offset, end_offset, chunk_hash,"
+                     "  context, text, embedding) SELECT $2::bigint, $3::bigint, document_id, 'removed', number, start_offset,"
+                     "  end_offset, chunk_hash, context, text, embedding FROM gone",
+                     t.chunk, t.document, t.journal)},
+        params);
 }
 
 }  // namespace
@@ -49,17 +50,18 @@ Result<std::int32_t> move_documents(Transaction& tx, const SourceShape& source, 
         // Only what a rollback would have to restore is journaled: a bare change of version is not.
         const Rows rows = tx.exec(
             {t.prefix + "_move",
-             fmt::format("WITH found AS MATERIALIZED (SELECT d.document_id AS homeostat_id, {} AS homeostat_version,"
-                         "  ({}) AS homeostat_differs{} FROM unnest({}) AS w({})"
-                         "  JOIN {} s ON {} JOIN {} d ON {} = d.content_hash{}),"
-                         " kept AS (INSERT INTO {} (run_id, write_token, document_id, change, document)"
-                         "  SELECT ${}::bigint, ${}::bigint, d.document_id, 'moved', to_jsonb(d) FROM {} d"
-                         "  WHERE d.document_id IN (SELECT homeostat_id FROM found WHERE homeostat_differs))"
-                         " UPDATE {} d SET source_version = f.homeostat_version, run_id = ${}::bigint, batch_id = ${}::bigint,"
-                         "  write_token = ${}::bigint{} FROM found f WHERE d.document_id = f.homeostat_id RETURNING d.document_id",
-                         source.version_sql, differs, metadata, numbered(k, "${}::text[]"), numbered(k, "k{}"), source.relation,
-                         match_source(source, "w.k{0}::{1}{2}"), t.document, source.content_hash(), on, t.journal, run, run + 2,
-                         t.document, t.document, run, run + 1, run + 2, set)},
+             fmt::format(
+                 "WITH found AS MATERIALIZED (SELECT d.document_id AS homeostat_id, {} AS homeostat_version,"
+                 "  ({}) AS homeostat_differs{} FROM unnest({}) AS w({})"
+                 "  JOIN {} s ON {} JOIN {} d ON {} = d.content_hash{}),"
+                 " kept AS (INSERT INTO {} (run_id, write_token, document_id, change, document)"
+                 "  SELECT ${}::bigint, ${}::bigint, d.document_id, 'moved', to_jsonb(d) FROM {} d"
+                 "  WHERE d.document_id IN (SELECT homeostat_id FROM found WHERE homeostat_differs))"
+                 " UPDATE {} d SET source_version = f.homeostat_version, run_id = ${}::bigint, batch_id = ${}::bigint,"
+                 "  write_token = ${}::bigint{} FROM found f WHERE d.document_id = f.homeostat_id RETURNING d.document_id",
+                 source.version_sql, differs, metadata, numbered(k, "${}::text[]"), numbered(k, "k{}"), source.relation,
+                 match_source(source, "w.k{0}::{1}{2}"), t.document, source.content_hash(), on, t.journal, run, run + 2,
+                 t.document, t.document, run, run + 1, run + 2, set)},
             params);
         return static_cast<std::int32_t>(rows.size());
     });
@@ -72,20 +74,23 @@ Result<std::int32_t> prune_documents(Transaction& tx, const SourceShape& source,
         const RevisionTables& t = revision.tables;
         std::string document_key;
         for (std::size_t i = 0; i < source.key.size(); ++i) document_key += fmt::format("{}d.key_{}", i == 0 ? "" : ", ", i + 1);
-        std::string gone = fmt::format("NOT EXISTS (SELECT FROM {} s WHERE {})", source.relation, match_source(source, "d.key_{0}"));
+        std::string gone =
+            fmt::format("NOT EXISTS (SELECT FROM {} s WHERE {})", source.relation, match_source(source, "d.key_{0}"));
         if (documents) {
-            gone += fmt::format(" OR ROW({}) > (SELECT {} FROM {} s ORDER BY {} OFFSET {} LIMIT 1)", document_key, source.key_list("s"),
-                                source.relation, source.key_list("s"), std::max<std::int64_t>(*documents - 1, 0));
+            gone += fmt::format(" OR ROW({}) > (SELECT {} FROM {} s ORDER BY {} OFFSET {} LIMIT 1)", document_key,
+                                source.key_list("s"), source.relation, source.key_list("s"),
+                                std::max<std::int64_t>(*documents - 1, 0));
             if (*documents == 0) gone = "true";
         }
         Params params;
         params.bytes(binary_array(ids)).add(run_id).add(token);
         const Rows rows = tx.exec(
             {t.prefix + (documents ? "_prune_count" : "_prune"),
-             fmt::format("WITH gone AS (DELETE FROM {} d WHERE d.document_id = ANY ($1::bigint[]) AND ({}) RETURNING d.*)"
-                         " INSERT INTO {} (run_id, write_token, document_id, change, document)"
-                         " SELECT $2::bigint, $3::bigint, gone.document_id, 'removed', to_jsonb(gone) FROM gone RETURNING document_id",
-                         t.document, gone, t.journal)},
+             fmt::format(
+                 "WITH gone AS (DELETE FROM {} d WHERE d.document_id = ANY ($1::bigint[]) AND ({}) RETURNING d.*)"
+                 " INSERT INTO {} (run_id, write_token, document_id, change, document)"
+                 " SELECT $2::bigint, $3::bigint, gone.document_id, 'removed', to_jsonb(gone) FROM gone RETURNING document_id",
+                 t.document, gone, t.journal)},
             params);
         journal_removed_chunks(tx, t, params);
         return static_cast<std::int32_t>(rows.size());

@@ -80,10 +80,11 @@ private:
     std::string document_rows() const {
         const std::size_t k = source_.key.size();
         const std::size_t m = source_.metadata.size();
-        return fmt::format("unnest($1::bigint[], $2::bigint[], $3::text[], $4::bytea[], $5::int[], {}{}{})"
-                           " AS w(id, expected, version, hash, chunks, {}{}{})",
-                           numbered(k, "${}::text[]", 6), m == 0 ? "" : ", ",
-                           numbered(m, "${}::text[]", 6 + static_cast<int>(k)), numbered(k, "k{}"), m == 0 ? "" : ", ", numbered(m, "m{}"));
+        return fmt::format(
+            "unnest($1::bigint[], $2::bigint[], $3::text[], $4::bytea[], $5::int[], {}{}{})"
+            " AS w(id, expected, version, hash, chunks, {}{}{})",
+            numbered(k, "${}::text[]", 6), m == 0 ? "" : ", ", numbered(m, "${}::text[]", 6 + static_cast<int>(k)),
+            numbered(k, "k{}"), m == 0 ? "" : ", ", numbered(m, "m{}"));
     }
 
     // Where comparing the source's version costs one index look-up, a row that changed since it was read is left out.
@@ -112,11 +113,12 @@ private:
         }
         const Rows rows = tx_.exec(
             {t_.prefix + "_insert",
-             fmt::format("INSERT INTO {} (document_id, source_version, content_hash, chunk_count, run_id, batch_id, write_token{})"
-                         " SELECT w.id, w.version::{}, w.hash, w.chunks, ${}::bigint, ${}::bigint, ${}::bigint{} FROM {}{}"
-                         " WHERE w.expected = 0 ON CONFLICT ({}) DO NOTHING RETURNING document_id",
-                         t_.document, columns, source_.version_type, trailing(1), trailing(2), trailing(3), values, document_rows(),
-                         still_current(), numbered(source_.key.size(), "key_{}"))},
+             fmt::format(
+                 "INSERT INTO {} (document_id, source_version, content_hash, chunk_count, run_id, batch_id, write_token{})"
+                 " SELECT w.id, w.version::{}, w.hash, w.chunks, ${}::bigint, ${}::bigint, ${}::bigint{} FROM {}{}"
+                 " WHERE w.expected = 0 ON CONFLICT ({}) DO NOTHING RETURNING document_id",
+                 t_.document, columns, source_.version_type, trailing(1), trailing(2), trailing(3), values, document_rows(),
+                 still_current(), numbered(source_.key.size(), "key_{}"))},
             document_params(fresh));
         accept(rows);
     }
@@ -126,17 +128,19 @@ private:
         const Params params = document_params(existing);
         const Rows rows = tx_.exec(
             {t_.prefix + "_keep",
-             fmt::format("WITH held AS (SELECT d.* FROM {} JOIN {} d ON d.document_id = w.id AND d.write_token = w.expected{}"
-                         " WHERE ${}::bigint IS NOT NULL ORDER BY d.document_id FOR UPDATE OF d)"
-                         " INSERT INTO {} (run_id, write_token, document_id, change, document)"
-                         " SELECT ${}::bigint, ${}::bigint, held.document_id, 'replaced', to_jsonb(held) FROM held RETURNING document_id",
-                         document_rows(), t_.document, still_current(), trailing(2), t_.journal, trailing(1), trailing(3))},
+             fmt::format(
+                 "WITH held AS (SELECT d.* FROM {} JOIN {} d ON d.document_id = w.id AND d.write_token = w.expected{}"
+                 " WHERE ${}::bigint IS NOT NULL ORDER BY d.document_id FOR UPDATE OF d)"
+                 " INSERT INTO {} (run_id, write_token, document_id, change, document)"
+                 " SELECT ${}::bigint, ${}::bigint, held.document_id, 'replaced', to_jsonb(held) FROM held RETURNING document_id",
+                 document_rows(), t_.document, still_current(), trailing(2), t_.journal, trailing(1), trailing(3))},
             params);
         accept(rows);
         if (rows.empty()) return;
         std::string metadata;
         for (std::size_t i = 0; i < source_.metadata.size(); ++i) {
-            metadata += fmt::format(", {} = w.m{}::{}", t_.metadata_column(source_.metadata[i].name), i + 1, source_.metadata[i].type);
+            metadata +=
+                fmt::format(", {} = w.m{}::{}", t_.metadata_column(source_.metadata[i].name), i + 1, source_.metadata[i].type);
         }
         std::vector<std::int64_t> ids;
         for (int i = 0; i < rows.size(); ++i) ids.push_back(rows.i64(i, 0));
@@ -172,22 +176,27 @@ private:
         params.bytes(binary_array(ids)).bytes(binary_array(kept_ids)).bytes(binary_array(kept_numbers));
         params.add(request_.run_id).add(request_.token);
         tx_.exec({t_.prefix + "_remove",
-                  fmt::format("WITH gone AS (DELETE FROM {} c WHERE c.document_id = ANY ($1::bigint[])"
-                              "  AND (c.document_id, c.number) NOT IN (SELECT * FROM unnest($2::bigint[], $3::int[])) RETURNING c.*)"
-                              " INSERT INTO {} (run_id, write_token, document_id, change, number, start_offset, end_offset, chunk_hash,"
-                              "  context, text, embedding) SELECT $4::bigint, $5::bigint, document_id, 'replaced', number, start_offset,"
-                              "  end_offset, chunk_hash, context, text, embedding FROM gone",
-                              t_.chunk, t_.journal)},
+                  fmt::format(
+                      "WITH gone AS (DELETE FROM {} c WHERE c.document_id = ANY ($1::bigint[])"
+                      "  AND (c.document_id, c.number) NOT IN (SELECT * FROM unnest($2::bigint[], $3::int[])) RETURNING c.*)"
+                      " INSERT INTO {} (run_id, write_token, document_id, change, number, start_offset, end_offset, chunk_hash,"
+                      "  context, text, embedding) SELECT $4::bigint, $5::bigint, document_id, 'replaced', number, start_offset,"
+                      "  end_offset, chunk_hash, context, text, embedding FROM gone",
+                      t_.chunk, t_.journal)},
                  params);
         if (kept_ids.empty()) return;
         Params offsets;
-        offsets.bytes(binary_array(kept_ids)).bytes(binary_array(kept_numbers)).bytes(binary_array(starts)).bytes(binary_array(ends));
-        tx_.exec({t_.prefix + "_offsets",
-                  fmt::format("UPDATE {} c SET start_offset = w.s, end_offset = w.e FROM unnest($1::bigint[], $2::int[], $3::bigint[],"
-                              " $4::bigint[]) AS w(id, number, s, e) WHERE c.document_id = w.id AND c.number = w.number"
-                              " AND (c.start_offset, c.end_offset) IS DISTINCT FROM (w.s, w.e)",
-                              t_.chunk)},
-                 offsets);
+        offsets.bytes(binary_array(kept_ids))
+            .bytes(binary_array(kept_numbers))
+            .bytes(binary_array(starts))
+            .bytes(binary_array(ends));
+        tx_.exec(
+            {t_.prefix + "_offsets",
+             fmt::format("UPDATE {} c SET start_offset = w.s, end_offset = w.e FROM unnest($1::bigint[], $2::int[], $3::bigint[],"
+                         " $4::bigint[]) AS w(id, number, s, e) WHERE c.document_id = w.id AND c.number = w.number"
+                         " AND (c.start_offset, c.end_offset) IS DISTINCT FROM (w.s, w.e)",
+                         t_.chunk)},
+            offsets);
     }
 
     void write_chunks() {
@@ -220,16 +229,18 @@ private:
         if (reuse) params.add(request_.token);
         const std::string from_journal = fmt::format(
             " LEFT JOIN LATERAL (SELECT j.embedding FROM {} j WHERE w.embedding IS NULL AND j.document_id = w.id"
-            "  AND j.write_token = $9::bigint AND j.chunk_hash = w.hash AND homeostat.vector_ok(j.embedding, {}) LIMIT 1) j ON true",
+            "  AND j.write_token = $9::bigint AND j.chunk_hash = w.hash AND homeostat.vector_ok(j.embedding, {}) LIMIT 1) j ON "
+            "true",
             t_.journal, revision_.settings.dimensions);
-        tx_.exec({t_.prefix + (reuse ? "_chunks_reuse" : "_chunks"),
-                  fmt::format("INSERT INTO {} (document_id, number, start_offset, end_offset, chunk_hash, context, text, embedding)"
-                              " SELECT w.id, w.number, w.s, w.e, w.hash, w.context, w.text, {} FROM unnest($1::bigint[], $2::int[],"
-                              " $3::bigint[], $4::bigint[], $5::bytea[], $6::text[], $7::text[], $8::{}.{}[])"
-                              " AS w(id, number, s, e, hash, context, text, embedding){}",
-                              t_.chunk, reuse ? "coalesce(w.embedding, j.embedding)" : "w.embedding", vectors_.schema,
-                              full ? "vector" : "halfvec", reuse ? from_journal : "")},
-                 params);
+        tx_.exec(
+            {t_.prefix + (reuse ? "_chunks_reuse" : "_chunks"),
+             fmt::format("INSERT INTO {} (document_id, number, start_offset, end_offset, chunk_hash, context, text, embedding)"
+                         " SELECT w.id, w.number, w.s, w.e, w.hash, w.context, w.text, {} FROM unnest($1::bigint[], $2::int[],"
+                         " $3::bigint[], $4::bigint[], $5::bytea[], $6::text[], $7::text[], $8::{}.{}[])"
+                         " AS w(id, number, s, e, hash, context, text, embedding){}",
+                         t_.chunk, reuse ? "coalesce(w.embedding, j.embedding)" : "w.embedding", vectors_.schema,
+                         full ? "vector" : "halfvec", reuse ? from_journal : "")},
+            params);
     }
 
     Transaction& tx_;

@@ -27,7 +27,8 @@ const Statement kEndSuspension{
 const Statement kReplica{
     "replica_register",
     "INSERT INTO homeostat.replica (id, host, pid, version, schema_version) VALUES ($1, $2, $3::int, '0.1.0', $4::int)"
-    " ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp(), pid = excluded.pid, schema_version = excluded.schema_version"};
+    " ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp(), pid = excluded.pid, schema_version = "
+    "excluded.schema_version"};
 
 void listen_once(const ConnectOptions& options, const std::stop_token& stop, const std::function<void(std::int64_t)>& changed) {
     Result<std::unique_ptr<Session>> session = Session::connect(options);
@@ -58,7 +59,8 @@ Result<std::vector<Declared>> read_declared(Session& session) {
     });
 }
 
-void listen_for_changes(const ConnectOptions& options, const std::stop_token& stop, const std::function<void(std::int64_t)>& changed) {
+void listen_for_changes(const ConnectOptions& options, const std::stop_token& stop,
+                        const std::function<void(std::int64_t)>& changed) {
     std::mutex m;
     std::condition_variable_any cv;
     while (!stop.stop_requested()) {
@@ -82,7 +84,8 @@ Status register_replica(Session& session, const std::string& replica) {
     return guarded([&] {
         std::array<char, 256> host{};
         ::gethostname(host.data(), host.size() - 1);
-        session.exec(kReplica, Params::of(replica, std::string_view(host.data()), static_cast<std::int64_t>(::getpid()), newest_migration()));
+        session.exec(kReplica, Params::of(replica, std::string_view(host.data()), static_cast<std::int64_t>(::getpid()),
+                                          newest_migration()));
     });
 }
 

@@ -24,7 +24,8 @@ struct Declared {
 Result<std::vector<Declared>> read_declared(Session& session);
 
 // Until `stop`: waits on a connection of its own and connects again where it breaks. Missed notifications are found by polling.
-void listen_for_changes(const ConnectOptions& options, const std::stop_token& stop, const std::function<void(std::int64_t uid)>& changed);
+void listen_for_changes(const ConnectOptions& options, const std::stop_token& stop,
+                        const std::function<void(std::int64_t uid)>& changed);
 
 // Partitions of the histories: made ahead, dropped when old.
 Status keep_histories(Session& session, int weeks);

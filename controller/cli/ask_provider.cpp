@@ -21,8 +21,8 @@ Result<Embeddings> ask_provider(const Settings& settings, const ProviderSpec& pr
     const Telemetry telemetry{metrics, tracer};
     asio::io_context io(1);
     asio::thread_pool cpu(1);
-    Gateway gateway(make_embedder_maker(settings, io.get_executor(), cpu.get_executor(), clock, telemetry), io.get_executor(), clock,
-                    telemetry);
+    Gateway gateway(make_embedder_maker(settings, io.get_executor(), cpu.get_executor(), clock, telemetry), io.get_executor(),
+                    clock, telemetry);
     Result<std::shared_ptr<Embedder>> embedder = gateway.embedder(provider, model, dimensions);
     if (!embedder) return embedder.error();
     std::optional<Result<Embeddings>> answer;

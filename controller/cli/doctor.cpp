@@ -30,14 +30,14 @@ Checks examine(CliContext& context) {
     const Settings& settings = context.settings();
     const Result<Session*> session = context.session();
     if (!session) {
-        return {{Health::fail, "connection", session.error().message,
+        return {{Finding::fail, "connection", session.error().message,
                  "give --database URL or HOMEOSTAT_DATABASE_URL, and see that the server runs and lets this role in"}};
     }
     Checks out;
     const auto add = [&](Checks more) { std::move(more.begin(), more.end(), std::back_inserter(out)); };
     add(check_server(**session, settings));
     out.push_back(check_schema(**session));
-    const bool schema = out.back().health == Health::ok;
+    const bool schema = out.back().health == Finding::ok;
     if (schema) {
         add(check_rights(**session));
         add(check_sources(**session));
@@ -48,7 +48,7 @@ Checks examine(CliContext& context) {
     return out;
 }
 
-Tint tint(Health h) { return h == Health::ok ? Tint::good : h == Health::warn ? Tint::warning : Tint::bad; }
+Tint tint(Finding h) { return h == Finding::ok ? Tint::good : h == Finding::warn ? Tint::warning : Tint::bad; }
 
 void print(CliContext& context, const Checks& checks) {
     TextTable table({"", "SUBJECT", "FOUND"});
@@ -83,9 +83,9 @@ int run(CliContext& context, const std::string& output) {
     } else {
         print(context, checks);
     }
-    Health worst = Health::ok;
+    Finding worst = Finding::ok;
     for (const Check& c : checks) worst = std::max(worst, c.health);
-    return worst == Health::ok ? kExitOk : worst == Health::warn ? kExitDifferences : kExitFailed;
+    return worst == Finding::ok ? kExitOk : worst == Finding::warn ? kExitDifferences : kExitFailed;
 }
 
 }  // namespace
@@ -93,9 +93,10 @@ int run(CliContext& context, const std::string& output) {
 VerbBody configure_doctor(CLI::App& app, CliContext& context) {
     auto output = std::make_shared<std::string>("table");
     app.add_option("-o,--output", *output, "table, json or yaml")->type_name("FORM");
-    app.footer("Every provider is asked to embed one short text, which a paid one bills.\n"
-               "Example: homeostat doctor --database postgres://homeostat@db/app\n"
-               "Exit codes: 0 all is well, 1 warnings, 2 something fails.");
+    app.footer(
+        "Every provider is asked to embed one short text, which a paid one bills.\n"
+        "Example: homeostat doctor --database postgres://homeostat@db/app\n"
+        "Exit codes: 0 all is well, 1 warnings, 2 something fails.");
     return [&context, output] { return run(context, *output); };
 }
 

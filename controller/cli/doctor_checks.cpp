@@ -35,30 +35,32 @@ constexpr std::uint64_t kMiB = 1 << 20;
 const Statement kPing{"doctor_ping", "SELECT 1"};
 
 Check failed(std::string subject, const Error& error, std::string fix = "") {
-    return {Health::fail, std::move(subject), error.message, std::move(fix)};
+    return {Finding::fail, std::move(subject), error.message, std::move(fix)};
 }
 
 Check check_version(const ServerFacts& f) {
-    const std::string what = fmt::format("PostgreSQL {}, database \"{}\" as role \"{}\", timeline {}", f.version, f.database, f.role, f.timeline);
-    if (f.version_number < kOldestServer) return {Health::fail, "connection", what, "use PostgreSQL 14 or newer"};
+    const std::string what =
+        fmt::format("PostgreSQL {}, database \"{}\" as role \"{}\", timeline {}", f.version, f.database, f.role, f.timeline);
+    if (f.version_number < kOldestServer) return {Finding::fail, "connection", what, "use PostgreSQL 14 or newer"};
     if (f.in_recovery || f.read_only) {
-        return {Health::fail, "connection", what + "; it cannot be written",
+        return {Finding::fail, "connection", what + "; it cannot be written",
                 f.in_recovery ? "name the primary in the connection string, or all hosts of the cluster"
                               : "turn off default_transaction_read_only for this role and database"};
     }
-    return {Health::ok, "connection", what};
+    return {Finding::ok, "connection", what};
 }
 
 Check check_extension(const ServerFacts& f) {
     if (!f.vector) {
-        return {Health::fail, "extension", "vector is not in this database",
-                f.vector_available ? "CREATE EXTENSION vector" : "install pgvector 0.7 or newer on the server, then CREATE EXTENSION vector"};
+        return {Finding::fail, "extension", "vector is not in this database",
+                f.vector_available ? "CREATE EXTENSION vector"
+                                   : "install pgvector 0.7 or newer on the server, then CREATE EXTENSION vector"};
     }
     int major = 0;
     int minor = 0;
     const bool read = std::sscanf(f.vector->c_str(), "%d.%d", &major, &minor) == 2;  // NOLINT(cert-err34-c): two small numbers
-    if (read && (major > 0 || minor >= 7)) return {Health::ok, "extension", "vector " + *f.vector};
-    return {Health::fail, "extension", fmt::format("vector {} is older than 0.7", *f.vector),
+    if (read && (major > 0 || minor >= 7)) return {Finding::ok, "extension", "vector " + *f.vector};
+    return {Finding::fail, "extension", fmt::format("vector {} is older than 0.7", *f.vector),
             "install a newer pgvector on the server, then ALTER EXTENSION vector UPDATE"};
 }
 
@@ -76,45 +78,50 @@ double round_trip(Session& session, const Clock& clock) {
 
 Check check_latency(double seconds) {
     const std::string what = fmt::format("{:.2f} ms for a statement", seconds * 1'000);
-    if (seconds < kSlowLink) return {Health::ok, "latency", what};
-    return {Health::warn, "latency", what, "run homeostat closer to the database"};
+    if (seconds < kSlowLink) return {Finding::ok, "latency", what};
+    return {Finding::warn, "latency", what, "run homeostat closer to the database"};
 }
 
 Check check_clock(double skew) {
     const std::string what = fmt::format("{:.3f} s between the server's clock and ours", std::abs(skew));
-    if (std::abs(skew) < kClockTolerance) return {Health::ok, "clock", what};
-    return {Health::warn, "clock", what, "synchronise both (NTP); leases are safe either way, times shown are not"};
+    if (std::abs(skew) < kClockTolerance) return {Finding::ok, "clock", what};
+    return {Finding::warn, "clock", what, "synchronise both (NTP); leases are safe either way, times shown are not"};
 }
 
 Check check_connections(const ServerFacts& f, const Settings& s) {
     const std::int64_t need = s.database_read_connections + s.database_write_connections + kOtherConnections;
     const std::string what = fmt::format("{} of {} are in use; a replica takes up to {}", f.connections, f.max_connections, need);
     if (need > f.max_connections) {
-        return {Health::fail, "connections", what, "raise max_connections, or lower database.read_connections and database.write_connections"};
+        return {Finding::fail, "connections", what,
+                "raise max_connections, or lower database.read_connections and database.write_connections"};
     }
     if (f.connections + need > f.max_connections) {
-        return {Health::warn, "connections", what, "raise max_connections, or put fewer clients on this server"};
+        return {Finding::warn, "connections", what, "raise max_connections, or put fewer clients on this server"};
     }
-    return {Health::ok, "connections", what};
+    return {Finding::ok, "connections", what};
 }
 
 Check check_horizon(Session& session) {
     const Result<HorizonFacts> f = read_horizon_facts(session);
-    if (!f) return {Health::warn, "vacuum", f.error().message, ""};
+    if (!f) return {Finding::warn, "vacuum", f.error().message, ""};
     if (f->freeze_age > kOldFreeze) {
-        return {Health::warn, "vacuum", fmt::format("a database is {} transactions from its last freeze", count_text(f->freeze_age)),
+        return {Finding::warn, "vacuum",
+                fmt::format("a database is {} transactions from its last freeze", count_text(f->freeze_age)),
                 "VACUUM (FREEZE) the oldest databases before the server stops taking writes"};
     }
     if (f->oldest_snapshot_age > kOldSnapshot) {
-        return {Health::warn, "vacuum", fmt::format("{} holds a snapshot of {} transactions ago", f->held_by, count_text(f->oldest_snapshot_age)),
+        return {Finding::warn, "vacuum",
+                fmt::format("{} holds a snapshot of {} transactions ago", f->held_by, count_text(f->oldest_snapshot_age)),
                 "end it: dead rows pile up while it lasts"};
     }
     if (f->retained_wal > kMuchWal) {
-        return {Health::warn, "wal", fmt::format("replication slot {} keeps {} MiB of WAL", f->slot, count_text(f->retained_wal >> 20)),
+        return {Finding::warn, "wal",
+                fmt::format("replication slot {} keeps {} MiB of WAL", f->slot, count_text(f->retained_wal >> 20)),
                 "let its consumer catch up, or drop the slot"};
     }
-    return {Health::ok, "vacuum", fmt::format("oldest snapshot {} transactions old, freeze age {}", count_text(f->oldest_snapshot_age),
-                                              count_text(f->freeze_age))};
+    return {Finding::ok, "vacuum",
+            fmt::format("oldest snapshot {} transactions old, freeze age {}", count_text(f->oldest_snapshot_age),
+                        count_text(f->freeze_age))};
 }
 
 std::string first_line(const std::string& path) {
@@ -163,7 +170,8 @@ std::string provider_fix(const ProviderSpec& p, const Error& error) {
     switch (error.cls) {
         case ErrorClass::auth: return "put a valid credential where the provider's reference points to, and restart";
         case ErrorClass::local: return fmt::format("see that {} can be reached from here", p.endpoint.value_or("its endpoint"));
-        case ErrorClass::bad_answer: return "check model and dimensions of provider and pipeline against what the endpoint serves";
+        case ErrorClass::bad_answer:
+            return "check model and dimensions of provider and pipeline against what the endpoint serves";
         case ErrorClass::throttled: return "wait, or lower requests_per_minute of the provider";
         default: return fmt::format("homeostat describe provider \"{}\" shows how it is declared", p.name);
     }
@@ -171,23 +179,25 @@ std::string provider_fix(const ProviderSpec& p, const Error& error) {
 
 Check check_provider(Question q, const Settings& settings) {
     const std::string subject = fmt::format("provider {}", q.provider.name);
-    if (q.dimensions == 0) return {Health::ok, subject, "used by no pipeline and without dimensions of its own: not asked", ""};
+    if (q.dimensions == 0) return {Finding::ok, subject, "used by no pipeline and without dimensions of its own: not asked", ""};
     q.provider.timeout = std::min(q.provider.timeout, Millis(10'000));
     const SystemClock clock;
     const SteadyTime before = clock.steady_now();
-    const Result<Embeddings> answer = ask_provider(settings, q.provider, q.model, q.dimensions, {"homeostat doctor"}, TextRole::query);
+    const Result<Embeddings> answer =
+        ask_provider(settings, q.provider, q.model, q.dimensions, {"homeostat doctor"}, TextRole::query);
     const double seconds = std::chrono::duration<double>(clock.steady_now() - before).count();
     if (answer) {
-        return {Health::ok, subject, fmt::format("{} answers with {} dimensions, {:.0f} ms", q.model, answer->dimensions, seconds * 1'000)};
+        return {Finding::ok, subject,
+                fmt::format("{} answers with {} dimensions, {:.0f} ms", q.model, answer->dimensions, seconds * 1'000)};
     }
-    const Health health = q.used_by.empty() ? Health::warn : Health::fail;
+    const Finding health = q.used_by.empty() ? Finding::warn : Finding::fail;
     return {health, subject, fmt::format("{}{}", answer.error().message, q.used_by.empty() ? " (used by no pipeline)" : ""),
             provider_fix(q.provider, answer.error())};
 }
 
 }  // namespace
 
-std::string_view to_string(Health h) noexcept {
+std::string_view to_string(Finding h) noexcept {
     constexpr std::array<std::string_view, 3> kNames{"ok", "warn", "fail"};
     return kNames[static_cast<std::size_t>(h)];
 }
@@ -215,12 +225,13 @@ Checks check_server(Session& session, const Settings& settings) {
 Check check_schema(Session& session) {
     const Result<int> version = schema_version(session);
     if (!version) return failed("schema", version.error(), version.error().code == "42501" ? kGrantController : "");
-    if (*version == newest_migration()) return {Health::ok, "schema", fmt::format("at {}, as this program wants it", *version)};
-    if (*version == 0) return {Health::fail, "schema", "homeostat has no schema in this database", "homeostat migrate up"};
+    if (*version == newest_migration()) return {Finding::ok, "schema", fmt::format("at {}, as this program wants it", *version)};
+    if (*version == 0) return {Finding::fail, "schema", "homeostat has no schema in this database", "homeostat migrate up"};
     if (*version < newest_migration()) {
-        return {Health::fail, "schema", fmt::format("at {}, and this program wants {}", *version, newest_migration()), "homeostat migrate up"};
+        return {Finding::fail, "schema", fmt::format("at {}, and this program wants {}", *version, newest_migration()),
+                "homeostat migrate up"};
     }
-    return {Health::fail, "schema", fmt::format("at {}, newer than this program knows ({})", *version, newest_migration()),
+    return {Finding::fail, "schema", fmt::format("at {}, newer than this program knows ({})", *version, newest_migration()),
             "use the newer homeostat"};
 }
 
@@ -229,7 +240,7 @@ Checks check_rights(Session& session) {
     const Result<std::vector<std::string>> roles = missing_roles(session);
     if (!roles) return {failed("roles", roles.error())};
     for (const std::string& role : *roles) {
-        out.push_back({Health::warn, "roles", fmt::format("role {} does not exist, so nothing is granted to it", role),
+        out.push_back({Finding::warn, "roles", fmt::format("role {} does not exist, so nothing is granted to it", role),
                        "as a role that may create roles: homeostat migrate down --to 3 --yes && homeostat migrate up"});
     }
     const Result<std::vector<MissingRight>> rights = missing_rights(session);
@@ -239,9 +250,9 @@ Checks check_rights(Session& session) {
     }
     for (const MissingRight& r : *rights) {
         const std::string whose = r.pipeline.empty() ? "rights" : fmt::format("pipeline {}", r.pipeline);
-        out.push_back({Health::fail, whose, fmt::format("this role lacks {}", r.what), r.fix});
+        out.push_back({Finding::fail, whose, fmt::format("this role lacks {}", r.what), r.fix});
     }
-    if (rights->empty()) out.push_back({Health::ok, "rights", "this role may write what homeostat writes"});
+    if (rights->empty()) out.push_back({Finding::ok, "rights", "this role may write what homeostat writes"});
     return out;
 }
 
@@ -264,7 +275,7 @@ Checks check_sources(Session& session) {
                                                                 : "restore it, or edit the pipeline (homeostat apply)"));
         }
     }
-    if (out.empty()) out.push_back({Health::ok, "sources", fmt::format("{} can be read", counted(readable, "source"))});
+    if (out.empty()) out.push_back({Finding::ok, "sources", fmt::format("{} can be read", counted(readable, "source"))});
     return out;
 }
 
@@ -280,9 +291,11 @@ Checks check_providers(Session& session, const Settings& settings) {
 
 Check check_notifications(const ConnectOptions& options) {
     const auto trip = notification_trip(options, std::to_string(getpid()));
-    if (!trip) return {Health::warn, "notifications", trip.error().message, "allow a few more connections to this role"};
-    if (*trip) return {Health::ok, "notifications", fmt::format("arrive after {:.1f} ms", static_cast<double>((*trip)->count()) / 1'000)};
-    return {Health::warn, "notifications", "a notification did not arrive within 2 s",
+    if (!trip) return {Finding::warn, "notifications", trip.error().message, "allow a few more connections to this role"};
+    if (*trip)
+        return {Finding::ok, "notifications",
+                fmt::format("arrive after {:.1f} ms", static_cast<double>((*trip)->count()) / 1'000)};
+    return {Finding::warn, "notifications", "a notification did not arrive within 2 s",
             "connect past a transaction-mode pooler; until then changes are noticed by looking (loop.poll)"};
 }
 
@@ -291,10 +304,11 @@ Check check_memory(const Settings& s, bool local_model) {
     const std::uint64_t limit = memory_limit(whose);
     // The process itself, texts and vectors in flight, the weights and their workspace.
     const std::uint64_t needs = 64 * kMiB + s.batch_in_flight * 4 * kMiB + (local_model ? 96 * kMiB : 0);
-    const std::string what = fmt::format("{} MiB in {}; about {} MiB may be needed", count_text(static_cast<std::int64_t>(limit / kMiB)), whose,
-                                         count_text(static_cast<std::int64_t>(needs / kMiB)));
-    if (needs <= limit) return {Health::ok, "memory", what};
-    return {Health::warn, "memory", what, "raise the limit, or lower batch.in_flight"};
+    const std::string what =
+        fmt::format("{} MiB in {}; about {} MiB may be needed", count_text(static_cast<std::int64_t>(limit / kMiB)), whose,
+                    count_text(static_cast<std::int64_t>(needs / kMiB)));
+    if (needs <= limit) return {Finding::ok, "memory", what};
+    return {Finding::warn, "memory", what, "raise the limit, or lower batch.in_flight"};
 }
 
 }  // namespace homeostat

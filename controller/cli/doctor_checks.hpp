@@ -1,4 +1,5 @@
-// What `doctor` looks at, one function a subject. Each says what it found, in the order looked at, with the fix for what is wrong.
+// What `doctor` looks at, one function a subject. Each says what it found, in the order looked at, with the fix for what is
+// wrong.
 #pragma once
 
 #include <cstdint>
@@ -11,11 +12,11 @@
 
 namespace homeostat {
 
-enum class Health : std::uint8_t { ok, warn, fail };
-std::string_view to_string(Health h) noexcept;
+enum class Finding : std::uint8_t { ok, warn, fail };
+std::string_view to_string(Finding h) noexcept;
 
 struct Check {
-    Health health = Health::ok;
+    Finding health = Finding::ok;
     std::string subject;  // connection, extension, provider local ...
     std::string said;
     std::string fix{};    // a command or a sentence; "" where nothing is to be done

@@ -58,7 +58,8 @@ Result<Key> read_key(const std::vector<std::string>& given, const std::vector<st
                                counted(static_cast<std::int64_t>(given.size()), "value")));
 }
 
-Status read_facts(Session& session, Subject& s, const std::vector<std::string>& key, const Revision* revision, const Revision* served) {
+Status read_facts(Session& session, Subject& s, const std::vector<std::string>& key, const Revision* revision,
+                  const Revision* served) {
     return guarded([&]() -> Status {
         Transaction tx = session.begin(TxMode::read_snapshot);
         Result<SourceShape> source = inspect_source(tx, s.spec);
@@ -91,14 +92,16 @@ Result<Subject> look_at(Session& session, const Options& o) {
     if (!revisions) return revisions.error();
     Subject s;
     s.spec = *declared;
-    const Revision* newest = revisions->empty() ? nullptr : &revisions->back();
+    const RevisionSettings wanted = RevisionSettings::of(*declared, *provider);
+    const Revision* newest = revision_holding(*revisions, wanted);
+    if (newest == nullptr && !revisions->empty()) newest = &revisions->back();
     const Revision* served = nullptr;
     for (const Revision& r : *revisions) {
         if (r.state == "served") served = &r;
     }
     if (newest != nullptr) {
         s.revision = newest->number;
-        s.outdated = !newest->settings.same_vectors(RevisionSettings::of(*declared, *provider));
+        s.outdated = !newest->settings.same_vectors(wanted);
         s.spec = spec_of_revision(*declared, newest->settings);
     }
     if (served != nullptr) s.served = served->number;
@@ -110,7 +113,8 @@ Result<Subject> look_at(Session& session, const Options& o) {
 std::string outlook(const Subject& s) {
     if (s.spec.suspend) return fmt::format("; pipeline \"{}\" is suspended", s.spec.name);
     if (s.spec.management != "Manage") return "; the pipeline's management is Observe, so it is not healed";
-    if (s.spec.drift_policy != "Enforce") return fmt::format("; the drift policy is {}, so it is not healed", s.spec.drift_policy);
+    if (s.spec.drift_policy != "Enforce")
+        return fmt::format("; the drift policy is {}, so it is not healed", s.spec.drift_policy);
     if (const auto& b = s.facts.batch) {
         if (!b->claimed_by.empty()) return fmt::format("; batch {} is healing it now", b->id);
         if (!b->last_error.empty()) return fmt::format("; batch {} tries again ({})", b->id, b->last_error);
@@ -133,13 +137,17 @@ Verdict verdict_of(const Subject& s) {
     if (f.source_rows > 1) return {"ambiguous", fmt::format("not one document: more than one row of {} has this key", s.source)};
     if (f.source_rows == 0) {
         if (f.document_id != 0) return gone_verdict(s, "orphaned", fmt::format("no longer in {}", s.source));
-        return {"absent", fmt::format("not found: {} has no row with this key{}", s.source,
-                                      s.unkeyed > 0 ? fmt::format(" ({} have none because a key column is NULL)", counted(s.unkeyed, "row")) : "")};
+        return {"absent",
+                fmt::format(
+                    "not found: {} has no row with this key{}", s.source,
+                    s.unkeyed > 0 ? fmt::format(" ({} have none because a key column is NULL)", counted(s.unkeyed, "row")) : "")};
     }
     if (f.beyond_count) {
-        return gone_verdict(s, "excess", fmt::format("it lies beyond the first {} in key order", counted(*s.spec.documents, "document")));
+        return gone_verdict(s, "excess",
+                            fmt::format("it lies beyond the first {} in key order", counted(*s.spec.documents, "document")));
     }
-    if (s.revision == 0) return {"missing", fmt::format("not embedded: pipeline \"{}\" has not had its first pass yet", s.spec.name)};
+    if (s.revision == 0)
+        return {"missing", fmt::format("not embedded: pipeline \"{}\" has not had its first pass yet", s.spec.name)};
     if (f.dead_letter && f.dead_letter_current) {
         return {"dead letter", fmt::format("not embedded: refused after {} ({}); left alone until its text is edited",
                                            counted(f.dead_letter->attempts, "attempt"), f.dead_letter->message)};
@@ -155,7 +163,8 @@ Verdict verdict_of(const Subject& s) {
                                        counted(f.chunks - f.sound_chunks, "vector"), outlook(s))};
     }
     if (!f.same_metadata) return {"moved", "embedded and current, but metadata columns have changed since" + outlook(s)};
-    if (s.outdated) return {"outdated", fmt::format("embedded as revision {} has it, but the spec asks for other vectors now", s.revision)};
+    if (s.outdated)
+        return {"outdated", fmt::format("embedded as revision {} has it, but the spec asks for other vectors now", s.revision)};
     if (f.chunk_count == 0) return {"current", "current, with nothing to embed: its text is empty"};
     return {"current", fmt::format("embedded and current, in {}{}", counted(f.chunks, "chunk"),
                                    s.served == s.revision ? "" : "; its revision is not served yet")};
@@ -166,38 +175,44 @@ using Facts = std::vector<std::pair<std::string, std::string>>;
 Facts facts_of(const Subject& s) {
     const DocumentFacts& f = s.facts;
     Facts out;
-    out.emplace_back("in source", f.source_rows == 0 ? "no" : fmt::format("yes, {} of text{}", counted(f.content_bytes, "byte"),
-                                                                          f.version ? ", version " + *f.version : ""));
+    out.emplace_back("in source", f.source_rows == 0 ? "no"
+                                                     : fmt::format("yes, {} of text{}", counted(f.content_bytes, "byte"),
+                                                                   f.version ? ", version " + *f.version : ""));
     if (s.spec.documents) {
-        out.emplace_back("declared count", fmt::format("{} the first {}", f.beyond_count ? "beyond" : "within", count_text(*s.spec.documents)));
+        out.emplace_back("declared count",
+                         fmt::format("{} the first {}", f.beyond_count ? "beyond" : "within", count_text(*s.spec.documents)));
     }
     if (f.document_id == 0) {
         out.emplace_back("document row", s.revision == 0 ? "no revision yet" : fmt::format("none in revision {}", s.revision));
     } else {
-        out.emplace_back("document row", fmt::format("id {} in revision {}, written {} by run {}, batch {}", f.document_id, s.revision,
-                                                     f.written_at, f.run_id, f.batch_id));
+        out.emplace_back("document row", fmt::format("id {} in revision {}, written {} by run {}, batch {}", f.document_id,
+                                                     s.revision, f.written_at, f.run_id, f.batch_id));
         if (f.source_rows == 1) {
             out.emplace_back("content", f.same_content ? "same hash as the source" : "another hash than the source");
             out.emplace_back("version", f.same_version ? "as in the source" : "another than in the source");
-            if (!s.spec.metadata.empty()) out.emplace_back("metadata", f.same_metadata ? "as in the source" : "another than in the source");
+            if (!s.spec.metadata.empty())
+                out.emplace_back("metadata", f.same_metadata ? "as in the source" : "another than in the source");
         }
-        out.emplace_back("chunks", fmt::format("{} of {}, {} with a vector that can be searched{}", f.chunks, f.chunk_count, f.sound_chunks,
-                                               f.chunks_intact ? "" : ", not as they were written"));
+        out.emplace_back("chunks", fmt::format("{} of {}, {} with a vector that can be searched{}", f.chunks, f.chunk_count,
+                                               f.sound_chunks, f.chunks_intact ? "" : ", not as they were written"));
         if (f.prune_candidate) {
-            out.emplace_back("removal", f.prune_confirmed ? "two complete observations agree" : "one complete observation has seen it");
+            out.emplace_back("removal",
+                             f.prune_confirmed ? "two complete observations agree" : "one complete observation has seen it");
         }
     }
     if (const auto& b = f.batch) {
-        std::string text = fmt::format("{} ({} of {} documents), {}", b->id, b->kind, b->cls, counted(b->attempts, "failed attempt"));
+        std::string text =
+            fmt::format("{} ({} of {} documents), {}", b->id, b->kind, b->cls, counted(b->attempts, "failed attempt"));
         if (!b->claimed_by.empty()) text += ", claimed by " + b->claimed_by;
         if (!b->next_try.empty()) text += ", next try " + b->next_try;
         if (!b->last_error.empty()) text += "; last error: " + b->last_error;
         out.emplace_back("open batch", std::move(text));
     }
     if (const auto& d = f.dead_letter) {
-        out.emplace_back("dead letter", fmt::format("{}: {} ({}, strategy {}{}){}", d->cls, d->message, counted(d->attempts, "attempt"),
-                                                    d->strategy, d->trace_id.empty() ? "" : ", trace " + d->trace_id,
-                                                    f.dead_letter_current ? "" : "; of an earlier text"));
+        out.emplace_back("dead letter",
+                         fmt::format("{}: {} ({}, strategy {}{}){}", d->cls, d->message, counted(d->attempts, "attempt"),
+                                     d->strategy, d->trace_id.empty() ? "" : ", trace " + d->trace_id,
+                                     f.dead_letter_current ? "" : "; of an earlier text"));
     }
     out.emplace_back("served", s.served == 0 ? "nothing is served yet"
                                              : fmt::format("revision {} through {}, {}", s.served, s.spec.target,
@@ -240,7 +255,8 @@ int run(CliContext& context, const Options& o) {
         const YamlNode node = subject_node(*subject, verdict);
         out << (*form == OutputForm::json ? write_json(node) + '\n' : write_yaml(node));
     } else {
-        TextTable table({fmt::format("Document {} of pipeline {} is {}.", key_text(subject->facts.key), o.name, verdict.sentence)});
+        TextTable table(
+            {fmt::format("Document {} of pipeline {} is {}.", key_text(subject->facts.key), o.name, verdict.sentence)});
         table.print(out, false);
         for (const auto& [name, text] : facts_of(*subject)) out << fmt::format("  {:<15}{}\n", name, printable(text));
     }
@@ -257,10 +273,11 @@ VerbBody configure_explain(CLI::App& app, CliContext& context) {
         ->type_name("KEY...")
         ->required();
     app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");
-    app.footer("Examples: homeostat explain articles 4711\n"
-               "          homeostat explain contracts tenant=acme number=7\n"
-               "A key that begins with a dash goes behind --: homeostat explain articles -- -5\n"
-               "Exit codes: 0 embedded and current, 1 not, 2 there is no such document, or it failed.");
+    app.footer(
+        "Examples: homeostat explain articles 4711\n"
+        "          homeostat explain contracts tenant=acme number=7\n"
+        "A key that begins with a dash goes behind --: homeostat explain articles -- -5\n"
+        "Exit codes: 0 embedded and current, 1 not, 2 there is no such document, or it failed.");
     return [&context, o] { return run(context, *o); };
 }
 

@@ -40,9 +40,13 @@ constexpr std::array<std::string_view, kFindings> kMeanings{
 // The seven classes are always shown, so that a zero can be seen; the rest where there is something to say.
 bool shown(const Observation& o, Finding f) { return f <= Finding::excess || o.count(f) > 0; }
 
-std::string minutes_text(const PlanEstimate& e) { return e.minutes < 1.0 / 60 ? "under a second" : duration_text(e.minutes * 60); }
+std::string minutes_text(const PlanEstimate& e) {
+    return e.minutes < 1.0 / 60 ? "under a second" : duration_text(e.minutes * 60);
+}
 
-std::string price_text(double price) { return price == 0 ? "free" : price < 0.01 ? "price under 0.01" : fmt::format("price {:.2f}", price); }
+std::string price_text(double price) {
+    return price == 0 ? "free" : price < 0.01 ? "price under 0.01" : fmt::format("price {:.2f}", price);
+}
 
 void print_keys(std::ostream& out, const Observation& o) {
     for (std::size_t i = 0; i < kFindings; ++i) {
@@ -58,7 +62,9 @@ void print_plan(CliContext& context, const std::string& name, const Observation&
     std::ostream& out = context.streams.out;
     out << fmt::format("Pipeline {}: {} of {}, {} and {} in {}\n", name, counted(o.source_documents, "document"), o.source,
                        counted(o.documents, "document"), counted(o.chunks, "chunk"),
-                       o.revision > 0 ? fmt::format("revision {}", o.revision) : o.documents > 0 ? "an older revision" : "no revision yet");
+                       o.revision > 0    ? fmt::format("revision {}", o.revision)
+                       : o.documents > 0 ? "an older revision"
+                                         : "no revision yet");
     TextTable table({"CLASS", "DOCUMENTS", "MEANING"});
     for (std::size_t i = 0; i < kFindings; ++i) {
         const auto f = static_cast<Finding>(i);
@@ -71,9 +77,9 @@ void print_plan(CliContext& context, const std::string& name, const Observation&
     for (const std::string& repair : o.repairs) out << fmt::format("  Also: {}\n", repair);
     const PlanEstimate& e = o.plan;
     if (e.documents > 0) {
-        out << fmt::format("  To embed: {}, about {}, {}, {}; {}, {}, {}\n", counted(e.documents, "document"), counted(e.chunks, "chunk"),
-                           counted(e.tokens, "token"), counted(e.requests, "request"), minutes_text(e), price_text(e.price),
-                           to_string(e.strategy));
+        out << fmt::format("  To embed: {}, about {}, {}, {}; {}, {}, {}\n", counted(e.documents, "document"),
+                           counted(e.chunks, "chunk"), counted(e.tokens, "token"), counted(e.requests, "request"),
+                           minutes_text(e), price_text(e.price), to_string(e.strategy));
     } else {
         out << (o.nothing_to_do() ? "  Nothing to do.\n" : "  Nothing to embed.\n");
     }
@@ -93,8 +99,9 @@ YamlNode sentences_node(const std::vector<std::string>& sentences) {
 }
 
 YamlNode plan_node(const std::string& name, const Observation& o) {
-    constexpr std::array<std::string_view, kFindings> names{"missing", "stale",    "moved",       "partial", "invalid", "orphaned",
-                                                            "excess",  "outdated", "deadLetters", "unkeyed", "strayChunks"};
+    constexpr std::array<std::string_view, kFindings> names{"missing",     "stale",    "moved",      "partial",
+                                                            "invalid",     "orphaned", "excess",     "outdated",
+                                                            "deadLetters", "unkeyed",  "strayChunks"};
     YamlNode node = YamlNode::map();
     node.add("pipeline", YamlNode::text(name));
     node.add("source", YamlNode::text(o.source));
@@ -191,8 +198,9 @@ VerbBody configure_plan(CLI::App& app, CliContext& context) {
     app.add_flag("--fast", o->fast, "Compare versions only: quick, and blind to damaged chunks and vectors");
     app.add_option("--show", o->show, "Name up to so many documents of each class")->type_name("N");
     app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");
-    app.footer("Nothing is written. Example: homeostat plan articles --show 5\n"
-               "Exit codes: 0 nothing to do, 1 differences, 2 refused or failed.");
+    app.footer(
+        "Nothing is written. Example: homeostat plan articles --show 5\n"
+        "Exit codes: 0 nothing to do, 1 differences, 2 refused or failed.");
     return [&context, o] { return run(context, *o); };
 }
 

@@ -93,7 +93,8 @@ void print_table(CliContext& context, const Answer& a) {
     headers.emplace_back("TEXT");
     TextTable table(headers);
     for (const SearchHit& hit : a.hits) {
-        std::vector<Cell> row{fmt::format("{:.3f}", similarity(a.spec, hit.distance)), key_text(hit.key), std::to_string(hit.chunk)};
+        std::vector<Cell> row{fmt::format("{:.3f}", similarity(a.spec, hit.distance)), key_text(hit.key),
+                              std::to_string(hit.chunk)};
         for (const auto& m : hit.metadata) row.emplace_back(m ? Cell(snippet(*m)) : Cell("", Tint::faint));
         row.emplace_back(snippet(hit.text));
         table.add(std::move(row));
@@ -113,7 +114,9 @@ YamlNode answer_node(const Answer& a) {
         YamlNode node = YamlNode::map();
         node.add("key", std::move(key));
         node.add("chunk", YamlNode::number(hit.chunk));
-        node.add(a.spec.distance == "cosine" ? "similarity" : a.spec.distance == "l2" ? "distance" : "product",
+        node.add(a.spec.distance == "cosine" ? "similarity"
+                 : a.spec.distance == "l2"   ? "distance"
+                                             : "product",
                  YamlNode::real(similarity(a.spec, hit.distance)));
         node.add("metadata", std::move(metadata));
         node.add("text", YamlNode::text(hit.text));
@@ -147,8 +150,9 @@ VerbBody configure_search(CLI::App& app, CliContext& context) {
     app.add_option("text", o->text, "What to look for, in your own words")->type_name("TEXT")->required();
     app.add_option("-k", o->limit, "How many chunks, nearest first")->type_name("N")->check(CLI::Range(1U, 1000U));
     app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");
-    app.footer("Embeds the text with the pipeline's provider and asks the served view.\n"
-               "Example: homeostat search articles \"how do I get my money back\" -k 3");
+    app.footer(
+        "Embeds the text with the pipeline's provider and asks the served view.\n"
+        "Example: homeostat search articles \"how do I get my money back\" -k 3");
     return [&context, o] { return run(context, *o); };
 }
 

@@ -65,7 +65,8 @@ double estimated_rows(Session& session, const PipelineSpec& pipeline) {
 
 class Watch {
 public:
-    Watch(CliContext& context, Session& session, const Options& options) : context_(context), session_(session), options_(options) {
+    Watch(CliContext& context, Session& session, const Options& options)
+        : context_(context), session_(session), options_(options) {
         terminal_ = &context.streams.out == &std::cout && isatty(STDOUT_FILENO) != 0;
     }
 
@@ -144,8 +145,9 @@ private:
         std::vector<std::string> block;
         for (const Look& l : looks) {
             const Progress p = meters_[l.line.uid].update(l, now);
-            const std::string text = terminal_ ? fmt::format("{:<{}}  {}  {}", l.line.name, width, bar_text(p.share, 24), figures(l, p))
-                                               : fmt::format("{}: {}", l.line.name, figures(l, p));
+            const std::string text = terminal_
+                                         ? fmt::format("{:<{}}  {}  {}", l.line.name, width, bar_text(p.share, 24), figures(l, p))
+                                         : fmt::format("{}: {}", l.line.name, figures(l, p));
             if (terminal_) {
                 block.push_back(printable(text));
             } else if (std::string& last = said_[l.line.uid]; last != text) {
@@ -159,7 +161,8 @@ private:
     static std::string figures(const Look& l, const Progress& p) {
         std::string out = fmt::format("{:3.0f} %", std::floor(p.share * 100));
         if (l.run) {
-            out += fmt::format("  {} {}{}", to_string(l.run->phase), p.total_is_estimate ? "about " : "", counted(p.total, "document"));
+            out += fmt::format("  {} {}{}", to_string(l.run->phase), p.total_is_estimate ? "about " : "",
+                               counted(p.total, "document"));
             if (p.rate > 0) out += fmt::format(", {:.0f} docs/s", p.rate);
             if (p.seconds_left && *p.seconds_left >= 1) out += fmt::format(", {} left", duration_text(*p.seconds_left));
             if (p.done > 0) out += fmt::format(", {} done", count_text(p.done));
@@ -203,7 +206,8 @@ int run(CliContext& context, const Options& o) {
     if (!o.interval.empty()) {
         interval = parse_duration(o.interval);
         if (!interval || interval->count() < 10) {
-            return context.fail(invalid(fmt::format("--interval {} is not a duration of at least 10ms; write 500ms or 2s", o.interval)));
+            return context.fail(
+                invalid(fmt::format("--interval {} is not a duration of at least 10ms; write 500ms or 2s", o.interval)));
         }
     }
     if (!o.timeout.empty()) {
@@ -224,8 +228,9 @@ VerbBody configure_watch(CLI::App& app, CliContext& context) {
     app.add_flag("--until-converged", o->until_converged, "End when every pipeline watched is ready");
     app.add_option("--interval", o->interval, "How often to look: 500ms on a terminal, else 2s")->type_name("DURATION");
     app.add_option("--timeout", o->timeout, "End after this long")->type_name("DURATION");
-    app.footer("Example: homeostat watch articles --until-converged --timeout 10m\n"
-               "Exit codes: 0 ended or converged, 1 stopped or timed out before it had converged, 2 refused or failed.");
+    app.footer(
+        "Example: homeostat watch articles --until-converged --timeout 10m\n"
+        "Exit codes: 0 ended or converged, 1 stopped or timed out before it had converged, 2 refused or failed.");
     return [&context, o] { return run(context, *o); };
 }
 

@@ -22,17 +22,17 @@ enum class TextRole : std::uint8_t { document, query };
 struct Embeddings {
     std::uint32_t dimensions = 0;
     std::vector<float> values;  // row-major: count() rows of `dimensions`
-    std::uint64_t tokens = 0;   // as billed, or estimated where the provider does not say
-    std::string model;          // as the provider names it
+    std::uint64_t tokens = 0;  // as billed, or estimated where the provider does not say
+    std::string model;  // as the provider names it
 
     std::size_t count() const noexcept { return dimensions == 0 ? 0 : values.size() / dimensions; }
     const float* row(std::size_t i) const noexcept { return values.data() + i * dimensions; }
 };
 
 struct EmbedderLimits {
-    std::uint32_t max_batch = 100;        // texts a request
-    std::uint32_t max_text_tokens = 0;    // 0 = not known
-    std::uint32_t max_in_flight = 8;      // requests at a time
+    std::uint32_t max_batch = 100;  // texts a request
+    std::uint32_t max_text_tokens = 0;  // 0 = not known
+    std::uint32_t max_in_flight = 8;  // requests at a time
     double price_per_million_tokens = 0;  // in the currency of the provider row; 0 = free or unknown
 };
 

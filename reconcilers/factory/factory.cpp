@@ -41,7 +41,8 @@ std::vector<std::vector<Key>> split_keys(const Batch& batch, const Error& error)
     std::vector<std::vector<Key>> parts;
     for (std::size_t at = 0; at < batch.keys.size(); at += size) {
         const std::size_t end = std::min(batch.keys.size(), at + size);
-        parts.emplace_back(batch.keys.begin() + static_cast<std::ptrdiff_t>(at), batch.keys.begin() + static_cast<std::ptrdiff_t>(end));
+        parts.emplace_back(batch.keys.begin() + static_cast<std::ptrdiff_t>(at),
+                           batch.keys.begin() + static_cast<std::ptrdiff_t>(end));
     }
     return parts;
 }
@@ -53,9 +54,11 @@ const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 Factory::Factory(FactoryParts parts, FactorySettings settings)
     : parts_(std::move(parts)), settings_(std::move(settings)), random_(settings_.seed) {
     for (const std::string_view outcome : {"done", "retried", "split", "failed", "fenced", "interrupted", "dead_letter"}) {
-        parts_.telemetry.metrics.counter("homeostat_batches_total", "Batches that ended, by outcome.", {{"outcome", std::string(outcome)}});
+        parts_.telemetry.metrics.counter("homeostat_batches_total", "Batches that ended, by outcome.",
+                                         {{"outcome", std::string(outcome)}});
     }
-    parts_.telemetry.metrics.counter("homeostat_fenced_writes_total", "Writes refused because claim, epoch or generation had moved on.");
+    parts_.telemetry.metrics.counter("homeostat_fenced_writes_total",
+                                     "Writes refused because claim, epoch or generation had moved on.");
 }
 
 Result<int> Factory::claim(const Context& context) {
@@ -75,8 +78,7 @@ Result<int> Factory::claim(const Context& context) {
         batches = claim_batches(**session, settings_.replica, 1, settings_.claim_ttl, true);
     }
     if (!batches) return batches.error();
-    parts_.telemetry.metrics
-        .histogram("homeostat_claim_duration_seconds", "Time to claim batches.", kSeconds)
+    parts_.telemetry.metrics.histogram("homeostat_claim_duration_seconds", "Time to claim batches.", kSeconds)
         .observe(std::chrono::duration<double>(parts_.clock.steady_now() - started).count());
     if (!batches->empty()) HOMEOSTAT_REACH("claim.after_commit");
     for (Batch& b : *batches) start(std::move(b));
@@ -185,8 +187,11 @@ asio::awaitable<void> Factory::run(std::shared_ptr<Running> running) {
     }
     if (failure) {
         span.fail(failure->message);
-        const Status settled = co_await on(parts_.db, [&] { return settle_failure(batch, target ? target->get() : nullptr, *failure, Context{}); });
-        if (!settled) spdlog::warn("batch {} could not be given back and waits for its claim to expire: {}", batch.id, settled.error().message);
+        const Status settled =
+            co_await on(parts_.db, [&] { return settle_failure(batch, target ? target->get() : nullptr, *failure, Context{}); });
+        if (!settled)
+            spdlog::warn("batch {} could not be given back and waits for its claim to expire: {}", batch.id,
+                         settled.error().message);
     }
     if (!failure) record(batch, "done", started);
     span.end();
@@ -205,7 +210,8 @@ asio::awaitable<Result<Factory::Outcome>> Factory::execute(const Batch& batch, s
 }
 
 // Section 2's execute: read, chunk, embed, write. No transaction is open between the steps.
-asio::awaitable<Result<Factory::Outcome>> Factory::heal(const Batch& batch, std::shared_ptr<const TargetInfo> target, Context context) {
+asio::awaitable<Result<Factory::Outcome>> Factory::heal(const Batch& batch, std::shared_ptr<const TargetInfo> target,
+                                                        Context context) {
     Result<std::unique_ptr<HealWork>> work = co_await on(parts_.db, [&] { return read_and_chunk(batch, *target, context); });
     if (!work) co_return std::move(work).error();
     std::int64_t tokens = 0;
@@ -215,7 +221,8 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(const Batch& batch, std:
         Result<std::shared_ptr<Embedder>> embedder =
             co_await on(parts_.cpu, [&] { return parts_.gateway.embedder(target->provider, s.model, s.dimensions); });
         if (!embedder) co_return std::move(embedder).error();
-        Result<Embeddings> vectors = co_await parts_.gateway.embed(target->provider, *embedder, (*work)->texts(), TextRole::document, context);
+        Result<Embeddings> vectors =
+            co_await parts_.gateway.embed(target->provider, *embedder, (*work)->texts(), TextRole::document, context);
         if (!vectors) co_return std::move(vectors).error();
         tokens = static_cast<std::int64_t>(vectors->tokens);
         (*work)->attach(*std::move(vectors));
@@ -231,7 +238,8 @@ Result<std::unique_ptr<HealWork>> Factory::read_and_chunk(const Batch& batch, co
     Result<std::vector<ReadDocument>> documents = guarded([&]() -> Result<std::vector<ReadDocument>> {
         Transaction tx = (*session)->begin();
         use_operators(tx, target.source);
-        Result<std::vector<ReadDocument>> read = read_documents(tx, target.source, target.revision, batch.keys, settings_.read_budget);
+        Result<std::vector<ReadDocument>> read =
+            read_documents(tx, target.source, target.revision, batch.keys, settings_.read_budget);
         if (read) tx.commit();
         return read;
     });
@@ -294,7 +302,8 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
             n = move_documents(tx, target.source, target.revision, batch.run_id, batch.id, batch.token, batch.keys);
             o.result.written = n ? *n : 0;
         } else if (batch.kind == BatchKind::prune) {
-            n = prune_documents(tx, target.source, target.revision, batch.run_id, batch.token, target.spec.documents, ids_of(batch.keys));
+            n = prune_documents(tx, target.source, target.revision, batch.run_id, batch.token, target.spec.documents,
+                                ids_of(batch.keys));
             o.result.removed = n ? *n : 0;
         } else {
             n = remove_strays(tx, target.revision, batch.run_id, batch.token, ids_of(batch.keys));
@@ -313,10 +322,12 @@ Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, con
     const BatchDecision d = after_failure(error, {batch.keys.size(), batch.attempts}, settings_.retry, random());
     record(batch, outcome_name(d.fate), parts_.clock.steady_now());
     spdlog::log(d.fate == BatchFate::give_back || d.fate == BatchFate::drop ? spdlog::level::info : spdlog::level::warn,
-                "batch {} of pipeline {} ({} documents): {}: {}", batch.id, batch.uid, batch.keys.size(), outcome_name(d.fate), error.message);
+                "batch {} of pipeline {} ({} documents): {}: {}", batch.id, batch.uid, batch.keys.size(), outcome_name(d.fate),
+                error.message);
     if (d.fate == BatchFate::drop) {
         parts_.telemetry.metrics
-            .counter("homeostat_fenced_writes_total", "Writes refused because claim, epoch or generation had moved on.").add();
+            .counter("homeostat_fenced_writes_total", "Writes refused because claim, epoch or generation had moved on.")
+            .add();
         // The claim is normally gone; where only the epoch or the generation moved, the batch is its owner's to judge again.
     }
     Result<Pool::Lease> session = parts_.writes.acquire(context);
@@ -328,7 +339,8 @@ Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, con
         if (!*still) return {};
     }
     if (d.fate == BatchFate::drop || d.fate == BatchFate::give_back || d.fate == BatchFate::retry) {
-        return release_batch(**session, batch, d.fate == BatchFate::retry, d.delay, d.fate == BatchFate::drop ? "" : error.message);
+        return release_batch(**session, batch, d.fate == BatchFate::retry, d.delay,
+                             d.fate == BatchFate::drop ? "" : error.message);
     }
     return end_failed(**session, batch, target, error, d.fate);
 }
@@ -349,8 +361,9 @@ Status Factory::end_failed(Session& session, const Batch& batch, const TargetInf
             std::vector<DeadLetter> letters;
             for (const ReadDocument& r : *read) {
                 if (!r.in_source) continue;
-                letters.push_back({r.key, r.content_hash, std::string(to_string(error.cls)), std::string(error.strategy()), error.message,
-                                   batch.attempts + 1, SpanContext::from_traceparent(batch.traceparent).trace.hex()});
+                letters.push_back({r.key, r.content_hash, std::string(to_string(error.cls)), std::string(error.strategy()),
+                                   error.message, batch.attempts + 1,
+                                   SpanContext::from_traceparent(batch.traceparent).trace.hex()});
             }
             add_dead_letters(tx, batch.uid, batch.revision, letters);
         }

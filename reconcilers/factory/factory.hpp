@@ -58,7 +58,8 @@ public:
     Result<int> claim(const Context& context) EXCLUDES(mutex_);
     // Extends the claims of what runs; what is no longer ours is stopped.
     Status heartbeat(const Context& context) EXCLUDES(mutex_);
-    // Claims nothing any more, waits for what is in flight until `deadline`, then cancels and waits for the claims to be returned.
+    // Claims nothing any more, waits for what is in flight until `deadline`, then cancels and waits for the claims to be
+    // returned.
     void drain(std::chrono::steady_clock::time_point deadline) EXCLUDES(mutex_);
 
     int in_flight() const EXCLUDES(mutex_);
@@ -76,10 +77,12 @@ private:
 
     void start(Batch batch) EXCLUDES(mutex_);
     boost::asio::awaitable<void> run(std::shared_ptr<Running> running);
-    boost::asio::awaitable<Result<Outcome>> execute(const Batch& batch, std::shared_ptr<const TargetInfo> target, Context context);
+    boost::asio::awaitable<Result<Outcome>> execute(const Batch& batch, std::shared_ptr<const TargetInfo> target,
+                                                    Context context);
     boost::asio::awaitable<Result<Outcome>> heal(const Batch& batch, std::shared_ptr<const TargetInfo> target, Context context);
     Result<std::unique_ptr<HealWork>> read_and_chunk(const Batch& batch, const TargetInfo& target, const Context& context);
-    Result<Outcome> write(const Batch& batch, const TargetInfo& target, HealWork& work, std::int64_t tokens, const Context& context);
+    Result<Outcome> write(const Batch& batch, const TargetInfo& target, HealWork& work, std::int64_t tokens,
+                          const Context& context);
     Result<Outcome> change(const Batch& batch, const TargetInfo& target, const Context& context);
     Status settle_failure(const Batch& batch, const TargetInfo* target, const Error& error, const Context& context);
     Status end_failed(Session& session, const Batch& batch, const TargetInfo* target, const Error& error, BatchFate fate);

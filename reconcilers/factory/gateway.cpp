@@ -27,7 +27,8 @@ Gateway::Gateway(EmbedderMaker make, asio::any_io_executor io, const Clock& cloc
     : make_(std::move(make)), io_(std::move(io)), clock_(clock), telemetry_(telemetry) {}
 Gateway::~Gateway() = default;
 
-Result<std::shared_ptr<Embedder>> Gateway::embedder(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) {
+Result<std::shared_ptr<Embedder>> Gateway::embedder(const ProviderSpec& provider, const std::string& model,
+                                                    std::uint32_t dimensions) {
     const std::string name = fmt::format("{}\n{}\n{}", provider.name, model, dimensions);
     {
         const Lock lock(mutex_);
@@ -67,7 +68,8 @@ asio::awaitable<Result<Embeddings>> Gateway::embed(const ProviderSpec& provider,
         const std::size_t n = std::min(most, texts.size() - at);
         const bool whole = n == texts.size();
         std::vector<std::string> part;
-        if (!whole) part.assign(texts.begin() + static_cast<std::ptrdiff_t>(at), texts.begin() + static_cast<std::ptrdiff_t>(at + n));
+        if (!whole)
+            part.assign(texts.begin() + static_cast<std::ptrdiff_t>(at), texts.begin() + static_cast<std::ptrdiff_t>(at + n));
         co_await slots->take();
         Context bounded = context;
         bounded.deadline = std::min(context.deadline, clock_.steady_now() + provider.timeout);

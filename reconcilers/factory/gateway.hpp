@@ -19,8 +19,8 @@
 namespace homeostat {
 
 // Makes the embedder of a provider row; the one place that knows the kinds (wired by the controller).
-using EmbedderMaker =
-    std::function<Result<std::shared_ptr<Embedder>>(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions)>;
+using EmbedderMaker = std::function<Result<std::shared_ptr<Embedder>>(const ProviderSpec& provider, const std::string& model,
+                                                                      std::uint32_t dimensions)>;
 
 class Gateway {
 public:
@@ -33,7 +33,8 @@ public:
 
     // One vector a text, in order, whatever their number. The first request that fails ends it: half an answer is none.
     boost::asio::awaitable<Result<Embeddings>> embed(const ProviderSpec& provider, std::shared_ptr<Embedder> embedder,
-                                                     const std::vector<std::string>& texts, TextRole role, const Context& context);
+                                                     const std::vector<std::string>& texts, TextRole role,
+                                                     const Context& context);
 
 private:
     class Slots;

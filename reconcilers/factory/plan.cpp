@@ -10,8 +10,8 @@ namespace homeostat {
 
 namespace {
 
-constexpr std::array kOrder{DriftClass::missing, DriftClass::stale, DriftClass::partial, DriftClass::invalid,
-                            DriftClass::moved,   DriftClass::touched};
+constexpr std::array kOrder{DriftClass::missing, DriftClass::stale, DriftClass::partial,
+                            DriftClass::invalid, DriftClass::moved, DriftClass::touched};
 
 // About four bytes of Latin text a token: the estimate of reconcilers/chunk, applied to a whole corpus.
 constexpr double kBytesPerToken = 4.0;
@@ -69,7 +69,8 @@ PlanEstimate estimate_plan(const PlanInput& in) {
     e.chunks = e.documents;
     // A document that fits is one chunk; a longer one is cut.
     if (in.chunk_tokens > 0 && e.tokens > e.documents * in.chunk_tokens) {
-        const double stride = kChunkFill * std::max(1.0, static_cast<double>(in.chunk_tokens) - static_cast<double>(in.chunk_overlap_tokens));
+        const double stride =
+            kChunkFill * std::max(1.0, static_cast<double>(in.chunk_tokens) - static_cast<double>(in.chunk_overlap_tokens));
         e.chunks = std::max(e.documents, static_cast<std::int64_t>(std::ceil(static_cast<double>(e.tokens) / stride)));
         // What overlaps is embedded twice.
         e.tokens += (e.chunks - e.documents) * in.chunk_overlap_tokens;
@@ -77,17 +78,19 @@ PlanEstimate estimate_plan(const PlanInput& in) {
     e.requests = divide_up(e.chunks, std::max<std::uint32_t>(in.provider.max_batch, 1));
     const std::uint32_t width = std::max<std::uint32_t>(in.provider.max_in_flight, 1);
     e.strategy = in.drift.total() == 0 ? Strategy::nothing : e.requests <= 2 ? Strategy::sequential : Strategy::parallel;
-    e.minutes = in.documents_per_second > 0
-                    ? static_cast<double>(e.documents) / in.documents_per_second / 60
-                    : static_cast<double>(e.requests) * kAssumedRequestSeconds / (e.strategy == Strategy::parallel ? width : 1) / 60;
+    e.minutes = in.documents_per_second > 0 ? static_cast<double>(e.documents) / in.documents_per_second / 60
+                                            : static_cast<double>(e.requests) * kAssumedRequestSeconds /
+                                                  (e.strategy == Strategy::parallel ? width : 1) / 60;
     e.price = static_cast<double>(e.tokens) / 1e6 * in.provider.price_per_million_tokens;
     const std::int64_t prunes = in.drift.orphaned + in.drift.excess;
     if (in.max_prune >= 0 && prunes > in.max_prune) {
-        e.warnings.push_back(fmt::format("{} deletions are wanted but the brakes let {} go within the hour", prunes, in.max_prune));
+        e.warnings.push_back(
+            fmt::format("{} deletions are wanted but the brakes let {} go within the hour", prunes, in.max_prune));
     }
     if (in.provider.max_text_tokens != 0 && in.chunk_tokens > in.provider.max_text_tokens) {
-        e.warnings.push_back(fmt::format("chunks of {} tokens are larger than model \"{}\" reads ({}): the rest of each is not embedded",
-                                         in.chunk_tokens, in.model, in.provider.max_text_tokens));
+        e.warnings.push_back(
+            fmt::format("chunks of {} tokens are larger than model \"{}\" reads ({}): the rest of each is not embedded",
+                        in.chunk_tokens, in.model, in.provider.max_text_tokens));
     }
     return e;
 }

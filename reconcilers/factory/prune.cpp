@@ -22,8 +22,8 @@ PruneDecision decide_prune(const PruneInput& in) {
     if (in.source_rows == 0) return hold(in, "SourceEmpty", "the source reads as empty; approve the plan if that is meant");
     if (in.previous_source_rows && in.source_rows * 2 < *in.previous_source_rows) {
         return hold(in, "SourceShrank",
-                    fmt::format("the source shrank from {} to {} rows; approve the plan if that is meant", *in.previous_source_rows,
-                                in.source_rows));
+                    fmt::format("the source shrank from {} to {} rows; approve the plan if that is meant",
+                                *in.previous_source_rows, in.source_rows));
     }
     const auto by_ratio = static_cast<std::int64_t>(static_cast<double>(in.documents) * in.max_ratio);
     const std::int64_t limit = std::max(in.floor, std::min(by_ratio, in.max_rows));
@@ -31,7 +31,8 @@ PruneDecision decide_prune(const PruneInput& in) {
     if (left >= in.confirmed) return {in.confirmed, false, "WithinLimits", ""};
     PruneDecision d = hold(in, "PruneLimit",
                            fmt::format("at most {} may go within the hour (max_prune_ratio, max_prune_rows) and {} went already; "
-                                       "approve the plan to let all go", limit, in.pruned_in_window));
+                                       "approve the plan to let all go",
+                                       limit, in.pruned_in_window));
     d.allowed = left;
     return d;
 }

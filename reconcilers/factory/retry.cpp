@@ -4,8 +4,10 @@
 
 namespace homeostat {
 
-std::chrono::milliseconds full_jitter(int attempts, std::chrono::milliseconds base, std::chrono::milliseconds cap, double random) {
-    const double ceiling = std::min(static_cast<double>(cap.count()), static_cast<double>(base.count()) * static_cast<double>(1ULL << std::clamp(attempts, 0, 40)));
+std::chrono::milliseconds full_jitter(int attempts, std::chrono::milliseconds base, std::chrono::milliseconds cap,
+                                      double random) {
+    const double ceiling = std::min(static_cast<double>(cap.count()),
+                                    static_cast<double>(base.count()) * static_cast<double>(1ULL << std::clamp(attempts, 0, 40)));
     return std::chrono::milliseconds(static_cast<std::int64_t>(ceiling * random));
 }
 
@@ -22,8 +24,7 @@ BatchDecision after_failure(const Error& error, const FailedBatch& batch, const 
         case ErrorClass::invalid:
         case ErrorClass::not_found: return {BatchFate::fail_run, {}};
         case ErrorClass::content:
-        case ErrorClass::too_large:
-            return {batch.documents > 1 ? BatchFate::split : BatchFate::dead_letter, {}};
+        case ErrorClass::too_large: return {batch.documents > 1 ? BatchFate::split : BatchFate::dead_letter, {}};
         case ErrorClass::internal:
             // A fault of ours that one document provokes must not stop the rest.
             if (batch.attempts + 1 < s.max_attempts) return {BatchFate::retry, wait()};

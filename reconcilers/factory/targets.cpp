@@ -59,7 +59,8 @@ Result<std::shared_ptr<const TargetInfo>> Targets::load(std::int64_t uid, std::i
     if (!provider) return provider.error();
     Result<std::vector<Revision>> revisions = read_revisions(**session, uid);
     if (!revisions) return revisions.error();
-    const auto revision = std::find_if(revisions->begin(), revisions->end(), [&](const Revision& r) { return r.number == number; });
+    const auto revision =
+        std::find_if(revisions->begin(), revisions->end(), [&](const Revision& r) { return r.number == number; });
     if (revision == revisions->end()) return not_found(fmt::format("pipeline \"{}\" has no revision {}", declared->name, number));
 
     auto info = std::make_shared<TargetInfo>();

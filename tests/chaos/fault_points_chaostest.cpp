@@ -100,6 +100,10 @@ private:
             note(name, {fmt::format("without a crash it ended with {}:\n{}", died.exit.code, died.output)});
         }
         note(name, kit::broken_invariants(db_, "docs", kWanted));
+        // A death is nobody's fault: no batch may have failed, and no document be condemned for it.
+        const auto blamed =
+            db_.query("SELECT id, outcome, message FROM homeostat.batch_history WHERE outcome IN ('failed', 'dead_letter')");
+        if (!blamed.empty()) note(name, {fmt::format("{} batches were blamed: {}", blamed.size(), blamed[0][2].value_or(""))});
     }
 
     // At the very moment of the crash, before anything has been put right: what is served is whole.

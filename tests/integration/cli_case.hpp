@@ -50,20 +50,22 @@ protected:
 
     // `n` short articles under a pipeline "articles" with small vectors; `more` are further columns and values of the pipeline.
     void declare_articles(int n, const std::string& columns = "", const std::string& values = "") {
-        db.exec("CREATE TABLE articles (id bigint PRIMARY KEY, title text, body text, tag text);"
-                "INSERT INTO articles SELECT i, 'title ' || i, 'body of article ' || i, 'tag' FROM generate_series(1, " +
-                std::to_string(n) + ") AS i;" +
-                "INSERT INTO homeostat.pipeline (name, source, content, metadata, provider, dimensions, target" + columns +
-                ") VALUES ('articles', 'articles', 'title, body', 'tag', 'hashing', 16, 'articles_embeddings'" + values + ")");
+        db.exec(
+            "CREATE TABLE articles (id bigint PRIMARY KEY, title text, body text, tag text);"
+            "INSERT INTO articles SELECT i, 'title ' || i, 'body of article ' || i, 'tag' FROM generate_series(1, " +
+            std::to_string(n) + ") AS i;" +
+            "INSERT INTO homeostat.pipeline (name, source, content, metadata, provider, dimensions, target" + columns +
+            ") VALUES ('articles', 'articles', 'title, body', 'tag', 'hashing', 16, 'articles_embeddings'" + values + ")");
     }
 
     // Everything that may be changed by writing: nothing that only looks may move it.
     std::string fingerprint() {
-        return db.value("SELECT md5(string_agg(format('%s %s', relname, pg_relation_filenode(oid)) || coalesce("
-                        "(xpath('/row/c/text()', query_to_xml(format('SELECT md5(string_agg(t::text, chr(10) ORDER BY t::text)) AS c"
-                        " FROM %s t', oid::regclass), false, true, '')))[1]::text, ''), ' ' ORDER BY oid::regclass::text))"
-                        " FROM pg_class WHERE relnamespace IN ('homeostat'::regnamespace, 'homeostat_data'::regnamespace, "
-                        "'public'::regnamespace) AND relkind = 'r'");
+        return db.value(
+            "SELECT md5(string_agg(format('%s %s', relname, pg_relation_filenode(oid)) || coalesce("
+            "(xpath('/row/c/text()', query_to_xml(format('SELECT md5(string_agg(t::text, chr(10) ORDER BY t::text)) AS c"
+            " FROM %s t', oid::regclass), false, true, '')))[1]::text, ''), ' ' ORDER BY oid::regclass::text))"
+            " FROM pg_class WHERE relnamespace IN ('homeostat'::regnamespace, 'homeostat_data'::regnamespace, "
+            "'public'::regnamespace) AND relkind = 'r'");
     }
 
     kit::Database db;

@@ -34,8 +34,8 @@ TEST_F(CliDoctor, AllIsWellOnAFreshDatabase) {
     without_local();
     declare_articles(3);
     const json checks = examine(0);
-    for (const char* subject : {"connection", "latency", "clock", "connections", "extension", "vacuum", "schema", "rights", "sources",
-                                "provider hashing", "notifications", "memory"}) {
+    for (const char* subject : {"connection", "latency", "clock", "connections", "extension", "vacuum", "schema", "rights",
+                                "sources", "provider hashing", "notifications", "memory"}) {
         EXPECT_EQ(of(checks, subject)["health"], "ok") << subject << checks.dump(1);
     }
     EXPECT_THAT(ends(0, {"doctor"}), AllOf(HasSubstr("SUBJECT"), HasSubstr("ok  connection"), HasSubstr("timeline 1")));
@@ -68,7 +68,8 @@ TEST_F(CliDoctor, MissingRightsAreNamedAndTheFixMendsThem) {
     EXPECT_EQ(of(checks, "rights"), json()) << checks.dump(1);
     const std::string fix = [&] {
         for (const json& c : checks) {
-            if (c["found"].get<std::string>().find("CREATE in schema public") != std::string::npos) return c["fix"].get<std::string>();
+            if (c["found"].get<std::string>().find("CREATE in schema public") != std::string::npos)
+                return c["fix"].get<std::string>();
         }
         return std::string();
     }();

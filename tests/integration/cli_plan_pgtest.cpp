@@ -18,7 +18,9 @@ protected:
         arguments.insert(arguments.end(), more.begin(), more.end());
         return json::parse(ends(code, arguments));
     }
-    std::string document_table() { return db.value("SELECT format('homeostat_data.p%s_r1_document', uid) FROM homeostat.pipeline"); }
+    std::string document_table() {
+        return db.value("SELECT format('homeostat_data.p%s_r1_document', uid) FROM homeostat.pipeline");
+    }
     std::string chunk_table() { return db.value("SELECT format('homeostat_data.p%s_r1_chunk', uid) FROM homeostat.pipeline"); }
 };
 
@@ -63,15 +65,24 @@ TEST_F(CliPlan, EveryKindOfDamageIsNamed) {
     const std::string d = document_table();
     const std::string c = chunk_table();
     const auto id = [&](int key) { return "(SELECT document_id FROM " + d + " WHERE key_1 = " + std::to_string(key) + ")"; };
-    db.exec("INSERT INTO articles VALUES (101, 'new', 'new', 'tag');"
-            "UPDATE articles SET body = 'edited' WHERE id = 1;"
-            "UPDATE articles SET tag = 'other' WHERE id IN (2, 3);"
-            "DELETE FROM " + c + " WHERE document_id = " + id(4) + ";"
-            "UPDATE " + c + " SET text = 'forged' WHERE document_id = " + id(5) + ";"
-            "UPDATE " + c + " SET embedding = NULL WHERE document_id = " + id(6) + ";"
-            "DELETE FROM articles WHERE id = 7;"
-            "INSERT INTO " + c + " (document_id, number, start_offset, end_offset, chunk_hash, text) VALUES (999999, 0, 0, 1, '', 'x');"
-            "DROP VIEW articles_embeddings");
+    db.exec(
+        "INSERT INTO articles VALUES (101, 'new', 'new', 'tag');"
+        "UPDATE articles SET body = 'edited' WHERE id = 1;"
+        "UPDATE articles SET tag = 'other' WHERE id IN (2, 3);"
+        "DELETE FROM " +
+        c + " WHERE document_id = " + id(4) +
+        ";"
+        "UPDATE " +
+        c + " SET text = 'forged' WHERE document_id = " + id(5) +
+        ";"
+        "UPDATE " +
+        c + " SET embedding = NULL WHERE document_id = " + id(6) +
+        ";"
+        "DELETE FROM articles WHERE id = 7;"
+        "INSERT INTO " +
+        c +
+        " (document_id, number, start_offset, end_offset, chunk_hash, text) VALUES (999999, 0, 0, 1, '', 'x');"
+        "DROP VIEW articles_embeddings");
     const std::string before = fingerprint();
     const json p = plan(1, {"--show", "9"});
     EXPECT_EQ(fingerprint(), before);
@@ -115,11 +126,13 @@ TEST_F(CliPlan, NewlyDeclaredMetadataMovesWhatHasAValue) {
 TEST_F(CliPlan, WarnsOfWhatStandsInTheWay) {
     declare_articles(300, ", documents", ", 500");
     heal();
-    db.exec("DELETE FROM articles WHERE id > 100;"
-            "UPDATE homeostat.pipeline SET suspend = true, suspend_reason = 'stock-taking', management = 'Observe'");
+    db.exec(
+        "DELETE FROM articles WHERE id > 100;"
+        "UPDATE homeostat.pipeline SET suspend = true, suspend_reason = 'stock-taking', management = 'Observe'");
     EXPECT_THAT(ends(1, {"plan", "articles"}),
                 AllOf(HasSubstr("orphaned  200"), HasSubstr("SourceShort: 500 documents are declared and the source has 100"),
-                      HasSubstr("SourceShrank: 200 deletions wait"), HasSubstr("suspended (stock-taking)"), HasSubstr("management is Observe")));
+                      HasSubstr("SourceShrank: 200 deletions wait"), HasSubstr("suspended (stock-taking)"),
+                      HasSubstr("management is Observe")));
     db.exec("UPDATE homeostat.pipeline SET documents = 60");
     const json p = plan(1);
     EXPECT_EQ(p["classes"]["excess"], 40);
@@ -145,9 +158,10 @@ TEST_F(CliPlan, RefusedDocumentsAndRowsWithoutAKeyAreCountedApart) {
 
 TEST_F(CliPlan, OneThatCannotBeReadDoesNotHideTheOthers) {
     declare_articles(5);
-    db.exec("CREATE TABLE gone (id int PRIMARY KEY, t text);"
-            "INSERT INTO homeostat.pipeline (name, source, content, provider, target) VALUES ('broken', 'gone', 't', 'hashing', 'g');"
-            "ALTER TABLE gone RENAME TO elsewhere");
+    db.exec(
+        "CREATE TABLE gone (id int PRIMARY KEY, t text);"
+        "INSERT INTO homeostat.pipeline (name, source, content, provider, target) VALUES ('broken', 'gone', 't', 'hashing', 'g');"
+        "ALTER TABLE gone RENAME TO elsewhere");
     const Answer a = run({"plan"});
     EXPECT_EQ(a.code, 2);
     EXPECT_THAT(a.err, HasSubstr("homeostat: pipeline \"broken\": its source public.gone is gone"));

@@ -34,8 +34,9 @@ TEST_F(CliSearch, TheDocumentWithTheVeryTextIsNearestByEveryDistance) {
         EXPECT_NEAR(best, l2 ? 0 : 1, 1e-5) << distance << ": vectors of hashing have length one";
         EXPECT_TRUE(l2 ? next >= best : next <= best) << distance;
     }
-    EXPECT_THAT(ends(0, {"search", "articles", text, "-k", "1"}),
-                AllOf(HasSubstr("PRODUCT  KEY  CHUNK  tag  TEXT"), HasSubstr("1.000    42   0      tag  title 42 body of article 42")));
+    EXPECT_THAT(
+        ends(0, {"search", "articles", text, "-k", "1"}),
+        AllOf(HasSubstr("PRODUCT  KEY  CHUNK  tag  TEXT"), HasSubstr("1.000    42   0      tag  title 42 body of article 42")));
 }
 
 TEST_F(CliSearch, TheStatementUsesTheIndexThroughTheView) {

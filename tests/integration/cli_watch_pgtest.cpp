@@ -104,10 +104,12 @@ TEST_F(CliWatch, EndsWhenConverged) {
 
 TEST_F(CliWatch, ARunUnderWayIsShownWithItsFigures) {
     declare_articles(200);
-    db.exec("INSERT INTO homeostat.run (uid, revision, generation, reconcile_id, trigger, deep, phase, seen, missing, planned)"
-            " SELECT uid, 1, 1, 'r', 'spec', false, 'healing', 200, 200, 200 FROM homeostat.pipeline;"
-            "INSERT INTO homeostat.batch_history (id, uid, run_id, kind, class, outcome, claim_token, claimed_by, documents, written,"
-            " dropped, chunks, embedded, tokens) SELECT 1, uid, id, 'heal', 'missing', 'done', 1, 'x', 50, 50, 0, 50, 50, 1 FROM homeostat.run");
+    db.exec(
+        "INSERT INTO homeostat.run (uid, revision, generation, reconcile_id, trigger, deep, phase, seen, missing, planned)"
+        " SELECT uid, 1, 1, 'r', 'spec', false, 'healing', 200, 200, 200 FROM homeostat.pipeline;"
+        "INSERT INTO homeostat.batch_history (id, uid, run_id, kind, class, outcome, claim_token, claimed_by, documents, written,"
+        " dropped, chunks, embedded, tokens) SELECT 1, uid, id, 'heal', 'missing', 'done', 1, 'x', 50, 50, 0, 50, 50, 1 FROM "
+        "homeostat.run");
     EXPECT_THAT(ends(0, {"watch", "--timeout", "10ms", "--interval", "10ms"}),
                 HasSubstr("articles:  25 %  healing 200 documents, 50 done; found missing 200"));
 }

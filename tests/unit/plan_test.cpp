@@ -73,20 +73,21 @@ RC_GTEST_PROP(PlanBatches, AnEmergencyHealsWhatIsMissingAndNothingElse, ()) {
         // Ahead of whatever any pipeline without an emergency plans.
         RC_ASSERT(b.priority > batch_priority(DriftClass::missing, {7, 1000, false}));
     }
-    const auto missing = std::count_if(items.begin(), items.end(), [](const DriftItem& i) { return i.cls == DriftClass::missing; });
+    const auto missing =
+        std::count_if(items.begin(), items.end(), [](const DriftItem& i) { return i.cls == DriftClass::missing; });
     RC_ASSERT(planned == static_cast<std::size_t>(missing));
 }
 
 TEST(PlanBatches, TheMostValuableClassesGoFirst) {
     std::vector<DriftItem> items;
-    for (const DriftClass c : {DriftClass::touched, DriftClass::moved, DriftClass::invalid, DriftClass::partial, DriftClass::stale,
-                               DriftClass::missing, DriftClass::orphaned}) {
+    for (const DriftClass c : {DriftClass::touched, DriftClass::moved, DriftClass::invalid, DriftClass::partial,
+                               DriftClass::stale, DriftClass::missing, DriftClass::orphaned}) {
         items.push_back({c, {std::to_string(items.size())}, 0});
     }
     std::vector<DriftClass> order;
     for (const PlannedBatch& b : plan_batches(items, {})) order.push_back(b.cls);
-    EXPECT_THAT(order, ElementsAre(DriftClass::missing, DriftClass::stale, DriftClass::partial, DriftClass::invalid, DriftClass::moved,
-                                   DriftClass::touched));
+    EXPECT_THAT(order, ElementsAre(DriftClass::missing, DriftClass::stale, DriftClass::partial, DriftClass::invalid,
+                                   DriftClass::moved, DriftClass::touched));
     EXPECT_GT(batch_priority(DriftClass::touched, {128, 1, false}), batch_priority(DriftClass::missing, {128, 0, false}))
         << "the pipeline's own priority outweighs the class";
 }
