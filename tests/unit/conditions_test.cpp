@@ -1,0 +1,169 @@
+#include "reconcilers/conditions.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <set>
+
+namespace homeostat {
+namespace {
+
+using ::testing::HasSubstr;
+
+Condition find(const Seen& seen, const std::string& type) {
+    for (Condition& c : conditions_of(seen)) {
+        if (c.type == type) return c;
+    }
+    return {};
+}
+std::string text(const Seen& seen, const std::string& type) {
+    const Condition c = find(seen, type);
+    return c.status + " " + c.reason;
+}
+
+Seen converged() {
+    Seen s;
+    s.generation = 3;
+    s.source_documents = 100;
+    s.documents = 100;
+    return s;
+}
+Seen failed(ErrorClass cls, std::string code = "") {
+    Seen s = converged();
+    s.failure = Error{.cls = cls, .message = "what went wrong", .code = std::move(code)};
+    return s;
+}
+
+TEST(Conditions, OfAConvergedPipeline) {
+    const Seen s = converged();
+    EXPECT_EQ(text(s, "Ready"), "True Converged");
+    EXPECT_EQ(text(s, "Synced"), "True NoDrift");
+    EXPECT_EQ(find(s, "Reconciling").status, "False");
+    EXPECT_EQ(find(s, "Stalled").status, "False");
+    EXPECT_EQ(find(s, "ProviderHealthy").status, "True");
+    EXPECT_EQ(find(s, "PruneBlocked").status, "False");
+    for (const Condition& c : conditions_of(s)) EXPECT_EQ(c.observed_generation, 3) << c.type;
+}
+
+TEST(Conditions, UnreadableIsUnknownAndNeverEmpty) {
+    Seen s = failed(ErrorClass::db_permanent, "42P01");
+    s.observed = false;
+    s.source_documents.reset();
+    EXPECT_EQ(text(s, "Ready"), "Unknown SourceUnusable");
+    EXPECT_EQ(find(s, "Synced").status, "Unknown");
+    EXPECT_EQ(text(s, "Stalled"), "True SourceUnusable");
+    EXPECT_EQ(find(s, "ProviderHealthy").type, "") << "nothing is known about the provider";
+}
+
+TEST(Conditions, NotYetObservedIsUnknown) {
+    Seen s = converged();
+    s.source_documents.reset();
+    EXPECT_EQ(text(s, "Ready"), "Unknown NotObserved");
+}
+
+TEST(Conditions, AnEmptySourceIsReady) {
+    Seen s = converged();
+    s.source_documents = 0;
+    s.documents = 0;
+    EXPECT_EQ(text(s, "Ready"), "True Converged");
+}
+
+TEST(Conditions, CompletenessDecidesReadyAndNotWhetherThereIsDrift) {
+    Seen s = converged();
+    s.drift.missing = 5;
+    EXPECT_EQ(text(s, "Ready"), "False Incomplete");
+    EXPECT_THAT(find(s, "Ready").message, HasSubstr("95 of 100"));
+    s.completeness = 0.95;
+    EXPECT_EQ(text(s, "Ready"), "True CompleteEnough");
+    EXPECT_EQ(text(s, "Synced"), "False Drift");
+    s.completeness = 0.96;
+    s.working = true;
+    EXPECT_EQ(text(s, "Ready"), "False Healing");
+}
+
+TEST(Conditions, DeadLettersAreNotEmbeddedDocuments) {
+    Seen s = converged();
+    s.dead_letters = 1;
+    EXPECT_EQ(find(s, "Ready").status, "False");
+    EXPECT_EQ(text(s, "DeadLetters"), "True DocumentsRefused");
+}
+
+TEST(Conditions, ASourceShorterThanDeclaredIsSaidAndIsNotDrift) {
+    Seen s = converged();
+    s.declared = 500;
+    EXPECT_EQ(text(s, "SourceShort"), "True FewerThanDeclared");
+    EXPECT_EQ(text(s, "Ready"), "True Converged");
+    s.declared = 100;
+    EXPECT_EQ(find(s, "SourceShort").status, "False");
+}
+
+TEST(Conditions, SuspendedIsNotReady) {
+    Seen s = converged();
+    s.suspended = true;
+    s.suspend_reason = "migration";
+    EXPECT_EQ(text(s, "Ready"), "False Suspended");
+    EXPECT_EQ(find(s, "Ready").message, "migration");
+}
+
+struct Fault {
+    ErrorClass cls;
+    std::string code;
+    std::string reason;
+    bool stalled;
+    bool provider;
+};
+
+TEST(Conditions, EachFailureHasItsReasonAndItsCulprit) {
+    const std::vector<Fault> faults{
+        {ErrorClass::auth, "401", "ProviderRefused", true, true},
+        {ErrorClass::bad_answer, "", "BadAnswer", true, true},
+        {ErrorClass::throttled, "429", "Throttled", false, true},
+        {ErrorClass::transient, "503", "ProviderFailing", false, true},
+        {ErrorClass::timeout, "", "ProviderFailing", false, true},
+        {ErrorClass::local, "", "ProviderFailing", false, true},
+        {ErrorClass::db_permanent, "42501", "RightMissing", true, false},
+        {ErrorClass::db_permanent, "42703", "SourceUnusable", true, false},
+        {ErrorClass::db_resource, "53100", "DatabaseUnavailable", false, false},
+        {ErrorClass::invalid, "AmbiguousKey", "AmbiguousKey", true, false},
+        {ErrorClass::invalid, "", "SpecInvalid", true, false},
+        {ErrorClass::conflict, "2BP01", "TargetInUse", true, false},
+    };
+    for (const Fault& f : faults) {
+        const Seen s = failed(f.cls, f.code);
+        EXPECT_EQ(text(s, "Ready"), "False " + f.reason) << to_string(f.cls);
+        EXPECT_EQ(find(s, "Ready").message, "what went wrong");
+        EXPECT_EQ(find(s, "Stalled").status == "True", f.stalled) << to_string(f.cls) << " " << f.code;
+        EXPECT_EQ(find(s, "Reconciling").status == "True", !f.stalled) << to_string(f.cls) << " " << f.code;
+        EXPECT_EQ(find(s, "ProviderHealthy").status == "False", f.provider) << to_string(f.cls) << " " << f.code;
+    }
+}
+
+RC_GTEST_PROP(Conditions, AreOneOfATypeAndNeverContradictEachOther, ()) {
+    Seen s;
+    s.working = *rc::gen::arbitrary<bool>();
+    s.suspended = *rc::gen::arbitrary<bool>();
+    s.observed = *rc::gen::arbitrary<bool>();
+    if (*rc::gen::arbitrary<bool>()) s.source_documents = *rc::gen::inRange<std::int64_t>(0, 1'000);
+    s.drift.missing = *rc::gen::inRange<std::int64_t>(0, 50);
+    s.drift.moved = *rc::gen::inRange<std::int64_t>(0, 50);
+    s.dead_letters = *rc::gen::inRange<std::int64_t>(0, 5);
+    s.completeness = *rc::gen::inRange(0, 101) / 100.0;
+    if (*rc::gen::arbitrary<bool>()) {
+        s.failure = Error{.cls = static_cast<ErrorClass>(*rc::gen::inRange(0, static_cast<int>(ErrorClass::internal) + 1)),
+                          .message = "why"};
+    }
+    std::set<std::string> types;
+    for (const Condition& c : conditions_of(s)) {
+        RC_ASSERT(types.insert(c.type).second);
+        RC_ASSERT(c.status == "True" || c.status == "False" || c.status == "Unknown");
+        RC_ASSERT(!c.reason.empty());
+    }
+    const bool ready = find(s, "Ready").status == "True";
+    RC_ASSERT(!ready || (!s.failure && !s.suspended && s.observed && s.source_documents));
+    RC_ASSERT(!(find(s, "Stalled").status == "True" && find(s, "Reconciling").status == "True"));
+    RC_ASSERT(!(find(s, "Stalled").status == "True" && ready));
+}
+
+}  // namespace
+}  // namespace homeostat
