@@ -30,14 +30,14 @@ Checks examine(CliContext& context) {
     const Settings& settings = context.settings();
     const Result<Session*> session = context.session();
     if (!session) {
-        return {{Finding::fail, "connection", session.error().message,
+        return {{CheckHealth::fail, "connection", session.error().message,
                  "give --database URL or HOMEOSTAT_DATABASE_URL, and see that the server runs and lets this role in"}};
     }
     Checks out;
     const auto add = [&](Checks more) { std::move(more.begin(), more.end(), std::back_inserter(out)); };
     add(check_server(**session, settings));
     out.push_back(check_schema(**session));
-    const bool schema = out.back().health == Finding::ok;
+    const bool schema = out.back().health == CheckHealth::ok;
     if (schema) {
         add(check_rights(**session));
         add(check_sources(**session));
@@ -48,7 +48,7 @@ Checks examine(CliContext& context) {
     return out;
 }
 
-Tint tint(Finding h) { return h == Finding::ok ? Tint::good : h == Finding::warn ? Tint::warning : Tint::bad; }
+Tint tint(CheckHealth h) { return h == CheckHealth::ok ? Tint::good : h == CheckHealth::warn ? Tint::warning : Tint::bad; }
 
 void print(CliContext& context, const Checks& checks) {
     TextTable table({"", "SUBJECT", "FOUND"});
@@ -83,9 +83,9 @@ int run(CliContext& context, const std::string& output) {
     } else {
         print(context, checks);
     }
-    Finding worst = Finding::ok;
+    CheckHealth worst = CheckHealth::ok;
     for (const Check& c : checks) worst = std::max(worst, c.health);
-    return worst == Finding::ok ? kExitOk : worst == Finding::warn ? kExitDifferences : kExitFailed;
+    return worst == CheckHealth::ok ? kExitOk : worst == CheckHealth::warn ? kExitDifferences : kExitFailed;
 }
 
 }  // namespace

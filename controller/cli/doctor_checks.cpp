@@ -35,32 +35,32 @@ constexpr std::uint64_t kMiB = 1 << 20;
 const Statement kPing{"doctor_ping", "SELECT 1"};
 
 Check failed(std::string subject, const Error& error, std::string fix = "") {
-    return {Finding::fail, std::move(subject), error.message, std::move(fix)};
+    return {CheckHealth::fail, std::move(subject), error.message, std::move(fix)};
 }
 
 Check check_version(const ServerFacts& f) {
     const std::string what =
         fmt::format("PostgreSQL {}, database \"{}\" as role \"{}\", timeline {}", f.version, f.database, f.role, f.timeline);
-    if (f.version_number < kOldestServer) return {Finding::fail, "connection", what, "use PostgreSQL 14 or newer"};
+    if (f.version_number < kOldestServer) return {CheckHealth::fail, "connection", what, "use PostgreSQL 14 or newer"};
     if (f.in_recovery || f.read_only) {
-        return {Finding::fail, "connection", what + "; it cannot be written",
+        return {CheckHealth::fail, "connection", what + "; it cannot be written",
                 f.in_recovery ? "name the primary in the connection string, or all hosts of the cluster"
                               : "turn off default_transaction_read_only for this role and database"};
     }
-    return {Finding::ok, "connection", what};
+    return {CheckHealth::ok, "connection", what};
 }
 
 Check check_extension(const ServerFacts& f) {
     if (!f.vector) {
-        return {Finding::fail, "extension", "vector is not in this database",
+        return {CheckHealth::fail, "extension", "vector is not in this database",
                 f.vector_available ? "CREATE EXTENSION vector"
                                    : "install pgvector 0.7 or newer on the server, then CREATE EXTENSION vector"};
     }
     int major = 0;
     int minor = 0;
     const bool read = std::sscanf(f.vector->c_str(), "%d.%d", &major, &minor) == 2;  // NOLINT(cert-err34-c): two small numbers
-    if (read && (major > 0 || minor >= 7)) return {Finding::ok, "extension", "vector " + *f.vector};
-    return {Finding::fail, "extension", fmt::format("vector {} is older than 0.7", *f.vector),
+    if (read && (major > 0 || minor >= 7)) return {CheckHealth::ok, "extension", "vector " + *f.vector};
+    return {CheckHealth::fail, "extension", fmt::format("vector {} is older than 0.7", *f.vector),
             "install a newer pgvector on the server, then ALTER EXTENSION vector UPDATE"};
 }
 
@@ -78,48 +78,48 @@ double round_trip(Session& session, const Clock& clock) {
 
 Check check_latency(double seconds) {
     const std::string what = fmt::format("{:.2f} ms for a statement", seconds * 1'000);
-    if (seconds < kSlowLink) return {Finding::ok, "latency", what};
-    return {Finding::warn, "latency", what, "run homeostat closer to the database"};
+    if (seconds < kSlowLink) return {CheckHealth::ok, "latency", what};
+    return {CheckHealth::warn, "latency", what, "run homeostat closer to the database"};
 }
 
 Check check_clock(double skew) {
     const std::string what = fmt::format("{:.3f} s between the server's clock and ours", std::abs(skew));
-    if (std::abs(skew) < kClockTolerance) return {Finding::ok, "clock", what};
-    return {Finding::warn, "clock", what, "synchronise both (NTP); leases are safe either way, times shown are not"};
+    if (std::abs(skew) < kClockTolerance) return {CheckHealth::ok, "clock", what};
+    return {CheckHealth::warn, "clock", what, "synchronise both (NTP); leases are safe either way, times shown are not"};
 }
 
 Check check_connections(const ServerFacts& f, const Settings& s) {
     const std::int64_t need = s.database_read_connections + s.database_write_connections + kOtherConnections;
     const std::string what = fmt::format("{} of {} are in use; a replica takes up to {}", f.connections, f.max_connections, need);
     if (need > f.max_connections) {
-        return {Finding::fail, "connections", what,
+        return {CheckHealth::fail, "connections", what,
                 "raise max_connections, or lower database.read_connections and database.write_connections"};
     }
     if (f.connections + need > f.max_connections) {
-        return {Finding::warn, "connections", what, "raise max_connections, or put fewer clients on this server"};
+        return {CheckHealth::warn, "connections", what, "raise max_connections, or put fewer clients on this server"};
     }
-    return {Finding::ok, "connections", what};
+    return {CheckHealth::ok, "connections", what};
 }
 
 Check check_horizon(Session& session) {
     const Result<HorizonFacts> f = read_horizon_facts(session);
-    if (!f) return {Finding::warn, "vacuum", f.error().message, ""};
+    if (!f) return {CheckHealth::warn, "vacuum", f.error().message, ""};
     if (f->freeze_age > kOldFreeze) {
-        return {Finding::warn, "vacuum",
+        return {CheckHealth::warn, "vacuum",
                 fmt::format("a database is {} transactions from its last freeze", count_text(f->freeze_age)),
                 "VACUUM (FREEZE) the oldest databases before the server stops taking writes"};
     }
     if (f->oldest_snapshot_age > kOldSnapshot) {
-        return {Finding::warn, "vacuum",
+        return {CheckHealth::warn, "vacuum",
                 fmt::format("{} holds a snapshot of {} transactions ago", f->held_by, count_text(f->oldest_snapshot_age)),
                 "end it: dead rows pile up while it lasts"};
     }
     if (f->retained_wal > kMuchWal) {
-        return {Finding::warn, "wal",
+        return {CheckHealth::warn, "wal",
                 fmt::format("replication slot {} keeps {} MiB of WAL", f->slot, count_text(f->retained_wal >> 20)),
                 "let its consumer catch up, or drop the slot"};
     }
-    return {Finding::ok, "vacuum",
+    return {CheckHealth::ok, "vacuum",
             fmt::format("oldest snapshot {} transactions old, freeze age {}", count_text(f->oldest_snapshot_age),
                         count_text(f->freeze_age))};
 }
@@ -179,7 +179,8 @@ std::string provider_fix(const ProviderSpec& p, const Error& error) {
 
 Check check_provider(Question q, const Settings& settings) {
     const std::string subject = fmt::format("provider {}", q.provider.name);
-    if (q.dimensions == 0) return {Finding::ok, subject, "used by no pipeline and without dimensions of its own: not asked", ""};
+    if (q.dimensions == 0)
+        return {CheckHealth::ok, subject, "used by no pipeline and without dimensions of its own: not asked", ""};
     q.provider.timeout = std::min(q.provider.timeout, Millis(10'000));
     const SystemClock clock;
     const SteadyTime before = clock.steady_now();
@@ -187,17 +188,17 @@ Check check_provider(Question q, const Settings& settings) {
         ask_provider(settings, q.provider, q.model, q.dimensions, {"homeostat doctor"}, TextRole::query);
     const double seconds = std::chrono::duration<double>(clock.steady_now() - before).count();
     if (answer) {
-        return {Finding::ok, subject,
+        return {CheckHealth::ok, subject,
                 fmt::format("{} answers with {} dimensions, {:.0f} ms", q.model, answer->dimensions, seconds * 1'000)};
     }
-    const Finding health = q.used_by.empty() ? Finding::warn : Finding::fail;
+    const CheckHealth health = q.used_by.empty() ? CheckHealth::warn : CheckHealth::fail;
     return {health, subject, fmt::format("{}{}", answer.error().message, q.used_by.empty() ? " (used by no pipeline)" : ""),
             provider_fix(q.provider, answer.error())};
 }
 
 }  // namespace
 
-std::string_view to_string(Finding h) noexcept {
+std::string_view to_string(CheckHealth h) noexcept {
     constexpr std::array<std::string_view, 3> kNames{"ok", "warn", "fail"};
     return kNames[static_cast<std::size_t>(h)];
 }
@@ -225,13 +226,14 @@ Checks check_server(Session& session, const Settings& settings) {
 Check check_schema(Session& session) {
     const Result<int> version = schema_version(session);
     if (!version) return failed("schema", version.error(), version.error().code == "42501" ? kGrantController : "");
-    if (*version == newest_migration()) return {Finding::ok, "schema", fmt::format("at {}, as this program wants it", *version)};
-    if (*version == 0) return {Finding::fail, "schema", "homeostat has no schema in this database", "homeostat migrate up"};
+    if (*version == newest_migration())
+        return {CheckHealth::ok, "schema", fmt::format("at {}, as this program wants it", *version)};
+    if (*version == 0) return {CheckHealth::fail, "schema", "homeostat has no schema in this database", "homeostat migrate up"};
     if (*version < newest_migration()) {
-        return {Finding::fail, "schema", fmt::format("at {}, and this program wants {}", *version, newest_migration()),
+        return {CheckHealth::fail, "schema", fmt::format("at {}, and this program wants {}", *version, newest_migration()),
                 "homeostat migrate up"};
     }
-    return {Finding::fail, "schema", fmt::format("at {}, newer than this program knows ({})", *version, newest_migration()),
+    return {CheckHealth::fail, "schema", fmt::format("at {}, newer than this program knows ({})", *version, newest_migration()),
             "use the newer homeostat"};
 }
 
@@ -240,7 +242,7 @@ Checks check_rights(Session& session) {
     const Result<std::vector<std::string>> roles = missing_roles(session);
     if (!roles) return {failed("roles", roles.error())};
     for (const std::string& role : *roles) {
-        out.push_back({Finding::warn, "roles", fmt::format("role {} does not exist, so nothing is granted to it", role),
+        out.push_back({CheckHealth::warn, "roles", fmt::format("role {} does not exist, so nothing is granted to it", role),
                        "as a role that may create roles: homeostat migrate down --to 3 --yes && homeostat migrate up"});
     }
     const Result<std::vector<MissingRight>> rights = missing_rights(session);
@@ -250,9 +252,9 @@ Checks check_rights(Session& session) {
     }
     for (const MissingRight& r : *rights) {
         const std::string whose = r.pipeline.empty() ? "rights" : fmt::format("pipeline {}", r.pipeline);
-        out.push_back({Finding::fail, whose, fmt::format("this role lacks {}", r.what), r.fix});
+        out.push_back({CheckHealth::fail, whose, fmt::format("this role lacks {}", r.what), r.fix});
     }
-    if (rights->empty()) out.push_back({Finding::ok, "rights", "this role may write what homeostat writes"});
+    if (rights->empty()) out.push_back({CheckHealth::ok, "rights", "this role may write what homeostat writes"});
     return out;
 }
 
@@ -275,7 +277,7 @@ Checks check_sources(Session& session) {
                                                                 : "restore it, or edit the pipeline (homeostat apply)"));
         }
     }
-    if (out.empty()) out.push_back({Finding::ok, "sources", fmt::format("{} can be read", counted(readable, "source"))});
+    if (out.empty()) out.push_back({CheckHealth::ok, "sources", fmt::format("{} can be read", counted(readable, "source"))});
     return out;
 }
 
@@ -291,11 +293,11 @@ Checks check_providers(Session& session, const Settings& settings) {
 
 Check check_notifications(const ConnectOptions& options) {
     const auto trip = notification_trip(options, std::to_string(getpid()));
-    if (!trip) return {Finding::warn, "notifications", trip.error().message, "allow a few more connections to this role"};
+    if (!trip) return {CheckHealth::warn, "notifications", trip.error().message, "allow a few more connections to this role"};
     if (*trip)
-        return {Finding::ok, "notifications",
+        return {CheckHealth::ok, "notifications",
                 fmt::format("arrive after {:.1f} ms", static_cast<double>((*trip)->count()) / 1'000)};
-    return {Finding::warn, "notifications", "a notification did not arrive within 2 s",
+    return {CheckHealth::warn, "notifications", "a notification did not arrive within 2 s",
             "connect past a transaction-mode pooler; until then changes are noticed by looking (loop.poll)"};
 }
 
@@ -307,8 +309,8 @@ Check check_memory(const Settings& s, bool local_model) {
     const std::string what =
         fmt::format("{} MiB in {}; about {} MiB may be needed", count_text(static_cast<std::int64_t>(limit / kMiB)), whose,
                     count_text(static_cast<std::int64_t>(needs / kMiB)));
-    if (needs <= limit) return {Finding::ok, "memory", what};
-    return {Finding::warn, "memory", what, "raise the limit, or lower batch.in_flight"};
+    if (needs <= limit) return {CheckHealth::ok, "memory", what};
+    return {CheckHealth::warn, "memory", what, "raise the limit, or lower batch.in_flight"};
 }
 
 }  // namespace homeostat

@@ -12,11 +12,11 @@
 
 namespace homeostat {
 
-enum class Finding : std::uint8_t { ok, warn, fail };
-std::string_view to_string(Finding h) noexcept;
+enum class CheckHealth : std::uint8_t { ok, warn, fail };
+std::string_view to_string(CheckHealth h) noexcept;
 
 struct Check {
-    Finding health = Finding::ok;
+    CheckHealth health = CheckHealth::ok;
     std::string subject;  // connection, extension, provider local ...
     std::string said;
     std::string fix{};    // a command or a sentence; "" where nothing is to be done
