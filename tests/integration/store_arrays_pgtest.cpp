@@ -82,7 +82,7 @@ TEST_F(StoreArrays, VectorsComeBackBitForBit) {
     const Rows out = session().exec(
         {"vectors", "SELECT encode(public.vector_send(v), 'hex'), v IS NULL FROM unnest($1::public.vector[]) AS v"}, params);
     EXPECT_EQ(out.text(0, 0),
-              "000600003f800000800000000006ce3ee"
+              "000600003f80000080000000006ce3ee"
               "00000001"
               "7f7fc99e3dcccccd");
     EXPECT_TRUE(out.boolean(1, 1));

@@ -5,8 +5,6 @@
 // std::runtime_error.
 #pragma once
 
-#include <sys/types.h>
-
 #include <chrono>
 #include <map>
 #include <optional>
@@ -39,10 +37,10 @@ public:
     std::optional<Exit> wait(std::chrono::milliseconds timeout);
     bool running() { return !wait(std::chrono::milliseconds(0)); }
     std::string output() const;
-    pid_t pid() const noexcept { return pid_; }
+    int pid() const noexcept { return pid_; }
 
 private:
-    pid_t pid_ = -1;
+    int pid_ = -1;
     int pidfd_ = -1;
     std::string output_file_;
     std::optional<Exit> exit_;

@@ -53,7 +53,7 @@ protected:
 TEST_F(ConfigLoad, EveryDefaultIsWithinItsBoundsAndPairsAgree) {
     const Settings s = settings();
     EXPECT_EQ(s.lease_ttl, std::chrono::seconds(15));
-    EXPECT_EQ(s.batch_documents, 128U);
+    EXPECT_EQ(s.batch_documents, 256U);
     EXPECT_EQ(s.batch_bytes, 8U << 20U);
     EXPECT_TRUE(s.database_prepare);
     EXPECT_THAT(s.replica_name, HasSubstr("-" + std::to_string(::getpid())));
