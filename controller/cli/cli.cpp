@@ -117,6 +117,7 @@ int run_cli(std::span<const std::string> arguments, CliStreams streams, ConfigSo
     CLI::App app("homeostat keeps embeddings in PostgreSQL true.", "homeostat");
     app.require_subcommand(1);
     app.footer(kFooter);
+    app.set_version_flag("--version", version_line());
     add_global_options(app, global);
     for (const Verb& verb : verb_table()) {
         CLI::App* sub = app.add_subcommand(std::string(verb.name), std::string(verb.sentence));

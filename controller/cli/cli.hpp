@@ -44,6 +44,8 @@ private:
 
 ConnectOptions connect_options(const Settings& settings);
 std::string_view version_text();
+// What `version` and --version print: the program and the schema it brings.
+std::string version_line();
 
 int run_cli(int argc, char** argv);
 // The same on the given streams and sources, whose flags and file the arguments add to. `arguments` without the program's name.

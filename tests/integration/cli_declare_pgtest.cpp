@@ -204,6 +204,7 @@ TEST_F(CliDeclare, UsageErrorsAreSentencesAndExitWithTwo) {
     EXPECT_THAT(help.out, AllOf(HasSubstr("apply"), HasSubstr("Exit codes: 0 done")));
     EXPECT_EQ(run({"apply", "--help"}).code, 0);
     EXPECT_THAT(good({"version"}), StartsWith("homeostat 0."));
+    EXPECT_EQ(good({"--version"}), good({"version"}));
 }
 
 TEST_F(CliDeclare, ConfigExplainsWhereValuesComeFrom) {
