@@ -17,6 +17,7 @@ if(NOT libpqxx_FOUND)  # Debian 13's package has a .pc file only
 endif()
 find_package(Boost 1.81 CONFIG REQUIRED)
 find_package(OpenSSL 3 REQUIRED)
+find_package(ZLIB REQUIRED)
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(simdjson REQUIRED)
 find_package(fmt REQUIRED)

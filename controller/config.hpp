@@ -55,6 +55,10 @@ struct Settings {
     Millis drain_budget{};
     std::string embed_model_dir;  // absolute or as given; empty = no built-in model was found
     std::uint32_t embed_threads{};
+    std::uint64_t cache_bytes{};
+    Millis cache_ttl{};
+    std::uint64_t cache_compress_above{};
+    std::uint64_t memory_budget{};
     std::uint32_t history_weeks{};
     std::uint32_t revision_keep{};
     std::uint32_t prune_floor{};

@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 35> kSettings{{
+const std::array<Setting, 39> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -70,6 +70,13 @@ const std::array<Setting, 35> kSettings{{
      "The folder of the built-in model; empty means it is looked for beside the binary (../share/homeostat/model, .deps/model)."},
     {"embed.threads", &S::embed_threads, "0", "0", "256", false, true,
      "Threads for chunking and the built-in model; 0 means one a core."},
+    {"cache.bytes", &S::cache_bytes, "16MiB", "0", "64GiB", false, true,
+     "Memory for vectors of texts that come again; 0 turns the cache off."},
+    {"cache.ttl", &S::cache_ttl, "1h", "1s", "30d", false, true, "How long such a vector may be used again."},
+    {"cache.compress_above", &S::cache_compress_above, "0", "0", "1GiB", false, true,
+     "Cached vectors larger than this are compressed, without loss; 0 compresses none."},
+    {"memory.budget", &S::memory_budget, "0", "0", "1TiB", false, true,
+     "Memory that batches in flight may hold together; 0 means half of what the process may use (its cgroup's limit)."},
     {"history.weeks", &S::history_weeks, "4", "1", "520", false, true, "Weeks for which runs, batches and events are kept."},
     {"revision.keep", &S::revision_keep, "2", "1", "16", false, true,
      "Revisions of a pipeline that are kept to go back to, with the served one."},

@@ -54,15 +54,36 @@ PipelineSettings pipeline_settings(const Settings& s, bool once) {
     return p;
 }
 
-FactorySettings factory_settings(const Settings& s) {
+// What is declared, or half of what this process may use: the rest is for the program itself and for what cannot be counted.
+std::uint64_t memory_budget(const Settings& s) {
+    return s.memory_budget > 0 ? s.memory_budget : std::max<std::uint64_t>(64ULL << 20, memory_limit() / 2);
+}
+
+FactorySettings factory_settings(const Settings& s, bool once) {
     FactorySettings f;
+    f.once = once;
     f.replica = s.replica_name;
     f.slots = static_cast<int>(s.batch_in_flight);
     f.claim_ttl = s.claim_ttl;
-    f.read_budget = static_cast<std::int64_t>(s.batch_bytes);
+    f.batch_documents = s.batch_documents;
+    // All slots full of text at once must fit into the budget, with what becomes of it.
+    const std::uint64_t share = memory_budget(s) / (std::max(1U, s.batch_in_flight) * kHeldPerByte);
+    f.read_budget =
+        static_cast<std::int64_t>(std::clamp<std::uint64_t>(share, 64 << 10, std::max<std::uint64_t>(s.batch_bytes, 64 << 10)));
+    f.memory_limit = memory_limit();
     f.retry = {s.retry_base, s.retry_cap, static_cast<int>(s.batch_max_attempts)};
     f.seed = std::random_device{}();
     return f;
+}
+
+GatewaySettings gateway_settings(const Settings& s) {
+    GatewaySettings g;
+    g.replica = s.replica_name;
+    g.retry_base = s.retry_base;
+    g.seed = std::random_device{}();
+    g.cache = {s.cache_bytes, s.cache_ttl};
+    if (s.cache_compress_above > 0) g.compress_above = s.cache_compress_above;
+    return g;
 }
 
 unsigned cores(const Settings& s) {
@@ -90,15 +111,17 @@ struct Controller::Impl {
           writes(connection(s, "homeostat-write"), s.database_write_connections),
           db(s.database_read_connections + s.database_write_connections),
           cpu(cores(s)),
-          gateway(make ? std::move(make) : make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()),
-                  io.get_executor(), c, telemetry()),
+          memory(memory_budget(s), m),
+          gateway({make ? std::move(make) : make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()),
+                   db.get_executor(), c, telemetry(), &reads},
+                  gateway_settings(s)),
           targets(reads, c, 10'000),
           queue(c, m),
           election(connection(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
-          pipelines(reads, writes, gateway, c, telemetry(), pipeline_settings(s, run_once)),
-          factory({reads, writes, gateway, targets, c, telemetry(), io.get_executor(), db.get_executor(), cpu.get_executor(),
-                   [this](std::int64_t uid) { batch_ended(uid); }},
-                  factory_settings(s)),
+          pipelines(reads, writes, gateway, memory, c, telemetry(), pipeline_settings(s, run_once)),
+          factory({reads, writes, gateway, targets, memory, c, telemetry(), io.get_executor(), db.get_executor(),
+                   cpu.get_executor(), [this](std::int64_t uid) { batch_ended(uid); }},
+                  factory_settings(s, run_once)),
           loop(queue, election, pipelines, factory, health, reads, c, telemetry(), loop_settings()) {}
 
     Telemetry telemetry() { return {metrics, tracer}; }
@@ -206,6 +229,7 @@ struct Controller::Impl {
     asio::io_context io;
     asio::thread_pool db;
     asio::thread_pool cpu;
+    MemoryBudget memory;
     Gateway gateway;
     Targets targets;
     WorkQueue queue;

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "core/sync.hpp"
+#include "reconcilers/embed/exec.hpp"
 #include "reconcilers/embed/inprocess.hpp"
 #include "reconcilers/embed/openai.hpp"
 
@@ -36,6 +37,12 @@ public:
             Result<std::shared_ptr<const LocalModel>> weights = local_model();
             if (!weights) return weights.error();
             made = make_local_embedder(*weights, dimensions, options());
+        }
+        if (provider.kind == "exec") {
+            Result<std::unique_ptr<ExecEmbedder>> program =
+                make_exec_embedder(provider, model, dimensions, io_, clock_, telemetry_);
+            if (!program) return program.error();
+            return std::shared_ptr<Embedder>(*std::move(program));
         }
         if (!made) return made.error();
         return std::shared_ptr<Embedder>(*std::move(made));

@@ -157,9 +157,11 @@ Status Loop::keep_alive(SteadyTime now) {
         next_renew_ = now + settings_.renew;
         if (const Status renewed = election_.renew(); !renewed) return renewed;
     }
+    if (const Status shared = factory_.share(Context{}); !shared) return shared;
     if (now >= next_heartbeat_) {
         next_heartbeat_ = now + settings_.heartbeat;
         if (const Status beat = factory_.heartbeat(Context{}); !beat) return beat;
+        if (const Status reported = factory_.report(Context{}); !reported) return reported;
         Result<Pool::Lease> session = reads_.acquire(Context{});
         if (!session) return session.error();
         Result<int> rescued = rescue_batches(**session);
@@ -178,7 +180,8 @@ void Loop::watch(const std::stop_token& stop) {
         const Status looked = look();
         health_.set_ready(looked);
         if (!looked) {
-            if (++failures == 1 || failures % 30 == 0) spdlog::warn("the database cannot be read: {}", looked.error().message);
+            ++failures;
+            if (failures == 1 || failures % 30 == 0) spdlog::warn("the database cannot be read: {}", looked.error().message);
             if (settings_.once && failures >= kOnceFailures) give_up(looked.error());
         } else {
             failures = 0;
@@ -219,8 +222,6 @@ void Loop::upkeep(Session& session) {
     next_upkeep_ = now + std::chrono::hours(1);
     if (const Status kept = keep_histories(session, settings_.history_weeks); !kept)
         spdlog::warn("histories: {}", kept.error().message);
-    if (const Status beat = register_replica(session, settings_.replica); !beat)
-        spdlog::warn("replica: {}", beat.error().message);
 }
 
 Result<RunSummaryCounts> Loop::wait(const std::stop_token& stop) {

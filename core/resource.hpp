@@ -22,7 +22,7 @@ struct ProviderSpec {
     std::int64_t uid = 0;
     std::string name;
     std::int64_t generation = 0;
-    std::string kind;                           // local, hashing, openai
+    std::string kind;                           // local, hashing, openai, exec
     std::optional<std::string> endpoint;        // base URL, for instance https://api.openai.com/v1
     std::optional<std::string> model;           // default for pipelines that name none
     std::optional<std::uint32_t> dimensions;    // default for pipelines that name none
@@ -42,6 +42,11 @@ struct ProviderSpec {
     Millis timeout{60'000};
     double price_per_million_tokens = 0;
     std::int32_t rank = 100;
+    std::optional<std::string> pool;            // providers of one pool stand in for each other
+    double canary_tolerance = 0.01;             // cosine distance within which they must agree
+    std::vector<std::string> command;           // exec: program and arguments
+    std::vector<std::string> environment;       // exec: names of the variables it is given
+    std::uint32_t memory_limit_mb = 512;        // exec: of its address space
     StringMap labels;
 };
 
@@ -86,6 +91,7 @@ struct PipelineSpec {
     std::int64_t max_prune_rows = 10'000;       // per hour
     std::string deletion_policy = "Orphan";     // Orphan, Delete
     std::vector<std::string> depends_on;
+    std::string backpressure = "buffer";        // buffer, throttle, shed
     // control, which does not grow the generation
     bool suspend = false;
     std::optional<std::string> suspend_reason;

@@ -146,6 +146,11 @@ CREATE TABLE homeostat.provider (
     timeout interval NOT NULL DEFAULT '60 seconds',
     price_per_million_tokens numeric NOT NULL DEFAULT 0,
     rank int NOT NULL DEFAULT 100,
+    pool text,
+    canary_tolerance double precision NOT NULL DEFAULT 0.01,
+    command text[],
+    environment text[] NOT NULL DEFAULT '{}',
+    memory_limit_mb int NOT NULL DEFAULT 512,
     labels jsonb NOT NULL DEFAULT '{}',
     generation bigint NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -153,11 +158,15 @@ CREATE TABLE homeostat.provider (
 );
 COMMENT ON TABLE homeostat.provider IS 'Embedding endpoints and in-process embedders, with the models they serve and their limits';
 COMMENT ON COLUMN homeostat.provider.credential IS 'A reference (env:NAME or file:PATH), never the secret itself';
+COMMENT ON COLUMN homeostat.provider.pool IS 'Providers of one pool stand in for each other where they serve the same model';
+COMMENT ON COLUMN homeostat.provider.canary_tolerance IS 'How far, in cosine distance, a text may lie from what the rest of the pool makes of it';
+COMMENT ON COLUMN homeostat.provider.command IS 'kind exec: the program and its arguments; no shell is involved';
+COMMENT ON COLUMN homeostat.provider.environment IS 'kind exec: names of the environment variables the program is given';
 
 CREATE FUNCTION homeostat.check_provider() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     what text := format('provider "%s"', NEW.name);
-    kinds text[] := ARRAY['local', 'hashing', 'openai'];
+    kinds text[] := ARRAY['local', 'hashing', 'openai', 'exec'];
     header record;
 BEGIN
     IF NEW.name = '' OR octet_length(NEW.name) > 63 THEN
@@ -173,6 +182,16 @@ BEGIN
     IF NEW.endpoint ~ '^https?://[^/\s]*@' THEN
         RAISE EXCEPTION '%: the endpoint carries a user or password; put a reference into credential instead', what
             USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.kind = 'exec' AND (coalesce(cardinality(NEW.command), 0) = 0 OR NEW.command[1] !~ '^/.') THEN
+        RAISE EXCEPTION '%: command must begin with the absolute path of a program, for instance {/usr/bin/python3,/opt/embed.py}', what
+            USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.kind <> 'exec' AND (NEW.command IS NOT NULL OR NEW.environment <> '{}') THEN
+        RAISE EXCEPTION '%: command and environment belong to kind "exec", not to "%"', what, NEW.kind USING ERRCODE = 'check_violation';
+    END IF;
+    IF EXISTS (SELECT FROM unnest(NEW.environment) AS e(name) WHERE e.name IS NULL OR e.name !~ '^[A-Za-z_][A-Za-z0-9_]*$') THEN
+        RAISE EXCEPTION '%: environment lists names of variables, not values', what USING ERRCODE = 'check_violation';
     END IF;
     IF NEW.credential IS NOT NULL AND NEW.credential !~ '^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$' THEN
         RAISE EXCEPTION '%: credential must be a reference, env:NAME or file:/PATH; secrets themselves are never stored', what
@@ -207,9 +226,10 @@ BEGIN
     END IF;
     IF NEW.max_batch NOT BETWEEN 1 AND 8192 OR NEW.max_in_flight NOT BETWEEN 1 AND 1024 OR NEW.rank NOT BETWEEN 0 AND 1000000
        OR NEW.max_text_tokens < 1 OR NEW.requests_per_minute < 1 OR NEW.tokens_per_minute < 1 OR NEW.price_per_million_tokens < 0
-       OR NEW.timeout NOT BETWEEN interval '100 milliseconds' AND interval '1 hour' THEN
-        RAISE EXCEPTION '%: a limit is out of bounds (max_batch 1-8192, max_in_flight 1-1024, timeout 0.1 s to 1 h, others positive)',
-            what USING ERRCODE = 'check_violation';
+       OR NEW.timeout NOT BETWEEN interval '100 milliseconds' AND interval '1 hour'
+       OR NEW.memory_limit_mb NOT BETWEEN 16 AND 1048576 OR NEW.canary_tolerance NOT BETWEEN 0 AND 2 THEN
+        RAISE EXCEPTION '%: a limit is out of bounds (max_batch 1-8192, max_in_flight 1-1024, timeout 0.1 s to 1 h, memory_limit_mb '
+            '16-1048576, canary_tolerance 0-2, others positive)', what USING ERRCODE = 'check_violation';
     END IF;
     NEW.timeout := make_interval(secs => extract(epoch FROM NEW.timeout)::float8);
     NEW.updated_at := now();
@@ -286,6 +306,7 @@ CREATE TABLE homeostat.pipeline (
     max_prune_rows bigint NOT NULL DEFAULT 10000,
     deletion_policy text NOT NULL DEFAULT 'Orphan',
     depends_on text,
+    backpressure text NOT NULL DEFAULT 'buffer',
     -- control: these never grow the generation
     labels jsonb NOT NULL DEFAULT '{}',
     annotations jsonb NOT NULL DEFAULT '{}',
@@ -311,6 +332,8 @@ COMMENT ON COLUMN homeostat.pipeline.template IS 'Text with {column} in it, inst
 COMMENT ON COLUMN homeostat.pipeline.metadata IS 'Columns carried along beside the vectors, kept true without embedding again';
 COMMENT ON COLUMN homeostat.pipeline.version_column IS 'A column that changes whenever the row does; default: xmin, or a hash of the content';
 COMMENT ON COLUMN homeostat.pipeline.documents IS 'The first N in key order; default: all';
+COMMENT ON COLUMN homeostat.pipeline.backpressure IS
+    'Under memory pressure: buffer plans on, throttle plans less ahead, shed lets the least urgent drift wait';
 COMMENT ON COLUMN homeostat.pipeline.target IS 'The view that serves the vectors; made by homeostat';
 
 -- Names are unique among the living only: delete and declare again is a new object with a new uid.

@@ -253,6 +253,7 @@ BEGIN
     PERFORM homeostat.check_choice(what, 'drift_policy', p.drift_policy, '{Enforce,Warn,Ignore}');
     PERFORM homeostat.check_choice(what, 'prune', p.prune, '{Never,Confirm,Auto}');
     PERFORM homeostat.check_choice(what, 'deletion_policy', p.deletion_policy, '{Orphan,Delete}');
+    PERFORM homeostat.check_choice(what, 'backpressure', p.backpressure, '{buffer,throttle,shed}');
     IF p.chunk_size NOT BETWEEN 1 AND 1000000 THEN
         RAISE EXCEPTION '%: chunk_size is %; it must be 1 to 1000000', what, p.chunk_size USING ERRCODE = 'check_violation';
     END IF;

@@ -16,7 +16,7 @@ DROP VIEW homeostat.pipelines;
 DROP FUNCTION homeostat.vector_ok(vector, int);
 DROP FUNCTION homeostat.vector_ok(halfvec, int);
 DROP FUNCTION homeostat.keep_partitions(date, int);
-DROP TABLE homeostat.provider_status, homeostat.event, homeostat.dead_letter, homeostat.checkpoint, homeostat.prune_candidate,
+DROP TABLE homeostat.canary, homeostat.provider_status, homeostat.event, homeostat.dead_letter, homeostat.checkpoint, homeostat.prune_candidate,
     homeostat.batch_history, homeostat.batch, homeostat.run_history, homeostat.run, homeostat.replica, homeostat.lease,
     homeostat.revision, homeostat.condition, homeostat.pipeline_status;
 DROP SEQUENCE homeostat.run_id, homeostat.claim_token, homeostat.observation_id;

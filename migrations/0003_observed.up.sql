@@ -71,6 +71,7 @@ CREATE TABLE homeostat.lease (
     expires_at timestamptz NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100);
 
+-- Processes, with what each last said of itself: capabilities, providers, what is in flight. Readable by a successor.
 CREATE TABLE homeostat.replica (
     id text PRIMARY KEY,
     host text NOT NULL,
@@ -79,7 +80,7 @@ CREATE TABLE homeostat.replica (
     schema_version int NOT NULL,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     heartbeat_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    capabilities jsonb NOT NULL DEFAULT '{}'
+    snapshot jsonb
 ) WITH (fillfactor = 70);
 
 CREATE SEQUENCE homeostat.observation_id;
@@ -235,15 +236,37 @@ CREATE TABLE homeostat.event (
 ) PARTITION BY RANGE (at);
 CREATE INDEX event_uid ON homeostat.event (uid, at DESC);
 
+-- What the replicas know of a provider and a model of it: shared so that one that starts need not find out again.
 CREATE TABLE homeostat.provider_status (
-    uid bigint PRIMARY KEY REFERENCES homeostat.provider ON DELETE CASCADE,
-    healthy boolean NOT NULL,
+    uid bigint NOT NULL REFERENCES homeostat.provider ON DELETE CASCADE,
+    model text NOT NULL,
+    generation bigint NOT NULL,
+    healthy boolean NOT NULL DEFAULT true,
+    breaker text NOT NULL DEFAULT 'closed' CHECK (breaker IN ('closed', 'open', 'half_open')),
     reason text NOT NULL DEFAULT '',
     message text NOT NULL DEFAULT '',
-    last_success_at timestamptz,
-    last_failure_at timestamptz,
-    updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    opened int NOT NULL DEFAULT 0,
+    retry_at timestamptz,
+    max_texts int,
+    max_tokens bigint,
+    replica text NOT NULL DEFAULT '',
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (uid, model)
 ) WITH (fillfactor = 70);
+COMMENT ON COLUMN homeostat.provider_status.opened IS 'How often the breaker has opened in a row';
+COMMENT ON COLUMN homeostat.provider_status.max_texts IS 'Texts a request, as learnt from refusals; no more are sent';
+COMMENT ON COLUMN homeostat.provider_status.max_tokens IS 'Tokens a request, as learnt from refusals; no more are sent';
+
+-- What a model makes of one fixed text: every provider of the pool must agree with it before its vectors are used.
+CREATE TABLE homeostat.canary (
+    pool text NOT NULL,
+    model text NOT NULL,
+    dimensions int NOT NULL,
+    embedding real[] NOT NULL,
+    provider text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (pool, model, dimensions)
+);
 
 -- A histories' partition for the week of `day`, made ahead of need; histories are dropped partition by partition.
 -- Runs as the owner of the histories, because the controller role is not; only that role may call it (0004).

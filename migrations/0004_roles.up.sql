@@ -39,5 +39,6 @@ BEGIN
         GRANT USAGE ON SCHEMA homeostat TO homeostat_declarer;
         GRANT SELECT ON ALL TABLES IN SCHEMA homeostat TO homeostat_declarer;
         GRANT INSERT, UPDATE, DELETE ON homeostat.pipeline, homeostat.provider TO homeostat_declarer;
+        GRANT DELETE ON homeostat.dead_letter TO homeostat_declarer;  -- to have them tried again
     END IF;
 END $$;

@@ -10,6 +10,7 @@ namespace {
 bool is_provider_fault(const Error& e) {
     switch (e.cls) {
         case ErrorClass::throttled:
+        case ErrorClass::unavailable:
         case ErrorClass::transient:
         case ErrorClass::timeout:
         case ErrorClass::local:
@@ -28,6 +29,7 @@ std::string reason_of(const Error& e) {
         case ErrorClass::auth: return "ProviderRefused";
         case ErrorClass::bad_answer: return "BadAnswer";
         case ErrorClass::throttled: return "Throttled";
+        case ErrorClass::unavailable: return e.code == "CanaryDisagrees" ? e.code : "BreakerOpen";
         case ErrorClass::transient:
         case ErrorClass::timeout:
         case ErrorClass::local: return "ProviderFailing";
@@ -107,6 +109,9 @@ public:
         }
         if (s_.failure && is_provider_fault(*s_.failure)) {
             add("ProviderHealthy", "False", reason_of(*s_.failure), failure_text());
+        } else if (s_.provider_trouble) {
+            add("ProviderHealthy", "False", s_.provider_trouble->cls == ErrorClass::throttled ? "Throttled" : "BreakerOpen",
+                s_.provider_trouble->message);
         } else if (!s_.failure) {
             add("ProviderHealthy", "True", "Answering");
         }

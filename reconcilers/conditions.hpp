@@ -18,6 +18,7 @@ struct Seen {
     bool working = false;                        // a run is under way
     std::string progress;                        // what it is doing, for Reconciling
     std::optional<Error> failure;                // the pass or its batches failed
+    std::optional<Error> provider_trouble;       // it is not asked at present; nothing has failed for good
     bool observed = true;                        // false: the source could not be read
     std::optional<std::int64_t> source_documents;
     std::optional<std::int64_t> declared;

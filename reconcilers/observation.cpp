@@ -148,7 +148,7 @@ private:
             if (!outdated_) out_.repairs.push_back(fmt::format("the view {} is made", declared_.target));
             return {};
         }
-        const Status looked = guarded([&]() -> Status {
+        Status looked = guarded([&]() -> Status {
             Transaction tx = session_.begin(TxMode::read_snapshot);
             if (settings_.deep) {
                 Result<std::vector<std::int64_t>> strays = stray_chunks(tx, *actual_, kMostStrays);

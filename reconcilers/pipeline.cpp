@@ -20,9 +20,15 @@ Transaction fenced_transaction(Session& session, const std::string& lease, const
     return tx;
 }
 
-PipelineReconciler::PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const Clock& clock, Telemetry telemetry,
-                                       PipelineSettings settings)
-    : reads_(reads), writes_(writes), gateway_(gateway), clock_(clock), telemetry_(telemetry), settings_(settings) {}
+PipelineReconciler::PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const MemoryBudget& memory,
+                                       const Clock& clock, Telemetry telemetry, PipelineSettings settings)
+    : reads_(reads),
+      writes_(writes),
+      gateway_(gateway),
+      memory_(memory),
+      clock_(clock),
+      telemetry_(telemetry),
+      settings_(std::move(settings)) {}
 
 Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const Context& context) {
     Pass pass(uid, context);
@@ -215,6 +221,7 @@ Status PipelineReconciler::begin_run(Pass& pass) {
     if (!session) return session.error();
     bool deep = false;
     due(pass, pass.trigger, deep);
+    if (pass.trigger == "requested" || pass.trigger == "provider") gateway_.allow_probe(pass.provider.name);
     const Status begun = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         Result<Totals> stored = count_stored(tx, pass.revision);

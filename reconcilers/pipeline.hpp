@@ -11,12 +11,14 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
 #include "reconcilers/factory/gateway.hpp"
+#include "reconcilers/factory/memory.hpp"
 #include "reconcilers/factory/prune.hpp"
 #include "reconcilers/reconciler.hpp"
 #include "store/pool.hpp"
@@ -38,14 +40,15 @@ struct PipelineSettings {
     std::chrono::milliseconds retry_base{1'000};
     std::chrono::milliseconds retry_cap{300'000};
     std::chrono::milliseconds reprobe{1'800'000};
+    std::set<std::string> sequential;  // triggers whose runs plan one batch at a time
     bool once = false;  // every pipeline is due now, deeply, whatever its intervals say
 };
 
 class PipelineReconciler final : public Reconciler {
 public:
     // All outlive the reconciler.
-    PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const Clock& clock, Telemetry telemetry,
-                       PipelineSettings settings);
+    PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const MemoryBudget& memory, const Clock& clock,
+                       Telemetry telemetry, PipelineSettings settings);
 
     Result<ReconcileOutcome> reconcile(std::int64_t uid, const Context& context) override EXCLUDES(mutex_);
 
@@ -68,6 +71,8 @@ private:
     Status record_progress(Pass& pass);
     static StatusUpdate status_update(const Pass& pass);
     bool due(const Pass& pass, std::string& trigger, bool& deep) const;
+    std::int64_t window(const Pass& pass) const;
+    std::vector<DriftItem> wanted_now(Pass& pass, const std::vector<DriftItem>& items) const;
     std::int64_t slice_limit(std::int64_t uid) EXCLUDES(mutex_);
     void learn_slice(std::int64_t uid, std::int64_t limit, Duration took) EXCLUDES(mutex_);
     void publish(const Pass& pass);
@@ -75,6 +80,7 @@ private:
     Pool& reads_;
     Pool& writes_;
     Gateway& gateway_;
+    const MemoryBudget& memory_;
     const Clock& clock_;
     Telemetry telemetry_;
     const PipelineSettings settings_;

@@ -27,6 +27,7 @@ struct PipelineReconciler::Pass {
     PruneDecision prune;
     std::int64_t stored_dead_letters = 0;
     std::int64_t unconfirmed = 0;  // deletions that only one observation has seen
+    std::int64_t shed = 0;         // documents that wait for memory
     std::string trigger;
 
     explicit Pass(std::int64_t id, const Context& c) : uid(id), context(c) {}

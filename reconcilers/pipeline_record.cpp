@@ -16,6 +16,8 @@ using std::chrono::milliseconds;
 
 namespace {
 
+constexpr milliseconds kShedPause{30'000};
+
 Seen seen_in(const PipelineSpec& declared, const PipelineStatus& status, const std::optional<Run>& run,
              const PruneDecision& prune) {
     Seen seen;
@@ -70,6 +72,7 @@ Status PipelineReconciler::record_progress(Pass& pass) {
                                         progress->written + progress->dropped + progress->removed, pass.run->planned);
             if (!pass.open.last_error.empty()) seen.progress += fmt::format("; last trouble: {}", pass.open.last_error);
         }
+        seen.provider_trouble = gateway_.trouble(pass.provider.name, pass.revision.settings.model);
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         StatusUpdate update = status_update(pass);
         update.observed_generation = pass.declared.generation;
@@ -121,7 +124,9 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         if (clean) s.last_converged = now;
         pass.state.failures = 0;
         pass.state.provider_generation = pass.provider.generation;
-        pass.state.next_attempt = now + pass.declared.drift_interval;
+        // What had to wait for memory is looked at again soon.
+        pass.state.next_attempt =
+            now + (pass.shed > 0 ? std::min(pass.declared.drift_interval, kShedPause) : pass.declared.drift_interval);
         pass.state.last_handled_reconcile = pass.declared.reconcile_requested;
         // Where deletions are held back the number to compare with stays, or the brake would let go at the next look.
         if (!pass.prune.blocked) pass.state.previous_source_documents = run.seen;

@@ -56,7 +56,7 @@ Result<ReconcileOutcome> PipelineReconciler::advance(Pass& pass) {
         if (*failed) return **failed;
     }
     while (run.phase == RunPhase::sweeping) {
-        const auto room = static_cast<std::int64_t>(settings_.window) - pass.open.batches;
+        const std::int64_t room = window(pass) - pass.open.batches;
         if (room <= 0) {
             if (const Status s = record_progress(pass); !s) return s.error();
             return ReconcileOutcome{milliseconds(1'000), false, false};
@@ -145,8 +145,8 @@ Status PipelineReconciler::dispatch(Pass& pass, const Slice& slice) {
     if (heals) {
         EmbedderLimits limits;
         limits.max_batch = pass.provider.max_batch;
-        batches = plan_batches(slice.items, {batch_documents(limits, settings_.batch_documents), pass.declared.priority,
-                                             pass.declared.mode == "emergency"});
+        batches = plan_batches(wanted_now(pass, slice.items), {batch_documents(limits, settings_.batch_documents),
+                                                               pass.declared.priority, pass.declared.mode == "emergency"});
     }
     for (const PlannedBatch& b : batches) {
         run.planned += static_cast<std::int64_t>(b.keys.size());
@@ -169,6 +169,32 @@ Status PipelineReconciler::dispatch(Pass& pass, const Slice& slice) {
     });
     if (dispatched) pass.open.batches += static_cast<std::int64_t>(batches.size());
     return dispatched;
+}
+
+// Batches planned ahead: the back-pressure. One, where the event that began the run is to be met one batch at a time.
+std::int64_t PipelineReconciler::window(const Pass& pass) const {
+    if (pass.run && settings_.sequential.contains(pass.run->trigger)) return 1;
+    if (pass.declared.backpressure != "throttle") return settings_.window;
+    if (memory_.state().level == MemoryLevel::stopped) return 1;
+    return std::max<std::int64_t>(1, static_cast<std::int64_t>(settings_.window * memory_.scale()));
+}
+
+// Where memory is short and the pipeline says `shed`, what costs search least waits: first what only moved, then all but what is
+// missing altogether. Nothing is lost: it stays drift, and the next sweep finds it.
+std::vector<DriftItem> PipelineReconciler::wanted_now(Pass& pass, const std::vector<DriftItem>& items) const {
+    const MemoryLevel level = memory_.state().level;
+    if (pass.declared.backpressure != "shed" || level == MemoryLevel::normal) return items;
+    std::vector<DriftItem> now;
+    for (const DriftItem& item : items) {
+        const bool least = item.cls == DriftClass::moved || item.cls == DriftClass::touched;
+        const bool waits = level == MemoryLevel::stopped ? item.cls != DriftClass::missing : least;
+        if (waits && !to_prune(item.cls)) {
+            ++pass.shed;
+        } else {
+            now.push_back(item);
+        }
+    }
+    return now;
 }
 
 // The sweep is complete and everything it dispatched is healed: prune what two observations agree on, look again where something

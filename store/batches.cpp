@@ -22,14 +22,16 @@ const Statement kInsert{
 // Only kinds this binary knows: a newer one's work is left to it.
 const Statement kClaim{
     "batch_claim",
-    "WITH ready AS (SELECT b.id FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid"
+    "WITH ready AS (SELECT b.id, p.provider FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid"
     "  WHERE b.claim_token IS NULL AND b.run_after <= clock_timestamp() AND NOT p.suspend AND p.deletion_requested_at IS NULL"
     "  AND b.kind IN ('heal', 'move', 'prune', 'stray') AND (b.deaths >= $4::int) = $5::boolean"
+    "  AND (b.kind <> 'heal' OR p.provider <> ALL ($6::text[]))"
     "  ORDER BY b.priority DESC, b.id LIMIT $2::int FOR UPDATE OF b SKIP LOCKED)"
     " UPDATE homeostat.batch b SET claimed_by = $1, claim_token = nextval('homeostat.claim_token'),"
     "  claim_expires_at = clock_timestamp() + $3::bigint * interval '1 ms' FROM ready WHERE b.id = ready.id"
     " RETURNING b.id, b.uid, b.revision, b.generation, b.epoch, b.run_id, b.kind, b.class, b.priority,"
-    "  array_length(b.keys, 1), ARRAY(SELECT unnest(b.keys))::text, b.attempts, b.deaths, b.claim_token, b.traceparent"};
+    "  array_length(b.keys, 1), ARRAY(SELECT unnest(b.keys))::text, b.attempts, b.deaths, b.claim_token, b.traceparent, "
+    "ready.provider"};
 
 const Statement kHeartbeat{
     "batch_heartbeat",
@@ -129,9 +131,10 @@ void insert_batches(Transaction& tx, std::int64_t uid, std::int32_t revision, st
 }
 
 Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl,
-                                         bool suspects) {
+                                         bool suspects, const std::vector<std::string>& blocked) {
     return guarded([&] {
-        const Rows rows = session.exec(kClaim, Params::of(replica, limit, ttl.count(), kSuspectDeaths, suspects));
+        const Rows rows =
+            session.exec(kClaim, Params::of(replica, limit, ttl.count(), kSuspectDeaths, suspects, format_text_array(blocked)));
         std::vector<Batch> out;
         for (int i = 0; i < rows.size(); ++i) {
             Batch b;
@@ -151,6 +154,7 @@ Result<std::vector<Batch>> claim_batches(Session& session, std::string_view repl
             b.deaths = static_cast<std::int32_t>(rows.i64(i, 12));
             b.token = rows.i64(i, 13);
             b.traceparent = rows.text(i, 14);
+            b.provider = rows.text(i, 15);
             out.push_back(std::move(b));
         }
         return out;

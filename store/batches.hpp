@@ -41,6 +41,7 @@ struct Batch {
     std::int32_t deaths = 0;
     std::int64_t token = 0;
     std::string traceparent;
+    std::string provider;  // of the pipeline, by name
 };
 
 void insert_batches(Transaction& tx, std::int64_t uid, std::int32_t revision, std::int64_t generation, std::int64_t epoch,
@@ -50,9 +51,9 @@ void insert_batches(Transaction& tx, std::int64_t uid, std::int32_t revision, st
 inline constexpr int kSuspectDeaths = 2;
 
 // Claims up to `limit` batches that are ready, of pipelines that are not suspended or being deleted: either those under no
-// suspicion, or those under it, which the caller runs alone.
+// suspicion, or those under it, which the caller runs alone. What needs one of the `blocked` providers is left.
 Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl,
-                                         bool suspects = false);
+                                         bool suspects = false, const std::vector<std::string>& blocked = {});
 
 // Extends the claims of a replica; returns the ids that are still its own under the token given for each.
 Result<std::vector<std::int64_t>> heartbeat_batches(Session& session, const std::vector<std::int64_t>& ids,

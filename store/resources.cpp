@@ -4,6 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "store/text_array.hpp"
+
 namespace homeostat {
 
 namespace {
@@ -56,6 +58,7 @@ public:
         }
         return out;
     }
+    std::vector<std::string> words() { return parse_text_array(rows_.view(row_, column_++)); }
     StringMap map() {
         const std::string_view json = rows_.view(row_, column_++);
         StringMap out;
@@ -78,6 +81,7 @@ constexpr std::string_view kPipelineColumns = R"(uid, name, generation, labels, 
     index_method, distance, mode, management, drift_policy, priority, completeness,
     round(extract(epoch FROM max_staleness) * 1000)::bigint, round(extract(epoch FROM drift_interval) * 1000)::bigint,
     round(extract(epoch FROM deep_interval) * 1000)::bigint, prune, max_prune_ratio, max_prune_rows, deletion_policy, depends_on,
+    backpressure,
     suspend, suspend_reason, reconcile_requested, approval, deletion_requested_at IS NOT NULL)";
 
 PipelineSpec pipeline_of(RowReader r) {
@@ -117,6 +121,7 @@ PipelineSpec pipeline_of(RowReader r) {
     p.max_prune_rows = r.integer();
     p.deletion_policy = r.text();
     p.depends_on = r.names();
+    p.backpressure = r.text();
     p.suspend = r.boolean();
     p.suspend_reason = r.maybe();
     p.reconcile_requested = r.maybe();
@@ -128,7 +133,8 @@ PipelineSpec pipeline_of(RowReader r) {
 constexpr std::string_view kProviderColumns =
     R"(uid, name, generation, kind, endpoint, model, dimensions, credential, organization,
     headers, document_prefix, query_prefix, encoding, send_dimensions, ca_file, max_batch, max_text_tokens, max_in_flight,
-    requests_per_minute, tokens_per_minute, round(extract(epoch FROM timeout) * 1000)::bigint, price_per_million_tokens, rank, labels)";
+    requests_per_minute, tokens_per_minute, round(extract(epoch FROM timeout) * 1000)::bigint, price_per_million_tokens, rank, labels,
+    pool, canary_tolerance, command, environment, memory_limit_mb)";
 
 ProviderSpec provider_of(RowReader r) {
     ProviderSpec p;
@@ -156,6 +162,11 @@ ProviderSpec provider_of(RowReader r) {
     p.price_per_million_tokens = r.real();
     p.rank = r.integer<std::int32_t>();
     p.labels = r.map();
+    p.pool = r.maybe();
+    p.canary_tolerance = r.real();
+    p.command = r.words();
+    p.environment = r.words();
+    p.memory_limit_mb = r.integer<std::uint32_t>();
     return p;
 }
 
@@ -266,7 +277,8 @@ Result<std::vector<PipelineLine>> list_pipeline_lines(Session& session) {
 
 Result<std::vector<ProviderHealth>> list_provider_health(Session& session) {
     static const Statement kList{"list_provider_health",
-                                 "SELECT uid, healthy, reason, message FROM homeostat.provider_status ORDER BY uid"};
+                                 "SELECT DISTINCT ON (uid) uid, healthy, reason, message FROM homeostat.provider_status"
+                                 " ORDER BY uid, healthy, updated_at DESC"};
     return guarded([&] {
         return all_of(session.exec(kList), [](RowReader r) {
             return ProviderHealth{.uid = r.integer(), .healthy = r.boolean(), .reason = r.text(), .message = r.text()};

@@ -15,7 +15,7 @@ struct Column {
     std::string_view type;
 };
 
-constexpr std::array<Column, 32> kPipeline{{{"labels", "jsonb"},
+constexpr std::array<Column, 33> kPipeline{{{"labels", "jsonb"},
                                             {"source", "text"},
                                             {"key", "text"},
                                             {"content", "text"},
@@ -46,9 +46,10 @@ constexpr std::array<Column, 32> kPipeline{{{"labels", "jsonb"},
                                             {"max_prune_ratio", "numeric"},
                                             {"max_prune_rows", "bigint"},
                                             {"deletion_policy", "text"},
-                                            {"depends_on", "text"}}};
+                                            {"depends_on", "text"},
+                                            {"backpressure", "text"}}};
 
-constexpr std::array<Column, 21> kProvider{{{"labels", "jsonb"},
+constexpr std::array<Column, 26> kProvider{{{"labels", "jsonb"},
                                             {"kind", "text"},
                                             {"endpoint", "text"},
                                             {"model", "text"},
@@ -68,7 +69,12 @@ constexpr std::array<Column, 21> kProvider{{{"labels", "jsonb"},
                                             {"tokens_per_minute", "bigint"},
                                             {"timeout", "interval"},
                                             {"price_per_million_tokens", "numeric"},
-                                            {"rank", "int"}}};
+                                            {"rank", "int"},
+                                            {"pool", "text"},
+                                            {"canary_tolerance", "double precision"},
+                                            {"command", "text[]"},
+                                            {"environment", "text[]"},
+                                            {"memory_limit_mb", "int"}}};
 
 std::span<const Column> columns_of(ResourceKind kind) {
     if (kind == ResourceKind::pipeline) return kPipeline;

@@ -14,9 +14,10 @@ namespace {
 int number(std::string_view& text, std::size_t digits) {
     int out = 0;
     const std::size_t n = std::min(digits, text.size());
-    const auto [end, problem] = std::from_chars(text.data(), text.data() + n, out);
+    const char* const begin = text.data();  // NOLINT(bugprone-suspicious-stringview-data-usage): an end is given
+    const auto [end, problem] = std::from_chars(begin, begin + n, out);
     if (problem != std::errc{}) throw StoreFailure(internal_error("the database sent a time that cannot be read"));
-    text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+    text.remove_prefix(static_cast<std::size_t>(end - begin));
     return out;
 }
 

@@ -144,6 +144,7 @@ std::string room_of_library(const std::string& library) {
     const std::string name = library.substr(std::string("homeostat_").size());
     if (name == "http") return "controller/http";
     if (name == "export") return "controller";
+    if (name == "cache") return "reconcilers/factory";
     for (const char* under : {"reconcilers/", ""}) {
         if (rooms().contains(under + name)) return under + name;
     }

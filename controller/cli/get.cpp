@@ -93,7 +93,8 @@ int pipelines_objects(CliContext& context, Session& session, const Options& o, O
         if (!status) return context.fail(status.error());
         objects.push_back(object_node(p, &*status));
     }
-    print_objects(context, std::move(objects), form, o.names.size() == 1 && objects.size() == 1);
+    const bool single = o.names.size() == 1 && objects.size() == 1;
+    print_objects(context, std::move(objects), form, single);
     return kExitOk;
 }
 

@@ -11,6 +11,7 @@
 #include <valijson/validator.hpp>
 
 #include "controller/config_values.hpp"
+#include "store/text_array.hpp"
 
 namespace homeostat {
 
@@ -175,6 +176,11 @@ std::string column_value(const Json& schema, const YamlNode& node) {
     if (schema.value("format", "") == "duration")
         return fmt::format("{} milliseconds", parse_duration(node.scalar).value_or(Millis{0}).count());
     if (node.kind != Kind::list) return node.scalar;
+    if (schema.value("format", "") == "words") {
+        std::vector<std::string> words;
+        for (const YamlNode& item : node.items) words.push_back(item.scalar);
+        return format_text_array(words);
+    }
     std::string names;
     for (const YamlNode& item : node.items) {
         names += names.empty() ? "\"" : ", \"";
@@ -187,6 +193,7 @@ std::string column_value(const Json& schema, const YamlNode& node) {
 std::string type_of(const Json& schema) {
     if (schema.value("format", "") == "duration") return "duration";
     if (schema.contains("oneOf")) return "columns";
+    if (schema.value("format", "") == "words") return "list";
     const std::string type = schema.value("type", "");
     if (type == "integer" || type == "number") return "number";
     if (type == "boolean") return "flag";

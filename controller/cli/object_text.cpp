@@ -112,6 +112,7 @@ YamlNode spec_node(const PipelineSpec& p) {
     f.number("maxPruneRows", p.max_prune_rows);
     f.text("deletionPolicy", p.deletion_policy);
     f.words("dependsOn", p.depends_on);
+    f.text("backpressure", p.backpressure);
     return f.take();
 }
 
@@ -137,6 +138,11 @@ YamlNode spec_node(const ProviderSpec& p) {
     f.duration("timeout", p.timeout);
     f.real("pricePerMillionTokens", p.price_per_million_tokens);
     f.number("rank", p.rank);
+    f.text("pool", p.pool);
+    f.real("canaryTolerance", p.canary_tolerance);
+    f.words("command", p.command);
+    f.words("environment", p.environment);
+    f.number("memoryLimitMb", p.memory_limit_mb);
     return f.take();
 }
 

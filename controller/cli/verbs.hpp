@@ -37,6 +37,8 @@ VerbBody configure_approve(CLI::App& app, CliContext& context);
 VerbBody configure_plan(CLI::App& app, CliContext& context);
 VerbBody configure_watch(CLI::App& app, CliContext& context);
 VerbBody configure_explain(CLI::App& app, CliContext& context);
+VerbBody configure_dead_letters(CLI::App& app, CliContext& context);
+VerbBody configure_factory(CLI::App& app, CliContext& context);
 VerbBody configure_search(CLI::App& app, CliContext& context);
 VerbBody configure_doctor(CLI::App& app, CliContext& context);
 VerbBody configure_config(CLI::App& app, CliContext& context);

@@ -22,7 +22,7 @@ void Health::tick() {
     last_tick_ = clock_.steady_now();
 }
 
-void Health::set_ready(Status ready) {
+void Health::set_ready(const Status& ready) {
     const Lock lock(mutex_);
     not_ready_ = ready ? std::string() : ready.error().message;
 }

@@ -23,7 +23,7 @@ public:
     // The main loop, each time round.
     void tick() EXCLUDES(mutex_);
     // What the last look at the database said: fine, or why not (unreachable, schema too old or too new).
-    void set_ready(Status ready) EXCLUDES(mutex_);
+    void set_ready(const Status& ready) EXCLUDES(mutex_);
 
     Status live() const EXCLUDES(mutex_);
     Status ready() const EXCLUDES(mutex_);

@@ -16,7 +16,7 @@ UChar32 code_point_at(std::string_view text, std::size_t at) noexcept {
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(text.data());
     auto i = static_cast<std::int32_t>(at);
     UChar32 c = 0;
-    U8_NEXT(bytes, i, static_cast<std::int32_t>(text.size()), c);
+    U8_NEXT(bytes, i, static_cast<std::int32_t>(text.size()), c);  // NOLINT(bugprone-inc-dec-in-conditions): ICU's macro
     return c;
 }
 

@@ -98,11 +98,7 @@ public:
     asio::awaitable<Result<Embeddings>> embed(const std::vector<std::string>& texts, TextRole /*both read alike*/,
                                               const Context& context) override {
         Result<Embeddings> answer = Embeddings{};
-        const auto run = [&]() -> asio::awaitable<void> {
-            answer = compute(texts, context);
-            co_return;
-        };
-        co_await asio::co_spawn(options_.cpu, run, asio::use_awaitable);
+        co_await asio::co_spawn(options_.cpu, compute_into(answer, texts, context), asio::use_awaitable);
         co_return answer;
     }
     std::uint32_t dimensions() const noexcept override { return dimensions_; }
@@ -111,6 +107,11 @@ public:
     }
 
 private:
+    asio::awaitable<void> compute_into(Result<Embeddings>& answer, const std::vector<std::string>& texts,
+                                       const Context& context) const {
+        answer = compute(texts, context);
+        co_return;
+    }
     Result<Embeddings> compute(const std::vector<std::string>& texts, const Context& context) const {
         constexpr std::size_t kTextsBetweenLooks = 64;
         Embeddings answer{.dimensions = dimensions_, .values = {}, .tokens = 0, .model = std::string(FeatureHasher::kName)};

@@ -190,7 +190,7 @@ std::optional<double> seconds_of(std::string_view text) {
         std::string_view rest;
         const auto v = number(text, rest);
         if (!v) return std::nullopt;
-        if (rest.empty() && total == 0) return *v;
+        if (rest.empty() && total == 0) return v;
         if (rest.starts_with("ms")) {
             total += *v / 1000;
             rest.remove_prefix(2);

@@ -68,7 +68,8 @@ struct LocalModel::Slots {
         const std::string attention = at + "MultiheadAttention/";
         const std::string bias = "/bias/ConcatPartitions/concat";
         l.width = width;
-        l.query_scale = 1.0F / std::sqrt(static_cast<float>(width / kHeads));
+        const std::size_t head_width = width / kHeads;
+        l.query_scale = 1.0F / std::sqrt(static_cast<float>(head_width));
         norm(l.attention_norm, at, width);
         norm(l.feed_norm, at + "FFN/", kHidden);
         const std::string qkv = attention + "qkv_transform_single";

@@ -3,11 +3,12 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "reconcilers/embed/http_client.hpp"
 #include "reconcilers/embed/http_error.hpp"
 #include "reconcilers/embed/openai_answer.hpp"
+#include "reconcilers/embed/request_telemetry.hpp"
+#include "reconcilers/embed/request_text.hpp"
 #include "reconcilers/embed/secret.hpp"
 
 namespace homeostat {
@@ -16,20 +17,7 @@ namespace {
 
 namespace asio = boost::asio;
 
-// Names and buckets as the OpenTelemetry GenAI conventions (1.37, in development) have them, spelt for Prometheus.
-constexpr std::string_view kDuration = "gen_ai_client_operation_duration_seconds";
-constexpr std::string_view kDurationHelp = "Duration of requests to embedding endpoints.";
-constexpr std::string_view kTokens = "gen_ai_client_token_usage";
-constexpr std::string_view kTokensHelp = "Tokens a request to an embedding endpoint used, as billed.";
-const std::vector<double> kDurationBounds{0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92};
-const std::vector<double> kTokenBounds{1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864};
-
 constexpr std::string_view kEndpointLeaf = "embeddings";
-
-void append_json_string(std::string& out, std::string_view text) {
-    // Ill-formed UTF-8 becomes U+FFFD: a document must never make a request that is not JSON.
-    out += nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
 
 bool is_header_value(std::string_view text) {
     return std::none_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
@@ -42,13 +30,6 @@ bool is_header_name(std::string_view text) {
     });
 }
 
-// Where the provider does not say: about four bytes a token.
-std::uint64_t estimated_tokens(const std::vector<std::string>& texts) {
-    std::uint64_t bytes = 0;
-    for (const auto& text : texts) bytes += text.size();
-    return (bytes + 3) / 4;
-}
-
 class OpenAiEmbedder final : public Embedder {
 public:
     OpenAiEmbedder(const ProviderSpec& provider, Url url, std::string model, std::uint32_t dimensions,
@@ -59,15 +40,7 @@ public:
           dimensions_(dimensions),
           http_(std::move(http)),
           clock_(clock),
-          telemetry_(telemetry),
-          service_(url_.host.ends_with("openai.com") ? "openai" : provider.name),
-          span_name_(fmt::format("embeddings {}", model_)),
-          succeeded_(duration_of({})),
-          tokens_(telemetry_.metrics.histogram(kTokens, kTokensHelp, kTokenBounds,
-                                               {{"gen_ai_operation_name", "embeddings"},
-                                                {"gen_ai_provider_name", service_},
-                                                {"gen_ai_request_model", model_},
-                                                {"gen_ai_token_type", "input"}})) {}
+          telemetry_(telemetry, url_.host.ends_with("openai.com") ? "openai" : provider.name, model_, dimensions) {}
 
     asio::awaitable<Result<Embeddings>> embed(const std::vector<std::string>& texts, TextRole role,
                                               const Context& context) override {
@@ -76,21 +49,13 @@ public:
             co_return internal_error(fmt::format("{} texts were put into one request to provider \"{}\", which takes {}",
                                                  texts.size(), provider_.name, provider_.max_batch));
         }
-        Span span = started_span(context);
+        Span span = telemetry_.start(context);
+        span.set("gen_ai.request.encoding_formats", provider_.encoding);
+        span.set("server.address", url_.host);
+        span.set("server.port", static_cast<std::int64_t>(url_.port));
         const SteadyTime start = clock_.steady_now();
         auto result = co_await request(texts, role, context, span);
-        const double seconds = std::chrono::duration<double>(clock_.steady_now() - start).count();
-        if (result) {
-            succeeded_.observe(seconds);
-            tokens_.observe(static_cast<double>(result->tokens));
-            span.set("gen_ai.response.model", result->model);
-            span.set("gen_ai.usage.input_tokens", static_cast<std::int64_t>(result->tokens));
-        } else {
-            const std::string_view type = to_string(result.error().cls);
-            duration_of(type).observe(seconds);
-            span.set("error.type", std::string(type));
-            span.fail(result.error().message);
-        }
+        telemetry_.finish(span, result, clock_.steady_now() - start);
         co_return result;
     }
 
@@ -104,26 +69,6 @@ public:
     }
 
 private:
-    Histogram& duration_of(std::string_view error_type) const {
-        return telemetry_.metrics.histogram(kDuration, kDurationHelp, kDurationBounds,
-                                            {{"error_type", std::string(error_type)},
-                                             {"gen_ai_operation_name", "embeddings"},
-                                             {"gen_ai_provider_name", service_},
-                                             {"gen_ai_request_model", model_}});
-    }
-
-    Span started_span(const Context& context) const {
-        Span span = telemetry_.tracer.start(span_name_, SpanKind::client, context.span);
-        span.set("gen_ai.operation.name", std::string("embeddings"));
-        span.set("gen_ai.provider.name", service_);
-        span.set("gen_ai.request.model", model_);
-        span.set("gen_ai.embeddings.dimension.count", static_cast<std::int64_t>(dimensions_));
-        span.set("gen_ai.request.encoding_formats", provider_.encoding);
-        span.set("server.address", url_.host);
-        span.set("server.port", static_cast<std::int64_t>(url_.port));
-        return span;
-    }
-
     asio::awaitable<Result<Embeddings>> request(const std::vector<std::string>& texts, TextRole role, const Context& context,
                                                 const Span& span) {
         std::vector<std::string> secrets;
@@ -166,12 +111,9 @@ private:
         append_json_string(body, model_);
         body += fmt::format(",\"encoding_format\":\"{}\"", provider_.encoding);
         if (provider_.send_dimensions) body += fmt::format(",\"dimensions\":{}", dimensions_);
-        body += ",\"input\":[";
-        for (const auto& text : texts) {
-            if (body.back() != '[') body += ',';
-            append_json_string(body, prefix.empty() ? text : prefix + text);
-        }
-        body += "]}";
+        body += ",\"input\":";
+        append_json_texts(body, prefix, texts);
+        body += '}';
         return body;
     }
 
@@ -206,11 +148,7 @@ private:
     const std::uint32_t dimensions_;
     const std::unique_ptr<HttpClient> http_;
     const Clock& clock_;
-    const Telemetry telemetry_;
-    const std::string service_;  // gen_ai.provider.name
-    const std::string span_name_;
-    Histogram& succeeded_;
-    Histogram& tokens_;
+    const RequestTelemetry telemetry_;
 };
 
 Status check_headers(const ProviderSpec& provider) {

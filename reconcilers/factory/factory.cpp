@@ -1,13 +1,16 @@
 #include "reconcilers/factory/factory.hpp"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/detached.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <set>
 
 #include "core/fault_point.hpp"
 #include "reconcilers/factory/on.hpp"
+#include "reconcilers/factory/wake.hpp"
 #include "store/runs.hpp"
 
 namespace homeostat {
@@ -23,31 +26,27 @@ std::vector<std::int64_t> ids_of(const std::vector<Key>& keys) {
     return ids;
 }
 
-std::string_view outcome_name(BatchFate fate) {
-    switch (fate) {
-        case BatchFate::give_back: return "interrupted";
-        case BatchFate::retry: return "retried";
-        case BatchFate::split: return "split";
-        case BatchFate::dead_letter: return "dead_letter";
-        case BatchFate::fail_run: return "failed";
-        case BatchFate::drop: return "fenced";
+// What the gateway does not know of a dead letter.
+std::vector<DeadLetter> letters_of(const Batch& batch, std::vector<DeadLetter> letters) {
+    for (DeadLetter& l : letters) {
+        l.attempts = batch.attempts + 1;
+        l.trace_id = SpanContext::from_traceparent(batch.traceparent).trace.hex();
     }
-    return "failed";
-}
-
-// Halves, to find the culprit in few requests; a suspect goes straight to single documents.
-std::vector<std::vector<Key>> split_keys(const Batch& batch, const Error& error) {
-    const std::size_t size = error.code == "Suspect" ? 1 : (batch.keys.size() + 1) / 2;
-    std::vector<std::vector<Key>> parts;
-    for (std::size_t at = 0; at < batch.keys.size(); at += size) {
-        const std::size_t end = std::min(batch.keys.size(), at + size);
-        parts.emplace_back(batch.keys.begin() + static_cast<std::ptrdiff_t>(at),
-                           batch.keys.begin() + static_cast<std::ptrdiff_t>(end));
-    }
-    return parts;
+    return letters;
 }
 
 const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120};
+
+constexpr std::uint64_t kHeldPerBatch = 256 << 10;
+constexpr int kProvidersAtOnce = 4;  // with all their slots
+constexpr Duration kMoment = std::chrono::milliseconds(50);
+
+// What the allocator keeps for later counts against the limit like anything else.
+void give_back_free_memory() {
+#ifdef __GLIBC__
+    ::malloc_trim(0);
+#endif
+}
 
 }  // namespace
 
@@ -61,26 +60,63 @@ Factory::Factory(FactoryParts parts, FactorySettings settings)
                                      "Writes refused because claim, epoch or generation had moved on.");
 }
 
-Result<int> Factory::claim(const Context& context) {
-    int free = 0;
-    {
-        const Lock lock(mutex_);
-        if (draining_ || alone_) return 0;
-        free = settings_.slots - static_cast<int>(running_.size());
+// Each provider has `slots` of its own, so that one that hangs leaves the others theirs. A quarter of them is claimed at a time,
+// so that claiming does not cost a transaction a batch.
+Factory::Room Factory::room() const {
+    const Lock lock(mutex_);
+    Room r;
+    if (draining_ || alone_) return r;
+    r.idle = running_.empty();
+    r.limit = std::min(settings_.slots, settings_.slots * kProvidersAtOnce - static_cast<int>(running_.size()));
+    std::map<std::string_view, int> used;
+    for (const auto& [id, running] : running_) ++used[running->batch.provider];
+    for (const auto& [provider, n] : used) {
+        const int left = settings_.slots - n;
+        if (left < std::max(1, settings_.slots / 4)) {
+            r.blocked.emplace_back(provider);
+        } else {
+            r.limit = std::min(r.limit, left);
+        }
     }
-    // A quarter of the slots is claimed at a time, so that claiming does not cost a transaction a batch.
-    if (free < std::max(1, settings_.slots / 4)) return 0;
+    return r;
+}
+
+Result<int> Factory::claim(const Context& context) {
+    Room room = this->room();
+    if (room.limit <= 0) return 0;
+    parts_.memory.observe_resident(resident_bytes(), settings_.memory_limit);
+    if (parts_.memory.state().level == MemoryLevel::stopped) {
+        give_back_free_memory();
+        if (!room.idle) return 0;
+        room.limit = 1;  // alone, or nothing would ever change
+    }
     const SteadyTime started = parts_.clock.steady_now();
+    if (!room.blocked.empty()) {
+        // Full as it was a moment ago, when there was nothing for anybody else.
+        const Lock lock(mutex_);
+        if (room.blocked == nothing_beside_ && started - nothing_at_ < kMoment) return 0;
+    }
+    const std::vector<std::string> full = room.blocked;
+    if (!settings_.once) {
+        for (std::string& name : parts_.gateway.blocked()) room.blocked.push_back(std::move(name));
+    }
     Result<Pool::Lease> session = parts_.writes.acquire(context);
     if (!session) return session.error();
-    Result<std::vector<Batch>> batches = claim_batches(**session, settings_.replica, free, settings_.claim_ttl);
-    if (batches && batches->empty() && free == settings_.slots) {
+    Result<std::vector<Batch>> batches =
+        claim_batches(**session, settings_.replica, room.limit, settings_.claim_ttl, false, room.blocked);
+    if (batches && batches->empty() && room.idle) {
         batches = claim_batches(**session, settings_.replica, 1, settings_.claim_ttl, true);
     }
     if (!batches) return batches.error();
     parts_.telemetry.metrics.histogram("homeostat_claim_duration_seconds", "Time to claim batches.", kSeconds)
         .observe(std::chrono::duration<double>(parts_.clock.steady_now() - started).count());
-    if (!batches->empty()) HOMEOSTAT_REACH("claim.after_commit");
+    if (batches->empty()) {
+        const Lock lock(mutex_);
+        nothing_beside_ = full;
+        nothing_at_ = started;
+    } else {
+        HOMEOSTAT_REACH("claim.after_commit");
+    }
     for (Batch& b : *batches) start(std::move(b));
     return static_cast<int>(batches->size());
 }
@@ -88,6 +124,7 @@ Result<int> Factory::claim(const Context& context) {
 void Factory::start(Batch batch) {
     auto running = std::make_shared<Running>();
     running->batch = std::move(batch);
+    running->started = parts_.clock.steady_now();
     {
         const Lock lock(mutex_);
         running_[running->batch.id] = running;
@@ -152,11 +189,17 @@ void Factory::ended(const Batch& batch) {
 }
 
 void Factory::record(const Batch& batch, std::string_view outcome, SteadyTime started) {
+    const double took = std::chrono::duration<double>(parts_.clock.steady_now() - started).count();
+    {
+        const Lock lock(mutex_);
+        ended_.push_back({parts_.clock.now(), batch.id, batch.uid, batch.keys.size(), took, std::string(outcome)});
+        while (ended_.size() > kRing) ended_.pop_front();
+    }
     Registry& m = parts_.telemetry.metrics;
     m.counter("homeostat_batches_total", "Batches that ended, by outcome.", {{"outcome", std::string(outcome)}}).add();
     m.histogram("homeostat_batch_duration_seconds", "Time from claim to the end of a batch.", kSeconds,
                 {{"kind", std::string(to_string(batch.kind))}})
-        .observe(std::chrono::duration<double>(parts_.clock.steady_now() - started).count());
+        .observe(took);
 }
 
 asio::awaitable<void> Factory::run(std::shared_ptr<Running> running) {
@@ -212,43 +255,69 @@ asio::awaitable<Result<Factory::Outcome>> Factory::execute(const Batch& batch, s
 // Section 2's execute: read, chunk, embed, write. No transaction is open between the steps.
 asio::awaitable<Result<Factory::Outcome>> Factory::heal(const Batch& batch, std::shared_ptr<const TargetInfo> target,
                                                         Context context) {
-    Result<std::unique_ptr<HealWork>> work = co_await on(parts_.db, [&] { return read_and_chunk(batch, *target, context); });
-    if (!work) co_return std::move(work).error();
+    // What is read is held once; what becomes of it (chunks, requests, answers, rows to write) many times over. Between the two
+    // nothing is held, so that batches which wait for room cannot keep it from each other.
+    const auto budget = static_cast<std::uint64_t>(static_cast<double>(settings_.read_budget) * parts_.memory.scale());
+    Result<MemoryBudget::Hold> hold = co_await admit(budget, context);
+    if (!hold) co_return std::move(hold).error();
+    Result<std::vector<ReadDocument>> documents =
+        co_await on(parts_.db, [&] { return read(batch, *target, static_cast<std::int64_t>(budget), context); });
+    if (!documents) co_return std::move(documents).error();
+    std::uint64_t bytes = 0;
+    for (const ReadDocument& d : *documents) bytes += d.content.size();
+    hold = internal_error("");
+    hold = co_await admit(bytes * kHeldPerByte + kHeldPerBatch, context);
+    if (!hold) co_return std::move(hold).error();
+    std::unique_ptr<HealWork> work =
+        co_await on(parts_.cpu, [&] { return chunk(batch, *target, *std::move(documents), context); });
     std::int64_t tokens = 0;
     HOMEOSTAT_REACH("embed.before");
-    if (!(*work)->texts().empty()) {
+    if (!work->texts().empty()) {
         const RevisionSettings& s = target->revision.settings;
-        Result<std::shared_ptr<Embedder>> embedder =
-            co_await on(parts_.cpu, [&] { return parts_.gateway.embedder(target->provider, s.model, s.dimensions); });
-        if (!embedder) co_return std::move(embedder).error();
-        Result<Embeddings> vectors =
-            co_await parts_.gateway.embed(target->provider, *embedder, (*work)->texts(), TextRole::document, context);
-        if (!vectors) co_return std::move(vectors).error();
-        tokens = static_cast<std::int64_t>(vectors->tokens);
-        (*work)->attach(*std::move(vectors));
+        EmbedOrder order{target->provider, target->peers, s.model, s.dimensions, TextRole::document};
+        Result<Embedded> embedded = co_await parts_.gateway.embed(std::move(order), work->texts(), context);
+        if (!embedded) co_return std::move(embedded).error();
+        tokens = static_cast<std::int64_t>(embedded->vectors.tokens);
+        work->attach(*std::move(embedded));
     }
     HOMEOSTAT_REACH("embed.after");
-    co_return co_await on(parts_.db, [&] { return write(batch, *target, **work, tokens, context); });
+    co_return co_await on(parts_.db, [&] { return write(batch, *target, *work, tokens, context); });
 }
 
-Result<std::unique_ptr<HealWork>> Factory::read_and_chunk(const Batch& batch, const TargetInfo& target, const Context& context) {
+asio::awaitable<Result<MemoryBudget::Hold>> Factory::admit(std::uint64_t bytes, const Context& context) {
+    std::optional<MemoryBudget::Hold> hold = parts_.memory.try_admit(bytes);
+    if (hold) co_return *std::move(hold);
+    const auto bell = std::make_shared<Wake>(co_await asio::this_coro::executor);
+    while (!hold) {
+        if (context.stop.stop_requested()) co_return cancelled("stopped while waiting for memory");
+        co_await bell->wait(kMoment);
+        hold = parts_.memory.try_admit(bytes);
+    }
+    co_return *std::move(hold);
+}
+
+Result<std::vector<ReadDocument>> Factory::read(const Batch& batch, const TargetInfo& target, std::int64_t budget,
+                                                const Context& context) {
     Result<Pool::Lease> session = parts_.writes.acquire(context);
     if (!session) return session.error();
     Span span = parts_.telemetry.tracer.start("read documents", SpanKind::client, context.span);
     Result<std::vector<ReadDocument>> documents = guarded([&]() -> Result<std::vector<ReadDocument>> {
         Transaction tx = (*session)->begin();
         use_operators(tx, target.source);
-        Result<std::vector<ReadDocument>> read =
-            read_documents(tx, target.source, target.revision, batch.keys, settings_.read_budget);
+        Result<std::vector<ReadDocument>> read = read_documents(tx, target.source, target.revision, batch.keys, budget);
         if (read) tx.commit();
         return read;
     });
     span.end();
-    if (!documents) return documents.error();
-    HOMEOSTAT_REACH("read.after");
+    if (documents) HOMEOSTAT_REACH("read.after");
+    return documents;
+}
+
+std::unique_ptr<HealWork> Factory::chunk(const Batch& batch, const TargetInfo& target, std::vector<ReadDocument> documents,
+                                         const Context& context) {
     const Span chunking = parts_.telemetry.tracer.start("chunk", SpanKind::internal, context.span);
     const bool rebuild = batch.cls == to_string(DriftClass::partial);
-    return std::make_unique<HealWork>(*std::move(documents), *target.chunker, rebuild);
+    return std::make_unique<HealWork>(std::move(documents), *target.chunker, rebuild);
 }
 
 Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& target, HealWork& work, std::int64_t tokens,
@@ -272,6 +341,7 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
         Outcome o;
         o.deferred = work.deferred();
         if (!o.deferred.empty()) insert_rest(tx, batch, {o.deferred}, batch.attempts, std::chrono::milliseconds(0), "");
+        if (!work.dead().empty()) add_dead_letters(tx, batch.uid, batch.revision, letters_of(batch, work.dead()));
         o.result.written = written->written;
         o.result.dropped = written->dropped + work.gone();
         o.result.chunks = written->chunks;
@@ -314,62 +384,6 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
         tx.commit();
         HOMEOSTAT_REACH("prune.after_commit");
         return o;
-    });
-}
-
-Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, const Error& error, const Context& context) {
-    if (error.cls == ErrorClass::db_permanent) parts_.targets.forget(batch.uid);
-    const BatchDecision d = after_failure(error, {batch.keys.size(), batch.attempts}, settings_.retry, random());
-    record(batch, outcome_name(d.fate), parts_.clock.steady_now());
-    spdlog::log(d.fate == BatchFate::give_back || d.fate == BatchFate::drop ? spdlog::level::info : spdlog::level::warn,
-                "batch {} of pipeline {} ({} documents): {}: {}", batch.id, batch.uid, batch.keys.size(), outcome_name(d.fate),
-                error.message);
-    if (d.fate == BatchFate::drop) {
-        parts_.telemetry.metrics
-            .counter("homeostat_fenced_writes_total", "Writes refused because claim, epoch or generation had moved on.")
-            .add();
-        // The claim is normally gone; where only the epoch or the generation moved, the batch is its owner's to judge again.
-    }
-    Result<Pool::Lease> session = parts_.writes.acquire(context);
-    if (!session) return session.error();
-    if (error.outcome_unknown) {
-        // The link broke while committing: if the batch row is gone, everything was written.
-        Result<bool> still = batch_exists(**session, batch);
-        if (!still) return still.error();
-        if (!*still) return {};
-    }
-    if (d.fate == BatchFate::drop || d.fate == BatchFate::give_back || d.fate == BatchFate::retry) {
-        return release_batch(**session, batch, d.fate == BatchFate::retry, d.delay,
-                             d.fate == BatchFate::drop ? "" : error.message);
-    }
-    return end_failed(**session, batch, target, error, d.fate);
-}
-
-Status Factory::end_failed(Session& session, const Batch& batch, const TargetInfo* target, const Error& error, BatchFate fate) {
-    return guarded([&]() -> Status {
-        Transaction tx = session.begin();
-        fence_batch(tx, batch);
-        BatchResult result;
-        result.outcome = std::string(outcome_name(fate));
-        result.error = error;
-        if (fate == BatchFate::split) {
-            insert_rest(tx, batch, split_keys(batch, error), 0, std::chrono::milliseconds(0), error.message);
-        } else if (fate == BatchFate::dead_letter && target != nullptr) {
-            use_operators(tx, target->source);
-            Result<std::vector<ReadDocument>> read = read_documents(tx, target->source, target->revision, batch.keys, 1);
-            if (!read) return read.error();
-            std::vector<DeadLetter> letters;
-            for (const ReadDocument& r : *read) {
-                if (!r.in_source) continue;
-                letters.push_back({r.key, r.content_hash, std::string(to_string(error.cls)), std::string(error.strategy()),
-                                   error.message, batch.attempts + 1,
-                                   SpanContext::from_traceparent(batch.traceparent).trace.hex()});
-            }
-            add_dead_letters(tx, batch.uid, batch.revision, letters);
-        }
-        finish_batch(tx, batch, settings_.replica, result);
-        tx.commit();
-        return {};
     });
 }
 

@@ -10,6 +10,7 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <map>
 #include <random>
@@ -20,6 +21,7 @@
 #include "core/telemetry.hpp"
 #include "reconcilers/factory/gateway.hpp"
 #include "reconcilers/factory/heal.hpp"
+#include "reconcilers/factory/memory.hpp"
 #include "reconcilers/factory/retry.hpp"
 #include "reconcilers/factory/targets.hpp"
 #include "store/batches.hpp"
@@ -27,13 +29,19 @@
 
 namespace homeostat {
 
+// Bytes a batch holds for each byte of text: chunks, the texts asked for, the request, its answer, the rows to write.
+inline constexpr std::uint64_t kHeldPerByte = 8;
+
 struct FactorySettings {
     std::string replica;
-    int slots = 8;                                // batches at once
+    int slots = 8;                                // batches at once, of one provider
     std::chrono::milliseconds claim_ttl{60'000};
     std::int64_t read_budget = 8 << 20;           // bytes of content a batch reads at once
+    std::uint32_t batch_documents = 256;          // as planned, at most
     RetrySettings retry;
     std::uint64_t seed = 0;                       // of the jitter
+    std::uint64_t memory_limit = 0;               // of the process; 0 = not known
+    bool once = false;                            // somebody waits for the end: a provider that stays down ends the run
 };
 
 struct FactoryParts {
@@ -41,6 +49,7 @@ struct FactoryParts {
     Pool& writes;
     Gateway& gateway;
     Targets& targets;
+    MemoryBudget& memory;
     const Clock& clock;
     Telemetry telemetry;
     boost::asio::any_io_executor io;
@@ -62,6 +71,14 @@ public:
     // returned.
     void drain(std::chrono::steady_clock::time_point deadline) EXCLUDES(mutex_);
 
+    // What this process is and does now, as JSON: written for a successor, and for people who look.
+    std::string snapshot() const EXCLUDES(mutex_);
+    // Tells other replicas what was learnt of providers; cheap where nothing changed. By the thread that calls claim().
+    Status share(const Context& context);
+    // Shows that this replica lives, with its snapshot; looks how many replicas share the providers. rates. By the same
+    // thread.
+    Status report(const Context& context) EXCLUDES(mutex_);
+
     int in_flight() const EXCLUDES(mutex_);
     int slots() const noexcept { return settings_.slots; }
 
@@ -69,24 +86,45 @@ private:
     struct Running {
         Batch batch;
         std::stop_source stop;
+        SteadyTime started{};
     };
+    struct BatchLine {
+        WallTime at{};
+        std::int64_t id = 0;
+        std::int64_t uid = 0;
+        std::size_t documents = 0;
+        double seconds = 0;
+        std::string outcome;
+    };
+    static constexpr std::size_t kRing = 1'000;  // batches remembered
     struct Outcome {
         BatchResult result;
         std::vector<Key> deferred;
     };
 
+    struct Room {
+        int limit = 0;                     // batches to claim, at most
+        bool idle = false;                 // nothing runs
+        std::vector<std::string> blocked;  // providers whose slots are in use
+    };
+
+    Room room() const EXCLUDES(mutex_);
     void start(Batch batch) EXCLUDES(mutex_);
     boost::asio::awaitable<void> run(std::shared_ptr<Running> running);
     boost::asio::awaitable<Result<Outcome>> execute(const Batch& batch, std::shared_ptr<const TargetInfo> target,
                                                     Context context);
     boost::asio::awaitable<Result<Outcome>> heal(const Batch& batch, std::shared_ptr<const TargetInfo> target, Context context);
-    Result<std::unique_ptr<HealWork>> read_and_chunk(const Batch& batch, const TargetInfo& target, const Context& context);
+    boost::asio::awaitable<Result<MemoryBudget::Hold>> admit(std::uint64_t bytes, const Context& context);
+    Result<std::vector<ReadDocument>> read(const Batch& batch, const TargetInfo& target, std::int64_t budget,
+                                           const Context& context);
+    std::unique_ptr<HealWork> chunk(const Batch& batch, const TargetInfo& target, std::vector<ReadDocument> documents,
+                                    const Context& context);
     Result<Outcome> write(const Batch& batch, const TargetInfo& target, HealWork& work, std::int64_t tokens,
                           const Context& context);
     Result<Outcome> change(const Batch& batch, const TargetInfo& target, const Context& context);
     Status settle_failure(const Batch& batch, const TargetInfo* target, const Error& error, const Context& context);
     Status end_failed(Session& session, const Batch& batch, const TargetInfo* target, const Error& error, BatchFate fate);
-    void record(const Batch& batch, std::string_view outcome, SteadyTime started);
+    void record(const Batch& batch, std::string_view outcome, SteadyTime started) EXCLUDES(mutex_);
     void ended(const Batch& batch) EXCLUDES(mutex_);
     double random() EXCLUDES(mutex_);
 
@@ -97,6 +135,10 @@ private:
     std::map<std::int64_t, std::shared_ptr<Running>> running_ GUARDED_BY(mutex_);  // by batch id
     bool draining_ GUARDED_BY(mutex_) = false;
     bool alone_ GUARDED_BY(mutex_) = false;  // a suspect is running
+    std::vector<std::string> nothing_beside_ GUARDED_BY(mutex_);  // what was full when the last claim found nothing
+    SteadyTime nothing_at_ GUARDED_BY(mutex_){};
+    std::deque<BatchLine> ended_ GUARDED_BY(mutex_);  // newest last
+    SteadyTime shared_at_{};                          // of the thread that claims
     std::mt19937_64 random_ GUARDED_BY(mutex_);
 };
 

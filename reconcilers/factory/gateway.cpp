@@ -2,89 +2,327 @@
 
 #include <fmt/format.h>
 
-#include <boost/asio/experimental/concurrent_channel.hpp>
-#include <boost/asio/use_awaitable.hpp>
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <numeric>
+#include <span>
+
+#include "reconcilers/chunk/chunker.hpp"
+#include "reconcilers/factory/embed_job.hpp"
+#include "reconcilers/factory/heal.hpp"
+#include "reconcilers/factory/on.hpp"
 
 namespace homeostat {
 
 namespace asio = boost::asio;
 
-// A semaphore that suspends: a channel with room for as many tokens as there may be requests.
-class Gateway::Slots {
-public:
-    Slots(const asio::any_io_executor& io, std::uint32_t n) : width(n), channel_(io, n) {}
-    asio::awaitable<void> take() { co_await channel_.async_send(boost::system::error_code{}, asio::use_awaitable); }
-    void give() {
-        channel_.try_receive([](boost::system::error_code) {});
-    }
-    const std::uint32_t width;
+namespace {
 
-private:
-    asio::experimental::concurrent_channel<void(boost::system::error_code)> channel_;
+// What every provider of a pool must make the same vector of. Never changed: stored canaries are compared with it.
+constexpr const char* kCanaryText = "The quick brown fox jumps over the lazy dog; homeostat compares what it becomes.";
+constexpr Duration kCanaryLife = std::chrono::hours(24);
+constexpr Duration kCanaryPause = std::chrono::minutes(30);
+
+double cosine_distance(const std::vector<float>& a, const std::vector<float>& b) {
+    double dot = 0;
+    double aa = 0;
+    double bb = 0;
+    for (std::size_t i = 0; i < a.size() && i < b.size(); ++i) {
+        dot += static_cast<double>(a[i]) * b[i];
+        aa += static_cast<double>(a[i]) * a[i];
+        bb += static_cast<double>(b[i]) * b[i];
+    }
+    return aa == 0 || bb == 0 ? 2 : 1 - dot / std::sqrt(aa * bb);
+}
+
+std::string key_of(std::string_view provider, std::string_view model, std::uint32_t dimensions) {
+    return fmt::format("{}\n{}\n{}", provider, model, dimensions);
+}
+
+// Of everything that decides a vector: whose, which model, how wide, for what, and the text itself.
+std::string cache_key(const EmbedOrder& order, const std::string& text) {
+    return fmt::format("{}\n{}\n{}\n{}\n{}",
+                       order.provider.pool ? "pool " + *order.provider.pool : "provider " + order.provider.name, order.model,
+                       order.dimensions, order.role == TextRole::query ? 'q' : 'd', chunk_hash(text));
+}
+
+// The answer while it is put together from the cache, from our own requests and from others'.
+struct Filling {
+    Filling(const EmbedOrder& order, std::size_t texts) {
+        embedded.vectors.dimensions = order.dimensions;
+        embedded.vectors.model = order.model;
+        embedded.vectors.values.resize(texts * order.dimensions);
+    }
+    void place(std::size_t i, const PackedVector& v) {
+        v.copy_to(
+            std::span<float>(embedded.vectors.values).subspan(i * embedded.vectors.dimensions, embedded.vectors.dimensions));
+    }
+    void refuse(std::size_t i, const Error& error) { no.emplace(i, error); }
+    bool refused(std::size_t i) const { return no.contains(i); }
+    Embedded take() && {
+        for (auto& [i, error] : no) embedded.refused.push_back({i, std::move(error)});
+        return std::move(embedded);
+    }
+
+    Embedded embedded;
+    std::map<std::size_t, Error> no;
 };
 
-Gateway::Gateway(EmbedderMaker make, asio::any_io_executor io, const Clock& clock, Telemetry telemetry)
-    : make_(std::move(make)), io_(std::move(io)), clock_(clock), telemetry_(telemetry) {}
+template <class T>
+void keep(std::deque<T>& ring, T line, std::size_t most) {
+    ring.push_back(std::move(line));
+    while (ring.size() > most) ring.pop_front();
+}
+
+}  // namespace
+
+Gateway::Gateway(GatewayParts parts, GatewaySettings settings)
+    : parts_(std::move(parts)),
+      settings_(std::move(settings)),
+      cache_(
+          "embeddings", settings_.cache, [](const PackedVector& v) { return v.bytes(); }, parts_.clock, parts_.telemetry.metrics),
+      canaries_(
+          "canaries", {1 << 20, kCanaryLife}, [](const bool&) { return sizeof(bool); }, parts_.clock, parts_.telemetry.metrics) {}
 Gateway::~Gateway() = default;
 
-Result<std::shared_ptr<Embedder>> Gateway::embedder(const ProviderSpec& provider, const std::string& model,
-                                                    std::uint32_t dimensions) {
-    const std::string name = fmt::format("{}\n{}\n{}", provider.name, model, dimensions);
+Gateway::ChannelPtr Gateway::find(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) const {
+    const Lock lock(mutex_);
+    const auto it = channels_.find(key_of(provider.name, model, dimensions));
+    if (it == channels_.end() || it->second->provider.generation != provider.generation) return nullptr;
+    return it->second;
+}
+
+// Blocks: a model may have to be read, and what other replicas know is asked for. Of two made at once the first stored is used.
+Result<Gateway::ChannelPtr> Gateway::make(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) {
+    Result<std::shared_ptr<Embedder>> embedder = parts_.make(provider, model, dimensions);
+    if (!embedder) return embedder.error().with_prefix(fmt::format("provider \"{}\"", provider.name));
+    const std::string key = key_of(provider.name, model, dimensions);
+    ProviderSpec taken = provider;
+    const EmbedderLimits limits = (*embedder)->limits();
+    taken.max_batch = limits.max_batch;
+    taken.max_in_flight = limits.max_in_flight;
+    auto channel = std::make_shared<Channel>();
+    channel->lane =
+        std::make_shared<Lane>(taken, model, parts_.clock, parts_.telemetry, settings_.seed ^ std::hash<std::string>{}(key));
+    channel->provider = provider;
+    channel->embedder = *std::move(embedder);
+    if (parts_.pool != nullptr) {
+        Result<Pool::Lease> session = parts_.pool->acquire(Context{});
+        if (session) {
+            const auto record = read_provider_record(**session, provider.uid, model);
+            if (record && *record) channel->lane->restore(**record);
+        }
+    }
+    const Lock lock(mutex_);
+    channel->lane->set_members(members_);
+    ChannelPtr& slot = channels_[key];
+    if (!slot || slot->provider.generation != provider.generation) {
+        if (slot) cache_.set_version(++declarations_);  // prefixes or the model itself may be others now
+        slot = std::move(channel);
+    }
+    return slot;
+}
+
+asio::awaitable<Result<Gateway::ChannelPtr>> Gateway::channel(const ProviderSpec& provider, const std::string& model,
+                                                              std::uint32_t dimensions) {
+    if (ChannelPtr known = find(provider, model, dimensions)) co_return known;
+    co_return co_await on(parts_.db, [&] { return make(provider, model, dimensions); });
+}
+
+asio::awaitable<Result<Embedded>> Gateway::embed(EmbedOrder order, const std::vector<std::string>& texts, Context context) {
+    std::vector<ChannelPtr> channels;
+    std::optional<Error> unmade;
+    Result<ChannelPtr> declared = co_await channel(order.provider, order.model, order.dimensions);
+    if (declared) {
+        channels.push_back(*declared);
+    } else {
+        unmade = declared.error();
+    }
+    for (const ProviderSpec& peer : order.peers) {
+        if (!serves(peer, order.provider, order.model, order.dimensions)) continue;
+        Result<ChannelPtr> made = co_await channel(peer, order.model, order.dimensions);
+        if (made) channels.push_back(*made);
+    }
+    if (channels.empty()) co_return *unmade;
+    const bool dear = order.provider.kind != "hashing";  // what costs less than looking it up is not kept
+    if (!dear || settings_.cache.bytes == 0) co_return co_await ask(order, channels, texts, std::move(context));
+    co_return co_await ask_cached(order, channels, texts, std::move(context));
+}
+
+asio::awaitable<Result<Embedded>> Gateway::ask(const EmbedOrder& order, const std::vector<ChannelPtr>& channels,
+                                               const std::vector<std::string>& texts, Context context) {
+    EmbedJob job(*this, channels, order, texts, std::move(context));
+    co_return co_await job.run();
+}
+
+// What is known is taken, what nobody loads is loaded, and only then is what others load waited for: so two batches that share
+// texts cannot wait for each other. A load of another's that came to nothing is asked for again.
+asio::awaitable<Result<Embedded>> Gateway::ask_cached(const EmbedOrder& order, const std::vector<ChannelPtr>& channels,
+                                                      const std::vector<std::string>& texts, Context context) {
+    Filling all(order, texts.size());
+    std::vector<std::size_t> open(texts.size());
+    std::iota(open.begin(), open.end(), std::size_t{0});
+    while (!open.empty()) {
+        std::vector<std::string> keys;
+        keys.reserve(open.size());
+        for (const std::size_t i : open) keys.push_back(cache_key(order, texts[i]));
+        auto claim = cache_.claim(keys);
+        std::vector<std::string> mine;
+        for (const std::size_t k : claim.owned()) mine.push_back(texts[open[k]]);
+        if (!mine.empty()) {
+            Result<Embedded> loaded = co_await ask(order, channels, mine, context);
+            if (!loaded) co_return std::move(loaded).error();
+            all.embedded.vectors.tokens += loaded->vectors.tokens;
+            std::map<std::size_t, const Error*> refused;
+            for (const RefusedText& r : loaded->refused) refused.emplace(r.index, &r.error);
+            for (std::size_t j = 0; j < mine.size(); ++j) {
+                const std::size_t k = claim.owned()[j];
+                const auto no = refused.find(j);
+                if (no == refused.end()) {
+                    const std::span<const float> row(loaded->vectors.row(j), order.dimensions);
+                    claim.fulfil(k, PackedVector(row, settings_.compress_above));
+                } else {
+                    claim.fail(k, *no->second);
+                    all.refuse(open[k], *no->second);
+                }
+            }
+        }
+        for (const std::size_t k : claim.awaited()) {
+            Result<Cache<PackedVector>::Value> theirs = co_await claim.wait(k, context);
+            if (theirs) continue;
+            if (!of_content(theirs.error().cls)) co_return std::move(theirs).error();
+            all.refuse(open[k], theirs.error());
+        }
+        std::vector<std::size_t> again;
+        for (std::size_t k = 0; k < open.size(); ++k) {
+            if (const auto value = claim.value(k)) {
+                all.place(open[k], *value);
+            } else if (!all.refused(open[k])) {
+                again.push_back(open[k]);
+            }
+        }
+        open = std::move(again);
+    }
+    co_return std::move(all).take();
+}
+
+// Of a pool only: does this provider make of the canary what the pool's first one made of it? Asked once a day and declaration.
+asio::awaitable<Status> Gateway::check_canary(ChannelPtr channel, std::string model, std::uint32_t dimensions, Context context) {
+    std::string key = fmt::format("{}\n{}", key_of(channel->provider.name, model, dimensions), channel->provider.generation);
+    if (canaries_.find(key)) co_return Status{};
+    std::function<asio::awaitable<Result<bool>>()> load = [this, channel, model, dimensions, context] {
+        return ask_canary(channel, model, dimensions, context);
+    };
+    const Result<Cache<bool>::Value> agrees = co_await canaries_.get(std::move(key), std::move(load), std::move(context));
+    if (!agrees) co_return agrees.error();
+    co_return Status{};
+}
+
+asio::awaitable<Result<bool>> Gateway::ask_canary(ChannelPtr channel, std::string model, std::uint32_t dimensions,
+                                                  Context context) {
+    const std::vector<std::string> texts{kCanaryText};
+    Result<Lane::Permit> permit = co_await channel->lane->enter(1, estimate_tokens(kCanaryText), context);
+    if (!permit) co_return permit.error();
+    Context bounded = context;
+    bounded.deadline = std::min(context.deadline, parts_.clock.steady_now() + Duration(channel->provider.timeout));
+    Result<Embeddings> answer = co_await channel->embedder->embed(texts, TextRole::document, bounded);
+    if (answer) {
+        if (const Status valid = validate_embeddings(*answer, 1, dimensions); !valid) answer = valid.error();
+    }
+    channel->lane->leave(*permit, answer ? nullptr : &answer.error(), answer ? answer->tokens : 0);
+    if (!answer) co_return answer.error();
+    Canary ours{std::move(answer->values), channel->provider.name};
+    const Result<Canary> agreed =
+        co_await on(parts_.db, [&] { return settle(*channel->provider.pool, model, dimensions, ours); });
+    if (!agreed) co_return agreed.error();
+    const double distance = cosine_distance(ours.embedding, agreed->embedding);
+    if (!(distance <= channel->provider.canary_tolerance)) {
+        Error e{.cls = ErrorClass::unavailable, .message = {}, .origin = Origin::theirs, .code = "CanaryDisagrees"};
+        e.message = fmt::format(
+            "provider \"{}\" says it serves model \"{}\", but its vector of the canary text is {:.3f} away from that of provider "
+            "\"{}\" (canary_tolerance {}); it is not used; correct its model, or take it out of pool \"{}\"",
+            channel->provider.name, model, distance, agreed->provider, channel->provider.canary_tolerance,
+            *channel->provider.pool);
+        channel->lane->eject(e, kCanaryPause);
+        co_return e;
+    }
+    co_return true;
+}
+
+// The first one's, kept for all replicas, or for this process where there is nobody to share with.
+Result<Canary> Gateway::settle(const std::string& pool, const std::string& model, std::uint32_t dimensions, const Canary& ours) {
+    if (parts_.pool == nullptr) {
+        const Lock lock(mutex_);
+        return references_.try_emplace(key_of(pool, model, dimensions), ours).first->second;
+    }
+    Result<Pool::Lease> session = parts_.pool->acquire(Context{});
+    if (!session) return session.error();
+    return settle_canary(**session, pool, model, dimensions, ours);
+}
+
+void Gateway::remember(CallLine line) {
+    const Lock lock(mutex_);
+    keep(calls_, std::move(line), settings_.ring);
+}
+
+void Gateway::remember(SelectionLine line) {
+    const Lock lock(mutex_);
+    keep(selections_, std::move(line), settings_.ring);
+}
+
+std::optional<Error> Gateway::trouble(const std::string& provider, const std::string& model) const {
+    const Lock lock(mutex_);
+    for (const auto& [key, channel] : channels_) {
+        if (channel->provider.name != provider || !key.starts_with(provider + "\n" + model + "\n")) continue;
+        if (auto e = channel->lane->blocked()) return e;
+    }
+    return std::nullopt;
+}
+
+std::vector<std::string> Gateway::blocked() const {
+    const Lock lock(mutex_);
+    std::vector<std::string> names;
+    for (const auto& [key, channel] : channels_) {
+        if (!channel->provider.pool && channel->lane->blocked()) names.push_back(channel->provider.name);
+    }
+    return names;
+}
+
+void Gateway::allow_probe(const std::string& provider) {
+    const Lock lock(mutex_);
+    for (const auto& [key, channel] : channels_) {
+        if (channel->provider.name == provider) channel->lane->allow_probe();
+    }
+}
+
+void Gateway::set_members(int members) {
+    const Lock lock(mutex_);
+    members_ = members;
+    for (const auto& [key, channel] : channels_) channel->lane->set_members(members);
+}
+
+Status Gateway::share(Session& session) {
+    std::vector<ProviderRecord> records;
     {
         const Lock lock(mutex_);
-        const auto it = embedders_.find(name);
-        if (it != embedders_.end() && it->second.generation == provider.generation) return it->second.embedder;
+        for (const auto& [key, channel] : channels_) {
+            if (auto record = channel->lane->take_record()) records.push_back(*std::move(record));
+        }
     }
-    // Made outside the lock (a model may have to be read); of two made at once the first one stored is the one used.
-    Result<std::shared_ptr<Embedder>> made = make_(provider, model, dimensions);
-    if (!made) return made.error().with_prefix(fmt::format("provider \"{}\"", provider.name));
-    const Lock lock(mutex_);
-    Entry& entry = embedders_[name];
-    if (entry.generation != provider.generation || !entry.embedder) entry = {provider.generation, *std::move(made)};
-    return entry.embedder;
+    for (const ProviderRecord& record : records) {
+        if (const Status written = write_provider_record(session, record, settings_.replica); !written) return written;
+    }
+    return {};
 }
 
-std::shared_ptr<Gateway::Slots> Gateway::slots_of(const ProviderSpec& provider, std::uint32_t width) {
+GatewaySnapshot Gateway::snapshot() const {
     const Lock lock(mutex_);
-    std::shared_ptr<Slots>& slots = slots_[provider.name];
-    if (!slots || slots->width != width) slots = std::make_shared<Slots>(io_, width);
-    return slots;
-}
-
-asio::awaitable<Result<Embeddings>> Gateway::embed(const ProviderSpec& provider, std::shared_ptr<Embedder> embedder,
-                                                   const std::vector<std::string>& texts, TextRole role, const Context& context) {
-    Embeddings all;
-    all.dimensions = embedder->dimensions();
-    all.values.reserve(texts.size() * all.dimensions);
-    const EmbedderLimits limits = embedder->limits();
-    const std::size_t most = std::max<std::uint32_t>(limits.max_batch, 1);
-    const std::shared_ptr<Slots> slots = slots_of(provider, std::max<std::uint32_t>(limits.max_in_flight, 1));
-    Counter& requests = telemetry_.metrics.counter("homeostat_provider_requests_total", "Requests to embedding providers.",
-                                                   {{"provider", provider.name}});
-    Counter& tokens = telemetry_.metrics.counter("homeostat_provider_tokens_total", "Tokens embedded, as billed or estimated.",
-                                                 {{"provider", provider.name}});
-    for (std::size_t at = 0; at < texts.size(); at += most) {
-        if (context.stop.stop_requested()) co_return cancelled("stopped before the provider was asked");
-        const std::size_t n = std::min(most, texts.size() - at);
-        const bool whole = n == texts.size();
-        std::vector<std::string> part;
-        if (!whole)
-            part.assign(texts.begin() + static_cast<std::ptrdiff_t>(at), texts.begin() + static_cast<std::ptrdiff_t>(at + n));
-        co_await slots->take();
-        Context bounded = context;
-        bounded.deadline = std::min(context.deadline, clock_.steady_now() + provider.timeout);
-        Result<Embeddings> answer = co_await embedder->embed(whole ? texts : part, role, bounded);
-        slots->give();
-        requests.add();
-        if (!answer) co_return std::move(answer).error();
-        if (const Status valid = validate_embeddings(*answer, n, all.dimensions); !valid) co_return valid.error();
-        tokens.add(static_cast<double>(answer->tokens));
-        all.tokens += answer->tokens;
-        all.model = answer->model;
-        if (whole) co_return answer;
-        all.values.insert(all.values.end(), answer->values.begin(), answer->values.end());
-    }
-    co_return all;
+    GatewaySnapshot s;
+    for (const auto& [key, channel] : channels_) s.lanes.push_back(channel->lane->snapshot());
+    s.calls.assign(calls_.begin(), calls_.end());
+    s.selections.assign(selections_.begin(), selections_.end());
+    return s;
 }
 
 }  // namespace homeostat

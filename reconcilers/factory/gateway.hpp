@@ -1,12 +1,19 @@
-// The only way to a provider: splits texts into requests the provider takes, and keeps the requests in flight within its limit.
-// Safe from any thread; suspends rather than blocks.
+// The only way to a provider: cache, ranking, the lane of each provider (breaker, limits, gate), retries, and isolation of texts
+// that a provider refuses.
+//
+// Each (provider, model) has a lane of its own (lane.hpp). A request that fails goes to the next provider of the pool, or is sent
+// again within the retry budget; one that is too large is cut and the limit kept; one that is refused for its content is bisected
+// until the culprit is alone. What the caller gets is one vector a text, or the texts that were refused with their reasons, or
+// the error that stopped everything. Safe from any thread; suspends rather than blocks.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,6 +22,10 @@
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
 #include "reconcilers/embed/embedder.hpp"
+#include "reconcilers/factory/cache.hpp"
+#include "reconcilers/factory/lane.hpp"
+#include "reconcilers/factory/packed_vector.hpp"
+#include "store/pool.hpp"
 
 namespace homeostat {
 
@@ -22,35 +33,123 @@ namespace homeostat {
 using EmbedderMaker = std::function<Result<std::shared_ptr<Embedder>>(const ProviderSpec& provider, const std::string& model,
                                                                       std::uint32_t dimensions)>;
 
+struct GatewaySettings {
+    std::string replica;
+    std::chrono::milliseconds retry_base{500};
+    int retries = 2;  // of a request, before its batch fails
+    std::size_t ring = 1'000;  // calls and selections remembered
+    std::uint64_t seed = 0;
+    CacheSettings cache;  // of vectors by text
+    std::size_t compress_above = PackedVector::kNeverCompress;  // bytes of a vector
+};
+
+struct GatewayParts {
+    EmbedderMaker make;
+    boost::asio::any_io_executor db;  // where an embedder is made and what is shared is read: both may block
+    const Clock& clock;
+    Telemetry telemetry;
+    Pool* pool = nullptr;  // of what replicas share; null where there is nobody to share with
+};
+
+// What is to be embedded, by whom. `provider` and `peers` outlive the call.
+struct EmbedOrder {
+    const ProviderSpec& provider;  // as declared
+    const std::vector<ProviderSpec>& peers;  // of its pool, without itself
+    std::string model;
+    std::uint32_t dimensions = 0;
+    TextRole role = TextRole::document;
+};
+
+struct RefusedText {
+    std::size_t index = 0;
+    Error error;  // content, or too_large
+};
+
+struct Embedded {
+    Embeddings vectors;  // one row a text; the rows of refused texts mean nothing
+    std::vector<RefusedText> refused;  // by index
+};
+
+// One request as it went, for people who look.
+struct CallLine {
+    WallTime at{};
+    std::string provider;
+    std::string model;
+    std::size_t texts = 0;
+    double seconds = 0;
+    std::string outcome;  // ok, or the class of the error
+};
+
+struct SelectionLine {
+    WallTime at{};
+    std::string model;
+    std::string chosen;
+    std::string instead_of;  // the declared provider, where it was not chosen
+};
+
+struct GatewaySnapshot {
+    std::vector<LaneSnapshot> lanes;
+    std::vector<CallLine> calls;  // newest last
+    std::vector<SelectionLine> selections;
+};
+
 class Gateway {
 public:
-    Gateway(EmbedderMaker make, boost::asio::any_io_executor io, const Clock& clock, Telemetry telemetry);
+    Gateway(GatewayParts parts, GatewaySettings settings);
     ~Gateway();
 
-    // The embedder for this provider at this generation; made once and shared.
-    Result<std::shared_ptr<Embedder>> embedder(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions)
+    boost::asio::awaitable<Result<Embedded>> embed(EmbedOrder order, const std::vector<std::string>& texts, Context context)
         EXCLUDES(mutex_);
 
-    // One vector a text, in order, whatever their number. The first request that fails ends it: half an answer is none.
-    boost::asio::awaitable<Result<Embeddings>> embed(const ProviderSpec& provider, std::shared_ptr<Embedder> embedder,
-                                                     const std::vector<std::string>& texts, TextRole role,
-                                                     const Context& context);
+    // Why this provider is not asked at present, where that is so in this process.
+    std::optional<Error> trouble(const std::string& provider, const std::string& model) const EXCLUDES(mutex_);
+    // Providers without a pool that would refuse every request for longer than is worth waiting.
+    std::vector<std::string> blocked() const EXCLUDES(mutex_);
+    // A person asked, or the declaration changed: whatever is open may be tried at once.
+    void allow_probe(const std::string& provider) EXCLUDES(mutex_);
+    void set_members(int members) EXCLUDES(mutex_);
+    // Writes what other replicas should know; cheap where nothing changed.
+    Status share(Session& session) EXCLUDES(mutex_);
+    GatewaySnapshot snapshot() const EXCLUDES(mutex_);
+    CacheStats cache_stats() const { return cache_.stats(); }
 
 private:
-    class Slots;
-    struct Entry {
-        std::int64_t generation = 0;
+    friend class EmbedJob;
+    // A provider as this process knows it; replaced when its declaration changes.
+    struct Channel {
+        ProviderSpec provider;
         std::shared_ptr<Embedder> embedder;
+        std::shared_ptr<Lane> lane;
     };
-    std::shared_ptr<Slots> slots_of(const ProviderSpec& provider, std::uint32_t width) EXCLUDES(mutex_);
+    using ChannelPtr = std::shared_ptr<const Channel>;
 
-    const EmbedderMaker make_;
-    const boost::asio::any_io_executor io_;
-    const Clock& clock_;
-    Telemetry telemetry_;
-    Mutex mutex_;
-    std::map<std::string, Entry> embedders_ GUARDED_BY(mutex_);
-    std::map<std::string, std::shared_ptr<Slots>> slots_ GUARDED_BY(mutex_);
+    ChannelPtr find(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) const EXCLUDES(mutex_);
+    Result<ChannelPtr> make(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) EXCLUDES(mutex_);
+    boost::asio::awaitable<Result<ChannelPtr>> channel(const ProviderSpec& provider, const std::string& model,
+                                                       std::uint32_t dimensions);
+    boost::asio::awaitable<Result<Embedded>> ask(const EmbedOrder& order, const std::vector<ChannelPtr>& channels,
+                                                 const std::vector<std::string>& texts, Context context);
+    boost::asio::awaitable<Result<Embedded>> ask_cached(const EmbedOrder& order, const std::vector<ChannelPtr>& channels,
+                                                        const std::vector<std::string>& texts, Context context);
+    boost::asio::awaitable<Status> check_canary(ChannelPtr channel, std::string model, std::uint32_t dimensions, Context context);
+    boost::asio::awaitable<Result<bool>> ask_canary(ChannelPtr channel, std::string model, std::uint32_t dimensions,
+                                                    Context context);
+    Result<Canary> settle(const std::string& pool, const std::string& model, std::uint32_t dimensions, const Canary& ours)
+        EXCLUDES(mutex_);
+    void remember(CallLine line) EXCLUDES(mutex_);
+    void remember(SelectionLine line) EXCLUDES(mutex_);
+
+    const GatewayParts parts_;
+    const GatewaySettings settings_;
+    mutable Mutex mutex_;
+    std::map<std::string, ChannelPtr> channels_ GUARDED_BY(mutex_);  // by provider, model and width
+    std::map<std::string, Canary> references_ GUARDED_BY(mutex_);  // by pool, model and width
+    std::deque<CallLine> calls_ GUARDED_BY(mutex_);
+    std::deque<SelectionLine> selections_ GUARDED_BY(mutex_);
+    int members_ GUARDED_BY(mutex_) = 1;
+    std::uint64_t declarations_ GUARDED_BY(mutex_) = 0;  // seen to change: the version of the cache
+    Cache<PackedVector> cache_;
+    Cache<bool> canaries_;  // channels that agreed with their pool
 };
 
 }  // namespace homeostat

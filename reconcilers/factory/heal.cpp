@@ -2,6 +2,7 @@
 
 #include <openssl/sha.h>
 
+#include <map>
 #include <set>
 
 namespace homeostat {
@@ -72,9 +73,37 @@ std::size_t HealWork::text_index(const std::string& hash, std::string text) {
     return it->second;
 }
 
-void HealWork::attach(Embeddings vectors) {
-    vectors_ = std::move(vectors);
+void HealWork::attach(Embedded embedded) {
+    vectors_ = std::move(embedded.vectors);
     for (const auto& [chunk, text] : wants_) request_.chunks[chunk].vector = vectors_.row(text);
+    if (!embedded.refused.empty()) bury(embedded.refused);
+}
+
+// Documents and chunks are numbered by position, so what stays moves up.
+void HealWork::bury(const std::vector<RefusedText>& refused) {
+    std::map<std::size_t, const Error*> reasons;  // by text
+    for (const RefusedText& r : refused) reasons.emplace(r.index, &r.error);
+    std::map<std::size_t, const Error*> dead;  // by document
+    for (const auto& [chunk, text] : wants_) {
+        const auto it = reasons.find(text);
+        if (it != reasons.end()) dead.emplace(request_.chunks[chunk].document, it->second);
+    }
+    std::vector<std::size_t> place(request_.documents.size());
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < request_.documents.size(); ++i) {
+        const auto it = dead.find(i);
+        place[i] = kept;
+        if (it == dead.end()) {
+            request_.documents[kept++] = request_.documents[i];
+            continue;
+        }
+        const ReadDocument& d = *request_.documents[i].read;
+        dead_.push_back({d.key, d.content_hash, std::string(to_string(it->second->cls)), std::string(it->second->strategy()),
+                         it->second->message, 0, ""});
+    }
+    request_.documents.resize(kept);
+    std::erase_if(request_.chunks, [&](const WriteChunk& c) { return dead.contains(c.document); });
+    for (WriteChunk& c : request_.chunks) c.document = place[c.document];
 }
 
 }  // namespace homeostat

@@ -10,6 +10,7 @@
 
 #include "reconcilers/chunk/chunker.hpp"
 #include "reconcilers/embed/embedder.hpp"
+#include "reconcilers/factory/gateway.hpp"
 #include "store/batches.hpp"
 #include "store/vectors.hpp"
 
@@ -25,26 +26,30 @@ public:
 
     // Each distinct text once, whatever chunks share it.
     const std::vector<std::string>& texts() const noexcept { return texts_; }
-    // Vectors in the order of texts(); points the request's chunks at them.
-    void attach(Embeddings vectors);
+    // Vectors in the order of texts(); points the request's chunks at them. A document with a refused text leaves the request and
+    // is a dead letter instead: what is stored of it stays as it is.
+    void attach(Embedded embedded);
     WriteRequest& request() noexcept { return request_; }
 
     const std::vector<Key>& deferred() const noexcept { return deferred_; }  // did not fit the budget; another batch
-    std::int32_t gone() const noexcept { return gone_; }                     // no longer in the source; a sweep's business
+    std::int32_t gone() const noexcept { return gone_; }  // no longer in the source; a sweep's business
     const std::vector<ReadDocument>& documents() const noexcept { return documents_; }
+    const std::vector<DeadLetter>& dead() const noexcept { return dead_; }  // attempts and trace are the caller's
 
 private:
     void add_document(const ReadDocument& document, const Chunker& chunker, bool rebuild);
+    void bury(const std::vector<RefusedText>& refused);
     std::size_t text_index(const std::string& hash, std::string text);
 
     std::vector<ReadDocument> documents_;
     std::vector<std::string> texts_;
-    std::vector<std::unique_ptr<std::string>> held_;      // hashes and contexts the request points at
+    std::vector<std::unique_ptr<std::string>> held_;  // hashes and contexts the request points at
     std::vector<std::pair<std::size_t, std::size_t>> wants_;  // request chunk, text
     std::unordered_map<std::string, std::size_t> by_hash_;
     Embeddings vectors_;
     WriteRequest request_;
     std::vector<Key> deferred_;
+    std::vector<DeadLetter> dead_;
     std::int32_t gone_ = 0;
 };
 

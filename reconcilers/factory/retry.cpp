@@ -29,8 +29,11 @@ BatchDecision after_failure(const Error& error, const FailedBatch& batch, const 
             // A fault of ours that one document provokes must not stop the rest.
             if (batch.attempts + 1 < s.max_attempts) return {BatchFate::retry, wait()};
             return {batch.documents > 1 ? BatchFate::split : BatchFate::dead_letter, {}};
-        case ErrorClass::throttled:
         case ErrorClass::unavailable:
+            // Its breaker has opened again after a probe: who waits for the end is told rather than kept.
+            if (batch.once && error.code != "BreakerOpen") return {BatchFate::fail_run, {}};
+            return {BatchFate::give_back, std::max(wait(), s.base)};
+        case ErrorClass::throttled:
         case ErrorClass::conflict:
         case ErrorClass::db_transient:
         case ErrorClass::db_resource: return {BatchFate::give_back, std::max(wait(), s.base)};

@@ -31,6 +31,7 @@ struct BatchDecision {
 struct FailedBatch {
     std::size_t documents = 0;
     int attempts = 0;  // before this failure
+    bool once = false;  // somebody waits for the end of the run
 };
 
 // `random` in [0, 1): the wait is a full jitter, so that many batches of one failure do not return together.

@@ -66,6 +66,13 @@ Result<std::shared_ptr<const TargetInfo>> Targets::load(std::int64_t uid, std::i
     auto info = std::make_shared<TargetInfo>();
     info->spec = spec_of_revision(*declared, revision->settings);
     info->provider = *std::move(provider);
+    if (info->provider.pool) {
+        Result<std::vector<ProviderSpec>> all = list_providers(**session);
+        if (!all) return all.error();
+        for (ProviderSpec& p : *all) {
+            if (p.pool == info->provider.pool && p.name != info->provider.name) info->peers.push_back(std::move(p));
+        }
+    }
     info->revision = *revision;
     Result<std::unique_ptr<Chunker>> chunker = make_chunker(chunk_settings(revision->settings));
     if (!chunker) return chunker.error();

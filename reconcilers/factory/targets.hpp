@@ -20,6 +20,7 @@ namespace homeostat {
 struct TargetInfo {
     PipelineSpec spec;       // with key, content and template of the revision, which may be older than the declared ones
     ProviderSpec provider;
+    std::vector<ProviderSpec> peers;  // of its pool
     SourceShape source;
     Revision revision;
     VectorExtension vectors;

@@ -114,7 +114,7 @@ TEST_P(ChunkerContract, GivesTheSameChunksAgainAndInEveryThread) {
         const auto once = chunks_of(GetParam(), text);
         std::vector<std::vector<Chunk>> results(4);
         std::vector<std::jthread> threads;
-        for (auto& result : results) threads.emplace_back([&result, &chunker, &text = text] { result = chunker->chunk(text); });
+        for (auto& result : results) threads.emplace_back([&result, &chunker, &whole = text] { result = chunker->chunk(whole); });
         threads.clear();
         for (const auto& result : results) EXPECT_TRUE(same(once, result)) << name;
     }

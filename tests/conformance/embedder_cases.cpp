@@ -30,7 +30,8 @@ EmbedderCase hashing_embedder_case() {
 }
 
 std::vector<EmbedderCase> embedder_cases() {
-    return {local_embedder_case(), hashing_embedder_case(), openai_embedder_case(), openai_float_tls_embedder_case()};
+    return {local_embedder_case(), hashing_embedder_case(), openai_embedder_case(), openai_float_tls_embedder_case(),
+            exec_embedder_case()};
 }
 
 }  // namespace homeostat

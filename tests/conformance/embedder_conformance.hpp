@@ -34,6 +34,7 @@ EmbedderCase local_embedder_case();
 EmbedderCase hashing_embedder_case();
 EmbedderCase openai_embedder_case();
 EmbedderCase openai_float_tls_embedder_case();
+EmbedderCase exec_embedder_case();
 
 std::vector<EmbedderCase> embedder_cases();
 

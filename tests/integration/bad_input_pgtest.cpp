@@ -202,7 +202,6 @@ TEST(DatabaseAway, InTheMiddleOfARunIsSurvived) {
         << run.output();
     run.signal(SIGTERM);
     EXPECT_EQ(run.wait(30s).value_or(kit::Exit{}).code, 0) << run.output();
-    const std::string name = db->name();
     EXPECT_EQ(sql.value("SELECT count(*) FROM docs_embeddings"), "600");
     EXPECT_EQ(sql.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
     EXPECT_EQ(sql.value("SELECT count(*) FROM (SELECT id FROM homeostat.batch_history GROUP BY 1 HAVING count(*) > 1) twice"),

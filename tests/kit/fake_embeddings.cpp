@@ -80,7 +80,7 @@ std::vector<float> FakeEndpoint::vector_of(std::string_view text, std::uint32_t 
     return out;
 }
 
-std::string embeddings_body(const FakeRequest& request, std::uint32_t dimensions, Flaw flaw) {
+std::string embeddings_body(const FakeRequest& request, std::uint32_t dimensions, Flaw flaw, std::string_view salt) {
     const std::size_t n = request.texts.size();
     std::size_t count = flaw == Flaw::wrong_count ? n - 1 : n;
     if (flaw == Flaw::extra_vector) ++count;
@@ -90,7 +90,7 @@ std::string embeddings_body(const FakeRequest& request, std::uint32_t dimensions
     std::uint64_t tokens = 0;
     for (std::size_t k = 0; k < count; ++k) {
         const std::size_t i = std::min(flaw == Flaw::reordered ? count - 1 - k : k, n - 1);
-        auto vector = FakeEndpoint::vector_of(request.texts[i], dimensions);
+        auto vector = FakeEndpoint::vector_of(std::string(salt) + request.texts[i], dimensions);
         if (k + 1 == count) spoil(vector, flaw);
         tokens += FakeEndpoint::tokens_of(request.texts[i]);
         if (k > 0) out += ',';

@@ -217,6 +217,24 @@ bool FakeEndpoint::handle(Wire& wire, WireRequest http) {
     return send(wire, request, answer);
 }
 
+std::optional<FakeAnswer> FakeEndpoint::over_limit(const FakeRequest& request) const {
+    std::uint64_t tokens = 0;
+    for (const auto& text : request.texts) tokens += tokens_of(text);
+    std::string says;
+    if (options_.max_texts > 0 && request.texts.size() > options_.max_texts) {
+        says =
+            options_.says_limits ? fmt::format("too many inputs: at most {} a request", options_.max_texts) : "too many inputs";
+    } else if (options_.max_tokens > 0 && tokens > options_.max_tokens) {
+        says = options_.says_limits ? fmt::format("maximum request size is {} tokens", options_.max_tokens) : "too many tokens";
+    } else {
+        return std::nullopt;
+    }
+    FakeAnswer refusal;
+    refusal.status = 400;
+    refusal.body = fmt::format(R"({{"error":{{"message":"{}","type":"invalid_request_error"}}}})", says);
+    return refusal;
+}
+
 FakeAnswer FakeEndpoint::take_answer(const FakeRequest& request) {
     const Lock lock(mutex_);
     ++arrived_;
@@ -225,6 +243,7 @@ FakeAnswer FakeEndpoint::take_answer(const FakeRequest& request) {
         requests_.push_back(request);
     }
     changed_.notify_all();
+    if (auto refusal = over_limit(request)) return *std::move(refusal);
     if (!script_.empty()) {
         FakeAnswer answer = std::move(script_.front());
         script_.pop_front();
@@ -258,7 +277,8 @@ bool FakeEndpoint::send(Wire& wire, const FakeRequest& request, const FakeAnswer
     } else if (answer.flaw == Flaw::garbage) {
         body = "\x01\xff{{{ no json";
     } else if (body.empty()) {
-        body = answer.status == 200 ? embeddings_body(request, dimensions, answer.flaw) : error_body(answer.status);
+        body =
+            answer.status == 200 ? embeddings_body(request, dimensions, answer.flaw, options_.salt) : error_body(answer.status);
     }
     if (answer.flaw == Flaw::chunked) return wire.write(head_of(answer, type, "Transfer-Encoding: chunked") + chunked(body));
     std::string message = head_of(answer, type, fmt::format("Content-Length: {}", body.size()));

@@ -11,6 +11,7 @@
 #include <deque>
 #include <list>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -69,6 +70,10 @@ struct FakeEndpointOptions {
     std::string names = "DNS:localhost,IP:127.0.0.1";  // the certificate is for
     std::size_t keep_requests = 1000;  // recorded at most; older ones are forgotten, counts go on
     std::chrono::milliseconds delay{0};  // of every answer
+    std::size_t max_texts = 0;  // of a request; more are refused with 400. 0 = any
+    std::uint64_t max_tokens = 0;  // likewise
+    bool says_limits = true;  // in its refusals
+    std::string salt;  // makes another model of it: the vectors are those of salt + text
 };
 
 class FakeEndpoint {
@@ -110,6 +115,7 @@ private:
     void reap() REQUIRES(mutex_);
     void serve(Session& session);
     bool handle(Wire& wire, WireRequest http);
+    std::optional<FakeAnswer> over_limit(const FakeRequest& request) const;
     FakeAnswer take_answer(const FakeRequest& request) EXCLUDES(mutex_);
     bool wait(std::chrono::milliseconds delay) EXCLUDES(mutex_);
     bool send(Wire& wire, const FakeRequest& request, const FakeAnswer& answer);
@@ -135,6 +141,6 @@ private:
 };
 
 // The body of a right answer, and of one with the flaw.
-std::string embeddings_body(const FakeRequest& request, std::uint32_t dimensions, Flaw flaw);
+std::string embeddings_body(const FakeRequest& request, std::uint32_t dimensions, Flaw flaw, std::string_view salt = {});
 
 }  // namespace homeostat::kit

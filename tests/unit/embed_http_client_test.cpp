@@ -9,7 +9,6 @@
 namespace homeostat {
 namespace {
 
-using kit::FakeAnswer;
 using kit::FakeEndpoint;
 using kit::Flaw;
 using namespace std::chrono_literals;

@@ -91,11 +91,34 @@ TEST(Heal, ATextSharedByDocumentsIsEmbeddedOnce) {
     Embeddings vectors;
     vectors.dimensions = 1;
     vectors.values = {1, 2, 3};
-    work.attach(std::move(vectors));
+    work.attach({.vectors = std::move(vectors), .refused = {}});
     const auto& chunks = work.request().chunks;
     EXPECT_EQ(*chunks[0].vector, 1);
     EXPECT_EQ(chunks[0].vector, chunks[2].vector);
     EXPECT_EQ(*chunks[3].vector, 3);
+}
+
+TEST(Heal, ADocumentWithARefusedTextIsADeadLetterAndTheOthersAreWritten) {
+    ReadDocument first = document("good\nbad");
+    first.key = {"1"};
+    ReadDocument second = document("fine\nwell");
+    second.key = {"2"};
+    HealWork work = work_of({first, second});
+    Embedded embedded;
+    embedded.vectors.dimensions = 1;
+    embedded.vectors.values = {1, 0, 3, 4};
+    embedded.refused.push_back({1, {.cls = ErrorClass::content, .message = "no"}});
+    work.attach(std::move(embedded));
+    ASSERT_EQ(work.dead().size(), 1U);
+    EXPECT_EQ(work.dead()[0].key, Key{"1"});
+    EXPECT_EQ(work.dead()[0].message, "no");
+    EXPECT_EQ(work.dead()[0].strategy, "bisect");
+    ASSERT_EQ(work.request().documents.size(), 1U);
+    EXPECT_EQ(work.request().documents[0].read->key, Key{"2"});
+    ASSERT_EQ(work.request().chunks.size(), 2U);
+    for (const WriteChunk& c : work.request().chunks) EXPECT_EQ(c.document, 0U);
+    EXPECT_EQ(*work.request().chunks[0].vector, 3);
+    EXPECT_EQ(*work.request().chunks[1].vector, 4);
 }
 
 TEST(Heal, AnEmptyDocumentIsWrittenWithoutChunks) {
@@ -131,7 +154,7 @@ RC_GTEST_PROP(Heal, EveryChunkHasAVectorFromSomewhere, ()) {
     Embeddings vectors;
     vectors.dimensions = 1;
     vectors.values.assign(work.texts().size(), 1);
-    work.attach(std::move(vectors));
+    work.attach({.vectors = std::move(vectors), .refused = {}});
     std::multiset<std::string> journal;
     for (const StoredChunk& c : stored) {
         const auto& chunks = work.request().chunks;

@@ -16,7 +16,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::Pair;
 
 std::string pipeline(const std::string& spec, const std::string& name = "articles") {
     return "apiVersion: homeostat.dev/v1\nkind: Pipeline\nmetadata:\n  name: " + name +

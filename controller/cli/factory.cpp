@@ -1,0 +1,242 @@
+// `homeostat factory`: what the replicas can do and do, what a plan would ask of them, where they and the declarations differ,
+// and what to change.
+#include <fmt/core.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <nlohmann/json.hpp>
+
+#include "controller/cli/factory_plan.hpp"
+#include "controller/cli/output.hpp"
+#include "controller/cli/verbs.hpp"
+#include "reconcilers/factory/synchronise.hpp"
+#include "store/migrator.hpp"
+#include "store/providers.hpp"
+#include "store/resources.hpp"
+
+namespace homeostat {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Options {
+    std::string pipeline;
+    std::string output = "table";
+    std::string deadline;
+    double budget = -1;
+    bool all = false;
+    CLI::App* capabilities = nullptr;
+    CLI::App* plan = nullptr;
+    CLI::App* sync = nullptr;
+    CLI::App* snapshot = nullptr;
+    CLI::App* advice = nullptr;
+};
+
+Json parsed(const ReplicaLine& line) {
+    Json json = line.snapshot.empty() ? Json::object() : Json::parse(line.snapshot, nullptr, false);
+    return json.is_object() ? json : Json::object();
+}
+
+template <class T>
+T at(const Json& json, const char* pointer, T fallback) {
+    return json.value(Json::json_pointer(pointer), fallback);
+}
+
+SeenProvider provider_of(const Json& p, const std::vector<ProviderSpec>& declared) {
+    SeenProvider s;
+    s.name = p.value("provider", "");
+    s.model = p.value("model", "");
+    s.breaker = p.value("breaker", "closed");
+    s.message = p.value("message", "");
+    s.limit = p.value("limit", 0);
+    s.ceiling = p.value("ceiling", 0);
+    s.waiting = p.value("waiting", 0);
+    s.requests = p.value("requests", std::uint64_t{0});
+    s.failures = p.value("failures", std::uint64_t{0});
+    s.throttled = p.value("throttled", std::uint64_t{0});
+    s.mean_seconds = p.value("meanSeconds", 0.0);
+    s.max_texts = p.value("maxTexts", 0U);
+    for (const ProviderSpec& d : declared) {
+        if (d.name == s.name) s.declared_texts = d.max_batch;
+    }
+    return s;
+}
+
+SeenReplica replica_of(const ReplicaLine& line, const std::vector<ProviderSpec>& declared) {
+    const Json json = parsed(line);
+    SeenReplica r;
+    r.id = line.id;
+    r.schema_version = line.schema_version;
+    r.silent_for = line.silent_for;
+    r.reported = !json.empty();
+    SeenFactory& f = r.factory;
+    f.slots = at(json, "/capabilities/slotsPerProvider", 0);
+    f.free_slots = at(json, "/capabilities/freeSlots", 0);
+    f.memory_level = at(json, "/capabilities/memory/level", std::string("normal"));
+    f.memory_budget = at(json, "/capabilities/memory/budget", std::uint64_t{0});
+    f.cache_bytes = at(json, "/cache/bytes", std::uint64_t{0});
+    f.cache_hits = at(json, "/cache/hits", std::uint64_t{0});
+    f.cache_misses = at(json, "/cache/misses", std::uint64_t{0});
+    f.cache_evictions = at(json, "/cache/evictions", std::uint64_t{0});
+    if (json.contains("at")) {
+        // The snapshot was written with the last sign of life, so both clocks looked at the same moment.
+        const auto now = std::chrono::system_clock::now() - line.silent_for;
+        r.clock_ahead = std::chrono::milliseconds(json["at"].get<std::int64_t>()) -
+                        std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch());
+    }
+    for (const Json& p : json.value("providers", Json::array())) f.providers.push_back(provider_of(p, declared));
+    return r;
+}
+
+std::vector<ReplicaLine> live(const std::vector<ReplicaLine>& lines, bool all) {
+    std::vector<ReplicaLine> out;
+    for (const ReplicaLine& l : lines) {
+        if (all || l.silent_for <= kReplicaSilent) out.push_back(l);
+    }
+    return out;
+}
+
+int show_capabilities(CliContext& context, const std::vector<ReplicaLine>& lines, bool json) {
+    Json list = Json::array();
+    TextTable table({"REPLICA", "SLOTS", "FREE", "BATCH", "MEMORY", "PROVIDER", "MODEL", "HEALTH", "AT A TIME", "A REQUEST"});
+    for (const ReplicaLine& line : lines) {
+        const Json s = parsed(line);
+        list.push_back({{"replica", line.id},
+                        {"version", line.version},
+                        {"capabilities", s.value("capabilities", Json::object())},
+                        {"providers", s.value("providers", Json::array())}});
+        std::vector<Cell> head{line.id, std::to_string(at(s, "/capabilities/slotsPerProvider", 0)),
+                               std::to_string(at(s, "/capabilities/freeSlots", 0)),
+                               std::to_string(at(s, "/capabilities/recommendedBatch", 0)),
+                               at(s, "/capabilities/memory/level", std::string("unknown"))};
+        const Json providers = s.value("providers", Json::array());
+        if (providers.empty()) {
+            for (const char* none : {"none asked yet", "", "", "", ""}) head.emplace_back(none);
+            table.add(head);
+        }
+        for (const Json& p : providers) {
+            std::vector<Cell> row = head;
+            const std::string breaker = p.value("breaker", "");
+            row.emplace_back(p.value("provider", ""));
+            row.emplace_back(p.value("model", ""));
+            row.emplace_back(breaker, breaker == "closed" ? Tint::good : Tint::bad);
+            row.emplace_back(fmt::format("{} of {}", p.value("limit", 0), p.value("ceiling", 0)));
+            row.emplace_back(fmt::format("{} texts", p.value("maxTexts", 0)));
+            table.add(row);
+        }
+    }
+    if (json) {
+        context.streams.out << list.dump(2) << '\n';
+    } else {
+        table.print(context.streams.out, context.streams.colour);
+    }
+    return kExitOk;
+}
+
+int show_snapshots(CliContext& context, const std::vector<ReplicaLine>& lines) {
+    Json list = Json::array();
+    for (const ReplicaLine& line : lines) {
+        list.push_back({{"replica", line.id},
+                        {"version", line.version},
+                        {"schemaVersion", line.schema_version},
+                        {"silentForSeconds", static_cast<double>(line.silent_for.count()) / 1000},
+                        {"snapshot", parsed(line)}});
+    }
+    context.streams.out << list.dump(2) << '\n';
+    return kExitOk;
+}
+
+int show_sync(CliContext& context, const std::vector<ReplicaLine>& lines, const std::vector<ProviderSpec>& declared, bool json) {
+    std::vector<SeenReplica> seen;
+    for (const ReplicaLine& l : lines) seen.push_back(replica_of(l, declared));
+    const auto conflicts = synchronise(seen, declared, newest_migration(), context.settings().database_write_connections);
+    if (json) {
+        Json list = Json::array();
+        for (const Conflict& c : conflicts) {
+            list.push_back({{"where", c.where},
+                            {"assumed", c.assumed},
+                            {"found", c.found},
+                            {"adjustment", c.adjustment},
+                            {"byPerson", c.by_person}});
+        }
+        context.streams.out << list.dump(2) << '\n';
+    } else if (conflicts.empty()) {
+        context.streams.out << "what is declared and what the replicas have agree\n";
+    } else {
+        TextTable table({"WHERE", "ASSUMED", "FOUND", "WHAT IS DONE"});
+        for (const Conflict& c : conflicts)
+            table.add({c.where, c.assumed, Cell(c.found, c.by_person ? Tint::bad : Tint::warning), c.adjustment});
+        table.print(context.streams.out, context.streams.colour);
+    }
+    return conflicts.empty() ? kExitOk : kExitDifferences;
+}
+
+int show_advice(CliContext& context, const std::vector<ReplicaLine>& lines, const std::vector<ProviderSpec>& declared,
+                bool json) {
+    Json list = Json::array();
+    TextTable table({"REPLICA", "ABOUT", "ADVICE", "WHY"});
+    for (const ReplicaLine& l : lines) {
+        for (const Advice& a : advise(replica_of(l, declared).factory)) {
+            table.add({l.id, a.about, a.advice, Cell(a.why, Tint::faint)});
+            list.push_back({{"replica", l.id}, {"about", a.about}, {"advice", a.advice}, {"why", a.why}});
+        }
+    }
+    if (json) {
+        context.streams.out << list.dump(2) << '\n';
+    } else if (table.empty()) {
+        context.streams.out << (lines.empty() ? "no replica is running, so there is nothing to judge by\n"
+                                              : "nothing to change\n");
+    } else {
+        table.print(context.streams.out, context.streams.colour);
+    }
+    return kExitOk;
+}
+
+int run(CliContext& context, const Options& o) {
+    const auto form = output_form(o.output);
+    if (!form) return context.fail(form.error());
+    const bool json = *form == OutputForm::json || *form == OutputForm::yaml;
+    auto session = context.session();
+    if (!session) return context.fail(session.error());
+    if (o.plan->parsed()) return show_factory_plan(context, **session, o.pipeline, o.deadline, o.budget, json);
+    const auto replicas = list_replicas(**session);
+    if (!replicas) return context.fail(replicas.error());
+    const auto providers = list_providers(**session);
+    if (!providers) return context.fail(providers.error());
+    const std::vector<ReplicaLine> lines = live(*replicas, o.all || o.sync->parsed());
+    if (o.capabilities->parsed()) return show_capabilities(context, lines, json);
+    if (o.snapshot->parsed()) return show_snapshots(context, lines);
+    if (o.sync->parsed()) return show_sync(context, lines, *providers, json);
+    return show_advice(context, lines, *providers, json);
+}
+
+}  // namespace
+
+VerbBody configure_factory(CLI::App& app, CliContext& context) {
+    auto o = std::make_shared<Options>();
+    app.require_subcommand(1);
+    o->capabilities =
+        app.add_subcommand("capabilities", "What each replica can do now: slots, memory, providers and their health.");
+    o->plan = app.add_subcommand("plan", "What healing would ask of the factory, against a deadline and a budget.");
+    o->plan->add_option("pipeline", o->pipeline, "One pipeline; without it, all of them")->type_name("PIPELINE");
+    o->plan->add_option("--deadline", o->deadline, "Warn, and exit 1, where it would take longer, such as 30m")
+        ->type_name("DURATION");
+    o->plan->add_option("--budget", o->budget, "Warn, and exit 1, where it would cost more")->type_name("PRICE");
+    o->sync = app.add_subcommand("sync", "Where what is declared and what the replicas have differ, and what is done about it.");
+    o->snapshot = app.add_subcommand("snapshot", "All that each replica last wrote of itself, as JSON.");
+    o->advice = app.add_subcommand("advice", "What to change, and why, from what the replicas have seen.");
+    for (CLI::App* sub : {o->capabilities, o->plan, o->sync, o->snapshot, o->advice}) {
+        sub->add_option("-o,--output", o->output, "table or json")->type_name("FORM");
+        sub->fallthrough();
+    }
+    for (CLI::App* sub : {o->capabilities, o->snapshot, o->advice})
+        sub->add_flag("--all", o->all, "Also replicas that are silent");
+    app.footer(
+        "Replicas write what they know of themselves every claim.heartbeat.\n"
+        "Exit codes: 0 done, 1 conflicts (sync) or over deadline or budget (plan), 2 refused or failed.");
+    return [&context, o] { return run(context, *o); };
+}
+
+}  // namespace homeostat

@@ -1,0 +1,98 @@
+// The running programs of one exec provider: started when there is work for them, one request at a time each, kept for the next,
+// ended when idle, replaced when old, and none at all while the provider is in quarantine.
+//
+// Before the program is trusted with documents one that is thrown away is asked about a harmless text. Whatever the program does
+// (hangs, ends, writes garbage) is this request's error and one fault; enough of them in a row and it is quarantined.
+//
+// ask() is called on strand(), close() from anywhere; quarantine_reason() is safe from any thread.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "core/clock.hpp"
+#include "core/error.hpp"
+#include "core/sync.hpp"
+#include "reconcilers/embed/embedder.hpp"
+#include "reconcilers/embed/exec_child.hpp"
+#include "reconcilers/embed/quarantine.hpp"
+#include "reconcilers/embed/sandbox.hpp"
+
+namespace homeostat {
+
+struct ExecPoolSettings {
+    std::string provider;
+    std::string model;
+    std::uint32_t dimensions = 0;
+    std::uint32_t most_children = 1;
+    std::chrono::milliseconds timeout{60'000};  // of one request, with the start of the program where there is none yet
+    std::chrono::milliseconds idle{60'000};
+    SandboxSpec sandbox;
+    SandboxReport report;
+    std::vector<std::string> secrets;
+    std::string probe;  // the tail of the request that is asked first; of one text
+    QuarantineSettings quarantine;
+};
+
+class ExecPool : public std::enable_shared_from_this<ExecPool> {
+public:
+    // `clock` outlives the pool.
+    ExecPool(ExecPoolSettings settings, const boost::asio::any_io_executor& executor, const Clock& clock);
+
+    boost::asio::awaitable<Result<Embeddings>> ask(std::string tail, std::size_t texts, SteadyTime deadline,
+                                                   std::stop_token stop);
+    const ExecChild::Strand& strand() const noexcept { return strand_; }
+    // Ends every program; asked again it starts none.
+    void close();
+
+    // Why nothing is asked of the program at present, and until when; "" where it is.
+    std::string quarantine_reason() const EXCLUDES(mutex_);
+
+private:
+    using ChildPtr = std::shared_ptr<ExecChild>;
+    struct Idle {
+        ChildPtr child;
+        SteadyTime since;
+        SteadyTime born;
+    };
+    class Turn;
+
+    boost::asio::awaitable<Status> take_turn(SteadyTime deadline, std::stop_token stop);
+    boost::asio::awaitable<void> wait(SteadyTime deadline, std::stop_token stop);
+    void wake_all();
+    boost::asio::awaitable<Status> probe(SteadyTime deadline, std::stop_token stop);
+    boost::asio::awaitable<Result<Embeddings>> converse(ChildPtr child, std::string tail, std::size_t texts, SteadyTime deadline,
+                                                        std::stop_token stop);
+    Result<Idle> take_child();
+    Result<Idle> new_child();
+    void give_back(Idle child);
+    void end_idle();
+    void watch_idle();
+    void note_fault(const Error& error);
+    void note_success();
+    Error quarantined(SteadyTime until) const;
+
+    const ExecPoolSettings settings_;
+    const ExecChild::Strand strand_;
+    const Clock& clock_;
+    Quarantine quarantine_;
+    std::vector<Idle> idle_;  // the longest idle first
+    std::uint32_t busy_ = 0;
+    bool probing_ = false;
+    bool closed_ = false;
+    std::list<std::shared_ptr<boost::asio::steady_timer>> waiting_;
+    boost::asio::steady_timer idle_timer_;
+    mutable Mutex mutex_;
+    std::string reason_ GUARDED_BY(mutex_);
+    SteadyTime reason_until_ GUARDED_BY(mutex_){};
+};
+
+}  // namespace homeostat

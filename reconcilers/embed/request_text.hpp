@@ -1,0 +1,24 @@
+// The small things that requests and messages of every provider are written with. Pure; safe from any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace homeostat {
+
+// A JSON string. Ill-formed UTF-8 becomes U+FFFD: a document must never make a request that is not JSON.
+void append_json_string(std::string& out, std::string_view text);
+
+// A JSON list of the texts, each behind the prefix.
+void append_json_texts(std::string& out, std::string_view prefix, const std::vector<std::string>& texts);
+
+// What the other side wrote, fit to stand in a message: quoted, escaped, well-formed, at most about `most` bytes of it.
+std::string quoted_excerpt(std::string_view text, std::size_t most = 300);
+
+// Where the provider does not say: about four bytes a token.
+std::uint64_t estimated_tokens(const std::vector<std::string>& texts);
+
+}  // namespace homeostat

@@ -1,0 +1,93 @@
+// The part of the executor that ends a batch which failed: given back, split, or its documents made dead letters.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "reconcilers/factory/factory.hpp"
+
+namespace homeostat {
+
+namespace {
+
+std::string_view outcome_name(BatchFate fate) {
+    switch (fate) {
+        case BatchFate::give_back: return "interrupted";
+        case BatchFate::retry: return "retried";
+        case BatchFate::split: return "split";
+        case BatchFate::dead_letter: return "dead_letter";
+        case BatchFate::fail_run: return "failed";
+        case BatchFate::drop: return "fenced";
+    }
+    return "failed";
+}
+
+// Halves, to find the culprit in few requests; a suspect goes straight to single documents.
+std::vector<std::vector<Key>> split_keys(const Batch& batch, const Error& error) {
+    const std::size_t size = error.code == "Suspect" ? 1 : (batch.keys.size() + 1) / 2;
+    std::vector<std::vector<Key>> parts;
+    for (std::size_t at = 0; at < batch.keys.size(); at += size) {
+        const std::size_t end = std::min(batch.keys.size(), at + size);
+        parts.emplace_back(batch.keys.begin() + static_cast<std::ptrdiff_t>(at),
+                           batch.keys.begin() + static_cast<std::ptrdiff_t>(end));
+    }
+    return parts;
+}
+
+}  // namespace
+
+Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, const Error& error, const Context& context) {
+    if (error.cls == ErrorClass::db_permanent) parts_.targets.forget(batch.uid);
+    const BatchDecision d = after_failure(error, {batch.keys.size(), batch.attempts, settings_.once}, settings_.retry, random());
+    record(batch, outcome_name(d.fate), parts_.clock.steady_now());
+    spdlog::log(d.fate == BatchFate::give_back || d.fate == BatchFate::drop ? spdlog::level::info : spdlog::level::warn,
+                "batch {} of pipeline {} ({} documents): {}: {}", batch.id, batch.uid, batch.keys.size(), outcome_name(d.fate),
+                error.message);
+    if (d.fate == BatchFate::drop) {
+        parts_.telemetry.metrics
+            .counter("homeostat_fenced_writes_total", "Writes refused because claim, epoch or generation had moved on.")
+            .add();
+        // The claim is normally gone; where only the epoch or the generation moved, the batch is its owner's to judge again.
+    }
+    Result<Pool::Lease> session = parts_.writes.acquire(context);
+    if (!session) return session.error();
+    if (error.outcome_unknown) {
+        // The link broke while committing: if the batch row is gone, everything was written.
+        Result<bool> still = batch_exists(**session, batch);
+        if (!still) return still.error();
+        if (!*still) return {};
+    }
+    if (d.fate == BatchFate::drop || d.fate == BatchFate::give_back || d.fate == BatchFate::retry) {
+        return release_batch(**session, batch, d.fate == BatchFate::retry, d.delay,
+                             d.fate == BatchFate::drop ? "" : error.message);
+    }
+    return end_failed(**session, batch, target, error, d.fate);
+}
+
+Status Factory::end_failed(Session& session, const Batch& batch, const TargetInfo* target, const Error& error, BatchFate fate) {
+    return guarded([&]() -> Status {
+        Transaction tx = session.begin();
+        fence_batch(tx, batch);
+        BatchResult result;
+        result.outcome = std::string(outcome_name(fate));
+        result.error = error;
+        if (fate == BatchFate::split) {
+            insert_rest(tx, batch, split_keys(batch, error), 0, std::chrono::milliseconds(0), error.message);
+        } else if (fate == BatchFate::dead_letter && target != nullptr) {
+            use_operators(tx, target->source);
+            Result<std::vector<ReadDocument>> read = read_documents(tx, target->source, target->revision, batch.keys, 1);
+            if (!read) return read.error();
+            std::vector<DeadLetter> letters;
+            for (const ReadDocument& r : *read) {
+                if (!r.in_source) continue;
+                letters.push_back({r.key, r.content_hash, std::string(to_string(error.cls)), std::string(error.strategy()),
+                                   error.message, batch.attempts + 1,
+                                   SpanContext::from_traceparent(batch.traceparent).trace.hex()});
+            }
+            add_dead_letters(tx, batch.uid, batch.revision, letters);
+        }
+        finish_batch(tx, batch, settings_.replica, result);
+        tx.commit();
+        return {};
+    });
+}
+
+}  // namespace homeostat

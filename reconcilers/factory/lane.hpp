@@ -1,0 +1,139 @@
+// The lane to one model of one provider: breaker, gate, limits and budget together, and the queue before them.
+//
+// Each (provider, model) has a lane of its own, so that one provider's trouble cannot take another's slots. enter() suspends
+// until a request may go, or says at once why none will go soon; leave() tells the lane what came of it. Waiting costs no
+// attempt. Safe from any thread; decisions are those of the pure parts in breaker.hpp, limiter.hpp and request_limits.hpp.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+
+#include "core/clock.hpp"
+#include "core/context.hpp"
+#include "core/resource.hpp"
+#include "core/sync.hpp"
+#include "core/telemetry.hpp"
+#include "reconcilers/factory/breaker.hpp"
+#include "reconcilers/factory/limiter.hpp"
+#include "reconcilers/factory/ranking.hpp"
+#include "reconcilers/factory/request_limits.hpp"
+#include "store/providers.hpp"
+
+namespace homeostat {
+
+class Wake;
+
+struct LaneSnapshot {
+    std::string provider;
+    std::string model;
+    BreakerState breaker = BreakerState::closed;
+    std::string reason;
+    std::string message;
+    Duration retry_in{};   // of breaker or gate; 0 = now
+    int limit = 0;         // requests at a time, now
+    int ceiling = 0;       // as declared
+    int in_flight = 0;
+    int waiting = 0;
+    std::uint32_t max_texts = 0;
+    std::uint64_t max_tokens = 0;
+    std::uint64_t requests = 0;
+    std::uint64_t failures = 0;
+    std::uint64_t throttled = 0;
+    std::uint64_t retries = 0;
+    double mean_seconds = 0;  // of answers, lately
+};
+
+class Lane : public std::enable_shared_from_this<Lane> {
+public:
+    // A pause longer than this is not waited for: the slot is better given back.
+    static constexpr Duration kPatience = std::chrono::seconds(5);
+
+    struct Permit {
+        std::uint64_t ticket = 0;  // of the breaker; of the breaker for local faults
+        std::uint64_t local_ticket = 0;
+        SteadyTime started{};
+        std::size_t texts = 0;
+        std::uint64_t tokens = 0;
+        bool venture = false;  // a size that has not been answered yet
+    };
+
+    Lane(const ProviderSpec& provider, std::string model, const Clock& clock, Telemetry telemetry, std::uint64_t seed);
+
+    boost::asio::awaitable<Result<Permit>> enter(std::size_t texts, std::uint64_t tokens, Context context) EXCLUDES(mutex_);
+    // `billed`: tokens as the provider counted them, 0 = unknown. `error`: absent where it answered.
+    void leave(const Permit& permit, const Error* error, std::uint64_t billed) EXCLUDES(mutex_);
+
+    // Takes one retry of the budget, to be given back; `wait` is how long to hold it back first (full jitter).
+    std::optional<Duration> try_retry(int attempts, std::chrono::milliseconds base) EXCLUDES(mutex_);
+    void retry_ended() EXCLUDES(mutex_);
+
+    ProviderHealthState health() const EXCLUDES(mutex_);
+    // Set while requests would be refused for longer than anybody should wait: when it may go on, and why not now.
+    std::optional<Error> blocked() const EXCLUDES(mutex_);
+    std::uint32_t max_texts() const EXCLUDES(mutex_);
+    std::uint64_t max_tokens() const EXCLUDES(mutex_);
+    int room() const EXCLUDES(mutex_);  // requests that could start now, before any waits
+
+    void eject(const Error& why, Duration length) EXCLUDES(mutex_);  // not what it says it is
+    void allow_probe() EXCLUDES(mutex_);
+    void set_members(int members) EXCLUDES(mutex_);
+    void restore(const ProviderRecord& record) EXCLUDES(mutex_);
+    // What other replicas should know, where it has changed since it was last taken.
+    std::optional<ProviderRecord> take_record() EXCLUDES(mutex_);
+    LaneSnapshot snapshot() const EXCLUDES(mutex_);
+    std::int64_t generation() const noexcept { return generation_; }
+
+private:
+    struct Verdict {
+        bool go = false;
+        std::optional<SteadyTime> until;  // else: until somebody leaves
+        std::optional<Error> refusal;
+    };
+    Verdict judge(std::size_t texts, std::uint64_t tokens, SteadyTime now) REQUIRES(mutex_);
+    Permit admit(std::size_t texts, std::uint64_t tokens, SteadyTime now) REQUIRES(mutex_);
+    int allowed(SteadyTime now) const REQUIRES(mutex_);
+    std::optional<Error> refusal(SteadyTime now) const REQUIRES(mutex_);
+    void note(const Permit& permit, const Error* error, std::uint64_t billed, SteadyTime now) REQUIRES(mutex_);
+    void note_breaker(const Permit& permit, CallResult result, const Error* error, SteadyTime now) REQUIRES(mutex_);
+    void publish(SteadyTime now) REQUIRES(mutex_);
+    void wake() REQUIRES(mutex_);
+    double random() REQUIRES(mutex_) { return std::uniform_real_distribution<double>(0, 1)(random_); }
+
+    const std::string provider_;
+    const std::string model_;
+    const std::int64_t uid_;
+    const std::int64_t generation_;
+    const Duration slow_after_;
+    const bool in_process_;
+    const Clock& clock_;
+    Counter& requests_total_;
+    Counter& throttled_total_;
+    Counter& retries_total_;
+    Gauge& breaker_gauge_;
+    Gauge& limit_gauge_;
+    Gauge& gate_gauge_;
+
+    mutable Mutex mutex_;
+    std::mt19937_64 random_ GUARDED_BY(mutex_);
+    Breaker remote_ GUARDED_BY(mutex_);
+    Breaker local_ GUARDED_BY(mutex_);
+    ThrottleGate gate_ GUARDED_BY(mutex_);
+    ConcurrencyLimit concurrency_ GUARDED_BY(mutex_);
+    std::optional<RateLimit> requests_rate_ GUARDED_BY(mutex_);
+    std::optional<RateLimit> tokens_rate_ GUARDED_BY(mutex_);
+    RetryBudget retries_ GUARDED_BY(mutex_);
+    RequestLimits limits_ GUARDED_BY(mutex_);
+    std::string reason_ GUARDED_BY(mutex_);
+    std::string last_error_ GUARDED_BY(mutex_);
+    std::deque<std::shared_ptr<Wake>> waiting_ GUARDED_BY(mutex_);
+    int in_flight_ GUARDED_BY(mutex_) = 0;
+    int ventures_ GUARDED_BY(mutex_) = 0;
+    bool dirty_ GUARDED_BY(mutex_) = false;
+    LaneSnapshot counts_ GUARDED_BY(mutex_);
+};
+
+}  // namespace homeostat

@@ -1,0 +1,39 @@
+// What is assumed of the factory against what it has: declared limits, schema, clocks, workers. Pure.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/resource.hpp"
+#include "reconcilers/factory/advice.hpp"
+
+namespace homeostat {
+
+// One replica as it last said of itself.
+struct SeenReplica {
+    std::string id;
+    int schema_version = 0;
+    std::chrono::milliseconds silent_for{0};
+    std::chrono::milliseconds clock_ahead{0};  // of the database's, as far as the age of its snapshot tells
+    bool reported = false;                     // it has written a snapshot
+    SeenFactory factory;
+};
+
+struct Conflict {
+    std::string where;       // a replica, or provider "x"
+    std::string assumed;
+    std::string found;
+    std::string adjustment;  // what is done about it, by homeostat or by a person
+    bool by_person = false;  // nothing adjusts itself
+};
+
+inline constexpr std::chrono::seconds kReplicaSilent{30};
+inline constexpr std::chrono::seconds kClockSkew{5};
+
+// Empty where everything agrees. In order of the replicas, then of the providers.
+std::vector<Conflict> synchronise(const std::vector<SeenReplica>& replicas, const std::vector<ProviderSpec>& providers,
+                                  int schema_version, unsigned write_connections);
+
+}  // namespace homeostat

@@ -1,0 +1,151 @@
+#include "store/providers.hpp"
+
+#include <array>
+#include <charconv>
+
+#include "store/text_array.hpp"
+
+namespace homeostat {
+
+namespace {
+
+constexpr std::string_view kColumns =
+    " uid, model, generation, breaker, reason, message, opened,"
+    " CASE WHEN breaker <> 'closed' THEN greatest(0, extract(epoch FROM retry_at - clock_timestamp()) * 1000)::bigint END,"
+    " coalesce(max_texts, 0), coalesce(max_tokens, 0) FROM homeostat.provider_status";
+
+const Statement kRead{"provider_record", "SELECT" + std::string(kColumns) + " WHERE uid = $1::bigint AND model = $2"};
+const Statement kListRecords{"provider_records", "SELECT" + std::string(kColumns) + " ORDER BY uid, model"};
+// A replica that has learnt less than another takes nothing back; a new generation of the provider starts anew.
+const Statement kWrite{
+    "provider_record_write",
+    "INSERT INTO homeostat.provider_status AS s (uid, model, generation, healthy, breaker, reason, message, opened, retry_at,"
+    "  max_texts, max_tokens, replica)"
+    " SELECT uid, $2, $3::bigint, $4 = 'closed', $4, $5, left($6, 1024), $7::int,"
+    "  clock_timestamp() + $8::bigint * interval '1 ms', nullif($9::int, 0), nullif($10::bigint, 0), $11"
+    " FROM homeostat.provider WHERE uid = $1::bigint"
+    " ON CONFLICT (uid, model) DO UPDATE SET generation = excluded.generation, healthy = excluded.healthy,"
+    "  breaker = excluded.breaker, reason = excluded.reason, message = excluded.message, opened = excluded.opened,"
+    "  retry_at = excluded.retry_at, replica = excluded.replica, updated_at = clock_timestamp(),"
+    "  max_texts = CASE WHEN s.generation = excluded.generation THEN least(s.max_texts, excluded.max_texts)"
+    "              ELSE excluded.max_texts END,"
+    "  max_tokens = CASE WHEN s.generation = excluded.generation THEN least(s.max_tokens, excluded.max_tokens)"
+    "               ELSE excluded.max_tokens END"
+    " WHERE s.generation <= excluded.generation"};
+
+const Statement kSettleCanary{"canary_settle",
+                              "INSERT INTO homeostat.canary (pool, model, dimensions, embedding, provider)"
+                              " VALUES ($1, $2, $3::int, $4::real[], $5) ON CONFLICT DO NOTHING"};
+const Statement kCanary{"canary_read",
+                        "SELECT embedding::text, provider FROM homeostat.canary"
+                        " WHERE pool = $1 AND model = $2 AND dimensions = $3::int"};
+
+const Statement kReplicas{
+    "replicas_list",
+    "SELECT id, version, schema_version, (extract(epoch FROM clock_timestamp() - heartbeat_at) * 1000)::bigint,"
+    " coalesce(snapshot::text, '') FROM homeostat.replica ORDER BY id"};
+const Statement kSnapshot{"replica_snapshot", "UPDATE homeostat.replica SET snapshot = $2::jsonb WHERE id = $1"};
+const Statement kLive{"replicas_live",
+                      "SELECT greatest(1, count(*)) FROM homeostat.replica"
+                      " WHERE heartbeat_at > clock_timestamp() - interval '30 seconds'"};
+
+ProviderRecord record_of(const Rows& rows, int i) {
+    ProviderRecord r;
+    r.uid = rows.i64(i, 0);
+    r.model = rows.text(i, 1);
+    r.generation = rows.i64(i, 2);
+    r.breaker = rows.text(i, 3);
+    r.reason = rows.text(i, 4);
+    r.message = rows.text(i, 5);
+    r.opened = static_cast<std::int32_t>(rows.i64(i, 6));
+    if (const auto ms = rows.maybe_i64(i, 7)) r.retry_in = std::chrono::milliseconds(*ms);
+    r.max_texts = static_cast<std::uint32_t>(rows.i64(i, 8));
+    r.max_tokens = static_cast<std::uint64_t>(rows.i64(i, 9));
+    return r;
+}
+
+std::string real_array(const std::vector<float>& values) {
+    std::string out = "{";
+    std::array<char, 32> buffer{};
+    for (const float v : values) {
+        if (out.size() > 1) out += ',';
+        const auto [end, problem] = std::to_chars(buffer.data(), buffer.data() + buffer.size(), v);
+        if (problem == std::errc{}) out.append(buffer.data(), end);
+    }
+    return out + "}";
+}
+
+std::vector<float> floats_of(std::string_view array) {
+    std::vector<float> out;
+    for (const std::string& text : parse_text_array(array)) {
+        float v = 0;
+        std::from_chars(text.data(), text.data() + text.size(), v);
+        out.push_back(v);
+    }
+    return out;
+}
+
+}  // namespace
+
+Result<std::optional<ProviderRecord>> read_provider_record(Session& session, std::int64_t uid, std::string_view model) {
+    return guarded([&] {
+        const Rows rows = session.exec(kRead, Params::of(uid, model));
+        return rows.empty() ? std::optional<ProviderRecord>() : std::optional<ProviderRecord>(record_of(rows, 0));
+    });
+}
+
+Result<std::vector<ProviderRecord>> list_provider_records(Session& session) {
+    return guarded([&] {
+        const Rows rows = session.exec(kListRecords);
+        std::vector<ProviderRecord> out;
+        for (int i = 0; i < rows.size(); ++i) out.push_back(record_of(rows, i));
+        return out;
+    });
+}
+
+Status write_provider_record(Session& session, const ProviderRecord& r, std::string_view replica) {
+    return guarded([&]() -> Status {
+        const std::optional<std::int64_t> retry =
+            r.retry_in ? std::optional<std::int64_t>(r.retry_in->count()) : std::optional<std::int64_t>();
+        session.exec(kWrite,
+                     Params::of(r.uid, r.model, r.generation, r.breaker, r.reason, r.message, r.opened, retry,
+                                static_cast<std::int64_t>(r.max_texts), static_cast<std::int64_t>(r.max_tokens), replica));
+        return {};
+    });
+}
+
+Result<Canary> settle_canary(Session& session, std::string_view pool, std::string_view model, std::uint32_t dimensions,
+                             const Canary& ours) {
+    return guarded([&]() -> Result<Canary> {
+        session.exec(kSettleCanary,
+                     Params::of(pool, model, static_cast<std::int64_t>(dimensions), real_array(ours.embedding), ours.provider));
+        const Rows rows = session.exec(kCanary, Params::of(pool, model, static_cast<std::int64_t>(dimensions)));
+        if (rows.empty()) return internal_error("the canary of a pool vanished while it was read");
+        return Canary{floats_of(rows.view(0, 0)), rows.text(0, 1)};
+    });
+}
+
+Result<std::vector<ReplicaLine>> list_replicas(Session& session) {
+    return guarded([&] {
+        const Rows rows = session.exec(kReplicas);
+        std::vector<ReplicaLine> out;
+        for (int i = 0; i < rows.size(); ++i) {
+            out.push_back({rows.text(i, 0), rows.text(i, 1), static_cast<std::int32_t>(rows.i64(i, 2)),
+                           std::chrono::milliseconds(rows.i64(i, 3)), rows.text(i, 4)});
+        }
+        return out;
+    });
+}
+
+Status write_replica_snapshot(Session& session, std::string_view replica, std::string_view json) {
+    return guarded([&]() -> Status {
+        session.exec(kSnapshot, Params::of(replica, json));
+        return {};
+    });
+}
+
+Result<int> count_live_replicas(Session& session) {
+    return guarded([&] { return static_cast<int>(session.exec(kLive).i64(0, 0)); });
+}
+
+}  // namespace homeostat

@@ -1,0 +1,55 @@
+// What replicas share about providers (homeostat.provider_status, homeostat.canary) and about themselves (homeostat.replica).
+// Each call is one statement in a transaction of its own.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/error.hpp"
+#include "store/session.hpp"
+
+namespace homeostat {
+
+struct ProviderRecord {
+    std::int64_t uid = 0;  // of the provider
+    std::string model;
+    std::int64_t generation = 0;
+    std::string breaker = "closed";  // closed, open, half_open
+    std::string reason;
+    std::string message;
+    std::int32_t opened = 0;  // times in a row
+    std::optional<std::chrono::milliseconds> retry_in;  // as of now
+    std::uint32_t max_texts = 0;   // learnt; 0 = nothing
+    std::uint64_t max_tokens = 0;
+};
+
+Result<std::optional<ProviderRecord>> read_provider_record(Session& session, std::int64_t uid, std::string_view model);
+Result<std::vector<ProviderRecord>> list_provider_records(Session& session);
+// A provider that has been deleted meanwhile is no error.
+Status write_provider_record(Session& session, const ProviderRecord& record, std::string_view replica);
+
+struct Canary {
+    std::vector<float> embedding;
+    std::string provider;  // whose it is
+};
+// The canary of a pool's model: the one that is stored, or the given one where none was.
+Result<Canary> settle_canary(Session& session, std::string_view pool, std::string_view model, std::uint32_t dimensions,
+                             const Canary& ours);
+
+struct ReplicaLine {
+    std::string id;
+    std::string version;
+    std::int32_t schema_version = 0;
+    std::chrono::milliseconds silent_for{0};
+    std::string snapshot;  // JSON; empty where it has written none
+};
+Result<std::vector<ReplicaLine>> list_replicas(Session& session);
+Status write_replica_snapshot(Session& session, std::string_view replica, std::string_view json);
+// Those that have shown themselves within half a minute; at least one.
+Result<int> count_live_replicas(Session& session);
+
+}  // namespace homeostat

@@ -1,0 +1,255 @@
+// How fast a provider is asked, in simulated time; how requests are cut; who is asked first.
+#include "reconcilers/factory/limiter.hpp"
+
+#include <gmock/gmock.h>
+#include <rapidcheck/gtest.h>
+
+#include <numeric>
+
+#include "reconcilers/factory/ranking.hpp"
+#include "reconcilers/factory/request_limits.hpp"
+
+namespace homeostat {
+namespace {
+
+using ::testing::ElementsAre;
+using namespace std::chrono_literals;
+
+TEST(ConcurrencyLimit, DoublesWindowByWindowToTheCeiling) {
+    ConcurrencyLimit limit(24);
+    EXPECT_EQ(limit.limit(), 4);
+    for (int i = 0; i < 4; ++i) limit.succeeded(4);
+    EXPECT_EQ(limit.limit(), 8);
+    for (int i = 0; i < 8 + 16; ++i) limit.succeeded(16);
+    EXPECT_EQ(limit.limit(), 24);
+}
+
+TEST(ConcurrencyLimit, HalvesOnceForAllThatWasInFlightAndGrowsByOneAfterwards) {
+    ConcurrencyLimit limit(64, 16);
+    const SteadyTime start{1h};
+    limit.throttled(start, start + 1s);
+    limit.throttled(start + 10ms, start + 1s + 1ms);
+    EXPECT_EQ(limit.limit(), 8);
+    for (int i = 0; i < 8; ++i) limit.succeeded(8);
+    EXPECT_EQ(limit.limit(), 9);
+}
+
+TEST(ConcurrencyLimit, DoesNotGrowWhereItIsNotUsed) {
+    ConcurrencyLimit limit(64, 16);
+    for (int i = 0; i < 100; ++i) limit.succeeded(3);
+    EXPECT_EQ(limit.limit(), 16);
+}
+
+RC_GTEST_PROP(ConcurrencyLimitProperty, StaysBetweenOneAndTheCeiling, ()) {
+    const int ceiling = *rc::gen::inRange(1, 100);
+    ConcurrencyLimit limit(ceiling);
+    SteadyTime now{1h};
+    for (const int event : *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 6))) {
+        now += 1s;
+        if (event == 0) limit.throttled(now, now);
+        if (event == 1) limit.timed_out(now, now);
+        if (event > 1) limit.succeeded(limit.limit());
+        RC_ASSERT(limit.limit() >= 1 && limit.limit() <= ceiling);
+    }
+}
+
+// Whatever is asked for: over any stretch no more goes than the rate and one burst permit.
+RC_GTEST_PROP(RateLimitProperty, NeverMoreThanTheRateAndABurst, ()) {
+    const auto per_minute = *rc::gen::inRange<std::uint64_t>(1, 6'000);
+    const int members = *rc::gen::inRange(1, 4);
+    RateLimit rate(per_minute);
+    rate.divide(members);
+    const SteadyTime start{1h};
+    SteadyTime now = start;
+    double sent = 0;
+    for (const int wait : *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 500))) {
+        now = std::max(now + std::chrono::milliseconds(wait), rate.earliest(now));
+        rate.take(1, now);
+        ++sent;
+        const double minutes = std::chrono::duration<double>(now - start).count() / 60;
+        const double allowed = (minutes + 10.0 / 60) * static_cast<double>(per_minute) / members + 1.001;
+        RC_ASSERT(sent <= allowed);
+    }
+}
+
+TEST(RateLimit, GivesBackWhatWasNotUsed) {
+    RateLimit rate(60);
+    const SteadyTime now{1h};
+    rate.take(600, now);
+    EXPECT_GT(rate.earliest(now), now + 5min);
+    rate.give_back(600);
+    EXPECT_EQ(rate.earliest(now), now);
+}
+
+TEST(ThrottleGate, ObeysWithinBounds) {
+    const SteadyTime now{1h};
+    const auto pause = [&](std::optional<std::chrono::milliseconds> asked) {
+        ThrottleGate gate;
+        gate.throttled(asked, now, now, 0.5);
+        return gate.opens_at() - now;
+    };
+    EXPECT_EQ(pause(20s), 20s);
+    EXPECT_EQ(pause(0ms), 1s);
+    EXPECT_EQ(pause(9h), 10min);
+    EXPECT_GE(pause(std::nullopt), 1s);
+    EXPECT_LE(pause(std::nullopt), 2s);
+}
+
+TEST(ThrottleGate, PausesGrowWhereNothingIsSaidAndBeginAnewAfterAnAnswer) {
+    ThrottleGate gate;
+    SteadyTime now{1h};
+    Duration last{};
+    for (int i = 0; i < 5; ++i) {
+        gate.throttled(std::nullopt, now, now, 0.99);
+        const Duration pause = gate.opens_at() - now;
+        EXPECT_GT(pause, last);
+        EXPECT_LE(pause, 1min);
+        last = pause;
+        now = gate.opens_at();
+    }
+    gate.succeeded();
+    gate.throttled(std::nullopt, now, now, 0.99);
+    EXPECT_LE(gate.opens_at() - now, 2s);
+}
+
+TEST(ThrottleGate, WhatWasInFlightIsOneEvent) {
+    ThrottleGate gate;
+    const SteadyTime now{1h};
+    for (int i = 0; i < 8; ++i) gate.throttled(std::nullopt, now - 50ms, now + i * 1ms, 0.99);
+    EXPECT_LE(gate.opens_at() - now, 2s);
+}
+
+TEST(RetryBudget, IsAShareOfTheRequestsAndNeverLessThanThreeAtATime) {
+    RetryBudget budget;
+    const SteadyTime now{1h};
+    EXPECT_TRUE(budget.try_retry(now));
+    EXPECT_TRUE(budget.try_retry(now));
+    EXPECT_TRUE(budget.try_retry(now));
+    EXPECT_FALSE(budget.try_retry(now));
+    for (int i = 0; i < 100; ++i) budget.requested(now);
+    int granted = 0;
+    while (budget.try_retry(now)) ++granted;
+    EXPECT_EQ(granted, 17);
+    EXPECT_FALSE(budget.try_retry(now + 5s));
+    for (int i = 0; i < 20; ++i) budget.ended();
+    EXPECT_TRUE(budget.try_retry(now + 11s));
+}
+
+// How an endpoint with limits that nobody declared is found out.
+struct Endpoint {
+    std::size_t texts;
+    std::uint64_t tokens;  // a text
+    std::uint64_t token_limit;
+    std::size_t text_limit;
+    std::string says;
+};
+
+class LearnsLimits : public ::testing::TestWithParam<Endpoint> {};
+
+TEST_P(LearnsLimits, InThreeRefusalsAndKeepsThem) {
+    const Endpoint& e = GetParam();
+    RequestLimits limits(static_cast<std::uint32_t>(e.texts));
+    std::vector<std::size_t> all(2'000);
+    std::iota(all.begin(), all.end(), std::size_t{0});
+    const std::vector<std::uint64_t> tokens(all.size(), e.tokens);
+    int refused = 0;
+    std::size_t done = 0;
+    std::size_t requests = 0;
+    while (done < all.size()) {
+        const std::span<const std::size_t> rest = std::span<const std::size_t>(all).subspan(done);
+        const auto cut = cut_requests(rest, tokens, limits.max_texts(), limits.max_tokens());
+        const std::size_t n = cut.front().size();
+        ++requests;
+        if (n > e.text_limit || n * e.tokens > e.token_limit) {
+            ++refused;
+            limits.refused(n, n * e.tokens, e.says);
+        } else {
+            limits.accepted(n, n * e.tokens);
+            done += n;
+        }
+    }
+    EXPECT_LE(refused, 3);
+    const std::size_t fits = std::min<std::size_t>(e.text_limit, e.token_limit / e.tokens);
+    EXPECT_LE(requests, 4 * (all.size() / fits + 4)) << "the requests became too small";
+}
+
+INSTANTIATE_TEST_SUITE_P(Endpoints, LearnsLimits,
+                         ::testing::Values(Endpoint{100, 10, 1'000'000, 32, "batch size must be at most 32"},
+                                           Endpoint{100, 10, 1'000'000, 32, "no"},
+                                           Endpoint{256, 10, 1'000'000, 32, "too many inputs"},
+                                           Endpoint{1'000, 10, 1'000'000, 32, "input array too large, maximum 32 items"},
+                                           Endpoint{100, 250, 8'000, 1'000, "maximum 8,000 tokens per request"},
+                                           Endpoint{100, 250, 8'000, 1'000, "too many tokens"},
+                                           Endpoint{100, 250, 8'000, 1'000, ""},
+                                           Endpoint{256, 400, 8'000, 1'000, "max_tokens_per_request: 8000"},
+                                           Endpoint{100, 250, 8'000, 32, "refused"}));
+
+TEST(RequestLimits, ASingleTextTeachesNothing) {
+    RequestLimits limits(100);
+    EXPECT_FALSE(limits.refused(1, 9'000, "maximum 8000 tokens"));
+    EXPECT_EQ(limits.max_tokens(), 0U);
+}
+
+TEST(RequestLimits, OneSizeIsTriedBeforeItIsTrusted) {
+    RequestLimits limits(100);
+    EXPECT_FALSE(limits.proven(100, 2'500));
+    limits.accepted(100, 2'500);
+    EXPECT_TRUE(limits.proven(100, 3'000));
+    EXPECT_FALSE(limits.proven(100, 30'000));
+    EXPECT_TRUE(limits.proven(1, 1'000'000));
+}
+
+TEST(RequestLimits, SlowAnswersMakeSmallerRequestsForAWhile) {
+    RequestLimits limits(100);
+    limits.slow();
+    limits.slow();
+    EXPECT_EQ(limits.max_texts(), 25U);
+    for (int i = 0; i < 20; ++i) limits.quick();
+    EXPECT_EQ(limits.max_texts(), 100U);
+}
+
+RC_GTEST_PROP(CutRequestsProperty, EveryTextOnceInOrderWithinTheLimits, ()) {
+    const auto tokens = *rc::gen::container<std::vector<std::uint64_t>>(rc::gen::inRange<std::uint64_t>(1, 1'000));
+    const auto most_texts = *rc::gen::inRange<std::uint32_t>(1, 50);
+    const auto most_tokens = *rc::gen::inRange<std::uint64_t>(0, 3'000);
+    std::vector<std::size_t> all(tokens.size());
+    std::iota(all.begin(), all.end(), std::size_t{0});
+    std::vector<std::size_t> seen;
+    for (const auto& part : cut_requests(all, tokens, most_texts, most_tokens)) {
+        std::uint64_t sum = 0;
+        for (const std::size_t i : part) sum += tokens[i];
+        RC_ASSERT(!part.empty() && part.size() <= most_texts);
+        RC_ASSERT(most_tokens == 0 || sum <= most_tokens || part.size() == 1);
+        seen.insert(seen.end(), part.begin(), part.end());
+    }
+    RC_ASSERT(seen == all);
+}
+
+TEST(RankProviders, HealthThenRankThenPriceThenName) {
+    using enum ProviderHealthState;
+    const std::vector<RankedProvider> p{{"e", ejected, 1, 0},   {"d", usable, 20, 0},   {"c", usable, 10, 0.2},
+                                        {"b", usable, 10, 0.1}, {"a", usable, 10, 0.2}, {"w", waiting, 1, 0}};
+    EXPECT_THAT(rank_providers(p), ElementsAre(3, 4, 2, 1, 5, 0));
+}
+
+TEST(Serves, OnlyOfTheSamePoolAndModelAndWidth) {
+    ProviderSpec declared;
+    declared.name = "a";
+    declared.pool = "eu";
+    ProviderSpec other;
+    other.name = "b";
+    other.pool = "eu";
+    other.model = "m";
+    EXPECT_TRUE(serves(other, declared, "m", 3));
+    EXPECT_FALSE(serves(other, declared, "n", 3));
+    other.dimensions = 4;
+    EXPECT_FALSE(serves(other, declared, "m", 3));
+    other.dimensions = 3;
+    other.pool = "us";
+    EXPECT_FALSE(serves(other, declared, "m", 3));
+    other.pool.reset();
+    EXPECT_FALSE(serves(other, declared, "m", 3));
+}
+
+}  // namespace
+}  // namespace homeostat
