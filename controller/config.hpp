@@ -59,6 +59,17 @@ struct Settings {
     Millis cache_ttl{};
     std::uint64_t cache_compress_above{};
     std::uint64_t memory_budget{};
+    std::string strategy_change;
+    std::string strategy_drift;
+    std::string strategy_request;
+    std::string strategy_retry;
+    std::string strategy_throttled;
+    std::string strategy_breaker_open;
+    std::string strategy_transient;
+    std::string strategy_bad_answer;
+    std::string strategy_too_large;
+    std::string strategy_content;
+    std::string strategy_memory_pressure;
     std::uint32_t history_weeks{};
     std::uint32_t revision_keep{};
     std::uint32_t prune_floor{};

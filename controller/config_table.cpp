@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 39> kSettings{{
+const std::array<Setting, 50> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -77,6 +77,28 @@ const std::array<Setting, 39> kSettings{{
      "Cached vectors larger than this are compressed, without loss; 0 compresses none."},
     {"memory.budget", &S::memory_budget, "0", "0", "1TiB", false, true,
      "Memory that batches in flight may hold together; 0 means half of what the process may use (its cgroup's limit)."},
+    {"strategy.change", &S::strategy_change, "parallel", "parallel|sequential", "", false, true,
+     "A pipeline was declared or its spec changed: heal with many batches side by side, or one at a time."},
+    {"strategy.drift", &S::strategy_drift, "parallel", "parallel|sequential", "", false, true,
+     "An interval has passed and the sweep found drift: likewise."},
+    {"strategy.request", &S::strategy_request, "parallel", "parallel|sequential", "", false, true,
+     "A person asked for a pass or approved deletions: likewise."},
+    {"strategy.retry", &S::strategy_retry, "parallel", "parallel|sequential", "", false, true,
+     "A run that failed is tried again, or its provider was declared anew: likewise."},
+    {"strategy.throttled", &S::strategy_throttled, "wait_for_gate", "wait_for_gate|manual_intervention", "", false, true,
+     "A provider asks to be left alone: wait as long as it says, or stall the pipeline for a person."},
+    {"strategy.breaker_open", &S::strategy_breaker_open, "wait_for_gate", "wait_for_gate|manual_intervention", "", false, true,
+     "A provider has failed too often to be asked: give batches back until it is probed, or stall."},
+    {"strategy.transient", &S::strategy_transient, "retry_with_backoff", "retry_with_backoff|manual_intervention", "", false,
+     true, "A provider fails, times out or cannot be reached: try again after a pause, or stall."},
+    {"strategy.bad_answer", &S::strategy_bad_answer, "retry_with_backoff", "retry_with_backoff|manual_intervention", "", false,
+     true, "An answer breaks its contract: discard it and try again, or stall."},
+    {"strategy.too_large", &S::strategy_too_large, "reduce_batch_size", "reduce_batch_size|manual_intervention", "", false, true,
+     "A request is too large for the provider: cut it and keep the limit, or stall."},
+    {"strategy.content", &S::strategy_content, "bisect", "bisect|manual_intervention", "", false, true,
+     "A provider refuses what a text says: single it out as a dead letter, or stall."},
+    {"strategy.memory_pressure", &S::strategy_memory_pressure, "reduce_batch_size", "reduce_batch_size|wait_for_gate", "", false,
+     true, "Memory runs short: batches read less, or only wait for each other."},
     {"history.weeks", &S::history_weeks, "4", "1", "520", false, true, "Weeks for which runs, batches and events are kept."},
     {"revision.keep", &S::revision_keep, "2", "1", "16", false, true,
      "Revisions of a pipeline that are kept to go back to, with the served one."},

@@ -39,6 +39,32 @@ ConnectOptions connection(const Settings& s, std::string name) {
     return o;
 }
 
+// What is left to a person rather than met by the strategy of its class.
+std::set<ErrorClass> manual_classes(const Settings& s) {
+    const std::pair<const std::string&, std::vector<ErrorClass>> rows[] = {
+        {s.strategy_throttled, {ErrorClass::throttled}},
+        {s.strategy_breaker_open, {ErrorClass::unavailable}},
+        {s.strategy_transient, {ErrorClass::transient, ErrorClass::timeout, ErrorClass::local}},
+        {s.strategy_bad_answer, {ErrorClass::bad_answer}},
+        {s.strategy_too_large, {ErrorClass::too_large}},
+        {s.strategy_content, {ErrorClass::content}}};
+    std::set<ErrorClass> out;
+    for (const auto& [strategy, classes] : rows) {
+        if (strategy == "manual_intervention") out.insert(classes.begin(), classes.end());
+    }
+    return out;
+}
+
+// The triggers of runs, by the event they come from.
+std::set<std::string> sequential_triggers(const Settings& s) {
+    std::set<std::string> out;
+    if (s.strategy_change == "sequential") out.insert("spec");
+    if (s.strategy_drift == "sequential") out.insert({"interval", "once"});
+    if (s.strategy_request == "sequential") out.insert({"requested", "approved"});
+    if (s.strategy_retry == "sequential") out.insert({"retry", "provider"});
+    return out;
+}
+
 PipelineSettings pipeline_settings(const Settings& s, bool once) {
     PipelineSettings p;
     p.batch_documents = s.batch_documents;
@@ -51,6 +77,7 @@ PipelineSettings pipeline_settings(const Settings& s, bool once) {
     p.retry_base = s.loop_backoff_base;
     p.retry_cap = s.loop_backoff_cap;
     p.once = once;
+    p.sequential = sequential_triggers(s);
     return p;
 }
 
@@ -71,13 +98,16 @@ FactorySettings factory_settings(const Settings& s, bool once) {
     f.read_budget =
         static_cast<std::int64_t>(std::clamp<std::uint64_t>(share, 64 << 10, std::max<std::uint64_t>(s.batch_bytes, 64 << 10)));
     f.memory_limit = memory_limit();
-    f.retry = {s.retry_base, s.retry_cap, static_cast<int>(s.batch_max_attempts)};
+    f.retry = {s.retry_base, s.retry_cap, static_cast<int>(s.batch_max_attempts), manual_classes(s)};
+    f.shrink = s.strategy_memory_pressure == "reduce_batch_size";
     f.seed = std::random_device{}();
     return f;
 }
 
-GatewaySettings gateway_settings(const Settings& s) {
+GatewaySettings gateway_settings(const Settings& s, bool once) {
     GatewaySettings g;
+    g.probe_at_once = once;
+    g.manual = manual_classes(s);
     g.replica = s.replica_name;
     g.retry_base = s.retry_base;
     g.seed = std::random_device{}();
@@ -114,7 +144,7 @@ struct Controller::Impl {
           memory(memory_budget(s), m),
           gateway({make ? std::move(make) : make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()),
                    db.get_executor(), c, telemetry(), &reads},
-                  gateway_settings(s)),
+                  gateway_settings(s, run_once)),
           targets(reads, c, 10'000),
           queue(c, m),
           election(connection(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
@@ -176,10 +206,18 @@ struct Controller::Impl {
     }
 
     Status start() {
+        const SteadyTime started = clock.steady_now();
         work.emplace(io.get_executor());
         for (int i = 0; i < 2; ++i) io_threads.emplace_back([this] { io.run(); });
         if (const Status served = start_http(); !served) return served;
-        if (const Status schema = check_schema(); !schema) return schema;
+        Status schema = check_schema();
+        // A connection that breaks in this very moment is no reason to give up; a database that is not there is one.
+        for (int more = 4; more > 0 && !schema && schema.error().cls == ErrorClass::db_transient; --more) {
+            if (clock.steady_now() - started > std::chrono::seconds(2)) break;
+            std::this_thread::sleep_for(std::chrono::milliseconds(100));
+            schema = check_schema();
+        }
+        if (!schema) return schema;
         health.set_ready({});
         // One worker plans while another may be building an index.
         for (std::uint32_t i = 0; i < settings.loop_workers; ++i) {

@@ -191,27 +191,13 @@ private:
         in.provider.price_per_million_tokens = provider_.price_per_million_tokens;
         const auto built_in = static_cast<std::uint32_t>(provider_.kind == "local" ? LocalModel::kMaxTokens : 0);
         in.provider.max_text_tokens = provider_.max_text_tokens.value_or(built_in);
-        Result<double> rate = recent_rate();
+        Result<double> rate = recent_rate(session_, declared_.uid);
         if (!rate) return rate.error();
         in.documents_per_second = *rate;
         out_.plan = estimate_plan(in);
         if (const Status braked = add_brakes(); !braked) return braked;
         add_warnings();
         return {};
-    }
-
-    // Documents healed a second in the last runs that were long enough to tell.
-    Result<double> recent_rate() {
-        Result<std::vector<RunSummary>> runs = read_runs(session_, declared_.uid, 5);
-        if (!runs) return runs.error();
-        for (const RunSummary& r : *runs) {
-            const double seconds = std::chrono::duration<double>(r.ended - r.started).count();
-            if (r.planned < 100 || seconds <= 0) continue;
-            Result<RunProgress> progress = read_progress(session_, r.id);
-            if (!progress) return progress.error();
-            if (progress->written > 0) return static_cast<double>(progress->written) / seconds;
-        }
-        return 0.0;
     }
 
     // As though a second observation had agreed with this one, which is what a pass waits for.
@@ -324,6 +310,19 @@ std::int64_t Observation::count(Finding f) const noexcept {
 }
 
 bool Observation::nothing_to_do() const noexcept { return drift.total() == 0 && outdated == 0 && strays == 0 && repairs.empty(); }
+
+Result<double> recent_rate(Session& session, std::int64_t uid) {
+    Result<std::vector<RunSummary>> runs = read_runs(session, uid, 5);
+    if (!runs) return runs.error();
+    for (const RunSummary& r : *runs) {
+        const double seconds = std::chrono::duration<double>(r.ended - r.started).count();
+        if (r.planned < kTellingDocuments || seconds <= 0) continue;
+        Result<RunProgress> progress = read_progress(session, r.id);
+        if (!progress) return progress.error();
+        if (progress->written > 0) return static_cast<double>(progress->written) / seconds;
+    }
+    return 0.0;
+}
 
 Result<Observation> observe_pipeline(Session& session, const PipelineSpec& declared, const ProviderSpec& provider,
                                      const ObserveSettings& settings, const Clock& clock, const std::stop_token& stop) {

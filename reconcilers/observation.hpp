@@ -66,6 +66,10 @@ struct Observation {
     bool nothing_to_do() const noexcept;
 };
 
+// Documents healed a second in the last runs that were long enough to tell; 0 = not known.
+inline constexpr std::int64_t kTellingDocuments = 100;
+Result<double> recent_rate(Session& session, std::int64_t uid);
+
 Result<Observation> observe_pipeline(Session& session, const PipelineSpec& declared, const ProviderSpec& provider,
                                      const ObserveSettings& settings, const Clock& clock, const std::stop_token& stop = {});
 

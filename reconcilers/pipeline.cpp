@@ -7,6 +7,7 @@
 
 #include "core/fault_point.hpp"
 #include "reconcilers/factory/targets.hpp"
+#include "reconcilers/observation.hpp"
 #include "reconcilers/pipeline_pass.hpp"
 #include "store/leases.hpp"
 
@@ -243,6 +244,10 @@ Status PipelineReconciler::begin_run(Pass& pass) {
         return {};
     });
     HOMEOSTAT_REACH("run.after_start");
+    if (begun) {
+        const Result<double> rate = recent_rate(**session, pass.uid);
+        note_pace(pass, rate ? *rate : 0);
+    }
     return begun;
 }
 

@@ -76,6 +76,9 @@ private:
     std::int64_t slice_limit(std::int64_t uid) EXCLUDES(mutex_);
     void learn_slice(std::int64_t uid, std::int64_t limit, Duration took) EXCLUDES(mutex_);
     void publish(const Pass& pass);
+    // How far the planned duration of the run was from what it took, as a metric.
+    void note_pace(const Pass& pass, double documents_per_second) EXCLUDES(mutex_);
+    void compare_pace(const Pass& pass) EXCLUDES(mutex_);
 
     Pool& reads_;
     Pool& writes_;
@@ -86,6 +89,11 @@ private:
     const PipelineSettings settings_;
     Mutex mutex_;
     std::map<std::int64_t, std::int64_t> slice_limits_ GUARDED_BY(mutex_);
+    struct Pace {
+        SteadyTime started{};
+        double documents_per_second = 0;  // as runs before it went; 0 = not known
+    };
+    std::map<std::int64_t, Pace> paces_ GUARDED_BY(mutex_);  // of runs under way
 };
 
 }  // namespace homeostat

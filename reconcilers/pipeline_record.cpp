@@ -6,6 +6,7 @@
 
 #include "core/fault_point.hpp"
 #include "reconcilers/factory/retry.hpp"
+#include "reconcilers/observation.hpp"
 #include "reconcilers/pipeline.hpp"
 #include "reconcilers/pipeline_pass.hpp"
 #include "store/leases.hpp"
@@ -143,6 +144,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         return {};
     });
     if (!done) return done.error();
+    compare_pace(pass);
     publish(pass);
     const bool converged = run.found.total() == 0 && run.dead_letters == 0;
     spdlog::info("pipeline \"{}\": {} ({} documents, {} chunks)", pass.declared.name, result, pass.status.documents,
@@ -190,6 +192,30 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
     publish(pass);
     spdlog::warn("pipeline \"{}\": {}", pass.declared.name, error.message);
     return ReconcileOutcome{.again_in = wait, .settled = true, .converged = false, .failed = true};
+}
+
+void PipelineReconciler::note_pace(const Pass& pass, double documents_per_second) {
+    const Lock lock(mutex_);
+    paces_[pass.uid] = {clock_.steady_now(), documents_per_second};
+}
+
+void PipelineReconciler::compare_pace(const Pass& pass) {
+    Pace pace;
+    {
+        const Lock lock(mutex_);
+        const auto it = paces_.find(pass.uid);
+        if (it == paces_.end()) return;  // begun by another replica
+        pace = it->second;
+        paces_.erase(it);
+    }
+    if (pace.documents_per_second <= 0 || pass.run->planned < kTellingDocuments) return;
+    const double planned = static_cast<double>(pass.run->planned) / pace.documents_per_second;
+    const double took = std::chrono::duration<double>(clock_.steady_now() - pace.started).count();
+    telemetry_.metrics
+        .gauge("homeostat_plan_duration_error_ratio",
+               "How much longer (or, below zero, shorter) the last run took than its plan said, as a share of the plan.",
+               {{"pipeline", pass.declared.name}})
+        .set(took / planned - 1);
 }
 
 void PipelineReconciler::publish(const Pass& pass) {

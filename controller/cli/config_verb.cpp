@@ -3,6 +3,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <CLI/Validators.hpp>
 
 #include "controller/cli/output.hpp"
 #include "controller/cli/verbs.hpp"
@@ -14,6 +15,7 @@ namespace {
 struct Options {
     bool explain = false;
     bool markdown = false;
+    std::string what;
     std::string output = "table";
 };
 
@@ -38,7 +40,34 @@ int print_table(CliContext& context, bool explain) {
     return kExitOk;
 }
 
+// The table event -> strategy, as it is in force.
+int print_strategies(CliContext& context, bool json) {
+    constexpr std::string_view kPrefix = "strategy.";
+    TextTable table({"EVENT", "STRATEGY", "FROM", "IT MAY BE", "WHAT IT MEANS"});
+    YamlNode list = YamlNode::list();
+    for (std::size_t i = 0; i < setting_table().size(); ++i) {
+        const Setting& s = setting_table()[i];
+        if (!s.name.starts_with(kPrefix)) continue;
+        const SettingValue& v = context.config.values[i];
+        const std::string event(s.name.substr(kPrefix.size()));
+        table.add({event, Cell(v.text, v.origin == "default" ? Tint::plain : Tint::warning), Cell(v.origin, Tint::faint),
+                   bounds_text(s), s.sentence});
+        YamlNode node = YamlNode::map();
+        node.add("event", YamlNode::text(event));
+        node.add("strategy", YamlNode::text(v.text));
+        node.add("from", YamlNode::text(v.origin));
+        list.items.push_back(std::move(node));
+    }
+    if (json) {
+        context.streams.out << write_json(list) << '\n';
+    } else {
+        table.print(context.streams.out, context.streams.colour);
+    }
+    return kExitOk;
+}
+
 int run(CliContext& context, const Options& o) {
+    if (o.what == "strategies") return print_strategies(context, o.output == "json");
     if (o.markdown) {
         context.streams.out << settings_markdown();
         return kExitOk;
@@ -56,6 +85,9 @@ int run(CliContext& context, const Options& o) {
 
 VerbBody configure_config(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<Options>();
+    app.add_option("what", o->what, "strategies: what happens on which event")
+        ->type_name("strategies")
+        ->check(CLI::IsMember({"strategies"}));
     app.add_flag("--explain", o->explain, "Every setting, with default, bounds and a sentence; else only those that were given");
     app.add_flag("--markdown", o->markdown, "The page docs/settings.md");
     app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");

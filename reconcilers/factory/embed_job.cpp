@@ -118,7 +118,7 @@ asio::awaitable<Status> EmbedJob::solve(Part part) {
         co_return Status{};
     }
     Error error = std::move(answer).error();
-    if (!of_content(error.cls)) co_return error;
+    if (!of_content(error.cls) || gateway_.settings_.manual.contains(error.cls)) co_return error;
     if (part.size() == 1) co_return refuse(part.front(), error);
     if (error.cls == ErrorClass::content) co_return co_await isolate(std::move(part), std::move(error));
     std::vector<Part> smaller = cut(part);
@@ -211,6 +211,7 @@ asio::awaitable<Result<Embeddings>> EmbedJob::call(const Part& part) {
         // The error of a provider that was really asked says more than that another is left alone.
         if (!last || answer.error().cls != ErrorClass::unavailable) last = answer.error();
         const ErrorClass cls = answer.error().cls;
+        if (gateway_.settings_.manual.contains(cls)) co_return *last;
         if (without.size() + 1 < channels_.size()) {
             without.insert(channel->provider.name);
             continue;

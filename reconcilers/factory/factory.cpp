@@ -257,7 +257,8 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(const Batch& batch, std:
                                                         Context context) {
     // What is read is held once; what becomes of it (chunks, requests, answers, rows to write) many times over. Between the two
     // nothing is held, so that batches which wait for room cannot keep it from each other.
-    const auto budget = static_cast<std::uint64_t>(static_cast<double>(settings_.read_budget) * parts_.memory.scale());
+    const auto budget =
+        static_cast<std::uint64_t>(static_cast<double>(settings_.read_budget) * (settings_.shrink ? parts_.memory.scale() : 1));
     Result<MemoryBudget::Hold> hold = co_await admit(budget, context);
     if (!hold) co_return std::move(hold).error();
     Result<std::vector<ReadDocument>> documents =

@@ -41,6 +41,7 @@ struct FactorySettings {
     RetrySettings retry;
     std::uint64_t seed = 0;                       // of the jitter
     std::uint64_t memory_limit = 0;               // of the process; 0 = not known
+    bool shrink = true;                           // read less where memory is short, rather than only wait
     bool once = false;                            // somebody waits for the end: a provider that stays down ends the run
 };
 

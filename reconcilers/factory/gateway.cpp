@@ -112,6 +112,7 @@ Result<Gateway::ChannelPtr> Gateway::make(const ProviderSpec& provider, const st
         if (session) {
             const auto record = read_provider_record(**session, provider.uid, model);
             if (record && *record) channel->lane->restore(**record);
+            if (settings_.probe_at_once) channel->lane->allow_probe();
         }
     }
     const Lock lock(mutex_);

@@ -38,6 +38,8 @@ struct GatewaySettings {
     std::chrono::milliseconds retry_base{500};
     int retries = 2;  // of a request, before its batch fails
     std::size_t ring = 1'000;  // calls and selections remembered
+    std::set<ErrorClass> manual;  // classes that are left to a person rather than retried, cut or bisected
+    bool probe_at_once = false;  // somebody asked for this run: what another process found closed is tried
     std::uint64_t seed = 0;
     CacheSettings cache;  // of vectors by text
     std::size_t compress_above = PackedVector::kNeverCompress;  // bytes of a vector

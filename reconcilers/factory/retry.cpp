@@ -16,6 +16,7 @@ BatchDecision after_failure(const Error& error, const FailedBatch& batch, const 
         const auto jitter = full_jitter(batch.attempts, s.base, s.cap, random);
         return error.retry_after ? std::max(*error.retry_after, jitter) : jitter;
     };
+    if (s.manual.contains(error.cls)) return {BatchFate::fail_run, {}};
     switch (error.cls) {
         case ErrorClass::fenced: return {BatchFate::drop, {}};
         case ErrorClass::cancelled: return {BatchFate::give_back, {}};

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <set>
 
 #include "core/error.hpp"
 
@@ -12,6 +13,7 @@ struct RetrySettings {
     std::chrono::milliseconds base{500};
     std::chrono::milliseconds cap{60'000};
     int max_attempts = 5;
+    std::set<ErrorClass> manual{};  // left to a person: the run ends and says why
 };
 
 enum class BatchFate : std::uint8_t {

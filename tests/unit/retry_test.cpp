@@ -8,7 +8,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr RetrySettings kSettings{500ms, 60'000ms, 5};
+const RetrySettings kSettings{500ms, 60'000ms, 5};
 
 Error of(ErrorClass cls) { return {.cls = cls, .message = "it failed"}; }
 BatchFate fate(ErrorClass cls, std::size_t documents = 10, int attempts = 0) {
