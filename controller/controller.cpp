@@ -246,6 +246,9 @@ struct Controller::Impl {
         factory.drain(std::chrono::steady_clock::now() + settings.drain_budget);
         dispatcher.request_stop();
         if (dispatcher.joinable()) dispatcher.join();
+        // What was learnt of providers is for the next start too.
+        if (const Status shared = factory.share(Context{}, true); !shared)
+            spdlog::debug("what was learnt of providers is lost: {}", shared.error().message);
         if (const Status resigned = election.resign(); !resigned)
             spdlog::debug("leases are left to expire: {}", resigned.error().message);
         if (http) http->stop(std::chrono::seconds(2));

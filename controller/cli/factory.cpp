@@ -40,7 +40,7 @@ Json parsed(const ReplicaLine& line) {
 }
 
 template <class T>
-T at(const Json& json, const char* pointer, T fallback) {
+T at(const Json& json, const char* pointer, const T& fallback) {
     return json.value(Json::json_pointer(pointer), fallback);
 }
 

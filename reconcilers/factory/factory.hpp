@@ -75,7 +75,8 @@ public:
     // What this process is and does now, as JSON: written for a successor, and for people who look.
     std::string snapshot() const EXCLUDES(mutex_);
     // Tells other replicas what was learnt of providers; cheap where nothing changed. By the thread that calls claim().
-    Status share(const Context& context);
+    // `now`: whenever it was done last.
+    Status share(const Context& context, bool now = false);
     // Shows that this replica lives, with its snapshot; looks how many replicas share the providers. rates. By the same
     // thread.
     Status report(const Context& context) EXCLUDES(mutex_);

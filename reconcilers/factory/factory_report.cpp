@@ -102,10 +102,10 @@ std::string Factory::snapshot() const {
 }
 
 // At most once a second, and only what has changed; the snapshot goes with the heartbeat.
-Status Factory::share(const Context& context) {
-    const SteadyTime now = parts_.clock.steady_now();
-    if (now - shared_at_ < std::chrono::seconds(1)) return {};
-    shared_at_ = now;
+Status Factory::share(const Context& context, bool now) {
+    const SteadyTime at = parts_.clock.steady_now();
+    if (!now && at - shared_at_ < std::chrono::seconds(1)) return {};
+    shared_at_ = at;
     Result<Pool::Lease> session = parts_.reads.acquire(context);
     if (!session) return session.error();
     return parts_.gateway.share(**session);

@@ -63,18 +63,20 @@ Lane::Lane(const ProviderSpec& provider, std::string model, const Clock& clock, 
 
 int Lane::allowed(SteadyTime now) const { return std::min({remote_.allowed(now), local_.allowed(now), concurrency_.limit()}); }
 
+std::optional<Error> Lane::left_alone(const Breaker& breaker, SteadyTime now) const {
+    if (breaker.state(now) != BreakerState::open) return std::nullopt;
+    const Duration left = breaker.retry_at() - now;
+    Error e{.cls = ErrorClass::unavailable, .message = {}, .origin = Origin::theirs, .code = "BreakerOpen"};
+    if (breaker.opened() > 1) e.code = "BreakerStillOpen";
+    e.message = fmt::format("provider \"{}\" is left alone for {} because it failed: {}", provider_, seconds_text(left),
+                            last_error_.empty() ? "as another replica found" : last_error_);
+    e.retry_after = millis(left);
+    return e;
+}
+
 std::optional<Error> Lane::refusal(SteadyTime now) const {
-    const auto open = [&](const Breaker& breaker, const char* code) -> std::optional<Error> {
-        if (breaker.state(now) != BreakerState::open) return std::nullopt;
-        const Duration left = breaker.retry_at() - now;
-        Error e{.cls = ErrorClass::unavailable, .message = {}, .origin = Origin::theirs, .code = code};
-        e.message = fmt::format("provider \"{}\" is left alone for {} because it failed: {}", provider_, seconds_text(left),
-                                last_error_.empty() ? "as another replica found" : last_error_);
-        e.retry_after = millis(left);
-        return e;
-    };
-    if (auto e = open(remote_, remote_.opened() > 1 ? "BreakerStillOpen" : "BreakerOpen")) return e;
-    if (auto e = open(local_, local_.opened() > 1 ? "BreakerStillOpen" : "BreakerOpen")) return e;
+    if (auto e = left_alone(remote_, now)) return e;
+    if (auto e = left_alone(local_, now)) return e;
     SteadyTime earliest = gate_.opens_at();
     for (const auto* rate : {&requests_rate_, &tokens_rate_}) {
         if (*rate) earliest = std::max(earliest, (*rate)->earliest(now));

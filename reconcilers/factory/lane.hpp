@@ -97,6 +97,7 @@ private:
     Permit admit(std::size_t texts, std::uint64_t tokens, SteadyTime now) REQUIRES(mutex_);
     int allowed(SteadyTime now) const REQUIRES(mutex_);
     std::optional<Error> refusal(SteadyTime now) const REQUIRES(mutex_);
+    std::optional<Error> left_alone(const Breaker& breaker, SteadyTime now) const REQUIRES(mutex_);
     void note(const Permit& permit, const Error* error, std::uint64_t billed, SteadyTime now) REQUIRES(mutex_);
     void note_breaker(const Permit& permit, CallResult result, const Error* error, SteadyTime now) REQUIRES(mutex_);
     void publish(SteadyTime now) REQUIRES(mutex_);

@@ -1,0 +1,224 @@
+// The factory as a whole, by the real program: providers that fail, limits nobody declared, pools, memory, and the verbs that
+// look.
+#include <sys/types.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/integration/world.hpp"
+
+namespace homeostat {
+namespace {
+
+using kit::FakeAnswer;
+using kit::FakeEndpoint;
+using kit::Flaw;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using namespace std::chrono_literals;
+
+constexpr const char* kWanted = "SELECT id::text, body FROM docs";
+
+class FactoryWhole : public World {
+protected:
+    void make(int documents) {
+        db.exec(
+            fmt::format("CREATE TABLE docs (id int PRIMARY KEY, body text);"
+                        "INSERT INTO docs SELECT i, 'Body of <' || i || '>' FROM generate_series(1, {}) i",
+                        documents));
+    }
+    void provide(const FakeEndpoint& endpoint, const std::string& name, const std::string& columns = "labels",
+                 const std::string& values = "'{}'") {
+        db.exec(
+            fmt::format("INSERT INTO homeostat.provider (name, endpoint, model, dimensions, timeout, {}) VALUES ('{}', '{}', 'm',"
+                        " 16, '1 second', {})",
+                        columns, name, endpoint.url(), values));
+        provider = name;
+    }
+    nlohmann::json ask(const kit::Arguments& arguments, int code = 0) {
+        const auto outcome = homeostat.run(arguments);
+        EXPECT_EQ(outcome.exit.code, code) << outcome.output;
+        return nlohmann::json::parse(outcome.output, nullptr, false);
+    }
+    static std::int64_t peak_kib(int pid) {
+        std::ifstream in(fmt::format("/proc/{}/status", pid));
+        for (std::string line; std::getline(in, line);) {
+            if (line.starts_with("VmHWM:")) return std::stoll(line.substr(6));
+        }
+        return 0;
+    }
+};
+
+TEST_F(FactoryWhole, OnePoisonousDocumentOfTenThousandIsSingledOutAndExplained) {
+    FakeEndpoint endpoint({.dimensions = 16});
+    endpoint.when_text("<4711>", {.status = 400, .body = R"({"error":{"message":"this text is not allowed"}})"});
+    make(10'000);
+    provide(endpoint, "fake");
+    declare("docs", "docs", "content", "'body'");
+    run_once(kDriftLeft);
+    EXPECT_EQ(number("SELECT count(DISTINCT id) FROM docs_embeddings"), 9'999);
+    const auto least = static_cast<double>(number("SELECT count(*) FROM homeostat.batch_history WHERE embedded > 0"));
+    EXPECT_LE(static_cast<double>(endpoint.calls()), least + 2 * std::log2(100));
+    const auto explained = homeostat.run({"explain", "docs", "4711"});
+    EXPECT_EQ(explained.exit.code, 1);
+    EXPECT_THAT(explained.output, HasSubstr("this text is not allowed"));
+    db.exec("UPDATE docs SET body = 'Harmless' WHERE id = 4711");
+    run_once(kConverged);
+    expect_converged("docs", kWanted);
+}
+
+TEST_F(FactoryWhole, ThrottlingCostsNoDocumentAnAttempt) {
+    FakeEndpoint endpoint({.dimensions = 16});
+    for (int i = 0; i < 3; ++i) {
+        endpoint.next({}, 19);
+        endpoint.next({.status = 429, .headers = {{"Retry-After", "1"}}});
+    }
+    make(6'000);
+    provide(endpoint, "fake");
+    declare("docs", "docs", "content", "'body'");
+    run_once(kConverged);
+    expect_converged("docs", kWanted);
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.batch_history WHERE outcome <> 'done'"), "0");
+    EXPECT_EQ(endpoint.texts(), 6'000U);
+}
+
+TEST_F(FactoryWhole, FaultsOfEveryKindInOneOfTwentyRequestsConvergeAtLittleCost) {
+    FakeEndpoint endpoint({.dimensions = 16});
+    const std::vector<FakeAnswer> faults{{.status = 429, .headers = {{"Retry-After", "1"}}},
+                                         {.status = 500},
+                                         {.delay = 3s},
+                                         {.flaw = Flaw::truncated},
+                                         {.flaw = Flaw::short_vector},
+                                         {.flaw = Flaw::reordered},
+                                         {.flaw = Flaw::nan_vector},
+                                         {.flaw = Flaw::html},
+                                         {.flaw = Flaw::drop_after}};
+    for (const FakeAnswer& fault : faults) {
+        endpoint.next({}, 19);
+        endpoint.next(fault);
+    }
+    make(20'000);
+    provide(endpoint, "fake");
+    declare("docs", "docs", "content", "'body'");
+    run_once(kConverged);
+    expect_converged("docs", kWanted);
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
+    const auto least = static_cast<double>(number("SELECT count(*) FROM homeostat.batch_history WHERE embedded > 0"));
+    EXPECT_LE(static_cast<double>(endpoint.requests().size()), 1.25 * least);
+}
+
+TEST_F(FactoryWhole, ALimitNobodyDeclaredIsKeptForTheNextStart) {
+    FakeEndpoint endpoint({.dimensions = 16, .max_texts = 32, .says_limits = false});
+    make(2'000);
+    provide(endpoint, "fake");
+    declare("docs", "docs", "content", "'body'");
+    run_once(kConverged);
+    const std::uint64_t refused =
+        endpoint.requests().size() - static_cast<std::uint64_t>(std::ranges::count_if(
+                                         endpoint.requests(), [](const auto& r) { return r.texts.size() <= 32; }));
+    EXPECT_LE(refused, 3U);
+    EXPECT_LE(number("SELECT max_texts FROM homeostat.provider_status"), 32);
+    db.exec("INSERT INTO docs SELECT i, 'More ' || i FROM generate_series(5001, 5400) i");
+    const std::size_t before = endpoint.requests().size();
+    run_once(kConverged);
+    const auto requests = endpoint.requests();
+    for (std::size_t i = before; i < requests.size(); ++i) EXPECT_LE(requests[i].texts.size(), 32U) << "it was forgotten";
+    expect_converged("docs", kWanted);
+}
+
+TEST_F(FactoryWhole, ADeadProviderIsReplacedByAnotherOfItsPool) {
+    FakeEndpoint well({.dimensions = 16});
+    FakeEndpoint dead({.dimensions = 16});
+    dead.always({.status = 503});
+    make(1'000);
+    provide(well, "spare", "pool, rank", "'p', 2");
+    provide(dead, "first", "pool, rank", "'p', 1");
+    declare("docs", "docs", "content", "'body'");
+    run_once(kConverged);
+    expect_converged("docs", kWanted);
+    EXPECT_EQ(well.texts(), 1'001U) << "the documents and the canary";
+    EXPECT_EQ(dead.texts(), 0U);
+    EXPECT_EQ(db.value("SELECT provider FROM homeostat.canary"), "spare");
+}
+
+TEST_F(FactoryWhole, ALyingProviderOfThePoolIsNeverMixedIn) {
+    FakeEndpoint honest({.dimensions = 16});
+    FakeEndpoint liar({.dimensions = 16, .salt = "another model "});
+    make(500);
+    provide(honest, "honest", "pool, rank", "'p', 1");
+    declare("docs", "docs", "content", "'body'");
+    run_once(kConverged);
+    provide(liar, "liar", "pool, rank", "'p', 0");
+    db.exec("UPDATE docs SET body = body || ' edited'");
+    run_once(kConverged);
+    expect_converged("docs", kWanted);
+    EXPECT_EQ(liar.texts(), 1U) << "only the canary";
+    EXPECT_THAT(db.value("SELECT message FROM homeostat.provider_status WHERE NOT healthy"), HasSubstr("canary"));
+}
+
+TEST_F(FactoryWhole, DocumentsOfAMegabyteStayWithinTheMemory) {
+    FakeEndpoint endpoint({.dimensions = 16, .keep_requests = 0});
+    db.exec(
+        "CREATE TABLE docs (id int PRIMARY KEY, body text);"
+        "INSERT INTO docs SELECT d, (SELECT string_agg(md5(d::text || i), ' ') FROM generate_series(1, 32000) i)"
+        " FROM generate_series(1, 60) d");
+    provide(endpoint, "fake");
+    declare("docs", "docs", "content", "'body'");
+    kit::Process run = homeostat.start({"run"}, {{"HOMEOSTAT_MEMORY_BUDGET", "96MiB"}, {"HOMEOSTAT_CACHE_BYTES", "4MiB"}});
+    std::int64_t peak = 0;
+    EXPECT_TRUE(kit::eventually(
+        [&] {
+            peak = std::max(peak, peak_kib(run.pid()));
+            return db.value("SELECT coalesce(max(kstatus), '') FROM homeostat.pipelines") == "Current";
+        },
+        120s))
+        << run.output();
+    EXPECT_LT(peak, 256 << 10) << "KiB";
+    EXPECT_GT(peak, 0);
+    std::printf("peak %lld MiB\n", static_cast<long long>(peak >> 10));
+    run.signal(SIGTERM);
+    EXPECT_EQ(run.wait(40s).value_or(kit::Exit{}).code, 0) << run.output();
+    expect_converged("docs", kWanted);
+}
+
+TEST_F(FactoryWhole, TheVerbsTellWhatReplicasAreAndDo) {
+    FakeEndpoint endpoint({.dimensions = 16, .max_texts = 10});
+    make(300);
+    provide(endpoint, "fake");
+    declare("docs", "docs", "content", "'body'");
+    EXPECT_EQ(ask({"factory", "sync", "-o", "json"}, 1)[0]["found"], "none is running");
+    const auto plan = ask({"factory", "plan", "docs", "--deadline", "1ms", "-o", "json"}, 1);
+    EXPECT_EQ(plan[0]["documents"], 300);
+    EXPECT_THAT(plan[0]["warnings"].dump(), HasSubstr("deadline"));
+    kit::Process run = homeostat.start({"run"});
+    ASSERT_TRUE(eventually_is("SELECT coalesce(max(kstatus), '') FROM homeostat.pipelines", "Current")) << run.output();
+    ASSERT_TRUE(
+        eventually_is("SELECT count(*) FROM homeostat.replica WHERE snapshot->'providers'->0->>'provider' = 'fake'", "1"));
+    const auto capabilities = ask({"factory", "capabilities", "-o", "json"});
+    EXPECT_EQ(capabilities[0]["providers"][0]["maxTexts"], 10);
+    EXPECT_EQ(capabilities[0]["capabilities"]["memory"]["level"], "normal");
+    const auto snapshot = ask({"factory", "snapshot"});
+    EXPECT_EQ(snapshot[0]["snapshot"]["calls"].back()["outcome"], "ok");
+    EXPECT_THAT(ask({"factory", "sync", "-o", "json"}, 1).dump(), HasSubstr("takes 10"));
+    EXPECT_THAT(ask({"factory", "advice", "-o", "json"}).dump(), HasSubstr("declare max_batch 10"));
+    EXPECT_THAT(homeostat.run({"config", "strategies"}).output, HasSubstr("wait_for_gate"));
+    run.signal(SIGTERM);
+    EXPECT_EQ(run.wait(40s).value_or(kit::Exit{}).code, 0) << run.output();
+}
+
+TEST_F(FactoryWhole, AStrategyMayBeLeftToAPerson) {
+    FakeEndpoint endpoint({.dimensions = 16});
+    endpoint.when_text("<7>", {.status = 400});
+    make(50);
+    provide(endpoint, "fake");
+    declare("docs", "docs", "content", "'body'");
+    run_once(kFailed, {{"HOMEOSTAT_STRATEGY_CONTENT", "manual_intervention"}});
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
+    EXPECT_EQ(condition("docs", "Ready"), "False");
+    run_once(kDriftLeft);
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "1");
+}
+
+}  // namespace
+}  // namespace homeostat
