@@ -13,7 +13,6 @@ namespace {
 
 using kit::ExecWorld;
 using namespace std::chrono_literals;
-using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;

@@ -5,7 +5,6 @@ namespace homeostat {
 namespace {
 
 using kit::FakeEndpoint;
-using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using namespace std::chrono_literals;
