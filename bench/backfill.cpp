@@ -105,6 +105,22 @@ private:
     pid_t child_ = -1;
 };
 
+void against_worker(kit::Database& db, const std::string& port, std::int64_t documents, double rate) {
+    std::vector<double> seconds;
+    for (int i = 0; i < rounds; ++i) {
+        db.exec(
+            "DROP TABLE IF EXISTS worker_vectors;"
+            "CREATE TABLE worker_vectors (id bigint PRIMARY KEY, body text NOT NULL, embedding vector(384) NOT NULL)");
+        const Usage u = in_child([&] { return run_worker(db.url(), port); });
+        check(u.ok && db.value("SELECT count(*) FROM worker_vectors") == std::to_string(documents), "hand-written worker");
+        seconds.push_back(u.seconds);
+    }
+    const double theirs = static_cast<double>(documents) / median(seconds);
+    fmt::print(
+        "| the same by a hand-written worker (one loop, text vectors) | homeostat {:.0f} docs/s | {:.0f} docs/s | {:.2f} x |\n",
+        rate, theirs, rate / theirs);
+}
+
 void http(kit::Cluster& cluster, const std::string& program, int delay_ms, std::int64_t documents) {
     const Endpoint endpoint(program, delay_ms);
     kit::Database db(kit::Schema::migrated, cluster);
@@ -123,6 +139,7 @@ void http(kit::Cluster& cluster, const std::string& program, int delay_ms, std::
         seconds.push_back(u.seconds);
     }
     const double rate = static_cast<double>(documents) / median(seconds);
+    if (delay_ms == 0) against_worker(db, endpoint.port, documents, rate);
     const std::string ceiling =
         delay_ms > 0 ? fmt::format("{:.0f} % of the endpoint's ceiling", rate / (8.0 * 100 * 1000 / delay_ms) * 100)
                      : std::string("");

@@ -40,6 +40,9 @@ bool run_once(const std::string& url, Embedding embedding);
 // statements on one connection.
 bool run_floor(const std::string& url);
 
+// What people write by hand: one loop that fetches a hundred documents, posts them, and upserts the vectors as text.
+bool run_worker(const std::string& url, const std::string& port);
+
 // All slices of the revision's source, observed as a shallow sweep does; the seconds of it. False where drift was found.
 bool run_sweep(const std::string& url, double& seconds);
 

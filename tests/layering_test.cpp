@@ -53,7 +53,7 @@ struct ThirdParty {
 const std::vector<ThirdParty>& third_parties() {
     static const std::vector<ThirdParty> table{
         {"pqxx/.*", R"(store/.*\.cpp)"},
-        {"libpq-fe\\.h", R"((store|tests/kit)/.*\.cpp)"},
+        {"libpq-fe\\.h", R"((store|tests/kit|bench)/.*\.cpp)"},
         {"boost/beast.*", R"((controller/http|reconcilers/embed|tests)/.*\.cpp)"},
         // An executor handed down is a plain value; the rest of Asio stays where coroutines are written.
         {R"(boost/asio/any_io_executor\.hpp)", "(reconcilers|controller|tests|bench)/.*"},

@@ -76,6 +76,29 @@ TEST_F(Converge, OneEditedParagraphOfFiftyChunksEmbedsTwoAtMost) {
     EXPECT_THAT(kit::unlike_built_anew(db, homeostat, "docs"), IsEmpty());
 }
 
+// By the server's own counters: the texts are long enough to be stored apart, and nobody fetches them.
+TEST_F(Converge, ASweepOfUnchangedDocumentsReadsNoText) {
+    db.exec(
+        "CREATE TABLE docs (id int PRIMARY KEY, body text);"
+        "INSERT INTO docs SELECT d, (SELECT string_agg(md5(d::text || i), ' ') FROM generate_series(1, 600) i)"
+        " FROM generate_series(1, 200) d");
+    declare("docs", "docs", "content", "'body'");
+    run_once(kConverged);
+    const auto fetched = [&] {
+        db.exec("SELECT pg_stat_clear_snapshot()");
+        return number("SELECT toast_blks_read + toast_blks_hit FROM pg_statio_user_tables WHERE relid = 'docs'::regclass");
+    };
+    const std::int64_t before = fetched();
+    ASSERT_GE(before, 200 * 2) << "the first fill reads every text";
+    run_once(kConverged);
+    EXPECT_EQ(fetched(), before);
+    db.exec("UPDATE docs SET body = body || ' edited' WHERE id = 7");
+    const std::int64_t edited = fetched();
+    run_once(kConverged);
+    EXPECT_GT(fetched(), edited) << "the counters do not count";
+    EXPECT_LT(fetched() - edited, 200);
+}
+
 TEST_F(Converge, AnEditWhileItsOldTextIsBeingEmbeddedWins) {
     kit::FakeEndpoint endpoint({.dimensions = 16, .delay = 400ms});
     make_at(endpoint, 30);
