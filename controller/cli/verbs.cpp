@@ -13,7 +13,7 @@ constexpr std::array kVerbs{
     Verb{"describe", "Show everything about one pipeline or provider: spec, status, conditions, runs, events.",
          configure_describe},
     Verb{"delete", "Ask for pipelines or providers to be deleted.", configure_delete},
-    Verb{"suspend", "Stop healing pipelines; they are still observed.", configure_suspend},
+    Verb{"suspend", "Stop healing pipelines until they are resumed.", configure_suspend},
     Verb{"resume", "Heal suspended pipelines again.", configure_resume},
     Verb{"reconcile", "Ask for a pass over pipelines now, ahead of everything else.", configure_reconcile},
     Verb{"approve", "Let a pipeline carry out deletions that wait for a person.", configure_approve},

@@ -81,7 +81,11 @@ std::vector<EmbedJob::Part> EmbedJob::cut(const Part& part) const {
 }
 
 asio::awaitable<void> EmbedJob::solve_into(Status& out, Part part, std::function<void()> done) {
-    out = co_await solve(std::move(part));
+    try {
+        out = co_await solve(std::move(part));
+    } catch (const std::exception& e) {
+        out = internal_error(e.what());
+    }
     if (!out) failed_ = true;
     done();
 }
@@ -246,13 +250,8 @@ asio::awaitable<Result<Embeddings>> EmbedJob::send(ChannelPtr channel, const Par
         for (const std::size_t i : part) copy.push_back(texts_[i]);
     }
     const Clock& clock = gateway_.parts_.clock;
-    Context bounded = context_;
-    bounded.deadline = std::min(context_.deadline, clock.steady_now() + Duration(channel->provider.timeout));
-    Result<Embeddings> answer = co_await channel->embedder->embed(whole ? texts_ : copy, order_.role, bounded);
-    if (answer) {
-        if (const Status valid = validate_embeddings(*answer, part.size(), order_.dimensions); !valid) answer = valid.error();
-    }
-    channel->lane->leave(*permit, answer ? nullptr : &answer.error(), answer ? answer->tokens : 0);
+    Result<Embeddings> answer =
+        co_await gateway_.ask_embedder(channel, *permit, whole ? texts_ : copy, order_.role, order_.dimensions, context_);
     const double seconds = std::chrono::duration<double>(clock.steady_now() - permit->started).count();
     gateway_.remember(CallLine{clock.now(), channel->provider.name, order_.model, part.size(), seconds,
                                answer ? "ok" : std::string(to_string(answer.error().cls))});

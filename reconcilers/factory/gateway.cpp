@@ -220,18 +220,29 @@ asio::awaitable<Status> Gateway::check_canary(ChannelPtr channel, std::string mo
     co_return Status{};
 }
 
+// The request itself. However it ends, the lane is told and the permit is given back.
+asio::awaitable<Result<Embeddings>> Gateway::ask_embedder(ChannelPtr channel, Lane::Permit permit,
+                                                          const std::vector<std::string>& texts, TextRole role,
+                                                          std::uint32_t dimensions, Context context) {
+    context.deadline = std::min(context.deadline, parts_.clock.steady_now() + Duration(channel->provider.timeout));
+    Result<Embeddings> answer = internal_error("the provider's answer got lost");
+    try {
+        Result<Embeddings> got = co_await channel->embedder->embed(texts, role, context);
+        const Status valid = got ? validate_embeddings(*got, texts.size(), dimensions) : Status{};
+        answer = valid ? std::move(got) : Result<Embeddings>(valid.error());
+    } catch (const std::exception& e) {
+        answer = internal_error(e.what());
+    }
+    channel->lane->leave(permit, answer ? nullptr : &answer.error(), answer ? answer->tokens : 0);
+    co_return answer;
+}
+
 asio::awaitable<Result<bool>> Gateway::ask_canary(ChannelPtr channel, std::string model, std::uint32_t dimensions,
                                                   Context context) {
     const std::vector<std::string> texts{kCanaryText};
     Result<Lane::Permit> permit = co_await channel->lane->enter(1, estimate_tokens(kCanaryText), context);
     if (!permit) co_return permit.error();
-    Context bounded = context;
-    bounded.deadline = std::min(context.deadline, parts_.clock.steady_now() + Duration(channel->provider.timeout));
-    Result<Embeddings> answer = co_await channel->embedder->embed(texts, TextRole::document, bounded);
-    if (answer) {
-        if (const Status valid = validate_embeddings(*answer, 1, dimensions); !valid) answer = valid.error();
-    }
-    channel->lane->leave(*permit, answer ? nullptr : &answer.error(), answer ? answer->tokens : 0);
+    Result<Embeddings> answer = co_await ask_embedder(channel, *permit, texts, TextRole::document, dimensions, context);
     if (!answer) co_return answer.error();
     Canary ours{std::move(answer->values), channel->provider.name};
     const Result<Canary> agreed =

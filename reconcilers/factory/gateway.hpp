@@ -134,6 +134,9 @@ private:
     boost::asio::awaitable<Result<Embedded>> ask_cached(const EmbedOrder& order, const std::vector<ChannelPtr>& channels,
                                                         const std::vector<std::string>& texts, Context context);
     boost::asio::awaitable<Status> check_canary(ChannelPtr channel, std::string model, std::uint32_t dimensions, Context context);
+    boost::asio::awaitable<Result<Embeddings>> ask_embedder(ChannelPtr channel, Lane::Permit permit,
+                                                            const std::vector<std::string>& texts, TextRole role,
+                                                            std::uint32_t dimensions, Context context);
     boost::asio::awaitable<Result<bool>> ask_canary(ChannelPtr channel, std::string model, std::uint32_t dimensions,
                                                     Context context);
     Result<Canary> settle(const std::string& pool, const std::string& model, std::uint32_t dimensions, const Canary& ours)

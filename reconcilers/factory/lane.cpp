@@ -332,14 +332,14 @@ std::optional<ProviderRecord> Lane::take_record() {
     r.uid = uid_;
     r.model = model_;
     r.generation = generation_;
-    const Breaker& worse = local_.state(now) != BreakerState::closed ? local_ : remote_;
-    const BreakerState state = worse.state(now);
+    // Our network's trouble is nobody else's.
+    const BreakerState state = remote_.state(now);
     r.breaker = std::string(to_string(state));
-    r.opened = worse.opened();
+    r.opened = remote_.opened();
     if (state != BreakerState::closed) {
         r.reason = reason_;
         r.message = last_error_;
-        r.retry_in = std::chrono::duration_cast<std::chrono::milliseconds>(std::max(Duration{}, worse.retry_at() - now));
+        r.retry_in = std::chrono::duration_cast<std::chrono::milliseconds>(std::max(Duration{}, remote_.retry_at() - now));
     }
     r.max_texts = limits_.learnt_texts();
     r.max_tokens = limits_.max_tokens();
