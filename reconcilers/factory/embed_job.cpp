@@ -50,21 +50,23 @@ EmbedJob::EmbedJob(Gateway& gateway, std::vector<ChannelPtr> channels, EmbedOrde
     for (const std::string& text : texts) tokens_.push_back(estimate_tokens(text));
 }
 
-asio::awaitable<Result<Embedded>> EmbedJob::run() {
+asio::awaitable<EmbedJob::Outcome> EmbedJob::run() {
     {
         const Lock lock(mutex_);
         result_.vectors.dimensions = order_.dimensions;
         result_.vectors.model = order_.model;
         result_.vectors.values.resize(texts_.size() * order_.dimensions);
+        placed_.resize(texts_.size());
     }
     Part all(texts_.size());
     std::iota(all.begin(), all.end(), std::size_t{0});
     const Status done = co_await solve_all(cut(all));
-    if (!done) co_return done.error();
     const Lock lock(mutex_);
     std::sort(result_.refused.begin(), result_.refused.end(),
               [](const RefusedText& a, const RefusedText& b) { return a.index < b.index; });
-    co_return std::move(result_);
+    Outcome outcome{std::move(result_), std::move(placed_), std::nullopt};
+    if (!done) outcome.error = done.error();
+    co_return outcome;
 }
 
 std::vector<EmbedJob::Part> EmbedJob::cut(const Part& part) const {
@@ -280,13 +282,14 @@ void EmbedJob::place(const Part& part, const Embeddings& answer) {
     }
     result_.vectors.tokens += answer.tokens;
     result_.vectors.model = answer.model;
-    placed_ += part.size();
+    for (const std::size_t i : part) placed_[i] = true;
+    any_placed_ = true;
 }
 
 Status EmbedJob::refuse(std::size_t index, const Error& error) {
     const Lock lock(mutex_);
     result_.refused.push_back({index, error});
-    if (placed_ > 0 || result_.refused.size() < kAllRefused) return {};
+    if (any_placed_ || result_.refused.size() < kAllRefused) return {};
     return invalid(fmt::format("provider \"{}\" refused every one of {} texts; the last: {}", order_.provider.name,
                                result_.refused.size(), error.message));
 }

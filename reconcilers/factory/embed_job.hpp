@@ -15,7 +15,13 @@ public:
     EmbedJob(Gateway& gateway, std::vector<Gateway::ChannelPtr> channels, EmbedOrder order, const std::vector<std::string>& texts,
              Context context);
 
-    boost::asio::awaitable<Result<Embedded>> run() EXCLUDES(mutex_);
+    // What was got before an error stopped it is paid for: it is handed out with the error.
+    struct Outcome {
+        Embedded embedded;
+        std::vector<bool> placed;  // by text: its row is its vector
+        std::optional<Error> error;
+    };
+    boost::asio::awaitable<Outcome> run() EXCLUDES(mutex_);
 
 private:
     using Part = std::vector<std::size_t>;  // indexes of texts
@@ -45,7 +51,8 @@ private:
     std::atomic<bool> failed_{false};    // what has not begun need not begin
     Mutex mutex_;
     Embedded result_ GUARDED_BY(mutex_);
-    std::size_t placed_ GUARDED_BY(mutex_) = 0;
+    std::vector<bool> placed_ GUARDED_BY(mutex_);
+    bool any_placed_ GUARDED_BY(mutex_) = false;
     std::string chosen_ GUARDED_BY(mutex_);
 };
 

@@ -147,14 +147,11 @@ asio::awaitable<Result<Embedded>> Gateway::embed(EmbedOrder order, const std::ve
     }
     if (channels.empty()) co_return *unmade;
     const bool dear = order.provider.kind != "hashing";  // what costs less than looking it up is not kept
-    if (!dear || settings_.cache.bytes == 0) co_return co_await ask(order, channels, texts, std::move(context));
-    co_return co_await ask_cached(order, channels, texts, std::move(context));
-}
-
-asio::awaitable<Result<Embedded>> Gateway::ask(const EmbedOrder& order, const std::vector<ChannelPtr>& channels,
-                                               const std::vector<std::string>& texts, Context context) {
+    if (dear && settings_.cache.bytes > 0) co_return co_await ask_cached(order, channels, texts, std::move(context));
     EmbedJob job(*this, channels, order, texts, std::move(context));
-    co_return co_await job.run();
+    EmbedJob::Outcome outcome = co_await job.run();
+    if (outcome.error) co_return *std::move(outcome.error);
+    co_return std::move(outcome.embedded);
 }
 
 // What is known is taken, what nobody loads is loaded, and only then is what others load waited for: so two batches that share
@@ -172,22 +169,19 @@ asio::awaitable<Result<Embedded>> Gateway::ask_cached(const EmbedOrder& order, c
         std::vector<std::string> mine;
         for (const std::size_t k : claim.owned()) mine.push_back(texts[open[k]]);
         if (!mine.empty()) {
-            Result<Embedded> loaded = co_await ask(order, channels, mine, context);
-            if (!loaded) co_return std::move(loaded).error();
-            all.embedded.vectors.tokens += loaded->vectors.tokens;
-            std::map<std::size_t, const Error*> refused;
-            for (const RefusedText& r : loaded->refused) refused.emplace(r.index, &r.error);
-            for (std::size_t j = 0; j < mine.size(); ++j) {
-                const std::size_t k = claim.owned()[j];
-                const auto no = refused.find(j);
-                if (no == refused.end()) {
-                    const std::span<const float> row(loaded->vectors.row(j), order.dimensions);
-                    claim.fulfil(k, PackedVector(row, settings_.compress_above));
-                } else {
-                    claim.fail(k, *no->second);
-                    all.refuse(open[k], *no->second);
-                }
+            EmbedJob job(*this, channels, order, mine, context);
+            const EmbedJob::Outcome loaded = co_await job.run();
+            all.embedded.vectors.tokens += loaded.embedded.vectors.tokens;
+            for (const RefusedText& r : loaded.embedded.refused) {
+                claim.fail(claim.owned()[r.index], r.error);
+                all.refuse(open[claim.owned()[r.index]], r.error);
             }
+            for (std::size_t j = 0; j < mine.size(); ++j) {
+                if (!loaded.placed[j]) continue;
+                const std::span<const float> row(loaded.embedded.vectors.row(j), order.dimensions);
+                claim.fulfil(claim.owned()[j], PackedVector(row, settings_.compress_above));
+            }
+            if (loaded.error) co_return *loaded.error;
         }
         for (const std::size_t k : claim.awaited()) {
             Result<Cache<PackedVector>::Value> theirs = co_await claim.wait(k, context);

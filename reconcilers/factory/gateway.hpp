@@ -129,8 +129,6 @@ private:
     Result<ChannelPtr> make(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) EXCLUDES(mutex_);
     boost::asio::awaitable<Result<ChannelPtr>> channel(const ProviderSpec& provider, const std::string& model,
                                                        std::uint32_t dimensions);
-    boost::asio::awaitable<Result<Embedded>> ask(const EmbedOrder& order, const std::vector<ChannelPtr>& channels,
-                                                 const std::vector<std::string>& texts, Context context);
     boost::asio::awaitable<Result<Embedded>> ask_cached(const EmbedOrder& order, const std::vector<ChannelPtr>& channels,
                                                         const std::vector<std::string>& texts, Context context);
     boost::asio::awaitable<Status> check_canary(ChannelPtr channel, std::string model, std::uint32_t dimensions, Context context);

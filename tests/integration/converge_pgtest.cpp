@@ -82,21 +82,22 @@ TEST_F(Converge, ASweepOfUnchangedDocumentsReadsNoText) {
         "CREATE TABLE docs (id int PRIMARY KEY, body text);"
         "INSERT INTO docs SELECT d, (SELECT string_agg(md5(d::text || i), ' ') FROM generate_series(1, 600) i)"
         " FROM generate_series(1, 200) d");
-    declare("docs", "docs", "content", "'body'");
+    declare("docs", "docs", "content, drift_interval", "'body', '10 seconds'");
     run_once(kConverged);
+    // What a connection has counted is told at its end, which comes a little after its process's.
     const auto fetched = [&] {
-        db.exec("SELECT pg_stat_clear_snapshot()");
+        EXPECT_TRUE(
+            eventually_is("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                          " AND application_name LIKE 'homeostat%'",
+                          "0"));
         return number("SELECT toast_blks_read + toast_blks_hit FROM pg_statio_user_tables WHERE relid = 'docs'::regclass");
     };
     const std::int64_t before = fetched();
-    ASSERT_GE(before, 200 * 2) << "the first fill reads every text";
-    run_once(kConverged);
+    ASSERT_GE(before, 200 * 2) << "the counters do not count: the first fill reads every text";
+    kit::Process run = homeostat.start({"run"});
+    ASSERT_TRUE(eventually_is("SELECT count(*) > 0 FROM homeostat.run_history WHERE trigger = 'interval'", "t")) << run.output();
+    end(run);
     EXPECT_EQ(fetched(), before);
-    db.exec("UPDATE docs SET body = body || ' edited' WHERE id = 7");
-    const std::int64_t edited = fetched();
-    run_once(kConverged);
-    EXPECT_GT(fetched(), edited) << "the counters do not count";
-    EXPECT_LT(fetched() - edited, 200);
 }
 
 TEST_F(Converge, AnEditWhileItsOldTextIsBeingEmbeddedWins) {
