@@ -57,7 +57,9 @@ const std::array<Setting, 50> kSettings{{
      "Batches planned ahead of execution, a pipeline: the back-pressure."},
     {"batch.max_attempts", &S::batch_max_attempts, "5", "1", "100", false, true,
      "Failed attempts after which the run of a pipeline ends and says why; waiting and throttling cost none."},
-    {"batch.in_flight", &S::batch_in_flight, "8", "1", "256", false, true, "Batches this replica executes at the same time."},
+    {"batch.in_flight", &S::batch_in_flight, "16", "1", "256", false, true,
+     "Batches of one provider this replica executes at the same time; more than its requests in flight, so that reading and "
+     "writing go on meanwhile."},
     {"retry.base", &S::retry_base, "500ms", "10ms", "1m", false, true, "The first wait before a failed batch is tried again."},
     {"retry.cap", &S::retry_cap, "60s", "1s", "1d", false, true, "The longest wait before a failed batch is tried again."},
     {"sweep.slice", &S::sweep_slice, "20000", "100", "1000000", false, true,

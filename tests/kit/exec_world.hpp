@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -34,16 +35,19 @@ inline std::size_t processes(const std::string& mark) {
     std::error_code ec;
     const std::string self = std::filesystem::read_symlink("/proc/self", ec).string();
     std::size_t n = 0;
-    for (const auto& entry : std::filesystem::directory_iterator("/proc", ec)) {
-        const std::string pid = entry.path().filename();
+    for (std::filesystem::directory_iterator at("/proc", ec), end; at != end; at.increment(ec)) {
+        const auto& folder = at->path();
+        const std::string pid = folder.filename();
         if (pid.find_first_not_of("0123456789") != std::string::npos || pid == self) continue;
         std::string stat;
-        std::getline(std::ifstream(entry.path() / "stat"), stat);
+        std::getline(std::ifstream(folder / "stat"), stat);
         const std::size_t name_end = stat.rfind(')');  // "pid (name) state parent ..."
         const bool ours = name_end != std::string::npos && stat.compare(name_end + 4, self.size() + 1, self + " ") == 0;
-        std::ifstream file(entry.path() / "cmdline");
-        const std::string line{std::istreambuf_iterator<char>(file), {}};
-        if (ours || line.find(mark) != std::string::npos) ++n;
+        // A process that goes while it is read makes the buffer throw; an inserter takes that as the end, an iterator lets it
+        // out.
+        std::ostringstream line;
+        line << std::ifstream(folder / "cmdline").rdbuf();
+        if (ours || line.str().find(mark) != std::string::npos) ++n;
     }
     return n;
 }
