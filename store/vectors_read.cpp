@@ -54,7 +54,8 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
                 " FROM (SELECT w.*, s.homeostat_present IS NOT NULL AS present, s.* FROM unnest({3}) WITH ORDINALITY AS w({4}, i)"
                 "  LEFT JOIN LATERAL (SELECT true AS homeostat_present, {5} AS content, {6} AS homeostat_hash,"
                 "   ({7})::text AS version{8} FROM {9} s WHERE {10}) s ON true) r) r"
-                " LEFT JOIN {1} d ON {11}"
+                // By key, one at a time: a join would be planned while the table is empty and read all of it ever after.
+                " LEFT JOIN LATERAL (SELECT d.document_id, d.write_token, d.content_hash FROM {1} d WHERE {11} LIMIT 1) d ON true"
                 " LEFT JOIN LATERAL (SELECT string_agg(format('%s:%s:%s', c.number, CASE WHEN homeostat.vector_ok(c.embedding, "
                 "{12})"
                 "   THEN 't' ELSE 'f' END, encode(c.chunk_hash, 'hex')), ';' ORDER BY c.number) AS stored FROM {13} c"

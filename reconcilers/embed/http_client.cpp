@@ -11,6 +11,7 @@
 #include <boost/asio/connect.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/read.hpp>
 #include <boost/asio/ssl.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
@@ -18,6 +19,7 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <map>
+#include <mutex>
 #include <optional>
 
 #include "core/sync.hpp"
@@ -165,14 +167,33 @@ asio::awaitable<std::optional<Failure>> connect(Connection& c, const Url& url, s
     co_return co_await handshake(c, url, tls);
 }
 
-http::request<http::string_body> message_of(HttpCall& call, const std::string& user_agent) {
-    http::request<http::string_body> request{http::string_to_verb(call.method), call.url.path, 11};
+// Refers to the body of `call`.
+using Request = http::request<http::span_body<const char>>;
+Request message_of(const HttpCall& call, const std::string& user_agent) {
+    Request request{http::string_to_verb(call.method), call.url.path, 11};
     request.set(http::field::host, call.url.host_header());
     request.set(http::field::user_agent, user_agent);
     for (const auto& [name, value] : call.headers) request.insert(name, value);
-    request.body() = call.body;
+    request.body() = {call.body.data(), call.body.size()};
     request.prepare_payload();
     return request;
+}
+
+// A body of a known length is read straight to where it stays; the parser would take it in small pieces and copy each.
+template <class Stream>
+asio::awaitable<error_code> read_answer(Stream& stream, Connection& c, http::response_parser<http::string_body>& parser) {
+    const auto [header_error, header] = co_await http::async_read_header(stream, c.buffer, parser, kTuple);
+    if (header_error || parser.is_done()) co_return header_error;
+    if (parser.chunked() || !parser.content_length()) {
+        const auto [body_error, body_size] = co_await http::async_read(stream, c.buffer, parser, kTuple);
+        co_return body_error;
+    }
+    std::string& body = parser.get().body();
+    body.resize(*parser.content_length());
+    const std::size_t have = asio::buffer_copy(asio::buffer(body), c.buffer.data());
+    c.buffer.consume(have);
+    const auto [error, size] = co_await asio::async_read(stream, asio::buffer(body) + have, kTuple);
+    co_return error;
 }
 
 template <class Stream>
@@ -183,7 +204,7 @@ asio::awaitable<Outcome> exchange(Stream& stream, Connection& c, HttpCall& call,
     http::response_parser<http::string_body> parser;
     parser.body_limit(options.max_answer_bytes);
     parser.header_limit(kMaxHeaderBytes);
-    const auto [read_error, read] = co_await http::async_read(stream, c.buffer, parser, kTuple);
+    const error_code read_error = co_await read_answer(stream, c, parser);
     if (read_error) {
         Failure failed = failure(c, sent_error ? sent_error : read_error, HttpFault::reset);
         failed.repeatable = failed.fault == HttpFault::reset && !parser.got_some() && c.buffer.size() == 0;
@@ -243,7 +264,11 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
             if (held) asio::post(held->strand, [held, ticket] { held->break_off(ticket, HttpFault::stopped); });
         });
         std::optional<Failure> failed;
-        if (!c->used) failed = co_await connect(*c, call.url, tls);
+        if (!c->used) {
+            // The system's certificates take a tenth of a second to read: only where they are asked for.
+            if (call.url.tls && options.ca_file.empty()) std::call_once(trusted, [this] { trust_system(); });
+            failed = co_await connect(*c, call.url, tls);
+        }
         Outcome outcome = HttpAnswer{};
         if (failed) {
             outcome = *std::move(failed);
@@ -281,10 +306,16 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
         }
     }
 
+    void trust_system() {
+        error_code ignored;
+        tls.set_default_verify_paths(ignored);
+    }
+
     asio::any_io_executor executor;
     const Clock& clock;
     HttpClientOptions options;
     ssl::context tls;
+    std::once_flag trusted;
     std::atomic<std::uint64_t> opened{0};
     Mutex mutex;
     std::map<std::string, std::vector<ConnectionPtr>> pool GUARDED_BY(mutex);
@@ -297,9 +328,8 @@ Result<std::unique_ptr<HttpClient>> HttpClient::create(asio::any_io_executor exe
     error_code ec;
     impl->tls.set_verify_mode(ssl::verify_peer, ec);
     const std::string& ca = impl->options.ca_file;
-    if (ca.empty()) {
-        impl->tls.set_default_verify_paths(ec);
-    } else if (impl->tls.load_verify_file(ca, ec); ec) {
+    if (!ca.empty()) impl->tls.load_verify_file(ca, ec);
+    if (!ca.empty() && ec) {
         return invalid(fmt::format("the CA file {} cannot be used ({}); it must be a readable PEM file with certificates", ca,
                                    ec.message()));
     }

@@ -100,6 +100,21 @@ TEST_F(Converge, ASweepOfUnchangedDocumentsReadsNoText) {
     EXPECT_EQ(fetched(), before);
 }
 
+// What a batch reads of the stored documents does not grow with them: by key, although the statement was planned when there were
+// none.
+TEST_F(Converge, BatchesFindTheirDocumentsByKeyHoweverManyThereAre) {
+    make(4'000);
+    db.exec("UPDATE homeostat.provider SET max_batch = 16 WHERE name = 'hashing'");
+    declare("docs", "docs", "content", "'body'");
+    run_once(kConverged);
+    EXPECT_TRUE(
+        eventually_is("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                      " AND application_name LIKE 'homeostat%'",
+                      "0"));
+    // Sweeps and counts read them all, four times; a batch that did would do so 250 times.
+    EXPECT_LE(number("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname LIKE 'p%_document'"), 6 * 4'000);
+}
+
 TEST_F(Converge, AnEditWhileItsOldTextIsBeingEmbeddedWins) {
     kit::FakeEndpoint endpoint({.dimensions = 16, .delay = 400ms});
     make_at(endpoint, 30);

@@ -7,9 +7,11 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "reconcilers/embed/base64.hpp"
 #include "reconcilers/embed/openai_answer.hpp"
+#include "reconcilers/embed/request_text.hpp"
 #include "reconcilers/embed/secret.hpp"
 #include "reconcilers/embed/url.hpp"
 
@@ -72,6 +74,27 @@ TEST(Base64, RefusesBadCharactersAndWidths) {
     EXPECT_TRUE(base64_decode_floats("AACAPw==", one));
     EXPECT_EQ(one[0], 1.0F);
     EXPECT_FALSE(base64_decode_floats("AACAPwAAgD8=", one));
+}
+
+RC_GTEST_PROP(RequestText, IsReadBackAsItWas, (const std::vector<std::string>& noise)) {
+    // Any bytes: what is no UTF-8 is replaced, as the JSON library does it, and nothing escapes its quotes.
+    std::string out = "{\"input\":";
+    append_json_texts(out, "q: \"\x01\\", noise);
+    const auto read = nlohmann::json::parse(out + "}").at("input");
+    RC_ASSERT(read.size() == noise.size());
+    for (std::size_t i = 0; i < noise.size(); ++i) {
+        const nlohmann::json text = "q: \"\x01\\" + noise[i];
+        const auto wanted = nlohmann::json::parse(text.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+        RC_ASSERT(read[i] == wanted);
+    }
+}
+
+TEST(RequestText, EscapesEveryControlCharacter) {
+    std::string all;
+    for (int c = 0; c < 0x80; ++c) all += static_cast<char>(c);
+    std::string out;
+    append_json_string(out, all + "é漢😀");
+    EXPECT_EQ(nlohmann::json::parse(out), all + "é漢😀");
 }
 
 TEST(Secret, IsReadAtUseSoThatRotationWorks) {
