@@ -150,7 +150,7 @@ struct Controller::Impl {
           election(connection(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
           pipelines(reads, writes, gateway, memory, c, telemetry(), pipeline_settings(s, run_once)),
           factory({reads, writes, gateway, targets, memory, c, telemetry(), io.get_executor(), db.get_executor(),
-                   cpu.get_executor(), [this](std::int64_t uid) { batch_ended(uid); }},
+                   cpu.get_executor(), [this](std::int64_t uid, bool last) { batch_ended(uid, last); }},
                   factory_settings(s, run_once)),
           loop(queue, election, pipelines, factory, health, reads, c, telemetry(), loop_settings()) {}
 
@@ -170,9 +170,10 @@ struct Controller::Impl {
         return l;
     }
 
-    // Many batches of a pipeline end within moments: one look at it serves them all.
-    void batch_ended(std::int64_t uid) {
-        queue.add(uid, kPrioritySpec, std::chrono::milliseconds(20));
+    // Many batches of a pipeline end within moments: one look at it serves them all. After the last one there is nothing else
+    // to wait for.
+    void batch_ended(std::int64_t uid, bool last) {
+        queue.add(uid, kPrioritySpec, std::chrono::milliseconds(last ? 2 : 100));
         loop.wake_dispatcher();
     }
 

@@ -67,7 +67,7 @@ Status PipelineReconciler::load(Pass& pass) {
     Result<std::vector<Revision>> revisions = read_revisions(**session, pass.uid);
     if (!revisions) return revisions.error();
     pass.revisions = *std::move(revisions);
-    Result<OpenBatches> open = open_batches(**session, pass.uid);
+    Result<OpenBatches> open = open_batches(**session, pass.uid, pass.context.epoch);
     if (!open) return open.error();
     pass.open = *std::move(open);
     Result<std::int64_t> dead = count_dead_letters(**session, pass.uid);

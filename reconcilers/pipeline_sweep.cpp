@@ -45,12 +45,16 @@ Result<ReconcileOutcome> PipelineReconciler::advance(Pass& pass) {
     {
         Result<Pool::Lease> session = writes_.acquire(pass.context);
         if (!session) return session.error();
-        const Status adopted = guarded([&] {
-            Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-            adopt_batches(tx, pass.uid, pass.context.epoch);
-            tx.commit();
-        });
-        if (!adopted) return adopted.error();
+        // What an earlier holder of the lease planned is ours now. It cannot plan more: its epoch is behind.
+        if (pass.open.of_others) {
+            const Status adopted = guarded([&] {
+                Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+                adopt_batches(tx, pass.uid, pass.context.epoch);
+                tx.commit();
+            });
+            if (!adopted) return adopted.error();
+            pass.open.of_others = false;
+        }
         Result<std::optional<Error>> failed = failed_batch(**session, run.id);
         if (!failed) return failed.error();
         if (*failed) return **failed;
@@ -215,7 +219,7 @@ Result<ReconcileOutcome> PipelineReconciler::verify_or_finish(Pass& pass) {
         Result<Pool::Lease> session = writes_.acquire(pass.context);
         if (!session) return session.error();
         if (run.planned_in_sweep >= kManyDocuments) {
-            if (const Status tended = tend_tables(**session, pass.revision); !tended) {
+            if (const Status tended = tend_tables(**session, pass.revision, deep); !tended) {
                 spdlog::warn("pipeline \"{}\": its tables could not be analysed: {}", pass.declared.name, tended.error().message);
             }
         }

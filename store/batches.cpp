@@ -17,7 +17,9 @@ constexpr std::array<std::string_view, 4> kKinds{"heal", "move", "prune", "stray
 const Statement kInsert{
     "batch_insert",
     "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents)"
-    " VALUES ($1::bigint, $2::int, $3::bigint, $4::bigint, $5::bigint, $6, $7, $8, $9::int, $10::text[], $11::int)"};
+    " SELECT $1::bigint, $2::int, $3::bigint, $4::bigint, $5::bigint, $6, w.kind, w.class, w.priority, w.keys::text[], "
+    "w.documents"
+    " FROM unnest($7::text[], $8::text[], $9::int[], $10::text[], $11::int[]) AS w(kind, class, priority, keys, documents)"};
 
 // Only kinds this binary knows: a newer one's work is left to it.
 const Statement kClaim{
@@ -79,8 +81,8 @@ const Statement kOpen{"batch_open",
                       "SELECT count(*), coalesce(sum(documents), 0), count(*) FILTER (WHERE attempts > 0 OR last_error <> ''),"
                       " coalesce((array_agg(last_error ORDER BY id DESC) FILTER (WHERE last_error <> ''))[1], ''),"
                       " CASE WHEN bool_or(claim_token IS NOT NULL OR run_after <= clock_timestamp()) THEN NULL"
-                      "      ELSE greatest(0, extract(epoch FROM min(run_after) - clock_timestamp()) * 1000)::bigint END"
-                      " FROM homeostat.batch WHERE uid = $1::bigint"};
+                      "      ELSE greatest(0, extract(epoch FROM min(run_after) - clock_timestamp()) * 1000)::bigint END,"
+                      " coalesce(bool_or(epoch <> $2::bigint), false) FROM homeostat.batch WHERE uid = $1::bigint"};
 
 // The horizon is checked again in the update itself, so that a heartbeat that came in time wins.
 const Statement kRescue{
@@ -122,12 +124,24 @@ std::string_view to_string(BatchKind k) noexcept { return kKinds[static_cast<std
 
 void insert_batches(Transaction& tx, std::int64_t uid, std::int32_t revision, std::int64_t generation, std::int64_t epoch,
                     std::int64_t run_id, const std::string& traceparent, const std::vector<PlannedBatch>& batches) {
+    if (batches.empty()) return;
+    std::vector<std::string_view> kinds;
+    std::vector<std::string_view> classes;
+    std::vector<std::int32_t> priorities;
+    std::vector<std::string> keys;
+    std::vector<std::int32_t> documents;
     for (const PlannedBatch& b : batches) {
-        Params params =
-            Params::of(uid, revision, generation, epoch, run_id, traceparent, to_string(b.kind), to_string(b.cls), b.priority);
-        params.bytes(key_matrix(b.keys)).add(b.keys.size());
-        tx.exec(kInsert, params);
+        kinds.push_back(to_string(b.kind));
+        classes.push_back(to_string(b.cls));
+        priorities.push_back(b.priority);
+        keys.push_back(format_text_columns(b.keys));
+        documents.push_back(static_cast<std::int32_t>(b.keys.size()));
     }
+    const std::vector<std::string_view> key_views(keys.begin(), keys.end());
+    Params params = Params::of(uid, revision, generation, epoch, run_id, traceparent);
+    params.bytes(binary_array(kinds)).bytes(binary_array(classes)).bytes(binary_array(priorities));
+    params.bytes(binary_array(key_views)).bytes(binary_array(documents));
+    tx.exec(kInsert, params);
 }
 
 Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl,
@@ -216,10 +230,10 @@ void discard_batches(Transaction& tx, std::int64_t uid, std::int64_t generation)
 }
 void adopt_batches(Transaction& tx, std::int64_t uid, std::int64_t epoch) { tx.exec(kAdopt, Params::of(uid, epoch)); }
 
-Result<OpenBatches> open_batches(Session& session, std::int64_t uid) {
+Result<OpenBatches> open_batches(Session& session, std::int64_t uid, std::int64_t epoch) {
     return guarded([&] {
-        const Rows rows = session.exec(kOpen, Params::of(uid));
-        OpenBatches o{rows.i64(0, 0), rows.i64(0, 1), rows.i64(0, 2), rows.text(0, 3), {}};
+        const Rows rows = session.exec(kOpen, Params::of(uid, epoch));
+        OpenBatches o{rows.i64(0, 0), rows.i64(0, 1), rows.i64(0, 2), rows.text(0, 3), {}, rows.boolean(0, 5)};
         if (const auto ms = rows.maybe_i64(0, 4); ms && o.batches > 0) o.next_in = std::chrono::milliseconds(*ms);
         return o;
     });

@@ -98,8 +98,9 @@ struct OpenBatches {
     std::int64_t failing = 0;          // with at least one attempt behind them
     std::string last_error;
     std::optional<std::chrono::milliseconds> next_in;  // until the earliest of those that wait, where none is ready
+    bool of_others = false;            // some are of another epoch than `epoch`
 };
-Result<OpenBatches> open_batches(Session& session, std::int64_t uid);
+Result<OpenBatches> open_batches(Session& session, std::int64_t uid, std::int64_t epoch);
 
 // Returns claims that expired to the queue; a batch that saw its owner die is marked, and after two deaths comes back split
 // into single documents, after three it is a dead letter. Returns how many were rescued.

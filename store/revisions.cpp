@@ -337,9 +337,10 @@ Status build_index(Session& session, const PipelineSpec& spec, const Revision& r
     });
 }
 
-Status tend_tables(Session& session, const Revision& revision) {
+Status tend_tables(Session& session, const Revision& revision, bool deep) {
     return guarded([&] {
         session.exec(fmt::format("VACUUM (ANALYZE) {}", revision.tables.document));
+        if (!deep) return;
         session.exec(fmt::format("ANALYZE {} (document_id, number)", revision.tables.chunk));
     });
 }

@@ -84,7 +84,8 @@ Result<IndexState> index_state(Session& session, const PipelineSpec& spec, const
 Status build_index(Session& session, const PipelineSpec& spec, const Revision& revision, const VectorExtension& vectors);
 
 // After many rows were written: statistics and visibility for our own tables, without which the next sweep is planned blindly.
-Status tend_tables(Session& session, const Revision& revision);
+// `deep`: one that also looks at the chunks.
+Status tend_tables(Session& session, const Revision& revision, bool deep);
 
 // Forgets what the journal holds from before `weeks` ago, a bounded piece a call.
 Status trim_journal(Transaction& tx, const Revision& revision, int weeks);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "store/arrays.hpp"
@@ -90,16 +91,17 @@ const Statement kStatus{
 // Only on change; the transition time moves only when the status does, and never backwards.
 const Statement kCondition{
     "condition_write",
-    "WITH before AS (SELECT status FROM homeostat.condition WHERE uid = $1::bigint AND type = $2)"
+    "WITH before AS (SELECT type, status FROM homeostat.condition WHERE uid = $1::bigint)"
     " INSERT INTO homeostat.condition AS c (uid, type, status, reason, message, observed_generation)"
-    " VALUES ($1::bigint, $2, $3, $4, left($5, 1024), $6::bigint)"
+    " SELECT $1::bigint, w.type, w.status, w.reason, left(w.message, 1024), w.generation"
+    " FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[]) AS w(type, status, reason, message, generation)"
     " ON CONFLICT (uid, type) DO UPDATE SET status = excluded.status, reason = excluded.reason, message = excluded.message,"
     "  observed_generation = greatest(c.observed_generation, excluded.observed_generation),"
     "  last_transition_at = CASE WHEN c.status = excluded.status THEN c.last_transition_at"
     "                            ELSE greatest(c.last_transition_at, clock_timestamp()) END"
     " WHERE (c.status, c.reason, c.message) IS DISTINCT FROM (excluded.status, excluded.reason, excluded.message)"
     "  OR c.observed_generation < excluded.observed_generation"
-    " RETURNING (SELECT status FROM before)"};
+    " RETURNING type, (SELECT b.status FROM before b WHERE b.type = c.type)"};
 
 const Statement kLoopState{
     "loop_state",
@@ -145,22 +147,48 @@ std::optional<std::string> time_text(const std::optional<WallTime>& t) {
     return t ? std::optional<std::string>(format_timestamp(*t)) : std::nullopt;
 }
 
-void write_condition(Transaction& tx, std::int64_t uid, const Condition& c, const std::string& reconcile_id,
-                     std::vector<Condition>& changed) {
-    const Rows rows = tx.exec(kCondition, Params::of(uid, c.type, c.status, c.reason, c.message, c.observed_generation));
-    if (rows.empty()) return;
-    const bool status_changed = rows.null(0, 0) || rows.view(0, 0) != c.status;
-    if (!status_changed) return;
-    changed.push_back(c);
+// `before`: its status until now, where it had one.
+void tell(Transaction& tx, std::int64_t uid, const Condition& c, const std::optional<std::string>& before,
+          const std::string& reconcile_id) {
     const bool bad =
         (c.type == "Ready" || c.type == "Synced" || c.type == "ProviderHealthy") ? c.status == "False" : c.status == "True";
     // What is merely not there yet at the start is no news.
-    if (rows.null(0, 0) && !bad) return;
+    if (!before && !bad) return;
     add_event(tx, {.uid = uid,
                    .type = bad && c.type != "Reconciling" ? "Warning" : "Normal",
                    .reason = c.reason,
                    .message = fmt::format("{} is {}{}{}", c.type, c.status, c.message.empty() ? "" : ": ", c.message),
                    .reconcile_id = reconcile_id});
+}
+
+std::vector<Condition> write_conditions(Transaction& tx, std::int64_t uid, const std::vector<Condition>& conditions,
+                                        const std::string& reconcile_id) {
+    std::vector<std::string_view> types;
+    std::vector<std::string_view> statuses;
+    std::vector<std::string_view> reasons;
+    std::vector<std::string_view> messages;
+    std::vector<std::int64_t> generations;
+    for (const Condition& c : conditions) {
+        types.push_back(c.type);
+        statuses.push_back(c.status);
+        reasons.push_back(c.reason);
+        messages.push_back(c.message);
+        generations.push_back(c.observed_generation);
+    }
+    Params params = Params::of(uid);
+    params.bytes(binary_array(types)).bytes(binary_array(statuses)).bytes(binary_array(reasons));
+    params.bytes(binary_array(messages)).bytes(binary_array(generations));
+    const Rows rows = tx.exec(kCondition, params);
+    std::vector<Condition> changed;
+    for (int i = 0; i < rows.size(); ++i) {
+        const auto c =
+            std::find_if(conditions.begin(), conditions.end(), [&](const Condition& o) { return o.type == rows.view(i, 0); });
+        const std::optional<std::string> before = rows.maybe(i, 1);
+        if (c == conditions.end() || before == c->status) continue;
+        changed.push_back(*c);
+        tell(tx, uid, *c, before, reconcile_id);
+    }
+    return changed;
 }
 
 }  // namespace
@@ -234,9 +262,7 @@ std::vector<Condition> write_status(Transaction& tx, const StatusUpdate& u, cons
                    u.failures, s.last_error, time_text(s.last_sweep), time_text(s.last_deep_sweep), time_text(s.last_converged),
                    time_text(s.next_attempt), s.last_handled_reconcile, u.provider_generation);
     tx.exec(kStatus, params);
-    std::vector<Condition> changed;
-    for (const Condition& c : s.conditions) write_condition(tx, u.uid, c, reconcile_id, changed);
-    return changed;
+    return s.conditions.empty() ? std::vector<Condition>() : write_conditions(tx, u.uid, s.conditions, reconcile_id);
 }
 
 Result<LoopState> read_loop_state(Session& session, std::int64_t uid) {

@@ -2,16 +2,32 @@
 
 namespace homeostat {
 
+namespace {
+
+void append_quoted(std::string& out, const std::string& value) {
+    if (out.back() != '{') out += ',';
+    out += '"';
+    for (const char c : value) {
+        if (c == '"' || c == '\\') out += '\\';
+        out += c;
+    }
+    out += '"';
+}
+
+}  // namespace
+
 std::string format_text_array(const std::vector<std::string>& values) {
     std::string out = "{";
-    for (const std::string& v : values) {
-        if (out.size() > 1) out += ',';
-        out += '"';
-        for (const char c : v) {
-            if (c == '"' || c == '\\') out += '\\';
-            out += c;
-        }
-        out += '"';
+    for (const std::string& v : values) append_quoted(out, v);
+    return out + "}";
+}
+
+std::string format_text_columns(const std::vector<std::vector<std::string>>& rows) {
+    std::string out = "{";
+    for (std::size_t c = 0; !rows.empty() && c < rows.front().size(); ++c) {
+        out += c == 0 ? "{" : ",{";
+        for (const auto& row : rows) append_quoted(out, row[c]);
+        out += '}';
     }
     return out + "}";
 }

@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <set>
@@ -179,13 +180,15 @@ double Factory::random() {
 }
 
 void Factory::ended(const Batch& batch) {
+    bool last = false;
     {
         const Lock lock(mutex_);
         running_.erase(batch.id);
         alone_ = false;
+        last = std::none_of(running_.begin(), running_.end(), [&](const auto& r) { return r.second->batch.uid == batch.uid; });
         idle_.notify_all();
     }
-    if (parts_.finished) parts_.finished(batch.uid);
+    if (parts_.finished) parts_.finished(batch.uid, last);
 }
 
 void Factory::record(const Batch& batch, std::string_view outcome, SteadyTime started) {

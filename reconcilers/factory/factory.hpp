@@ -56,7 +56,8 @@ struct FactoryParts {
     boost::asio::any_io_executor io;
     boost::asio::any_io_executor db;
     boost::asio::any_io_executor cpu;
-    std::function<void(std::int64_t uid)> finished;  // a batch of this pipeline has ended; called from any thread
+    // A batch of this pipeline has ended; `last`: and this replica has no other of it. Called from any thread.
+    std::function<void(std::int64_t uid, bool last)> finished;
 };
 
 class Factory {
