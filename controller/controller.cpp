@@ -104,6 +104,13 @@ FactorySettings factory_settings(const Settings& s, bool once) {
     return f;
 }
 
+FeedSettings feed_settings(const Settings& s) {
+    FeedSettings f;
+    f.batch_documents = s.batch_documents;
+    f.prune_floor = s.prune_floor;
+    return f;
+}
+
 GatewaySettings gateway_settings(const Settings& s, bool once) {
     GatewaySettings g;
     g.probe_at_once = once;
@@ -147,12 +154,14 @@ struct Controller::Impl {
                   gateway_settings(s, run_once)),
           targets(reads, c, 10'000),
           queue(c, m),
+          feeds(c, m, "feed"),
           election(connection(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
           pipelines(reads, writes, gateway, memory, c, telemetry(), pipeline_settings(s, run_once)),
           factory({reads, writes, gateway, targets, memory, c, telemetry(), io.get_executor(), db.get_executor(),
                    cpu.get_executor(), [this](std::int64_t uid, bool last) { batch_ended(uid, last); }},
                   factory_settings(s, run_once)),
-          loop(queue, election, pipelines, factory, health, reads, c, telemetry(), loop_settings()) {}
+          feed(writes, targets, c, telemetry(), feed_settings(s)),
+          loop(queue, feeds, election, pipelines, feed, factory, health, reads, c, telemetry(), loop_settings()) {}
 
     Telemetry telemetry() { return {metrics, tracer}; }
 
@@ -175,6 +184,11 @@ struct Controller::Impl {
     void batch_ended(std::int64_t uid, bool last) {
         queue.add(uid, kPrioritySpec, std::chrono::milliseconds(last ? 2 : 100));
         loop.wake_dispatcher();
+    }
+
+    // Whatever was said while nobody listened is looked for.
+    void listening() {
+        for (const std::int64_t uid : loop.fed()) feeds.add(uid, kPriorityDrift);
     }
 
     Status check_schema() {
@@ -229,8 +243,11 @@ struct Controller::Impl {
         if (!once) {
             listener = std::jthread([this](const std::stop_token& s) {
                 listen_for_changes(connection(settings, "homeostat-listen"), s,
-                                   [this](std::int64_t uid) { queue.add(uid, kPrioritySpec); });
+                                   {.changed = [this](std::int64_t uid) { queue.add(uid, kPrioritySpec); },
+                                    .fed = [this](std::int64_t uid) { feeds.add(uid, kPriorityRequested); },
+                                    .connected = [this] { listening(); }});
             });
+            for (int i = 0; i < 2; ++i) drainers.emplace_back([this](const std::stop_token& s) { loop.drain(s); });
         }
         return {};
     }
@@ -240,9 +257,11 @@ struct Controller::Impl {
             t->request_stop();
             if (t->joinable()) t->join();
         }
-        for (std::jthread& w : workers) w.request_stop();
-        for (std::jthread& w : workers) w.join();
-        workers.clear();
+        for (auto* threads : {&workers, &drainers}) {
+            for (std::jthread& w : *threads) w.request_stop();
+            for (std::jthread& w : *threads) w.join();
+            threads->clear();
+        }
         // The dispatcher goes on sending heartbeats while the factory drains.
         factory.drain(std::chrono::steady_clock::now() + settings.drain_budget);
         dispatcher.request_stop();
@@ -275,14 +294,17 @@ struct Controller::Impl {
     Gateway gateway;
     Targets targets;
     WorkQueue queue;
+    WorkQueue feeds;
     Election election;
     PipelineReconciler pipelines;
     Factory factory;
+    Feed feed;
     Loop loop;
     std::unique_ptr<HttpServer> http;
     std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
     std::vector<std::jthread> io_threads;
     std::vector<std::jthread> workers;
+    std::vector<std::jthread> drainers;
     std::jthread dispatcher;
     std::jthread watcher;
     std::jthread listener;

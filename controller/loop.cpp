@@ -24,11 +24,13 @@ constexpr int kOnceFailures = 8;
 
 }  // namespace
 
-Loop::Loop(WorkQueue& queue, Election& election, Reconciler& reconciler, Factory& factory, Health& health, Pool& reads,
-           const Clock& clock, Telemetry telemetry, LoopSettings settings)
+Loop::Loop(WorkQueue& queue, WorkQueue& feeds, Election& election, Reconciler& reconciler, Feed& feed, Factory& factory,
+           Health& health, Pool& reads, const Clock& clock, Telemetry telemetry, LoopSettings settings)
     : queue_(queue),
+      feeds_(feeds),
       election_(election),
       reconciler_(reconciler),
+      feed_(feed),
       factory_(factory),
       health_(health),
       reads_(reads),
@@ -92,6 +94,11 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
         }
         count(outcome->settled ? "success" : "requeue_after");
         settle(item.key, *outcome);
+        {
+            const Lock lock(mutex_);
+            outcome->fed ? void(fed_.insert(item.key)) : void(fed_.erase(item.key));
+        }
+        if (outcome->fed) feeds_.add(item.key);
         if (!settled(item.key)) queue_.add(item.key, outcome->settled ? kPriorityDrift : item.priority, outcome->again_in);
         return;
     }
@@ -109,12 +116,47 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     queue_.add(item.key, item.priority, full_jitter(failures - 1, settings_.backoff_base, settings_.backoff_cap, 0.75));
 }
 
+void Loop::drain(const std::stop_token& stop) {
+    while (const std::optional<WorkQueue::Item> item = feeds_.next(stop)) {
+        drain(item->key, stop);
+        feeds_.done(item->key);
+    }
+}
+
+// The lease is the pipeline's own: who plans its sweeps drains its feed.
+void Loop::drain(std::int64_t uid, const std::stop_token& stop) {
+    Result<std::optional<std::int64_t>> epoch = election_.own(pipeline_lease(uid));
+    if (epoch && !*epoch) return;  // another replica's: it is called too
+    Context context;
+    context.stop = stop;
+    context.reconcile_id = fresh_reconcile_id();
+    if (epoch) context.epoch = **epoch;
+    Result<FeedOutcome> looked = epoch ? feed_.look(uid, context) : Result<FeedOutcome>(epoch.error());
+    if (looked) {
+        if (looked->planned) wake_dispatcher();
+        if (looked->sweep) queue_.add(uid, kPrioritySpec);
+        if (looked->again_in) feeds_.add(uid, kPrioritySpec, *looked->again_in);
+        return;
+    }
+    const Error& error = looked.error();
+    if (error.cls == ErrorClass::cancelled || error.cls == ErrorClass::fenced) return;
+    // The changes stay where they are. What is wrong with the source or the spec is the reconciler's to say.
+    spdlog::debug("the change feed of pipeline {} cannot be read: {}", uid, error.message);
+    queue_.add(uid, kPriorityDrift);
+    feeds_.add(uid, kPriorityDrift, settings_.poll);
+}
+
 void Loop::settle(std::int64_t uid, const ReconcileOutcome& outcome) {
     if (!settings_.once || !outcome.settled) return;
     const Lock lock(mutex_);
     if (!settled_.insert(uid).second) return;
     ++(outcome.failed ? counts_.failed : outcome.converged ? counts_.converged : counts_.drift_left);
     changed_.notify_all();
+}
+
+std::set<std::int64_t> Loop::fed() const {
+    const Lock lock(mutex_);
+    return fed_;
 }
 
 bool Loop::settled(std::int64_t uid) const {

@@ -15,6 +15,7 @@
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
 #include "reconcilers/factory/factory.hpp"
+#include "reconcilers/feed.hpp"
 #include "reconcilers/reconciler.hpp"
 #include "store/pool.hpp"
 #include "store/watch.hpp"
@@ -36,22 +37,27 @@ struct LoopSettings {
 class Loop {
 public:
     // All outlive the loop.
-    Loop(WorkQueue& queue, Election& election, Reconciler& reconciler, Factory& factory, Health& health, Pool& reads,
-         const Clock& clock, Telemetry telemetry, LoopSettings settings);
+    Loop(WorkQueue& queue, WorkQueue& feeds, Election& election, Reconciler& reconciler, Feed& feed, Factory& factory,
+         Health& health, Pool& reads, const Clock& clock, Telemetry telemetry, LoopSettings settings);
 
     // Takes keys until stopped: one key at a time, one switch on the outcome.
     void work(const std::stop_token& stop);
+    // Takes keys whose change feed is to be looked at, until stopped.
+    void drain(const std::stop_token& stop);
     // Claims batches when there is room, and every few seconds: heartbeats, renewals, rescue.
     void dispatch(const std::stop_token& stop) EXCLUDES(mutex_);
     // Compares what is declared with what was seen before; a notification only makes it faster.
     void watch(const std::stop_token& stop) EXCLUDES(mutex_);
     void wake_dispatcher() EXCLUDES(mutex_);
+    // Pipelines whose change feed this replica looks at.
+    std::set<std::int64_t> fed() const EXCLUDES(mutex_);
 
     // Until `stop`, or in once mode until every pipeline has settled.
     Result<RunSummaryCounts> wait(const std::stop_token& stop) EXCLUDES(mutex_);
 
 private:
     void reconcile(const WorkQueue::Item& item, const std::stop_token& stop);
+    void drain(std::int64_t uid, const std::stop_token& stop);
     void settle(std::int64_t uid, const ReconcileOutcome& outcome) EXCLUDES(mutex_);
     void give_up(const Error& error) EXCLUDES(mutex_);
     Status look() EXCLUDES(mutex_);
@@ -60,8 +66,10 @@ private:
     bool settled(std::int64_t uid) const EXCLUDES(mutex_);
 
     WorkQueue& queue_;
+    WorkQueue& feeds_;
     Election& election_;
     Reconciler& reconciler_;
+    Feed& feed_;
     Factory& factory_;
     Health& health_;
     Pool& reads_;
@@ -81,6 +89,7 @@ private:
     bool listed_ GUARDED_BY(mutex_) = false;  // seen_ holds all there is
     std::map<std::int64_t, int> failures_ GUARDED_BY(mutex_);
     std::set<std::int64_t> settled_ GUARDED_BY(mutex_);
+    std::set<std::int64_t> fed_ GUARDED_BY(mutex_);  // whose change feed is ours to look at
     RunSummaryCounts counts_ GUARDED_BY(mutex_);
     std::optional<Error> fatal_ GUARDED_BY(mutex_);
 };

@@ -4,12 +4,12 @@
 
 namespace homeostat {
 
-WorkQueue::WorkQueue(const Clock& clock, Registry& metrics)
+WorkQueue::WorkQueue(const Clock& clock, Registry& metrics, const std::string& name)
     : clock_(clock),
-      depth_(metrics.gauge("workqueue_depth", "Keys waiting.", {{"name", "pipeline"}})),
-      adds_(metrics.counter("workqueue_adds_total", "Keys added.", {{"name", "pipeline"}})),
+      depth_(metrics.gauge("workqueue_depth", "Keys waiting.", {{"name", name}})),
+      adds_(metrics.counter("workqueue_adds_total", "Keys added.", {{"name", name}})),
       waited_(metrics.histogram("workqueue_queue_duration_seconds", "Time a key waited after it was ready.",
-                                {0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60}, {{"name", "pipeline"}})) {}
+                                {0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60}, {{"name", name}})) {}
 
 void WorkQueue::merge(std::int64_t key, int priority, SteadyTime ready, SteadyTime now) {
     auto& where = processing_.contains(key) ? dirty_ : waiting_;

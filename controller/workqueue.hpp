@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <stop_token>
+#include <string>
 
 #include "core/clock.hpp"
 #include "core/sync.hpp"
@@ -30,7 +31,8 @@ public:
         int priority = 0;
     };
 
-    WorkQueue(const Clock& clock, Registry& metrics);
+    // `name`: of the controller whose keys these are, in the metrics.
+    WorkQueue(const Clock& clock, Registry& metrics, const std::string& name = "pipeline");
 
     void add(std::int64_t key, int priority = kPrioritySpec, Duration after = Duration::zero()) EXCLUDES(mutex_);
     // Waits until a key is ready; nothing once `stop` is requested. The key is the caller's until done().

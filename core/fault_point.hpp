@@ -31,8 +31,17 @@ inline constexpr std::array<std::string_view, 20> kFaultPoints{
     "finish.after_commit",
 };
 
+// Only in the way that a change takes which its source names: a sweep does not come by.
+inline constexpr std::array<std::string_view, 2> kFeedFaultPoints{
+    "feed.before_commit",       // changes taken and planned, not committed
+    "feed.after_commit",        // planned, nobody told
+};
+
 consteval bool is_fault_point(std::string_view name) {
     for (const std::string_view known : kFaultPoints) {
+        if (known == name) return true;
+    }
+    for (const std::string_view known : kFeedFaultPoints) {
         if (known == name) return true;
     }
     return false;

@@ -50,6 +50,12 @@ struct ProviderSpec {
     StringMap labels;
 };
 
+// A table behind a view, and which of its columns stand in the view's key.
+struct CaptureBase {
+    std::string table;  // as written
+    StringMap key;      // column of the view -> column of the table
+};
+
 // One declared target (table homeostat.pipeline). Column lists are as the database has canonicalised them.
 struct PipelineSpec {
     std::int64_t uid = 0;
@@ -92,6 +98,9 @@ struct PipelineSpec {
     std::string deletion_policy = "Orphan";     // Orphan, Delete
     std::vector<std::string> depends_on;
     std::string backpressure = "buffer";        // buffer, throttle, shed
+    std::string capture = "Auto";               // Auto, Off
+    std::vector<CaptureBase> capture_from;      // of a view
+    Millis sweep_interval{3'600'000};           // while the change feed can be trusted
     // control, which does not grow the generation
     bool suspend = false;
     std::optional<std::string> suspend_reason;

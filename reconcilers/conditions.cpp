@@ -144,6 +144,23 @@ public:
         }
     }
 
+    void feed() {
+        if (s_.bypassed > 0) {
+            return add("ChangeFeed", "False", "Bypassed",
+                       fmt::format("{} documents changed past the triggers (switched off for a while, a restore, or "
+                                   "session_replication_role); the sweep has found them",
+                                   s_.bypassed));
+        }
+        switch (s_.feed.health) {
+            case FeedHealth::untold: return;
+            case FeedHealth::off: return add("ChangeFeed", "False", "Off", s_.feed.message);
+            case FeedHealth::pending: return add("ChangeFeed", "False", "Pending", s_.feed.message);
+            case FeedHealth::no_right: return add("ChangeFeed", "False", "RightMissing", s_.feed.message);
+            case FeedHealth::disabled: return add("ChangeFeed", "False", "TriggersDisabled", s_.feed.message);
+            case FeedHealth::active: return add("ChangeFeed", "True", "Active", "changes are named as they are committed");
+        }
+    }
+
     std::vector<Condition> take() { return std::move(out_); }
 
 private:
@@ -167,6 +184,13 @@ std::vector<Condition> conditions_of(const Seen& seen) {
     b.synced();
     b.abnormal();
     b.source();
+    b.feed();
+    return b.take();
+}
+
+std::vector<Condition> feed_conditions(const Seen& seen) {
+    Builder b(seen);
+    b.feed();
     return b.take();
 }
 

@@ -1,6 +1,7 @@
 // The conditions of a pipeline from what a pass has seen. Pure.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,6 +11,12 @@
 #include "reconcilers/factory/prune.hpp"
 
 namespace homeostat {
+
+enum class FeedHealth : std::uint8_t { untold, off, pending, no_right, disabled, active };
+struct FeedSeen {
+    FeedHealth health = FeedHealth::untold;
+    std::string message;
+};
 
 struct Seen {
     std::int64_t generation = 0;
@@ -28,9 +35,13 @@ struct Seen {
     std::int64_t unkeyed = 0;
     double completeness = 1.0;
     PruneDecision prune;
+    FeedSeen feed;
+    std::int64_t bypassed = 0;                   // documents that the feed should have named
     std::string waiting_for;                     // a pipeline this one depends on
 };
 
 std::vector<Condition> conditions_of(const Seen& seen);
+// Of the change feed alone; none where nothing is known of it.
+std::vector<Condition> feed_conditions(const Seen& seen);
 
 }  // namespace homeostat

@@ -9,11 +9,20 @@
 #include "reconcilers/factory/targets.hpp"
 #include "reconcilers/observation.hpp"
 #include "reconcilers/pipeline_pass.hpp"
+#include "store/capture.hpp"
+#include "store/feed.hpp"
 #include "store/leases.hpp"
 
 namespace homeostat {
 
 using std::chrono::milliseconds;
+
+namespace {
+
+// A feed that lost its trust is mended by a sweep soon, but not by one after the other.
+constexpr milliseconds kAfterDistrust{5'000};
+
+}  // namespace
 
 Transaction fenced_transaction(Session& session, const std::string& lease, const Context& context) {
     Transaction tx = session.begin();
@@ -67,7 +76,7 @@ Status PipelineReconciler::load(Pass& pass) {
     Result<std::vector<Revision>> revisions = read_revisions(**session, pass.uid);
     if (!revisions) return revisions.error();
     pass.revisions = *std::move(revisions);
-    Result<OpenBatches> open = open_batches(**session, pass.uid, pass.context.epoch);
+    Result<OpenBatches> open = open_batches(**session, pass.uid, pass.context.epoch, pass.run ? pass.run->id : 0);
     if (!open) return open.error();
     pass.open = *std::move(open);
     Result<std::int64_t> dead = count_dead_letters(**session, pass.uid);
@@ -76,6 +85,9 @@ Status PipelineReconciler::load(Pass& pass) {
     Result<ProviderSpec> provider = find_provider(**session, pass.declared.provider);
     if (!provider) return provider.error();
     pass.provider = *std::move(provider);
+    Result<FeedRow> feed = read_feed(**session, pass.uid);
+    if (!feed) return feed.error();
+    pass.feed = *std::move(feed);
     return {};
 }
 
@@ -85,13 +97,14 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
         if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
         return ReconcileOutcome{pass.declared.drift_interval, true, false};
     }
+    if (const Status kept = keep_capture(pass); !kept) return kept.error();
     bool deep = false;
     if (!pass.run && !due(pass, pass.trigger, deep)) {
-        const milliseconds left = pass.state.next_attempt
-                                      ? std::chrono::duration_cast<milliseconds>(*pass.state.next_attempt - clock_.now())
-                                      : pass.declared.drift_interval;
-        return ReconcileOutcome{std::max(left, milliseconds(100)), true,
-                                pass.status.last_error.empty() && pass.status.drift.total() == 0};
+        if (const Status told = record_feed(pass); !told) return told.error();
+        return ReconcileOutcome{.again_in = until_due(pass),
+                                .settled = true,
+                                .converged = pass.status.last_error.empty() && pass.status.drift.total() == 0,
+                                .fed = pass.feed.kept};
     }
     Result<Pool::Lease> session = reads_.acquire(pass.context);
     if (!session) return session.error();
@@ -155,9 +168,31 @@ bool PipelineReconciler::due(const Pass& pass, std::string& trigger, bool& deep)
         trigger = "provider";
         return true;
     }
+    if (const std::optional<WallTime> at = sweep_due(pass)) {
+        if (*at > now && !deep_due) return false;
+        trigger = pass.feed.trusted ? "interval" : "feed";
+        return true;
+    }
     if (pass.state.next_attempt && *pass.state.next_attempt > now) return false;
     trigger = pass.state.failures > 0 ? "retry" : "interval";
     return true;
+}
+
+// While the feed can be trusted there is nothing to find but what came past it.
+std::optional<WallTime> PipelineReconciler::sweep_due(const Pass& pass) const {
+    const PipelineSpec& p = pass.declared;
+    if (pass.capture_fingerprint.empty() || pass.state.failures > 0 || !pass.status.last_sweep) return std::nullopt;
+    if (!pass.feed.trusted) return *pass.status.last_sweep + kAfterDistrust;
+    return *pass.status.last_sweep + std::max(p.sweep_interval, p.drift_interval);
+}
+
+milliseconds PipelineReconciler::until_due(const Pass& pass) const {
+    const auto now = clock_.now();
+    const auto left = [&](WallTime at) {
+        return std::max(std::chrono::duration_cast<milliseconds>(at - now), milliseconds(100));
+    };
+    if (const std::optional<WallTime> at = sweep_due(pass)) return std::min(left(*at), pass.declared.drift_interval);
+    return pass.state.next_attempt ? left(*pass.state.next_attempt) : pass.declared.drift_interval;
 }
 
 // Tables, view and metadata columns as the spec wants them. A first revision is served at once, so that search works while it
@@ -235,6 +270,12 @@ Status PipelineReconciler::begin_run(Pass& pass) {
         run.trigger = pass.trigger;
         run.deep = deep && stored->documents > 0;  // where nothing is stored there is nothing to look at deeply
         run.traceparent = pass.context.span.traceparent();
+        run.feed_trusted = pass.feed.trusted;
+        // Whatever changes from here on is named, and what changed before is seen by this sweep.
+        if (!pass.capture_fingerprint.empty()) {
+            keep_feed(tx, pass.uid, pass.capture_fingerprint, true);
+            pass.feed.trusted = true;
+        }
         pass.run = start_run(tx, run);
         tx.exec({"checkpoint_open",
                  "INSERT INTO homeostat.checkpoint (uid, revision, run_id, name, documents, chunks)"
@@ -259,6 +300,7 @@ Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
     }
     const Status gone = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        if (const Status removed = remove_capture(tx, pass.uid); !removed) throw StoreFailure(removed.error());
         add_event(tx, {.uid = pass.uid,
                        .reason = "Deleted",
                        .message = fmt::format("pipeline \"{}\" is deleted; its vectors are {}", pass.declared.name,

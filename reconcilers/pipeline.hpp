@@ -21,6 +21,7 @@
 #include "reconcilers/factory/memory.hpp"
 #include "reconcilers/factory/prune.hpp"
 #include "reconcilers/reconciler.hpp"
+#include "store/capture.hpp"
 #include "store/pool.hpp"
 #include "store/resources.hpp"
 #include "store/revisions.hpp"
@@ -58,6 +59,12 @@ private:
     Result<ReconcileOutcome> run_pass(Pass& pass);
     Status load(Pass& pass);
     Status prepare_revision(Pass& pass);
+    Status keep_capture(Pass& pass);
+    Status align_capture(Pass& pass, Session& session, const CapturePlan& plan);
+    Status leave_to_feed(Pass& pass, Transaction& tx, std::vector<DriftItem>& items) const;
+    Status record_feed(Pass& pass);
+    std::optional<WallTime> sweep_due(const Pass& pass) const;
+    std::chrono::milliseconds until_due(const Pass& pass) const;
     Status begin_run(Pass& pass);
     Result<ReconcileOutcome> advance(Pass& pass);
     Status sweep(Pass& pass, int room);

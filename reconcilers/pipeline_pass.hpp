@@ -6,6 +6,7 @@
 
 #include "reconcilers/conditions.hpp"
 #include "reconcilers/pipeline.hpp"
+#include "store/feed.hpp"
 #include "store/leases.hpp"
 
 namespace homeostat {
@@ -29,6 +30,9 @@ struct PipelineReconciler::Pass {
     std::int64_t unconfirmed = 0;  // deletions that only one observation has seen
     std::int64_t shed = 0;         // documents that wait for memory
     std::string trigger;
+    FeedRow feed;
+    std::string capture_fingerprint;  // of triggers that are all in place; "" where they are not
+    FeedSeen feed_seen;
 
     explicit Pass(std::int64_t id, const Context& c) : uid(id), context(c) {}
 

@@ -20,7 +20,7 @@ namespace {
 constexpr milliseconds kShedPause{30'000};
 
 Seen seen_in(const PipelineSpec& declared, const PipelineStatus& status, const std::optional<Run>& run,
-             const PruneDecision& prune) {
+             const PruneDecision& prune, const FeedSeen& feed) {
     Seen seen;
     seen.generation = declared.generation;
     seen.suspended = declared.suspend;
@@ -32,9 +32,11 @@ Seen seen_in(const PipelineSpec& declared, const PipelineStatus& status, const s
     seen.dead_letters = status.dead_letters;
     seen.completeness = declared.completeness;
     seen.prune = prune;
+    seen.feed = feed;
     if (run) {
         seen.working = true;
         seen.unkeyed = run->unkeyed;
+        seen.bypassed = run->bypassed;
     }
     return seen;
 }
@@ -62,7 +64,7 @@ Status PipelineReconciler::record_progress(Pass& pass) {
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
     return guarded([&]() -> Status {
-        Seen seen = seen_in(pass.declared, pass.status, pass.run, pass.prune);
+        Seen seen = seen_in(pass.declared, pass.status, pass.run, pass.prune, pass.feed_seen);
         if (!pass.status.last_error.empty() && pass.status.last_error.starts_with("waits for pipeline")) {
             seen.waiting_for = pass.declared.depends_on.front();
         }
@@ -84,6 +86,30 @@ Status PipelineReconciler::record_progress(Pass& pass) {
         tx.commit();
         publish(pass);
         return {};
+    });
+}
+
+// Between runs: only what became of the feed.
+Status PipelineReconciler::record_feed(Pass& pass) {
+    Seen seen;
+    seen.generation = pass.status.observed_generation;
+    seen.feed = pass.feed_seen;
+    const std::vector<Condition> wanted = feed_conditions(seen);
+    const auto same = [&](const Condition& c) {
+        return std::any_of(pass.status.conditions.begin(), pass.status.conditions.end(), [&](const Condition& had) {
+            // A bypass stays told until the next sweep finds none.
+            return had.type == c.type && ((had.status == c.status && had.reason == c.reason) || had.reason == "Bypassed");
+        });
+    };
+    if (std::all_of(wanted.begin(), wanted.end(), same)) return {};
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    return guarded([&] {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        StatusUpdate update = status_update(pass);
+        update.status.conditions = wanted;
+        write_status(tx, update, pass.context.reconcile_id);
+        tx.commit();
     });
 }
 
@@ -132,7 +158,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         // Where deletions are held back the number to compare with stays, or the brake would let go at the next look.
         if (!pass.prune.blocked) pass.state.previous_source_documents = run.seen;
         s.observed_generation = run.generation;
-        Seen seen = seen_in(pass.declared, s, pass.run, pass.prune);
+        Seen seen = seen_in(pass.declared, s, pass.run, pass.prune, pass.feed_seen);
         seen.working = false;
         StatusUpdate update = status_update(pass);
         update.status.conditions = conditions_of(seen);
@@ -149,7 +175,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     const bool converged = run.found.total() == 0 && run.dead_letters == 0;
     spdlog::info("pipeline \"{}\": {} ({} documents, {} chunks)", pass.declared.name, result, pass.status.documents,
                  pass.status.chunks);
-    return ReconcileOutcome{pass.declared.drift_interval, true, converged};
+    return ReconcileOutcome{.again_in = until_due(pass), .settled = true, .converged = converged, .fed = pass.feed.kept};
 }
 
 // The pass failed: the run ends, what it left planned is withdrawn, and the status says why and when it is tried again.
@@ -169,7 +195,7 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
         pass.state.provider_generation = pass.provider.generation;
         pass.status.last_error = error.message;
         pass.status.observed_generation = pass.declared.generation;
-        Seen seen = seen_in(pass.declared, pass.status, std::nullopt, pass.prune);
+        Seen seen = seen_in(pass.declared, pass.status, std::nullopt, pass.prune, pass.feed_seen);
         seen.failure = error;
         // A source that cannot be read is Unknown; one that was read and a provider that failed is not.
         seen.observed =

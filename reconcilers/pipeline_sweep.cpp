@@ -104,6 +104,7 @@ Status PipelineReconciler::sweep(Pass& pass, int /*room*/) {
         }
         Result<Slice> observed = observe_slice(tx, pass.source, pass.revision, request);
         if (!observed) return observed;
+        if (const Status left = leave_to_feed(pass, tx, observed->items); !left) return left.error();
         if (pass.stored_dead_letters > 0) {
             std::vector<Key> keys;
             for (const DriftItem& item : observed->items) keys.push_back(item.key);

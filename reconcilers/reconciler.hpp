@@ -21,6 +21,7 @@ struct ReconcileOutcome {
     bool settled = false;    // the pass has ended: what could be healed is healed, or nothing can be done now
     bool converged = false;  // and no drift is left
     bool failed = false;     // the pass ended in an error that the object's status tells
+    bool fed = false;        // it has a change feed to be looked at
 };
 
 class Reconciler {

@@ -33,7 +33,7 @@ const Statement kClaim{
     "  claim_expires_at = clock_timestamp() + $3::bigint * interval '1 ms' FROM ready WHERE b.id = ready.id"
     " RETURNING b.id, b.uid, b.revision, b.generation, b.epoch, b.run_id, b.kind, b.class, b.priority,"
     "  array_length(b.keys, 1), ARRAY(SELECT unnest(b.keys))::text, b.attempts, b.deaths, b.claim_token, b.traceparent, "
-    "ready.provider"};
+    "ready.provider, EXISTS (SELECT FROM homeostat.feed f WHERE f.uid = b.uid AND f.run_id = b.run_id)"};
 
 const Statement kHeartbeat{
     "batch_heartbeat",
@@ -77,12 +77,15 @@ const Statement kDiscard{"batch_discard", "DELETE FROM homeostat.batch WHERE uid
 const Statement kAdopt{"batch_adopt",
                        "UPDATE homeostat.batch SET epoch = $2::bigint WHERE uid = $1::bigint AND epoch <> $2::bigint"};
 
-const Statement kOpen{"batch_open",
-                      "SELECT count(*), coalesce(sum(documents), 0), count(*) FILTER (WHERE attempts > 0 OR last_error <> ''),"
-                      " coalesce((array_agg(last_error ORDER BY id DESC) FILTER (WHERE last_error <> ''))[1], ''),"
-                      " CASE WHEN bool_or(claim_token IS NOT NULL OR run_after <= clock_timestamp()) THEN NULL"
-                      "      ELSE greatest(0, extract(epoch FROM min(run_after) - clock_timestamp()) * 1000)::bigint END,"
-                      " coalesce(bool_or(epoch <> $2::bigint), false) FROM homeostat.batch WHERE uid = $1::bigint"};
+const Statement kOpen{
+    "batch_open",
+    "SELECT count(*) FILTER (WHERE run_id = $3::bigint), coalesce(sum(documents) FILTER (WHERE run_id = $3::bigint), 0),"
+    " count(*) FILTER (WHERE attempts > 0 OR last_error <> ''),"
+    " coalesce((array_agg(last_error ORDER BY id DESC) FILTER (WHERE last_error <> ''))[1], ''),"
+    " CASE WHEN bool_or(claim_token IS NOT NULL OR run_after <= clock_timestamp()) FILTER (WHERE run_id = $3::bigint) THEN NULL"
+    "      ELSE greatest(0, extract(epoch FROM min(run_after) FILTER (WHERE run_id = $3::bigint) - clock_timestamp()) * "
+    "1000)::bigint END,"
+    " coalesce(bool_or(epoch <> $2::bigint), false) FROM homeostat.batch WHERE uid = $1::bigint"};
 
 // The horizon is checked again in the update itself, so that a heartbeat that came in time wins.
 const Statement kRescue{
@@ -169,6 +172,7 @@ Result<std::vector<Batch>> claim_batches(Session& session, std::string_view repl
             b.token = rows.i64(i, 13);
             b.traceparent = rows.text(i, 14);
             b.provider = rows.text(i, 15);
+            b.fed = rows.boolean(i, 16);
             out.push_back(std::move(b));
         }
         return out;
@@ -230,9 +234,9 @@ void discard_batches(Transaction& tx, std::int64_t uid, std::int64_t generation)
 }
 void adopt_batches(Transaction& tx, std::int64_t uid, std::int64_t epoch) { tx.exec(kAdopt, Params::of(uid, epoch)); }
 
-Result<OpenBatches> open_batches(Session& session, std::int64_t uid, std::int64_t epoch) {
+Result<OpenBatches> open_batches(Session& session, std::int64_t uid, std::int64_t epoch, std::int64_t run_id) {
     return guarded([&] {
-        const Rows rows = session.exec(kOpen, Params::of(uid, epoch));
+        const Rows rows = session.exec(kOpen, Params::of(uid, epoch, run_id));
         OpenBatches o{rows.i64(0, 0), rows.i64(0, 1), rows.i64(0, 2), rows.text(0, 3), {}, rows.boolean(0, 5)};
         if (const auto ms = rows.maybe_i64(0, 4); ms && o.batches > 0) o.next_in = std::chrono::milliseconds(*ms);
         return o;

@@ -41,6 +41,7 @@ struct Batch {
     std::int32_t deaths = 0;
     std::int64_t token = 0;
     std::string traceparent;
+    bool fed = false;             // planned by the change feed, which needs no telling that it is done
     std::string provider;  // of the pipeline, by name
 };
 
@@ -98,9 +99,10 @@ struct OpenBatches {
     std::int64_t failing = 0;          // with at least one attempt behind them
     std::string last_error;
     std::optional<std::chrono::milliseconds> next_in;  // until the earliest of those that wait, where none is ready
-    bool of_others = false;            // some are of another epoch than `epoch`
+    bool of_others = false;            // some of the pipeline are of another epoch than `epoch`
 };
-Result<OpenBatches> open_batches(Session& session, std::int64_t uid, std::int64_t epoch);
+// Of that run; the change feed's are not.
+Result<OpenBatches> open_batches(Session& session, std::int64_t uid, std::int64_t epoch, std::int64_t run_id);
 
 // Returns claims that expired to the queue; a batch that saw its owner die is marked, and after two deaths comes back split
 // into single documents, after three it is a dead letter. Returns how many were rescued.

@@ -69,6 +69,13 @@ public:
         }
         return out;
     }
+    std::vector<CaptureBase> bases() {
+        std::vector<CaptureBase> out;
+        for (const auto& base : nlohmann::json::parse(rows_.view(row_, column_++))) {
+            out.push_back({base.at("table").get<std::string>(), base.at("key").get<StringMap>()});
+        }
+        return out;
+    }
 
 private:
     const Rows& rows_;
@@ -81,7 +88,7 @@ constexpr std::string_view kPipelineColumns = R"(uid, name, generation, labels, 
     index_method, distance, mode, management, drift_policy, priority, completeness,
     round(extract(epoch FROM max_staleness) * 1000)::bigint, round(extract(epoch FROM drift_interval) * 1000)::bigint,
     round(extract(epoch FROM deep_interval) * 1000)::bigint, prune, max_prune_ratio, max_prune_rows, deletion_policy, depends_on,
-    backpressure,
+    backpressure, capture, capture_from, round(extract(epoch FROM sweep_interval) * 1000)::bigint,
     suspend, suspend_reason, reconcile_requested, approval, deletion_requested_at IS NOT NULL)";
 
 PipelineSpec pipeline_of(RowReader r) {
@@ -122,6 +129,9 @@ PipelineSpec pipeline_of(RowReader r) {
     p.deletion_policy = r.text();
     p.depends_on = r.names();
     p.backpressure = r.text();
+    p.capture = r.text();
+    p.capture_from = r.bases();
+    p.sweep_interval = r.millis();
     p.suspend = r.boolean();
     p.suspend_reason = r.maybe();
     p.reconcile_requested = r.maybe();

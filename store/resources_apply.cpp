@@ -15,7 +15,7 @@ struct Column {
     std::string_view type;
 };
 
-constexpr std::array<Column, 33> kPipeline{{{"labels", "jsonb"},
+constexpr std::array<Column, 36> kPipeline{{{"labels", "jsonb"},
                                             {"source", "text"},
                                             {"key", "text"},
                                             {"content", "text"},
@@ -47,7 +47,10 @@ constexpr std::array<Column, 33> kPipeline{{{"labels", "jsonb"},
                                             {"max_prune_rows", "bigint"},
                                             {"deletion_policy", "text"},
                                             {"depends_on", "text"},
-                                            {"backpressure", "text"}}};
+                                            {"backpressure", "text"},
+                                            {"capture", "text"},
+                                            {"capture_from", "jsonb"},
+                                            {"sweep_interval", "interval"}}};
 
 constexpr std::array<Column, 26> kProvider{{{"labels", "jsonb"},
                                             {"kind", "text"},

@@ -18,18 +18,20 @@ constexpr std::array<std::string_view, 3> kPhases{"sweeping", "healing", "prunin
 #define RUN_COLUMNS                                                                                                         \
     "id, uid, revision, generation, reconcile_id, trigger, deep, phase, observation, sweeps, cursor::text, seen, missing, " \
     "stale, "                                                                                                               \
-    "moved, partial, invalid, orphaned, excess, unkeyed, dead_letters, planned, planned_in_sweep, traceparent"
+    "moved, partial, invalid, orphaned, excess, unkeyed, dead_letters, planned, planned_in_sweep, traceparent, "            \
+    "feed_trusted, bypassed"
 
 const Statement kRead{"run_read", "SELECT " RUN_COLUMNS " FROM homeostat.run WHERE uid = $1::bigint"};
-const Statement kStart{"run_start",
-                       "INSERT INTO homeostat.run (uid, revision, generation, reconcile_id, trigger, deep, traceparent)"
-                       " VALUES ($1::bigint, $2::int, $3::bigint, $4, $5, $6::boolean, $7) RETURNING " RUN_COLUMNS};
+const Statement kStart{
+    "run_start",
+    "INSERT INTO homeostat.run (uid, revision, generation, reconcile_id, trigger, deep, traceparent, feed_trusted)"
+    " VALUES ($1::bigint, $2::int, $3::bigint, $4, $5, $6::boolean, $7, $8::boolean) RETURNING " RUN_COLUMNS};
 const Statement kSave{
     "run_save",
     "UPDATE homeostat.run SET phase = $2, cursor = $3::text[], seen = $4::bigint, missing = $5::bigint, stale = $6::bigint,"
     " moved = $7::bigint, partial = $8::bigint, invalid = $9::bigint, orphaned = $10::bigint, excess = $11::bigint,"
-    " unkeyed = $12::bigint, dead_letters = $13::bigint, planned = $14::bigint, planned_in_sweep = $15::bigint WHERE id = "
-    "$1::bigint"};
+    " unkeyed = $12::bigint, dead_letters = $13::bigint, planned = $14::bigint, planned_in_sweep = $15::bigint,"
+    " bypassed = $16::bigint WHERE id = $1::bigint"};
 const Statement kRestart{
     "run_restart",
     "UPDATE homeostat.run SET phase = 'sweeping', observation = nextval('homeostat.observation_id'), sweeps = sweeps + 1,"
@@ -140,6 +142,8 @@ Run run_at(const Rows& rows, int i) {
     int column = 12;
     for (std::int64_t* c : counts) *c = rows.i64(i, column++);
     r.traceparent = rows.text(i, column);
+    r.feed_trusted = rows.boolean(i, column + 1);
+    r.bypassed = rows.i64(i, column + 2);
     return r;
 }
 
@@ -150,8 +154,9 @@ std::optional<std::string> time_text(const std::optional<WallTime>& t) {
 // `before`: its status until now, where it had one.
 void tell(Transaction& tx, std::int64_t uid, const Condition& c, const std::optional<std::string>& before,
           const std::string& reconcile_id) {
-    const bool bad =
-        (c.type == "Ready" || c.type == "Synced" || c.type == "ProviderHealthy") ? c.status == "False" : c.status == "True";
+    const bool bad = (c.type == "Ready" || c.type == "Synced" || c.type == "ProviderHealthy" || c.type == "ChangeFeed")
+                         ? c.status == "False"
+                         : c.status == "True";
     // What is merely not there yet at the start is no news.
     if (!before && !bad) return;
     add_event(tx, {.uid = uid,
@@ -204,7 +209,8 @@ Result<std::optional<Run>> read_run(Session& session, std::int64_t uid) {
 }
 
 Run start_run(Transaction& tx, const Run& w) {
-    return run_at(tx.exec(kStart, Params::of(w.uid, w.revision, w.generation, w.reconcile_id, w.trigger, w.deep, w.traceparent)),
+    return run_at(tx.exec(kStart, Params::of(w.uid, w.revision, w.generation, w.reconcile_id, w.trigger, w.deep, w.traceparent,
+                                             w.feed_trusted)),
                   0);
 }
 
@@ -212,7 +218,13 @@ void save_run(Transaction& tx, const Run& r) {
     Params params = Params::of(r.id, to_string(r.phase));
     params.add(r.cursor ? std::optional<std::string>(format_text_array(*r.cursor)) : std::nullopt).add(r.seen);
     params.add(r.found.missing).add(r.found.stale).add(r.found.moved).add(r.found.partial).add(r.found.invalid);
-    params.add(r.found.orphaned).add(r.found.excess).add(r.unkeyed).add(r.dead_letters).add(r.planned).add(r.planned_in_sweep);
+    params.add(r.found.orphaned)
+        .add(r.found.excess)
+        .add(r.unkeyed)
+        .add(r.dead_letters)
+        .add(r.planned)
+        .add(r.planned_in_sweep)
+        .add(r.bypassed);
     tx.exec(kSave, params);
 }
 

@@ -36,6 +36,8 @@ struct Run {
     std::int64_t planned = 0;   // documents put into batches, all sweeps of the run
     std::int64_t planned_in_sweep = 0;
     std::string traceparent;
+    bool feed_trusted = false;  // when it began
+    std::int64_t bypassed = 0;  // documents the trusted feed should have named
 };
 
 Result<std::optional<Run>> read_run(Session& session, std::int64_t uid);

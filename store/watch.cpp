@@ -30,14 +30,17 @@ const Statement kReplica{
     " ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp(), pid = excluded.pid, schema_version = "
     "excluded.schema_version"};
 
-void listen_once(const ConnectOptions& options, const std::stop_token& stop, const std::function<void(std::int64_t)>& changed) {
+void listen_once(const ConnectOptions& options, const std::stop_token& stop, const Listener& listener) {
     Result<std::unique_ptr<Session>> session = Session::connect(options);
     if (!session) throw StoreFailure(session.error());
     (*session)->listen("homeostat", [&](std::string_view payload) {
+        const bool feed = payload.starts_with('f');
+        if (feed) payload.remove_prefix(1);
         std::int64_t uid = 0;
         std::from_chars(payload.data(), payload.data() + payload.size(), uid);
-        if (uid > 0) changed(uid);
+        if (uid > 0) (feed ? listener.fed : listener.changed)(uid);
     });
+    listener.connected();
     // Short waits, so that a stop is noticed; the connection's keepalives notice a dead peer.
     while (!stop.stop_requested()) (*session)->await_notification(250);
 }
@@ -59,12 +62,11 @@ Result<std::vector<Declared>> read_declared(Session& session) {
     });
 }
 
-void listen_for_changes(const ConnectOptions& options, const std::stop_token& stop,
-                        const std::function<void(std::int64_t)>& changed) {
+void listen_for_changes(const ConnectOptions& options, const std::stop_token& stop, const Listener& listener) {
     std::mutex m;
     std::condition_variable_any cv;
     while (!stop.stop_requested()) {
-        const Status listened = guarded([&] { listen_once(options, stop, changed); });
+        const Status listened = guarded([&] { listen_once(options, stop, listener); });
         if (listened || stop.stop_requested()) continue;
         spdlog::debug("notifications: {}", listened.error().message);
         std::unique_lock lock(m);

@@ -24,8 +24,12 @@ struct Declared {
 Result<std::vector<Declared>> read_declared(Session& session);
 
 // Until `stop`: waits on a connection of its own and connects again where it breaks. Missed notifications are found by polling.
-void listen_for_changes(const ConnectOptions& options, const std::stop_token& stop,
-                        const std::function<void(std::int64_t uid)>& changed);
+struct Listener {
+    std::function<void(std::int64_t uid)> changed;  // what is declared
+    std::function<void(std::int64_t uid)> fed;      // its source: the change feed has something
+    std::function<void()> connected;                // from now on nothing is missed
+};
+void listen_for_changes(const ConnectOptions& options, const std::stop_token& stop, const Listener& listener);
 
 // Partitions of the histories: made ahead, dropped when old.
 Status keep_histories(Session& session, int weeks);

@@ -172,7 +172,7 @@ std::string column_of(std::string_view field) {
 }
 
 std::string column_value(const Json& schema, const YamlNode& node) {
-    if (node.kind == Kind::map) return json_of(node).dump();
+    if (node.kind == Kind::map || schema.value("format", "") == "objects") return json_of(node).dump();
     if (schema.value("format", "") == "duration")
         return fmt::format("{} milliseconds", parse_duration(node.scalar).value_or(Millis{0}).count());
     if (node.kind != Kind::list) return node.scalar;
@@ -193,7 +193,8 @@ std::string column_value(const Json& schema, const YamlNode& node) {
 std::string type_of(const Json& schema) {
     if (schema.value("format", "") == "duration") return "duration";
     if (schema.contains("oneOf")) return "columns";
-    if (schema.value("format", "") == "words") return "list";
+    const std::string format = schema.value("format", "");
+    if (format == "words" || format == "objects") return "list";
     const std::string type = schema.value("type", "");
     if (type == "integer" || type == "number") return "number";
     if (type == "boolean") return "flag";

@@ -51,6 +51,17 @@ private:
     YamlNode node_ = YamlNode::map();
 };
 
+YamlNode bases_node(const std::vector<CaptureBase>& bases) {
+    YamlNode list = YamlNode::list();
+    for (const CaptureBase& base : bases) {
+        Fields f;
+        f.text("table", base.table);
+        f.map("key", base.key);
+        list.items.push_back(f.take());
+    }
+    return list;
+}
+
 YamlNode envelope(const char* kind, const std::string& name, const StringMap& labels, std::int64_t uid, std::int64_t generation,
                   YamlNode spec) {
     Fields metadata;
@@ -113,6 +124,9 @@ YamlNode spec_node(const PipelineSpec& p) {
     f.text("deletionPolicy", p.deletion_policy);
     f.words("dependsOn", p.depends_on);
     f.text("backpressure", p.backpressure);
+    f.text("capture", p.capture);
+    if (!p.capture_from.empty()) f.node("captureFrom", bases_node(p.capture_from));
+    f.duration("sweepInterval", p.sweep_interval);
     return f.take();
 }
 

@@ -38,6 +38,7 @@ VerbBody configure_plan(CLI::App& app, CliContext& context);
 VerbBody configure_watch(CLI::App& app, CliContext& context);
 VerbBody configure_explain(CLI::App& app, CliContext& context);
 VerbBody configure_dead_letters(CLI::App& app, CliContext& context);
+VerbBody configure_capture(CLI::App& app, CliContext& context);
 VerbBody configure_factory(CLI::App& app, CliContext& context);
 VerbBody configure_search(CLI::App& app, CliContext& context);
 VerbBody configure_doctor(CLI::App& app, CliContext& context);

@@ -179,7 +179,7 @@ double Factory::random() {
     return std::uniform_real_distribution<double>(0, 1)(random_);
 }
 
-void Factory::ended(const Batch& batch) {
+void Factory::ended(const Batch& batch, bool healed) {
     bool last = false;
     {
         const Lock lock(mutex_);
@@ -188,7 +188,7 @@ void Factory::ended(const Batch& batch) {
         last = std::none_of(running_.begin(), running_.end(), [&](const auto& r) { return r.second->batch.uid == batch.uid; });
         idle_.notify_all();
     }
-    if (parts_.finished) parts_.finished(batch.uid, last);
+    if (parts_.finished && !(batch.fed && healed)) parts_.finished(batch.uid, last);
 }
 
 void Factory::record(const Batch& batch, std::string_view outcome, SteadyTime started) {
@@ -241,7 +241,7 @@ asio::awaitable<void> Factory::run(std::shared_ptr<Running> running) {
     }
     if (!failure) record(batch, "done", started);
     span.end();
-    ended(batch);
+    ended(batch, !failure);
 }
 
 asio::awaitable<Result<Factory::Outcome>> Factory::execute(const Batch& batch, std::shared_ptr<const TargetInfo> target,

@@ -56,7 +56,8 @@ struct FactoryParts {
     boost::asio::any_io_executor io;
     boost::asio::any_io_executor db;
     boost::asio::any_io_executor cpu;
-    // A batch of this pipeline has ended; `last`: and this replica has no other of it. Called from any thread.
+    // A batch of this pipeline has ended; `last`: and this replica has no other of it. Not for batches of a change feed that are
+    // healed: nobody waits for them. Called from any thread.
     std::function<void(std::int64_t uid, bool last)> finished;
 };
 
@@ -106,8 +107,8 @@ private:
     };
 
     struct Room {
-        int limit = 0;                     // batches to claim, at most
-        bool idle = false;                 // nothing runs
+        int limit = 0;  // batches to claim, at most
+        bool idle = false;  // nothing runs
         std::vector<std::string> blocked;  // providers whose slots are in use
     };
 
@@ -128,7 +129,7 @@ private:
     Status settle_failure(const Batch& batch, const TargetInfo* target, const Error& error, const Context& context);
     Status end_failed(Session& session, const Batch& batch, const TargetInfo* target, const Error& error, BatchFate fate);
     void record(const Batch& batch, std::string_view outcome, SteadyTime started) EXCLUDES(mutex_);
-    void ended(const Batch& batch) EXCLUDES(mutex_);
+    void ended(const Batch& batch, bool healed) EXCLUDES(mutex_);
     double random() EXCLUDES(mutex_);
 
     FactoryParts parts_;
@@ -141,7 +142,7 @@ private:
     std::vector<std::string> nothing_beside_ GUARDED_BY(mutex_);  // what was full when the last claim found nothing
     SteadyTime nothing_at_ GUARDED_BY(mutex_){};
     std::deque<BatchLine> ended_ GUARDED_BY(mutex_);  // newest last
-    SteadyTime shared_at_{};                          // of the thread that claims
+    SteadyTime shared_at_{};  // of the thread that claims
     std::mt19937_64 random_ GUARDED_BY(mutex_);
 };
 

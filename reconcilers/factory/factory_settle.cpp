@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "reconcilers/factory/factory.hpp"
+#include "store/feed.hpp"
 
 namespace homeostat {
 
@@ -85,6 +86,7 @@ Status Factory::end_failed(Session& session, const Batch& batch, const TargetInf
             add_dead_letters(tx, batch.uid, batch.revision, letters);
         }
         finish_batch(tx, batch, settings_.replica, result);
+        if (fate == BatchFate::fail_run) feed_batch_failed(tx, batch.uid, batch.run_id);
         tx.commit();
         return {};
     });

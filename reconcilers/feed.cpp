@@ -1,0 +1,206 @@
+#include "reconcilers/feed.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "core/fault_point.hpp"
+#include "reconcilers/factory/plan.hpp"
+#include "reconcilers/factory/prune.hpp"
+#include "store/batches.hpp"
+#include "store/leases.hpp"
+
+namespace homeostat {
+
+using std::chrono::milliseconds;
+
+namespace {
+
+const std::vector<double> kLags{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300};
+
+// After a look that found nothing: soon, then later, then asleep.
+constexpr std::array<milliseconds, 7> kPauses{milliseconds(2),  milliseconds(5),   milliseconds(10), milliseconds(25),
+                                              milliseconds(50), milliseconds(100), milliseconds(200)};
+constexpr milliseconds kUnsettled{250};  // between looks while writers from before are under way
+
+}  // namespace
+
+Feed::Feed(Pool& writes, Targets& targets, const Clock& clock, Telemetry telemetry, FeedSettings settings)
+    : writes_(writes),
+      targets_(targets),
+      clock_(clock),
+      telemetry_(telemetry),
+      settings_(settings),
+      changes_total_(telemetry.metrics.counter("homeostat_feed_changes_total", "Changes that the change feeds named.")),
+      lag_(telemetry.metrics.histogram("homeostat_feed_lag_seconds", "Age of the oldest change when it was taken up.", kLags)) {}
+
+Feed::Known Feed::known(std::int64_t uid) {
+    const Lock lock(mutex_);
+    return known_[uid];
+}
+
+void Feed::remember(std::int64_t uid, const Known& known) {
+    const Lock lock(mutex_);
+    known_[uid] = known;
+}
+
+Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
+    Known known = this->known(uid);
+    Result<Pool::Lease> session = writes_.acquire(context);
+    if (!session) return session.error();
+    Drained drained;
+    for (int tries = 0;; ++tries) {
+        std::shared_ptr<const TargetInfo> target;
+        if (known.revision > 0) {
+            Result<std::shared_ptr<const TargetInfo>> found = targets_.get(uid, known.generation, known.revision, context);
+            if (!found) return found.error();
+            target = *std::move(found);
+        }
+        const TargetInfo none;
+        Result<Drained> done = drain(**session, uid, target ? *target : none, known, context);
+        if (!done) {
+            targets_.forget(uid);
+            return done.error();
+        }
+        drained = *std::move(done);
+        if (!drained.other) break;
+        // The pipeline is another than it was at the last look. Once more with what it is now; edits faster than that can wait.
+        if (tries == 2) return FeedOutcome{.again_in = milliseconds(20)};
+        std::tie(known.generation, known.revision) = *drained.other;
+    }
+    if (drained.gone || drained.closed) {
+        const Lock lock(mutex_);
+        known_.erase(uid);
+        return FeedOutcome{};
+    }
+    FeedOutcome outcome{.again_in = std::nullopt, .planned = drained.planned, .sweep = drained.sweep};
+    if (drained.rows > 0) {
+        known.idle = 0;
+        if (known.asleep) {
+            if (Result<std::int64_t> woken = set_feed_asleep(**session, uid, false); !woken) return woken.error();
+            known.asleep = false;
+        }
+        known.point.reset();
+        outcome.again_in = drained.rows >= settings_.take ? milliseconds(0) : kPauses[0];
+    } else {
+        Result<FeedOutcome> rested = rest(**session, uid, known);
+        if (!rested) return rested;
+        outcome.again_in = rested->again_in;
+    }
+    known.epoch = context.epoch;
+    remember(uid, known);
+    return outcome;
+}
+
+// Nothing was there. The row says `asleep` before the last look, so that whoever commits after that look has read it or began
+// before it was written; the latter are waited for.
+Result<FeedOutcome> Feed::rest(Session& session, std::int64_t uid, Known& known) {
+    if (!known.asleep) {
+        if (static_cast<std::size_t>(known.idle) < kPauses.size()) return FeedOutcome{.again_in = kPauses[known.idle++]};
+        Result<std::int64_t> point = set_feed_asleep(session, uid, true);
+        if (!point) return point.error();
+        known.asleep = true;
+        known.point = *point;
+        return FeedOutcome{.again_in = milliseconds(0)};
+    }
+    if (!known.point) return FeedOutcome{};
+    Result<bool> settled = feed_settled(session, *known.point);
+    if (!settled) return settled.error();
+    // One more look after the last of them has ended.
+    if (*settled) known.point.reset();
+    return FeedOutcome{.again_in = *settled ? milliseconds(0) : kUnsettled};
+}
+
+Result<Feed::Drained> Feed::drain(Session& session, std::int64_t uid, const TargetInfo& target, const Known& known,
+                                  const Context& context) {
+    return guarded([&]() -> Result<Drained> {
+        Drained drained;
+        Transaction tx = session.begin();
+        hold_lease(tx, pipeline_lease(uid), context.epoch);
+        const std::optional<FeedGate> gate = feed_gate(tx, uid);
+        drained.gone = !gate;
+        drained.closed = gate && gate->closed;
+        if (drained.gone || drained.closed) return drained;
+        if (gate->generation != known.generation || gate->revision != known.revision) {
+            drained.other = std::make_pair(gate->generation, gate->revision);
+            return drained;
+        }
+        use_operators(tx, target.source);
+        Result<Changes> changes = take_changes(tx, uid, target.source, target.revision, settings_.take);
+        if (!changes) return changes.error();
+        drained.rows = changes->rows;
+        // What was planned under an earlier lease, ours or another's, could not be written under this one.
+        const bool adopt = known.epoch != context.epoch;
+        if (adopt) adopt_batches(tx, uid, context.epoch);
+        if (changes->rows == 0 && !adopt) return drained;  // nothing was changed: there is nothing to commit
+        drained.planned = adopt;
+        Span span = telemetry_.tracer.start("drain", SpanKind::internal, context.span);
+        span.set("homeostat.changes", changes->rows);
+        plan(tx, uid, target, *gate, *changes, context.under(span), drained);
+        HOMEOSTAT_REACH("feed.before_commit");
+        tx.commit();
+        HOMEOSTAT_REACH("feed.after_commit");
+        changes_total_.add(static_cast<double>(changes->rows));
+        lag_.observe(std::chrono::duration<double>(changes->oldest).count());
+        return drained;
+    });
+}
+
+void Feed::plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, const FeedGate& gate, const Changes& changes,
+                const Context& context, Drained& drained) {
+    std::vector<DriftItem> heal;
+    std::vector<std::int64_t> gone;
+    std::int64_t fresh = 0;
+    for (const DriftItem& item : changes.items) {
+        if (item.cls == DriftClass::orphaned) {
+            gone.push_back(item.document_id);
+        } else {
+            heal.push_back(item);
+            fresh += item.cls == DriftClass::missing ? 1 : 0;
+        }
+    }
+    // The first N of a source in key order: what comes or goes may move the border, and only a sweep sees the border.
+    bool sweep = changes.sweep || (target.spec.documents && (fresh > 0 || !gone.empty()));
+    if (sweep && target.spec.documents) {
+        std::erase_if(heal, [](const DriftItem& item) { return item.cls == DriftClass::missing; });
+        gone.clear();
+        fresh = 0;
+    }
+    EmbedderLimits limits;
+    limits.max_batch = target.provider.max_batch;
+    std::vector<PlannedBatch> batches =
+        plan_batches(heal, {batch_documents(limits, settings_.batch_documents), target.spec.priority, false});
+    if (!gone.empty() && target.spec.prune != "Never") {
+        // Named by the feed and seen to be gone: at once, within the same brakes as any deletion. What is held back is the
+        // sweep's to hold, with its reason.
+        PruneInput input;
+        input.policy = target.spec.prune;
+        input.confirmed = static_cast<std::int64_t>(gone.size());
+        input.documents = gate.documents;
+        input.source_rows = std::max<std::int64_t>(gate.source_documents + changes.inserted - changes.deleted, 0);
+        input.previous_source_rows = gate.source_documents;
+        input.pruned_in_window = gate.pruned_in_window;
+        input.max_ratio = target.spec.max_prune_ratio;
+        input.max_rows = target.spec.max_prune_rows;
+        input.floor = settings_.prune_floor;
+        const PruneDecision decision = decide_prune(input);
+        if (decision.blocked || decision.allowed < input.confirmed) {
+            sweep = true;
+            gone.clear();
+        }
+        for (std::size_t at = 0; at < gone.size(); at += 1'000) {
+            PlannedBatch b{BatchKind::prune, DriftClass::orphaned, target.spec.priority, {}};
+            for (std::size_t i = at; i < std::min(gone.size(), at + 1'000); ++i) b.keys.push_back({std::to_string(gone[i])});
+            batches.push_back(std::move(b));
+        }
+        if (!gone.empty()) note_feed_prunes(tx, uid, static_cast<std::int64_t>(gone.size()));
+    }
+    insert_batches(tx, uid, gate.revision, gate.generation, context.epoch, gate.run_id, context.span.traceparent(), batches);
+    if (sweep) distrust_feed(tx, uid);
+    if (!gate.sweeping) move_counts(tx, uid, changes.inserted - changes.deleted, fresh - static_cast<std::int64_t>(gone.size()));
+    drained.planned = drained.planned || !batches.empty();
+    drained.sweep = sweep;
+}
+
+}  // namespace homeostat

@@ -1,0 +1,85 @@
+// The change feed of a pipeline: takes what the triggers named and plans its batches, in one transaction, milliseconds behind
+// the writer.
+//
+// Like the reconciler it is given a key and reads the rest; it holds the same lease, and what it plans is healed by the same
+// factory. It plans only what can be answered by key; all else takes the feed's trust away, and the reconciler sweeps.
+//
+// While changes come it looks again by itself, less and less often; then it goes to sleep, which is a fact in the database that
+// the triggers read: from then on the next writer sends a notification. Writers that had already begun cannot know, so it looks
+// on until they have ended. One call at a time for a key; any thread.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "core/clock.hpp"
+#include "core/context.hpp"
+#include "core/sync.hpp"
+#include "core/telemetry.hpp"
+#include "reconcilers/factory/targets.hpp"
+#include "store/feed.hpp"
+#include "store/pool.hpp"
+
+namespace homeostat {
+
+struct FeedSettings {
+    std::int64_t take = 5'000;              // changes a transaction takes at most
+    std::uint32_t batch_documents = 256;
+    std::int64_t prune_floor = 10;
+    std::chrono::milliseconds poll{1'000};  // where no notification may be hoped for
+};
+
+struct FeedOutcome {
+    std::optional<std::chrono::milliseconds> again_in;  // absent: when somebody calls
+    bool planned = false;                               // batches are ready to be claimed
+    bool sweep = false;                                 // the reconciler should look
+};
+
+class Feed {
+public:
+    // All outlive the feed.
+    Feed(Pool& writes, Targets& targets, const Clock& clock, Telemetry telemetry, FeedSettings settings);
+
+    // `context.epoch` is that of the pipeline's lease. Error of class fenced where it moved on.
+    Result<FeedOutcome> look(std::int64_t uid, const Context& context) EXCLUDES(mutex_);
+
+private:
+    struct Known {
+        std::int64_t epoch = 0;                   // of the lease at the last look
+        std::int64_t generation = 0;
+        std::int32_t revision = 0;
+        int idle = 0;                             // looks in a row that found nothing
+        bool asleep = false;
+        std::optional<std::int64_t> point;        // writers that began before it may not have seen that it sleeps
+    };
+    struct Drained {
+        std::int64_t rows = 0;
+        bool planned = false;
+        bool sweep = false;
+        bool closed = false;
+        bool gone = false;                        // there is no feed
+        std::optional<std::pair<std::int64_t, std::int32_t>> other;  // generation and revision, where not those expected
+    };
+
+    Result<Drained> drain(Session& session, std::int64_t uid, const TargetInfo& target, const Known& known,
+                          const Context& context);
+    void plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, const FeedGate& gate, const Changes& changes,
+              const Context& context, Drained& drained);
+    Result<FeedOutcome> rest(Session& session, std::int64_t uid, Known& known);
+    Known known(std::int64_t uid) EXCLUDES(mutex_);
+    void remember(std::int64_t uid, const Known& known) EXCLUDES(mutex_);
+
+    Pool& writes_;
+    Targets& targets_;
+    const Clock& clock_;
+    Telemetry telemetry_;
+    const FeedSettings settings_;
+    Counter& changes_total_;
+    Histogram& lag_;
+    Mutex mutex_;
+    std::map<std::int64_t, Known> known_ GUARDED_BY(mutex_);
+};
+
+}  // namespace homeostat

@@ -1,0 +1,136 @@
+// Keeping the change feed: its triggers are made where they may be made, looked at in every pass, and trusted only as long as
+// nobody has touched them.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "reconcilers/factory/targets.hpp"
+#include "reconcilers/pipeline.hpp"
+#include "reconcilers/pipeline_pass.hpp"
+#include "store/capture.hpp"
+#include "store/feed.hpp"
+#include "store/leases.hpp"
+
+namespace homeostat {
+
+namespace {
+
+bool may_make_all(const CapturePlan& plan, std::string& refused) {
+    for (const CapturedRelation& r : plan.relations) {
+        if (!r.may_trigger) refused = r.described;
+    }
+    return refused.empty();
+}
+
+FeedSeen told(FeedHealth health, std::string message) { return {health, std::move(message)}; }
+
+}  // namespace
+
+// What is there, what is missing, and what we may do about it, in one transaction that holds the lease.
+Status PipelineReconciler::keep_capture(Pass& pass) {
+    if (settings_.once) return {};  // nobody would take out what triggers put in
+    const bool wanted = pass.declared.capture == "Auto" && pass.declared.management == "Manage";
+    if (!wanted && !pass.feed.kept) return {};
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    Result<CapturePlan> plan = guarded([&]() -> Result<CapturePlan> {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        if (!wanted) {
+            if (const Status removed = remove_capture(tx, pass.uid); !removed) return removed.error();
+            tx.commit();
+            return CapturePlan{};
+        }
+        PipelineSpec spec = pass.declared;
+        if (!pass.revisions.empty()) spec = spec_of_revision(pass.declared, pass.revisions.back().settings);
+        Result<SourceShape> source = inspect_source(tx, spec);
+        if (!source) return source.error();
+        return plan_capture(tx, spec, *source);
+    });
+    if (!plan) return plan.error();
+    if (!wanted) {
+        pass.feed = {};
+        pass.feed_seen = told(FeedHealth::off, "capture is Off: sweeps find what changes");
+        return {};
+    }
+    if (plan->relations.empty()) {
+        pass.feed_seen = told(FeedHealth::off, plan->none_because + "; sweeps find what changes");
+        return {};
+    }
+    return align_capture(pass, **session, *plan);
+}
+
+Status PipelineReconciler::align_capture(Pass& pass, Session& session, const CapturePlan& plan) {
+    std::string refused;
+    const bool may = may_make_all(plan, refused);
+    const Status aligned = guarded([&]() -> Status {
+        Transaction tx = fenced_transaction(session, pass.lease(), pass.context);
+        Result<CaptureState> state = look_at_capture(tx, pass.uid, plan);
+        if (!state) return state.error();
+        const bool make = !state->current || (may && !state->missing.empty());
+        if (!state->current) {
+            if (const Status made = make_capture_tables(tx, plan); !made) return made;
+        }
+        if (make && may) {
+            if (const Status made = make_capture_triggers(tx, plan); !made) return made;
+        }
+        if (make) {
+            state = look_at_capture(tx, pass.uid, plan);
+            if (!state) return state.error();
+        }
+        // Triggers that were away, switched off, or are new may have missed something.
+        if (pass.feed.fingerprint != state->fingerprint) pass.feed.trusted = false;
+        keep_feed(tx, pass.uid, state->fingerprint, false);
+        if (!state->complete) distrust_feed(tx, pass.uid);
+        tx.commit();
+        pass.capture_fingerprint = state->complete ? state->fingerprint : "";
+        if (state->complete) {
+            pass.feed_seen = told(FeedHealth::active, "");
+        } else if (!state->disabled.empty()) {
+            pass.feed_seen =
+                told(FeedHealth::disabled,
+                     fmt::format("triggers of {} are switched off, so sweeps find what changes there; switch them on "
+                                 "again with ALTER TABLE {} ENABLE TRIGGER ALL, or declare capture: Off",
+                                 state->disabled, state->disabled));
+        } else {
+            pass.feed_seen =
+                told(FeedHealth::no_right, fmt::format("this role may not make triggers on {}; `homeostat capture sql {}` prints "
+                                                       "them for somebody who may; until then sweeps find what changes",
+                                                       refused, pass.declared.name));
+        }
+        return {};
+    });
+    if (aligned) {
+        Result<FeedRow> feed = read_feed(session, pass.uid);
+        if (!feed) return feed.error();
+        pass.feed = *std::move(feed);
+        return {};
+    }
+    // A source that is locked, or a right that is gone: the feed waits, the pipeline goes on.
+    const Error& error = aligned.error();
+    if (error.cls == ErrorClass::fenced || error.cls == ErrorClass::cancelled || error.cls == ErrorClass::db_transient)
+        return aligned;
+    spdlog::warn("pipeline \"{}\": its triggers could not be made: {}", pass.declared.name, error.message);
+    pass.feed_seen =
+        told(FeedHealth::pending, fmt::format("triggers could not be made and will be tried again: {}", error.message));
+    return {};
+}
+
+// Drift of this slice that is not the feed's to heal already; what the feed should have named, and did not, is counted.
+Status PipelineReconciler::leave_to_feed(Pass& pass, Transaction& tx, std::vector<DriftItem>& items) const {
+    if (settings_.once || !pass.feed.kept || pass.capture_fingerprint.empty()) return {};
+    Result<std::vector<bool>> known = known_to_feed(tx, pass.uid, pass.source, pass.feed.run_id, items);
+    if (!known) return known.error();
+    std::vector<DriftItem> left;
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        if ((*known)[i]) continue;
+        const DriftClass cls = items[i].cls;
+        if (pass.run->feed_trusted && pass.run->sweeps == 1 &&
+            (cls == DriftClass::missing || cls == DriftClass::stale || cls == DriftClass::orphaned)) {
+            ++pass.run->bypassed;
+        }
+        left.push_back(std::move(items[i]));
+    }
+    items = std::move(left);
+    return {};
+}
+
+}  // namespace homeostat

@@ -1,0 +1,324 @@
+#include "store/capture.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+
+#include "store/text_array.hpp"
+
+namespace homeostat {
+
+namespace {
+
+// The members of a partitioned table too: a statement that names one fires its triggers and no others.
+const Statement kMembers{"capture_members",
+                         "SELECT m.oid::text, format('%I.%I', n.nspname, m.relname), homeostat.relation_text(m.oid), m.relkind,"
+                         " has_table_privilege(m.oid, 'TRIGGER')"
+                         " FROM pg_class c CROSS JOIN LATERAL ("
+                         "   SELECT c.oid UNION SELECT t.relid FROM pg_partition_tree(c.oid) t WHERE c.relkind = 'p') w(oid)"
+                         " JOIN pg_class m ON m.oid = w.oid JOIN pg_namespace n ON n.oid = m.relnamespace"
+                         " WHERE c.oid = to_regclass($1) AND m.relkind IN ('r', 'p') ORDER BY m.oid"};
+
+// How a column is compared: as it is where equal values have equal texts; else by its text, byte by byte.
+const Statement kComparable{
+    "capture_columns",
+    "SELECT a.attname, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),"
+    " CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation"
+    "      THEN format(' COLLATE %I.%I', cn.nspname, co.collname) ELSE '' END,"
+    " CASE WHEN a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'bool'::regtype, 'uuid'::regtype,"
+    "                          'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype, 'bytea'::regtype) THEN ''"
+    "      WHEN a.atttypid IN ('text'::regtype, 'varchar'::regtype) THEN ' COLLATE \"C\"' ELSE '::text COLLATE \"C\"' END"
+    " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_collation co ON co.oid = a.attcollation"
+    " LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace"
+    " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped"};
+
+const Statement kTriggers{"capture_triggers",
+                          "SELECT r.oid::regclass::text, coalesce(bool_and(t.tgenabled IN ('O', 'A')), false), count(t.oid),"
+                          " string_agg(format('%s:%s:%s', t.oid, t.xmin, t.tgenabled), ',' ORDER BY t.oid)"
+                          " FROM unnest($1::text[]) w(name) JOIN pg_class r ON r.oid = to_regclass(w.name)"
+                          " LEFT JOIN pg_trigger t ON t.tgrelid = r.oid AND t.tgname LIKE $2"
+                          " GROUP BY r.oid ORDER BY r.oid"};
+
+const Statement kOwn{"capture_own",
+                     "SELECT coalesce(obj_description(c.oid, 'pg_class'), ''), count(p.oid),"
+                     " coalesce(string_agg(format('%s:%s', p.oid, p.xmin), ',' ORDER BY p.oid), '')"
+                     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+                     " LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname LIKE $2"
+                     " WHERE n.nspname = 'homeostat_data' AND c.relname = $1 GROUP BY c.oid"};
+
+const Statement kFunctions{"capture_functions",
+                           "SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+                           " WHERE n.nspname = 'homeostat_data' AND p.proname LIKE $1"};
+
+// The same in every build, so that replicas of two versions agree whether anything changed. FNV-1a, 64 bits.
+std::uint64_t fnv1a(std::string_view text) {
+    std::uint64_t hash = 0xcbf29ce484222325;
+    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+    return hash;
+}
+
+constexpr std::array<std::string_view, 4> kEvents{"insert", "update", "delete", "truncate"};
+
+struct Column {
+    std::string name;
+    std::string quoted;
+    std::string type;
+    std::string compare;  // suffix
+};
+
+std::vector<Column> columns_of(Transaction& tx, const std::string& relation) {
+    const Rows rows = tx.exec(kComparable, Params::of(relation));
+    std::vector<Column> out;
+    for (int i = 0; i < rows.size(); ++i)
+        out.push_back({rows.text(i, 0), rows.text(i, 1), rows.text(i, 2) + rows.text(i, 3), rows.text(i, 4)});
+    return out;
+}
+
+const Column* find(const std::vector<Column>& columns, const std::string& name) {
+    const auto it = std::find_if(columns.begin(), columns.end(), [&](const Column& c) { return c.name == name; });
+    return it == columns.end() ? nullptr : &*it;
+}
+
+template <class F>
+std::string joined(const std::vector<Column>& columns, std::string_view between, F&& each) {
+    std::string out;
+    for (std::size_t i = 0; i < columns.size(); ++i) out += (i == 0 ? "" : std::string(between)) + each(columns[i], i + 1);
+    return out;
+}
+
+std::vector<std::string> placeholders(const std::string& text) {
+    std::vector<std::string> out;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if ((text[i] == '{' || text[i] == '}') && i + 1 < text.size() && text[i + 1] == text[i]) {
+            ++i;
+        } else if (text[i] == '{') {
+            const std::size_t end = text.find('}', i);
+            out.push_back(text.substr(i + 1, end - i - 1));
+            i = end;
+        }
+    }
+    return out;
+}
+
+// What documents are made of.
+std::vector<std::string> watched_names(const PipelineSpec& spec) {
+    std::vector<std::string> names = spec.content;
+    if (spec.content_template) names = placeholders(*spec.content_template);
+    names.insert(names.end(), spec.metadata.begin(), spec.metadata.end());
+    if (spec.version_column) names.push_back(*spec.version_column);
+    return names;
+}
+
+// Writes the functions of one relation.
+class Functions {
+public:
+    Functions(std::int64_t uid, std::string stem, std::vector<Column> key, std::vector<Column> watched, bool whole_row)
+        : uid_(uid), stem_(std::move(stem)), key_(std::move(key)), watched_(std::move(watched)), whole_row_(whole_row) {}
+
+    std::string text(std::string_view event) const {
+        const std::string body = change(event);
+        std::string tag = "$homeostat$";  // anything that no identifier in it holds
+        while (body.find(tag) != std::string::npos) tag.insert(1, "_");
+        return fmt::format(
+            "CREATE OR REPLACE FUNCTION homeostat_data.{}_{}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
+            " SET search_path = pg_catalog, pg_temp AS {}\nBEGIN\n    {};\n"
+            "    IF FOUND AND (SELECT f.asleep FROM homeostat.feed f WHERE f.uid = {}) THEN\n"
+            "        PERFORM pg_notify('homeostat', 'f{}');\n    END IF;\n    RETURN NULL;\nEND {}",
+            stem_, event, tag, body, uid_, uid_, tag);
+    }
+
+private:
+    std::string change(std::string_view event) const {
+        const std::string table = change_table(uid_);
+        if (event == "truncate") return fmt::format("INSERT INTO {} (change) VALUES ('t')", table);
+        if (key_.empty()) {
+            return fmt::format("INSERT INTO {0} (change) SELECT 'x' WHERE NOT EXISTS (SELECT FROM {0} c WHERE c.change = 'x')",
+                               table);
+        }
+        const std::string into =
+            fmt::format("INSERT INTO {} (change, {})", table,
+                        joined(key_, ", ", [](const Column&, std::size_t i) { return fmt::format("key_{}", i); }));
+        if (event == "insert") return fmt::format("{} SELECT 'i', {} FROM new_rows n", into, list("n"));
+        if (event == "delete") return fmt::format("{} SELECT 'd', {} FROM old_rows o", into, list("o"));
+        // A row whose key changed is one that went and one that came.
+        return fmt::format(
+            "{} SELECT CASE WHEN o.{} IS NULL THEN 'i' WHEN n.{} IS NULL THEN 'd' ELSE 'u' END, {} FROM new_rows n"
+            " FULL JOIN old_rows o ON {} WHERE n.{} IS NULL OR o.{} IS NULL OR {}",
+            into, key_[0].quoted, key_[0].quoted,
+            joined(key_, ", ", [](const Column& c, std::size_t) { return fmt::format("coalesce(n.{0}, o.{0})", c.quoted); }),
+            joined(key_, " AND ",
+                   [](const Column& c, std::size_t) { return fmt::format("n.{0}{1} = o.{0}{1}", c.quoted, c.compare); }),
+            key_[0].quoted, key_[0].quoted, differs());
+    }
+
+    std::string list(std::string_view alias) const {
+        return joined(key_, ", ", [&](const Column& c, std::size_t) { return fmt::format("{}.{}", alias, c.quoted); });
+    }
+
+    std::string differs() const {
+        if (whole_row_) return "n::text COLLATE \"C\" IS DISTINCT FROM o::text COLLATE \"C\"";
+        if (watched_.empty()) return "false";
+        return joined(watched_, " OR ", [](const Column& c, std::size_t) {
+            return fmt::format("n.{0}{1} IS DISTINCT FROM o.{0}{1}", c.quoted, c.compare);
+        });
+    }
+
+    std::int64_t uid_;
+    std::string stem_;
+    std::vector<Column> key_;
+    std::vector<Column> watched_;
+    bool whole_row_;
+};
+
+std::string trigger(std::int64_t uid, const std::string& relation, const std::string& stem, std::string_view event) {
+    std::string rows;
+    if (event == "insert") rows = "REFERENCING NEW TABLE AS new_rows ";
+    if (event == "delete") rows = "REFERENCING OLD TABLE AS old_rows ";
+    if (event == "update") rows = "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows ";
+    std::string upper(event);
+    std::transform(upper.begin(), upper.end(), upper.begin(), [](unsigned char c) { return std::toupper(c); });
+    return fmt::format(
+        "CREATE OR REPLACE TRIGGER homeostat_p{}_{} AFTER {} ON {} {}FOR EACH STATEMENT EXECUTE FUNCTION homeostat_data.{}_{}()",
+        uid, event, upper, relation, rows, stem, event);
+}
+
+class Planner {
+public:
+    Planner(Transaction& tx, const PipelineSpec& spec, const SourceShape& source) : tx_(tx), spec_(spec), source_(source) {}
+
+    CapturePlan run() {
+        if (source_.kind == 'r' || source_.kind == 'p') {
+            plan_.by_key = true;
+            plan_.counts = !spec_.documents;
+            const std::vector<Column> columns = columns_of(tx_, source_.relation);
+            watch(source_.relation, "", columns, spec_.key, watched_names(spec_));
+        } else if (spec_.capture_from.empty()) {
+            plan_.none_because = source_.kind == 'v'
+                                     ? fmt::format("{} is a view; name the tables behind it in capture_from", source_.described)
+                                     : fmt::format("{} fires no triggers", source_.described);
+        }
+        for (std::size_t i = 0; i < spec_.capture_from.size(); ++i) watch_base(spec_.capture_from[i], i + 1);
+        if (plan_.relations.empty()) return std::move(plan_);
+        own_table();
+        std::string all;
+        for (const std::string& ddl : plan_.own) all += ddl;
+        plan_.digest = fmt::format("homeostat {:016x}", fnv1a(all));
+        plan_.own.push_back(fmt::format("COMMENT ON TABLE {} IS '{}'", change_table(spec_.uid), plan_.digest));
+        return std::move(plan_);
+    }
+
+private:
+    // By key where the table shows all of it; else a change of the table only says that the view may have changed.
+    void watch_base(const CaptureBase& base, std::size_t number) {
+        std::vector<std::string> key;
+        for (const std::string& name : spec_.key) {
+            const auto it = base.key.find(name);
+            if (it != base.key.end()) key.push_back(it->second);
+        }
+        const bool whole = key.size() == spec_.key.size();
+        plan_.by_key = plan_.by_key || whole;
+        watch(base.table, fmt::format("_b{}", number), columns_of(tx_, base.table), whole ? key : std::vector<std::string>(), {});
+    }
+
+    void watch(const std::string& relation, const std::string& suffix, const std::vector<Column>& columns,
+               const std::vector<std::string>& key_names, const std::vector<std::string>& watched) {
+        std::vector<Column> key;
+        for (const std::string& name : key_names) {
+            if (const Column* c = find(columns, name)) key.push_back(*c);
+        }
+        if (key.size() != key_names.size()) key.clear();
+        std::vector<Column> compared;
+        for (const std::string& name : watched) {
+            if (const Column* c = find(columns, name)) compared.push_back(*c);
+        }
+        const std::string stem = fmt::format("p{}_changed{}", spec_.uid, suffix);
+        const Functions functions(spec_.uid, stem, key, std::move(compared), watched.empty());
+        for (const std::string_view event : kEvents) plan_.own.push_back(functions.text(event));
+        const Rows members = tx_.exec(kMembers, Params::of(relation));
+        for (int i = 0; i < members.size(); ++i) {
+            plan_.relations.push_back({members.text(i, 1), members.text(i, 2), stem, members.boolean(i, 4)});
+            for (const std::string_view event : kEvents)
+                plan_.triggers.push_back(trigger(spec_.uid, members.text(i, 1), stem, event));
+        }
+    }
+
+    // The source's own types: a key's text depends on the writer's settings, its value does not.
+    void own_table() {
+        std::string keys;
+        for (std::size_t i = 0; i < source_.key.size(); ++i)
+            keys += fmt::format(", key_{} {}{}", i + 1, source_.key[i].type, source_.key[i].collate);
+        const std::string table = change_table(spec_.uid);
+        plan_.own.insert(plan_.own.begin(),
+                         {fmt::format("DROP TABLE IF EXISTS {}", table),
+                          fmt::format("CREATE TABLE {} (change \"char\" NOT NULL, at timestamptz NOT NULL DEFAULT "
+                                      "clock_timestamp(){}) WITH (autovacuum_vacuum_scale_factor = 0,"
+                                      " autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0,"
+                                      " autovacuum_analyze_threshold = 1000000000)",
+                                      table, keys)});
+    }
+
+    Transaction& tx_;
+    const PipelineSpec& spec_;
+    const SourceShape& source_;
+    CapturePlan plan_;
+};
+
+std::string names_of(const CapturePlan& plan) {
+    std::vector<std::string> names;
+    for (const CapturedRelation& r : plan.relations) names.push_back(r.relation);
+    return format_text_array(names);
+}
+
+}  // namespace
+
+std::string change_table(std::int64_t uid) { return fmt::format("homeostat_data.p{}_change", uid); }
+
+Result<CapturePlan> plan_capture(Transaction& tx, const PipelineSpec& spec, const SourceShape& source) {
+    return guarded([&] { return Planner(tx, spec, source).run(); });
+}
+
+Result<CaptureState> look_at_capture(Transaction& tx, std::int64_t uid, const CapturePlan& plan) {
+    return guarded([&] {
+        CaptureState state;
+        const Rows own = tx.exec(kOwn, Params::of(fmt::format("p{}_change", uid), fmt::format("p{}\\_changed%", uid)));
+        state.current = !own.empty() && own.view(0, 0) == plan.digest;
+        state.complete = state.current && !plan.relations.empty();
+        if (!own.empty()) state.fingerprint = own.text(0, 2);
+        const Rows rows = tx.exec(kTriggers, Params::of(names_of(plan), fmt::format("homeostat\\_p{}\\_%", uid)));
+        for (int i = 0; i < rows.size(); ++i) {
+            state.fingerprint += fmt::format(";{}={}", rows.view(i, 0), rows.view(i, 3));
+            if (rows.i64(i, 2) < static_cast<std::int64_t>(kEvents.size())) {
+                state.missing = rows.text(i, 0);
+            } else if (!rows.boolean(i, 1)) {
+                state.disabled = rows.text(i, 0);
+            }
+        }
+        state.complete = state.complete && state.missing.empty() && state.disabled.empty();
+        return state;
+    });
+}
+
+Status make_capture_tables(Transaction& tx, const CapturePlan& plan) {
+    return guarded([&] {
+        for (const std::string& ddl : plan.own) tx.exec(ddl);
+    });
+}
+
+Status make_capture_triggers(Transaction& tx, const CapturePlan& plan) {
+    return guarded([&] {
+        for (const std::string& ddl : plan.triggers) tx.exec(ddl);
+    });
+}
+
+Status remove_capture(Transaction& tx, std::int64_t uid) {
+    return guarded([&] {
+        const Rows functions = tx.exec(kFunctions, Params::of(fmt::format("p{}\\_changed%", uid)));
+        for (int i = 0; i < functions.size(); ++i) tx.exec(fmt::format("DROP FUNCTION {} CASCADE", functions.view(i, 0)));
+        tx.exec(fmt::format("DROP TABLE IF EXISTS {}", change_table(uid)));
+        tx.exec({"feed_forget", "DELETE FROM homeostat.feed WHERE uid = $1::bigint"}, Params::of(uid));
+    });
+}
+
+}  // namespace homeostat

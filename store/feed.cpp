@@ -1,0 +1,223 @@
+#include "store/feed.hpp"
+
+#include <fmt/format.h>
+
+#include <set>
+
+#include "store/arrays.hpp"
+#include "store/capture.hpp"
+#include "store/sql_fragments.hpp"
+
+namespace homeostat {
+
+namespace {
+
+const Statement kRead{"feed_read",
+                      "SELECT asleep, run_id, fingerprint, trusted_since IS NOT NULL, CASE WHEN prune_window_start >"
+                      " clock_timestamp() - interval '1 hour' THEN pruned_in_window ELSE 0 END FROM homeostat.feed"
+                      " WHERE uid = $1::bigint"};
+
+const Statement kGate{
+    "feed_gate",
+    "SELECT p.generation, p.suspend OR p.deletion_requested_at IS NOT NULL OR p.management <> 'Manage' OR p.drift_policy <> "
+    "'Enforce',"
+    " (SELECT max(r.revision) FROM homeostat.revision r WHERE r.uid = p.uid AND r.state <> 'retired'), f.run_id,"
+    " EXISTS (SELECT FROM homeostat.run u WHERE u.uid = p.uid), coalesce(s.documents, 0), coalesce(s.source_documents, 0),"
+    " CASE WHEN f.prune_window_start > clock_timestamp() - interval '1 hour' THEN f.pruned_in_window ELSE 0 END"
+    " + CASE WHEN s.prune_window_start > clock_timestamp() - interval '1 hour' THEN s.pruned_in_window ELSE 0 END"
+    " FROM homeostat.pipeline p JOIN homeostat.feed f ON f.uid = p.uid"
+    " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid WHERE p.uid = $1::bigint"};
+
+const Statement kPruned{
+    "feed_pruned",
+    "UPDATE homeostat.feed SET pruned_in_window = CASE WHEN prune_window_start > clock_timestamp() - interval '1 hour'"
+    "  THEN pruned_in_window ELSE 0 END + $2::bigint,"
+    " prune_window_start = CASE WHEN prune_window_start > clock_timestamp() - interval '1 hour' THEN prune_window_start"
+    "  ELSE clock_timestamp() END WHERE uid = $1::bigint"};
+
+const Statement kKeep{
+    "feed_keep",
+    "INSERT INTO homeostat.feed AS f (uid, fingerprint, trusted_since) VALUES ($1::bigint, $2, CASE WHEN $3::boolean THEN"
+    " clock_timestamp() END) ON CONFLICT (uid) DO UPDATE SET fingerprint = excluded.fingerprint,"
+    " trusted_since = CASE WHEN $3::boolean THEN coalesce(f.trusted_since, excluded.trusted_since)"
+    "                      WHEN f.fingerprint = excluded.fingerprint THEN f.trusted_since END, updated_at = clock_timestamp()"
+    " WHERE f.fingerprint <> excluded.fingerprint OR $3::boolean AND f.trusted_since IS NULL"};
+
+const Statement kDistrust{"feed_distrust",
+                          "UPDATE homeostat.feed SET trusted_since = NULL WHERE uid = $1::bigint AND trusted_since IS NOT NULL"};
+
+const Statement kFailed{"feed_batch_failed",
+                        "UPDATE homeostat.feed SET run_id = nextval('homeostat.run_id'), trusted_since = NULL"
+                        " WHERE uid = $1::bigint AND run_id = $2::bigint"};
+
+// The transaction's own number is the point: it is assigned before the change of `asleep` is visible to anybody.
+const Statement kAsleep{
+    "feed_asleep",
+    "UPDATE homeostat.feed SET asleep = $2::boolean WHERE uid = $1::bigint RETURNING pg_current_xact_id()::text::bigint"};
+
+const Statement kSettled{"feed_settled", "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint > $1::bigint"};
+
+const Statement kCounts{
+    "feed_counts",
+    "UPDATE homeostat.pipeline_status SET source_documents = greatest(source_documents + $2::bigint, 0),"
+    " documents = greatest(documents + $3::bigint, 0), updated_at = clock_timestamp() WHERE uid = $1::bigint"};
+
+std::string document_match(const SourceShape& source) {
+    std::string out;
+    for (std::size_t i = 0; i < source.key.size(); ++i) {
+        out +=
+            fmt::format("{0}d.key_{1} = w.k{1}::{2}{3}", i == 0 ? "" : " AND ", i + 1, source.key[i].type, source.key[i].collate);
+    }
+    return out;
+}
+
+// What is to be done about each key, by what is there now: m(issing), c(hanged), o(rphaned); others are as they should be.
+void compare(Transaction& tx, const SourceShape& source, const Revision& revision, const std::vector<Key>& keys,
+             Changes& changes) {
+    const std::size_t n = source.key.size();
+    Params params;
+    add_keys(params, keys, n);
+    // A source without a version of its own cannot say that it is unchanged: the batch compares contents.
+    const std::string changed =
+        source.version == VersionKind::hash ? "true" : "s.homeostat_version IS DISTINCT FROM d.source_version";
+    const Rows rows = tx.exec(
+        {revision.tables.prefix + "_named",
+         fmt::format(
+             "SELECT w.i, CASE WHEN s.present AND d.document_id IS NULL THEN 'm' WHEN s.present AND {} THEN 'c'"
+             " WHEN s.present IS NULL AND d.document_id IS NOT NULL THEN 'o' END, d.document_id"
+             " FROM unnest({}) WITH ORDINALITY AS w({}, i)"
+             " LEFT JOIN LATERAL (SELECT true AS present, {} AS homeostat_version FROM {} s WHERE {} LIMIT 1) s ON true"
+             " LEFT JOIN LATERAL (SELECT d.document_id, d.source_version FROM {} d WHERE {} LIMIT 1) d ON true ORDER BY w.i",
+             changed, numbered(n, "${}::text[]"), numbered(n, "k{}"), source.version_sql, source.relation,
+             match_source(source, "w.k{0}::{1}{2}"), revision.tables.document, document_match(source))},
+        params);
+    for (int i = 0; i < rows.size(); ++i) {
+        if (rows.null(i, 1)) continue;
+        const char c = rows.view(i, 1).front();
+        changes.items.push_back({c == 'm'   ? DriftClass::missing
+                                 : c == 'c' ? DriftClass::stale
+                                            : DriftClass::orphaned,
+                                 keys[static_cast<std::size_t>(rows.i64(i, 0) - 1)], rows.maybe_i64(i, 2).value_or(0)});
+    }
+}
+
+}  // namespace
+
+Result<FeedRow> read_feed(Session& session, std::int64_t uid) {
+    return guarded([&] {
+        const Rows rows = session.exec(kRead, Params::of(uid));
+        if (rows.empty()) return FeedRow{};
+        return FeedRow{true, rows.boolean(0, 0), rows.i64(0, 1), rows.text(0, 2), rows.boolean(0, 3), rows.i64(0, 4)};
+    });
+}
+
+std::optional<FeedGate> feed_gate(Transaction& tx, std::int64_t uid) {
+    const Rows rows = tx.exec(kGate, Params::of(uid));
+    if (rows.empty()) return std::nullopt;
+    FeedGate g;
+    g.generation = rows.i64(0, 0);
+    g.closed = rows.boolean(0, 1) || rows.null(0, 2);
+    g.revision = static_cast<std::int32_t>(rows.maybe_i64(0, 2).value_or(0));
+    g.run_id = rows.i64(0, 3);
+    g.sweeping = rows.boolean(0, 4);
+    g.documents = rows.i64(0, 5);
+    g.source_documents = rows.i64(0, 6);
+    g.pruned_in_window = rows.i64(0, 7);
+    return g;
+}
+
+void note_feed_prunes(Transaction& tx, std::int64_t uid, std::int64_t documents) { tx.exec(kPruned, Params::of(uid, documents)); }
+
+void keep_feed(Transaction& tx, std::int64_t uid, const std::string& fingerprint, bool trust) {
+    tx.exec(kKeep, Params::of(uid, fingerprint, trust));
+}
+
+void distrust_feed(Transaction& tx, std::int64_t uid) { tx.exec(kDistrust, Params::of(uid)); }
+void feed_batch_failed(Transaction& tx, std::int64_t uid, std::int64_t run_id) { tx.exec(kFailed, Params::of(uid, run_id)); }
+
+Result<std::int64_t> set_feed_asleep(Session& session, std::int64_t uid, bool asleep) {
+    return guarded([&] {
+        const Rows rows = session.exec(kAsleep, Params::of(uid, asleep));
+        return rows.empty() ? std::int64_t{0} : rows.i64(0, 0);
+    });
+}
+
+Result<bool> feed_settled(Session& session, std::int64_t point) {
+    return guarded([&] { return session.exec(kSettled, Params::of(point)).boolean(0, 0); });
+}
+
+Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShape& source, const Revision& revision,
+                             std::int64_t limit) {
+    return guarded([&] {
+        const std::size_t n = source.key.size();
+        const std::string table = change_table(uid);
+        std::string keys;
+        for (std::size_t i = 1; i <= n; ++i) keys += fmt::format(", c.key_{}::text", i);
+        const Rows rows = tx.exec(
+            {revision.tables.prefix + "_take",
+             fmt::format("DELETE FROM {0} c WHERE c.ctid = ANY (ARRAY(SELECT o.ctid FROM {0} o LIMIT $1::bigint))"
+                         " RETURNING c.change, greatest(0, extract(epoch FROM clock_timestamp() - c.at) * 1000)::bigint{1}",
+                         table, keys)},
+            Params::of(limit));
+        Changes changes;
+        changes.rows = rows.size();
+        std::set<Key> distinct;
+        for (int i = 0; i < rows.size(); ++i) {
+            const char kind = rows.view(i, 0).front();
+            changes.oldest = std::max(changes.oldest, std::chrono::milliseconds(rows.i64(i, 1)));
+            changes.inserted += kind == 'i' ? 1 : 0;
+            changes.deleted += kind == 'd' ? 1 : 0;
+            Key key;
+            for (std::size_t k = 0; k < n && !rows.null(i, 2 + static_cast<int>(k)); ++k)
+                key.push_back(rows.text(i, 2 + static_cast<int>(k)));
+            if (kind == 't' || kind == 'x') {
+                changes.sweep = true;
+            } else if (key.size() == n) {
+                distinct.insert(std::move(key));
+            }
+        }
+        if (!distinct.empty()) compare(tx, source, revision, {distinct.begin(), distinct.end()}, changes);
+        return changes;
+    });
+}
+
+Result<std::vector<bool>> known_to_feed(Transaction& tx, std::int64_t uid, const SourceShape& source, std::int64_t run_id,
+                                        const std::vector<DriftItem>& items) {
+    return guarded([&] {
+        std::vector<bool> known(items.size(), false);
+        if (items.empty()) return known;
+        const std::size_t n = source.key.size();
+        std::vector<Key> keys;
+        for (const DriftItem& item : items) keys.push_back(item.key);
+        Params params;
+        add_keys(params, keys, n);
+        params.add(uid).add(run_id);
+        std::string named;
+        std::string columns;
+        std::string planned;
+        for (std::size_t i = 0; i < n; ++i) {
+            named += fmt::format("{0}c.key_{1} = w.k{1}::{2}{3}", i == 0 ? "" : " AND ", i + 1, source.key[i].type,
+                                 source.key[i].collate);
+            columns += fmt::format("{0}b.keys[{1}][u.j] AS k{1}", i == 0 ? "" : ", ", i + 1);
+            planned += fmt::format("{0}p.k{1} = w.k{1}", i == 0 ? "" : " AND ", i + 1);
+        }
+        // Batches of the feed are few and small; deletions carry document ids instead of keys.
+        const Rows rows = tx.exec(
+            {fmt::format("p{}_known", uid),
+             fmt::format("WITH w AS MATERIALIZED (SELECT * FROM unnest({0}) WITH ORDINALITY AS w({1}, i))"
+                         " SELECT w.i FROM w JOIN {2} c ON {3} UNION"
+                         " SELECT w.i FROM w JOIN (SELECT {7} FROM homeostat.batch b, generate_series(1, b.documents) u(j)"
+                         "  WHERE b.uid = ${4}::bigint AND b.run_id = ${5}::bigint AND b.kind = 'heal') p ON {6}",
+                         numbered(n, "${}::text[]"), numbered(n, "k{}"), change_table(uid), named, n + 1, n + 2, planned,
+                         columns)},
+            params);
+        for (int i = 0; i < rows.size(); ++i) known[static_cast<std::size_t>(rows.i64(i, 0) - 1)] = true;
+        return known;
+    });
+}
+
+void move_counts(Transaction& tx, std::int64_t uid, std::int64_t source_documents, std::int64_t documents) {
+    if (source_documents != 0 || documents != 0) tx.exec(kCounts, Params::of(uid, source_documents, documents));
+}
+
+}  // namespace homeostat

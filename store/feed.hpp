@@ -1,0 +1,76 @@
+// The change feed's far end: what the triggers named, taken out in the transaction that makes the batches.
+//
+// A change names a key and nothing else; what to do follows from reading the source and the stored document again under that
+// key, so that a change seen twice, or late, or rolled into another, does no harm. Whatever cannot be answered by key (a
+// truncation, a view without a mapping) takes the feed's trust away, and a sweep restores it.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "store/drift.hpp"
+#include "store/relation.hpp"
+#include "store/revisions.hpp"
+#include "store/session.hpp"
+
+namespace homeostat {
+
+struct FeedRow {
+    bool kept = false;      // there is one
+    bool asleep = false;
+    std::int64_t run_id = 0;
+    std::string fingerprint;
+    bool trusted = false;
+    std::int64_t pruned_in_window = 0;  // within the hour
+};
+Result<FeedRow> read_feed(Session& session, std::int64_t uid);
+// Makes the row where there is none. A fingerprint other than the last takes the trust away; `trust` gives it.
+void keep_feed(Transaction& tx, std::int64_t uid, const std::string& fingerprint, bool trust);
+void distrust_feed(Transaction& tx, std::int64_t uid);
+// A batch has failed for good: where the feed planned it, a sweep must find again what it was to heal.
+void feed_batch_failed(Transaction& tx, std::int64_t uid, std::int64_t run_id);
+
+// What a drain must know of its pipeline, read in its own transaction.
+struct FeedGate {
+    std::int64_t generation = 0;
+    std::int32_t revision = 0;      // that is worked on
+    bool closed = false;            // nothing may be planned now
+    std::int64_t run_id = 0;
+    bool sweeping = false;          // a run is under way, which counts for itself
+    std::int64_t documents = 0;
+    std::int64_t source_documents = 0;
+    std::int64_t pruned_in_window = 0;
+};
+std::optional<FeedGate> feed_gate(Transaction& tx, std::int64_t uid);
+void note_feed_prunes(Transaction& tx, std::int64_t uid, std::int64_t documents);
+
+// Whoever changes the source after this has committed sends a notification (or not). Returns the point in the server's
+// transactions from which on that holds for all.
+Result<std::int64_t> set_feed_asleep(Session& session, std::int64_t uid, bool asleep);
+// Whether every transaction that began before that point has ended.
+Result<bool> feed_settled(Session& session, std::int64_t point);
+
+struct Changes {
+    std::int64_t rows = 0;          // taken out of the feed
+    std::vector<DriftItem> items;   // missing, stale (its version differs), orphaned; none where nothing is to be done
+    std::int64_t inserted = 0;      // of documents, where the feed counts them
+    std::int64_t deleted = 0;
+    bool sweep = false;             // something changed that has no key
+    std::chrono::milliseconds oldest{0};  // age of the oldest change taken
+};
+// At most `limit` changes, each key once, compared with what is there now.
+Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShape& source, const Revision& revision,
+                             std::int64_t limit);
+
+// Of these keys, those that the feed knows of already: named and not taken yet, or in a batch of its own that is open. In the
+// order given, in the snapshot of `tx`.
+Result<std::vector<bool>> known_to_feed(Transaction& tx, std::int64_t uid, const SourceShape& source, std::int64_t run_id,
+                                        const std::vector<DriftItem>& items);
+
+// Counts that a drain moved, until the next sweep counts anew.
+void move_counts(Transaction& tx, std::int64_t uid, std::int64_t source_documents, std::int64_t documents);
+
+}  // namespace homeostat

@@ -1,0 +1,357 @@
+// The change feed with the real program: what is committed to a source is healed within moments and without a sweep, whatever the
+// source is made of; and what comes past the triggers is found, told and healed all the same.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+
+#include "core/fault_point.hpp"
+#include "tests/integration/world.hpp"
+
+namespace homeostat {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr const char* kWanted = "SELECT id::text AS key, body AS content FROM docs";
+
+class FeedWhole : public World {
+protected:
+    void make(int documents) {
+        db.exec(
+            fmt::format("CREATE TABLE docs (id int PRIMARY KEY, body text, tag text, seen int NOT NULL DEFAULT 0);"
+                        "INSERT INTO docs SELECT i, 'Body of ' || i, 'x' FROM generate_series(1, {}) i",
+                        documents));
+    }
+    void declare_docs(const std::string& columns = "", const std::string& values = "") {
+        declare("docs", "docs", "content, drift_interval, sweep_interval, max_prune_ratio" + columns,
+                "'body', '1 day', '30 days', 1" + values);
+    }
+    // Runs until the first sweep is done and the triggers are in place.
+    kit::Process start() {
+        kit::Process run = homeostat.start({"run"});
+        EXPECT_TRUE(eventually_is("SELECT count(*) > 0 FROM homeostat.run_history", "t")) << run.output();
+        EXPECT_TRUE(feed_is("Active")) << run.output();
+        return run;
+    }
+    bool feed_is(const std::string& reason) {
+        return eventually_is("SELECT count(*) FROM homeostat.condition WHERE type = 'ChangeFeed' AND reason = '" + reason + "'",
+                             "1");
+    }
+    void end(kit::Process& process) {
+        process.signal(SIGTERM);
+        EXPECT_EQ(process.wait(40s).value_or(kit::Exit{}).code, 0) << process.output();
+    }
+    std::int64_t sweeps() { return number("SELECT count(*) FROM homeostat.run_history"); }
+    // A sweep, to its end.
+    void reconcile() {
+        const std::int64_t before = sweeps();
+        ASSERT_EQ(homeostat.run({"reconcile", "docs"}).exit.code, 0);
+        ASSERT_TRUE(kit::eventually([&] { return sweeps() > before; }, 30s));
+    }
+    // Every stored text is the source's own, and nothing else is stored.
+    bool follows(const std::string& source = "SELECT id, body FROM docs", const std::string& stored = "docs_embeddings") {
+        return eventually_is(
+            fmt::format("SELECT count(*) FROM ((SELECT id::text, body FROM ({0}) s EXCEPT SELECT id::text, chunk_text"
+                        " FROM {1}) UNION ALL (SELECT id::text, chunk_text FROM {1} EXCEPT SELECT id::text, body"
+                        " FROM ({0}) s)) d",
+                        source, stored),
+            "0");
+    }
+};
+
+TEST_F(FeedWhole, EveryKindOfChangeIsHealedWithoutASweep) {
+    make(200);
+    declare_docs();
+    kit::Process run = start();
+    const std::int64_t before = sweeps();
+    db.exec(
+        "UPDATE docs SET body = 'Edited ' || id WHERE id <= 20; INSERT INTO docs VALUES (1000, 'New', 'x'), (1001, 'Newer', 'x');"
+        "DELETE FROM docs WHERE id = 7; UPDATE docs SET id = 2000 WHERE id = 11; "
+        "INSERT INTO docs VALUES (5, 'Upserted', 'x') ON CONFLICT (id) DO UPDATE SET body = excluded.body");
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_EQ(sweeps(), before);
+    EXPECT_TRUE(eventually_is("SELECT source_documents || ' ' || documents FROM homeostat.pipeline_status", "201 201"));
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat_data.p1_change", "0"));
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
+TEST_F(FeedWhole, MetadataFollowsTooAndWhatIsNotLookedAtIsNotNamed) {
+    make(20);
+    declare_docs(", metadata", ", 'tag'");
+    kit::Process run = start();
+    const std::int64_t embedded_before = embedded();
+    db.exec("UPDATE docs SET tag = 'y' WHERE id = 3");
+    EXPECT_TRUE(eventually_is("SELECT tag FROM docs_embeddings WHERE id = 3", "y"));
+    EXPECT_EQ(embedded(), embedded_before);
+    end(run);
+    // Nobody takes anything out now: what the triggers write stays to be seen.
+    db.exec("UPDATE docs SET seen = seen + 1; UPDATE docs SET body = body");
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat_data.p1_change"), "0");
+    db.exec("UPDATE docs SET body = 'Other' WHERE id = 4");
+    EXPECT_EQ(db.value("SELECT change::text || ' ' || key_1 FROM homeostat_data.p1_change"), "u 4");
+}
+
+TEST_F(FeedWhole, WhatChangedWhileNobodyRanIsTakenUpAtTheStart) {
+    make(50);
+    declare_docs();
+    kit::Process first = start();
+    end(first);
+    const std::int64_t before = sweeps();
+    db.exec("UPDATE docs SET body = 'Edited ' || id; DELETE FROM docs WHERE id = 50");
+    kit::Process run = homeostat.start({"run"});
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_EQ(sweeps(), before);
+    end(run);
+}
+
+// Comparisons must neither miss a change nor make a writer's statement fail, whatever the columns are.
+TEST_F(FeedWhole, ColumnsOfAnyTypeAreComparedByTheirText) {
+    db.exec(
+        "CREATE COLLATION sloppy (provider = icu, locale = 'und-u-ks-level2', deterministic = false);"
+        "CREATE TYPE mood AS ENUM ('good', 'bad');"
+        "CREATE TABLE docs (a text COLLATE sloppy, b numeric, c timestamptz, body json, price numeric, note text COLLATE sloppy,"
+        " place point, m mood, span interval, PRIMARY KEY (a, b, c));"
+        "INSERT INTO docs SELECT 'k' || i, i * 1.50, '2026-01-01'::timestamptz + i * interval '1 hour', '{\"t\": 1}', 1.0, 'abc',"
+        " '(1,2)', 'good', '1 day' FROM generate_series(1, 10) i");
+    declare("docs", "docs", "template, drift_interval, sweep_interval, max_prune_ratio",
+            "'{body} {price} {note} {place} {m} {span}', '1 day', '30 days', 1");
+    kit::Process run = start();
+    const std::int64_t before = sweeps();
+    const std::vector<std::pair<std::string, std::string>> edits{
+        {"body = '{\"t\": 2}' WHERE a = 'k1'", "{\"t\": 2} 1.0 abc (1,2) good 1 day"},
+        {"price = 1.00 WHERE a = 'k2'", "{\"t\": 1} 1.00 abc (1,2) good 1 day"},
+        {"note = 'ABC' WHERE a = 'k3'", "{\"t\": 1} 1.0 ABC (1,2) good 1 day"},
+        {"place = '(1,3)' WHERE a = 'k4'", "{\"t\": 1} 1.0 abc (1,3) good 1 day"},
+        {"m = 'bad' WHERE a = 'k5'", "{\"t\": 1} 1.0 abc (1,2) bad 1 day"},
+        {"span = '24 hours' WHERE a = 'k6'", "{\"t\": 1} 1.0 abc (1,2) good 24:00:00"}};
+    // The settings of the writer are the writer's.
+    db.exec("SET DateStyle = 'German, DMY'; SET TimeZone = 'Asia/Tokyo'; SET intervalstyle = 'sql_standard'");
+    for (const auto& [edit, text] : edits) db.exec("UPDATE docs SET " + edit);
+    db.exec("RESET ALL");
+    for (std::size_t i = 0; i < edits.size(); ++i) {
+        EXPECT_TRUE(
+            eventually_is(fmt::format("SELECT chunk_text FROM docs_embeddings WHERE lower(a) = 'k{}'", i + 1), edits[i].second))
+            << edits[i].first;
+    }
+    EXPECT_EQ(sweeps(), before);
+    end(run);
+}
+
+TEST_F(FeedWhole, HostileNamesAreOnlyNames) {
+    db.exec(
+        "CREATE TABLE \"d\"\"o'c$s; --\" (\"i\"\"d\" int PRIMARY KEY, \"b'o;dy$homeostat$\" text);"
+        "INSERT INTO \"d\"\"o'c$s; --\" SELECT i, 'Body of ' || i FROM generate_series(1, 5) i");
+    db.exec(
+        "INSERT INTO homeostat.pipeline (name, source, content, provider, dimensions, target) VALUES ('docs',"
+        " '\"d\"\"o''c$s; --\"', '\"b''o;dy$homeostat$\"', 'hashing', 16, 'docs_embeddings')");
+    kit::Process run = start();
+    db.exec("UPDATE \"d\"\"o'c$s; --\" SET \"b'o;dy$homeostat$\" = 'Edited' WHERE \"i\"\"d\" = 2");
+    EXPECT_TRUE(eventually_is("SELECT chunk_text FROM docs_embeddings WHERE \"i\"\"d\" = 2", "Edited")) << run.output();
+    end(run);
+}
+
+TEST_F(FeedWhole, TruncateIsHeldByTheBrake) {
+    make(500);
+    db.exec(
+        "INSERT INTO homeostat.pipeline (name, source, content, provider, dimensions, target, sweep_interval) VALUES ('docs',"
+        " 'docs', 'body', 'hashing', 16, 'docs_embeddings', '30 days')");
+    kit::Process run = start();
+    db.exec("TRUNCATE docs");
+    EXPECT_TRUE(eventually_is("SELECT status FROM homeostat.condition WHERE type = 'PruneBlocked'", "True")) << run.output();
+    EXPECT_EQ(db.value("SELECT count(DISTINCT id) FROM docs_embeddings"), "500");
+    end(run);
+}
+
+TEST_F(FeedWhole, DeletionsOverTheBrakeAreLeftToTheSweepAndHeld) {
+    make(500);
+    db.exec(
+        "INSERT INTO homeostat.pipeline (name, source, content, provider, dimensions, target, sweep_interval) VALUES ('docs',"
+        " 'docs', 'body', 'hashing', 16, 'docs_embeddings', '30 days')");
+    kit::Process run = start();
+    db.exec("DELETE FROM docs WHERE id <= 3");
+    EXPECT_TRUE(eventually_is("SELECT count(DISTINCT id) FROM docs_embeddings", "497"));
+    db.exec("DELETE FROM docs WHERE id <= 400");
+    EXPECT_TRUE(eventually_is("SELECT status FROM homeostat.condition WHERE type = 'PruneBlocked'", "True")) << run.output();
+    EXPECT_GE(number("SELECT count(DISTINCT id) FROM docs_embeddings"), 400);
+    end(run);
+}
+
+TEST_F(FeedWhole, TriggersSwitchedOffAreToldAndTheSweepFindsWhatTheyMissed) {
+    make(2'000);
+    declare_docs();
+    kit::Process run = start();
+    db.exec("ALTER TABLE docs DISABLE TRIGGER ALL; UPDATE docs SET body = 'Behind our back ' || id WHERE id <= 1000");
+    reconcile();
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.condition WHERE type = 'ChangeFeed' AND status = 'False'", "1"));
+    db.exec("ALTER TABLE docs ENABLE TRIGGER ALL");
+    reconcile();
+    EXPECT_TRUE(feed_is("Active"));
+    const std::int64_t before = sweeps();
+    db.exec("UPDATE docs SET body = 'Named again' WHERE id = 1");
+    EXPECT_TRUE(follows());
+    EXPECT_EQ(sweeps(), before);
+    end(run);
+}
+
+TEST_F(FeedWhole, WhatCameByInReplicationRoleIsCountedAsBypassed) {
+    make(100);
+    declare_docs();
+    kit::Process run = start();
+    db.exec(
+        "SET session_replication_role = replica; UPDATE docs SET body = 'Restored ' || id WHERE id <= 30;"
+        "SET session_replication_role = origin");
+    reconcile();
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_TRUE(feed_is("Bypassed"));
+    EXPECT_THAT(db.value("SELECT message FROM homeostat.condition WHERE type = 'ChangeFeed'"),
+                ::testing::HasSubstr("30 documents"));
+    end(run);
+}
+
+TEST_F(FeedWhole, DroppedTriggersComeBackAndASweepFollows) {
+    make(50);
+    declare_docs();
+    kit::Process run = start();
+    db.exec("DROP TRIGGER homeostat_p1_update ON docs; UPDATE docs SET body = 'Unnamed ' || id");
+    reconcile();
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_EQ(db.value("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'docs'::regclass AND tgname LIKE 'homeostat%'"), "4");
+    end(run);
+}
+
+TEST_F(FeedWhole, PartitionsAreWatchedDirectlyAndThroughTheirParentAlsoWhenAttachedLater) {
+    db.exec(
+        "CREATE TABLE docs (id int PRIMARY KEY, body text) PARTITION BY RANGE (id);"
+        "CREATE TABLE docs_a PARTITION OF docs FOR VALUES FROM (0) TO (100);"
+        "CREATE TABLE docs_b PARTITION OF docs FOR VALUES FROM (100) TO (200);"
+        "INSERT INTO docs SELECT i, 'Body of ' || i FROM generate_series(1, 150) i");
+    declare_docs();
+    kit::Process run = start();
+    std::int64_t before = sweeps();
+    db.exec(
+        "UPDATE docs SET body = 'Through the parent' WHERE id IN (3, 120); UPDATE docs_a SET body = 'Directly' WHERE id = 4;"
+        "UPDATE docs SET id = 160 WHERE id = 5; DELETE FROM docs_b WHERE id = 140");
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_EQ(sweeps(), before) << db.value("SELECT string_agg(trigger || ' ' || message, ';') FROM homeostat.run_history")
+                                << run.output();
+    db.exec(
+        "CREATE TABLE docs_c (id int PRIMARY KEY, body text); INSERT INTO docs_c SELECT i, 'Attached ' || i FROM "
+        "generate_series(200, "
+        "220) i; ALTER TABLE docs ATTACH PARTITION docs_c FOR VALUES FROM (200) TO (300)");
+    reconcile();
+    EXPECT_TRUE(follows());
+    before = sweeps();
+    db.exec("UPDATE docs_c SET body = 'Directly in the new one' WHERE id = 210");
+    EXPECT_TRUE(follows());
+    EXPECT_EQ(sweeps(), before);
+    end(run);
+}
+
+TEST_F(FeedWhole, AViewIsFollowedByKeyThroughTheTablesBehindIt) {
+    make(40);
+    db.exec(
+        "CREATE TABLE authors (author int PRIMARY KEY, name text); INSERT INTO authors VALUES (1, 'Ann'), (2, 'Bob');"
+        "ALTER TABLE docs ADD COLUMN author int NOT NULL DEFAULT 1;"
+        "CREATE VIEW library AS SELECT d.id AS doc, d.body || ' by ' || a.name AS words FROM docs d JOIN authors a USING "
+        "(author)");
+    db.exec(
+        "INSERT INTO homeostat.pipeline (name, source, key, content, provider, dimensions, target, sweep_interval, "
+        "max_prune_ratio,"
+        " capture_from) VALUES ('docs', 'library', 'doc', 'words', 'hashing', 16, 'docs_embeddings', '30 days', 1,"
+        " '[{\"table\": \"docs\", \"key\": {\"doc\": \"id\"}}, {\"table\": \"authors\", \"key\": {}}]')");
+    kit::Process run = start();
+    const char* view = "SELECT doc AS id, words AS body FROM library";
+    const char* stored = "(SELECT doc AS id, chunk_text FROM docs_embeddings)";
+    std::int64_t before = sweeps();
+    db.exec(
+        "UPDATE docs SET body = 'Edited' WHERE id = 3; DELETE FROM docs WHERE id = 4; INSERT INTO docs VALUES (99, 'New', 'x');"
+        "UPDATE docs SET author = 2 WHERE id = 5");
+    EXPECT_TRUE(follows(view, stored + std::string(" v"))) << run.output();
+    EXPECT_EQ(sweeps(), before);
+    // No key of the view stands in this table: all of the view may have changed.
+    db.exec("UPDATE authors SET name = 'Anna' WHERE author = 1");
+    EXPECT_TRUE(follows(view, stored + std::string(" v"))) << run.output();
+    EXPECT_TRUE(kit::eventually([&] { return sweeps() > before; }, 30s));
+    end(run);
+}
+
+TEST_F(FeedWhole, WithoutTheRightTheTriggersArePrintedForSomebodyElse) {
+    const std::string role = "ctl_" + db.name();
+    db.exec(fmt::format(
+        "CREATE ROLE {0} LOGIN IN ROLE homeostat_controller; CREATE SCHEMA serve; GRANT USAGE, CREATE ON SCHEMA serve TO {0}",
+        role));
+    make(20);
+    db.exec(fmt::format("GRANT SELECT ON docs TO {}", role));
+    db.exec(
+        "INSERT INTO homeostat.pipeline (name, source, content, provider, dimensions, target, drift_interval) VALUES ('docs', "
+        "'docs',"
+        " 'body', 'hashing', 16, 'serve.docs', '10 seconds')");
+    const kit::Program controller(db.url(role));
+    kit::Process run = controller.start({"run"});
+    EXPECT_TRUE(feed_is("RightMissing")) << run.output();
+    const auto sql = controller.run({"capture", "sql", "docs"});
+    EXPECT_EQ(sql.exit.code, 0) << sql.output;
+    db.exec(sql.output);
+    reconcile();
+    EXPECT_TRUE(feed_is("Active")) << run.output();
+    const std::int64_t before = sweeps();
+    db.exec("UPDATE docs SET body = 'Edited' WHERE id = 3");
+    EXPECT_TRUE(eventually_is("SELECT chunk_text FROM serve.docs WHERE id = 3", "Edited")) << run.output();
+    EXPECT_EQ(sweeps(), before);
+    end(run);
+    db.exec(fmt::format("DROP OWNED BY {0} CASCADE; DROP ROLE {0}", role));
+}
+
+TEST_F(FeedWhole, SwitchedOffOrDeletedNothingIsLeftOnTheSource) {
+    make(20);
+    declare_docs();
+    kit::Process run = start();
+    const std::string left = "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'docs'::regclass AND tgname LIKE 'homeostat%'";
+    db.exec("UPDATE homeostat.pipeline SET capture = 'Off'");
+    EXPECT_TRUE(eventually_is(left, "0")) << run.output();
+    EXPECT_TRUE(eventually_is("SELECT to_regclass('homeostat_data.p1_change') IS NULL", "t"));
+    db.exec("UPDATE homeostat.pipeline SET capture = 'Auto'");
+    EXPECT_TRUE(eventually_is(left, "4")) << run.output();
+    db.exec("DELETE FROM homeostat.pipeline");
+    EXPECT_TRUE(eventually_is(left, "0")) << run.output();
+    end(run);
+}
+
+TEST_F(FeedWhole, TenThousandRowsOfOneStatementAreHealed) {
+    make(20'000);
+    declare_docs();
+    kit::Process run = start();
+    const std::int64_t before = sweeps();
+    db.exec("UPDATE docs SET body = 'All at once ' || id WHERE id % 2 = 0");
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_EQ(sweeps(), before);
+    end(run);
+}
+
+// Killed with changes taken and not committed, or committed and nobody told: nothing is lost, nothing is torn.
+TEST_F(FeedWhole, KilledAtItsFaultPointsItLosesNothing) {
+    make(100);
+    declare_docs();
+    for (const std::string_view point : kFeedFaultPoints) {
+        db.exec(fmt::format("UPDATE docs SET body = 'Before {}' WHERE id <= 2", point));
+        kit::Process first = start();
+        EXPECT_TRUE(follows());
+        end(first);
+        kit::Process doomed = homeostat.start({"run"}, {{"HOMEOSTAT_FAULT_POINT", std::string(point)}});
+        db.exec(
+            fmt::format("UPDATE docs SET body = 'Killed {} ' || id WHERE id BETWEEN 10 AND 40; DELETE FROM docs WHERE id = {}",
+                        point, 90 + number("SELECT count(*) FROM docs") % 2));
+        EXPECT_EQ(doomed.wait(30s).value_or(kit::Exit{}).signal, SIGKILL) << doomed.output();
+        kit::Process again = homeostat.start({"run"});
+        EXPECT_TRUE(follows()) << point << '\n' << again.output();
+        end(again);
+        expect_converged("docs", kWanted);
+    }
+}
+
+}  // namespace
+}  // namespace homeostat
