@@ -36,7 +36,8 @@ Loop::Loop(WorkQueue& queue, Election& election, Reconciler& reconciler, Factory
       telemetry_(telemetry),
       settings_(std::move(settings)),
       reconcile_time_(telemetry.metrics.histogram("controller_runtime_reconcile_time_seconds", "Length of a reconcile.", kSeconds,
-                                                  {{"controller", "pipeline"}})) {
+                                                  {{"controller", "pipeline"}})),
+      views_listed_(!settings_.once) {
     for (const std::string_view result : {"success", "error", "requeue", "requeue_after"}) {
         telemetry_.metrics.counter("controller_runtime_reconcile_total", "Reconciles by result.",
                                    {{"controller", "pipeline"}, {"result", std::string(result)}});
@@ -134,6 +135,23 @@ void Loop::wake_dispatcher() {
     dispatch_.notify_one();
 }
 
+void Loop::wake_watch() {
+    const Lock lock(mutex_);
+    changed_.notify_all();
+}
+
+void Loop::target_views_listed(const Result<RunSummaryCounts>& counts) {
+    const Lock lock(mutex_);
+    views_listed_ = true;
+    if (counts) {
+        counts_.drift_left += counts->drift_left;
+        counts_.failed += counts->failed;
+    } else if (!fatal_) {
+        fatal_ = counts.error();
+    }
+    changed_.notify_all();
+}
+
 void Loop::dispatch(const std::stop_token& stop) {
     Context context;
     context.stop = stop;
@@ -192,6 +210,11 @@ void Loop::watch(const std::stop_token& stop) {
 }
 
 Status Loop::look() {
+    bool all_there = false;
+    {
+        const Lock lock(mutex_);
+        all_there = views_listed_;
+    }
     Result<Pool::Lease> session = reads_.acquire(Context{});
     if (!session) return session.error();
     Result<std::vector<Declared>> declared = read_declared(**session);
@@ -211,7 +234,7 @@ Status Loop::look() {
     std::set<std::int64_t> live;
     for (const Declared& d : *declared) live.insert(d.uid);
     std::erase_if(seen_, [&](const auto& entry) { return !live.contains(entry.first); });
-    listed_ = true;
+    listed_ = all_there;
     changed_.notify_all();
     return {};
 }
