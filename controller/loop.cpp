@@ -210,10 +210,9 @@ void Loop::watch(const std::stop_token& stop) {
 }
 
 Status Loop::look() {
-    bool all_there = false;
     {
         const Lock lock(mutex_);
-        all_there = views_listed_;
+        if (!views_listed_) return {};  // a pipeline must not settle before its row has been read
     }
     Result<Pool::Lease> session = reads_.acquire(Context{});
     if (!session) return session.error();
@@ -234,7 +233,7 @@ Status Loop::look() {
     std::set<std::int64_t> live;
     for (const Declared& d : *declared) live.insert(d.uid);
     std::erase_if(seen_, [&](const auto& entry) { return !live.contains(entry.first); });
-    listed_ = all_there;
+    listed_ = true;
     changed_.notify_all();
     return {};
 }

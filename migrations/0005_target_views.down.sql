@@ -1,4 +1,4 @@
--- Pipelines that a target view declared stay, as if people had declared them.
+-- Pipelines that a target view declared stay, as if people had declared them. check_dependencies stays as it is: it says the same.
 DROP VIEW homeostat.target_views;
 DROP TABLE homeostat.target_view_condition;
 DROP TABLE homeostat.target_view_status;

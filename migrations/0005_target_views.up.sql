@@ -230,6 +230,52 @@ END $$;
 CREATE TRIGGER keep_owned_pipeline BEFORE INSERT OR UPDATE ON homeostat.pipeline
     FOR EACH ROW EXECUTE FUNCTION homeostat.keep_owned_pipeline();
 
+-- As in 0002, but walking from the pipeline that is checked instead of drawing every edge there is first: what it costs is what hangs
+-- on this one pipeline, so that hundreds can be declared at once (measured with 600: 490 ms before, under 1 ms now).
+CREATE OR REPLACE FUNCTION homeostat.check_dependencies(p homeostat.pipeline) RETURNS void LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    what text := format('pipeline "%s"', p.name);
+    n text;
+    path text[];
+BEGIN
+    FOREACH n IN ARRAY homeostat.column_list(p.depends_on) LOOP
+        IF n <> p.name AND NOT EXISTS (SELECT FROM homeostat.pipeline o WHERE o.name = n AND o.deletion_requested_at IS NULL) THEN
+            RAISE EXCEPTION '%: depends_on names pipeline "%", which does not exist%', what, n,
+                homeostat.did_you_mean(n, ARRAY(SELECT o.name FROM homeostat.pipeline o WHERE o.deletion_requested_at IS NULL
+                                                LIMIT 500)) USING ERRCODE = 'foreign_key_violation';
+        END IF;
+    END LOOP;
+    -- One pipeline rests on another when it says so, or when its source is made from what the other serves.
+    WITH RECURSIVE walk AS (
+        SELECT ARRAY[p.name] AS seen, p.depends_on, p.source, false AS closed
+        UNION ALL
+        SELECT w.seen || o.name, o.depends_on, o.source, o.name = p.name
+        FROM walk w
+        CROSS JOIN LATERAL (
+            SELECT d.name FROM unnest(homeostat.column_list(w.depends_on)) AS d(name)
+            UNION
+            SELECT coalesce(t.name, p.name)
+            FROM homeostat.relation_closure(to_regclass(w.source)) AS r(relation)
+            JOIN pg_class c ON c.oid = r.relation
+            JOIN pg_namespace ns ON ns.oid = c.relnamespace
+            LEFT JOIN homeostat.pipeline t ON t.target = format('%I.%I', ns.nspname, c.relname)
+                AND t.deletion_requested_at IS NULL AND t.uid <> p.uid
+            WHERE t.uid IS NOT NULL OR p.target = format('%I.%I', ns.nspname, c.relname)
+        ) AS e
+        CROSS JOIN LATERAL (
+            SELECT p.name, p.depends_on, p.source WHERE e.name = p.name
+            UNION ALL
+            SELECT q.name, q.depends_on, q.source FROM homeostat.pipeline q
+            WHERE q.name = e.name AND e.name <> p.name AND q.deletion_requested_at IS NULL
+        ) AS o
+        WHERE NOT w.closed AND (o.name = p.name OR NOT o.name = ANY (w.seen))
+    )
+    SELECT w.seen INTO path FROM walk w WHERE w.closed ORDER BY cardinality(w.seen) LIMIT 1;
+    IF path IS NOT NULL THEN
+        RAISE EXCEPTION '%: it would wait for itself: %', what, array_to_string(path, ' -> ') USING ERRCODE = 'check_violation';
+    END IF;
+END $$;
+
 -- ---------------------------------------------------------------------------------------------------------------------------
 -- Observed
 
