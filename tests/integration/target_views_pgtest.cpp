@@ -307,6 +307,29 @@ TEST_F(TargetViews, ADeclarerGetsNoFurtherByARowThanByItsOwnRights) {
     db.exec("DROP OWNED BY tv_alice; DROP ROLE tv_alice");
 }
 
+TEST_F(TargetViews, TheControllersRoleIsEnough) {
+    make(20, "Delete");
+    db.exec(
+        "DROP ROLE IF EXISTS tv_run; CREATE ROLE tv_run LOGIN; GRANT homeostat_controller TO tv_run; GRANT SELECT ON docs TO "
+        "tv_run;"
+        "GRANT USAGE, CREATE ON SCHEMA public TO tv_run");
+    const kit::Program as_controller(db.url("tv_run"));
+    EXPECT_EQ(as_controller.run_once().exit.code, kFailed);
+    EXPECT_EQ(of_view("Ready", "reason"), "RightMissing");
+    db.exec("GRANT SELECT ON tenants TO tv_run");
+    const kit::Program::Outcome declared = as_controller.run_once();
+    EXPECT_EQ(declared.exit.code, kConverged) << declared.output;
+    db.exec("DELETE FROM tenants WHERE name = 't1'; UPDATE tenants SET chunk_size = 9 WHERE name = 't2'");
+    const kit::Program::Outcome changed = as_controller.run_once();
+    EXPECT_EQ(changed.exit.code, kConverged) << changed.output;
+    EXPECT_EQ(db.value("SELECT count(*) || '/' || max(generation) FROM homeostat.pipeline"), "19/2");
+    db.exec("DELETE FROM homeostat.target_view");
+    const kit::Program::Outcome deleted = as_controller.run_once();
+    EXPECT_EQ(deleted.exit.code, kConverged) << deleted.output;
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.pipeline"), "0");
+    db.exec("DROP OWNED BY tv_run CASCADE; DROP ROLE tv_run");
+}
+
 TEST_F(TargetViews, NamesMayBeAnything) {
     db.exec(
         "CREATE SCHEMA \"odd; DROP SCHEMA\"; CREATE TABLE docs (id int PRIMARY KEY, body text); INSERT INTO docs VALUES (1, 'x');"
@@ -349,6 +372,23 @@ TEST_F(TargetViews, DeletingTheTargetViewDoesWithItsPipelinesWhatItSays) {
                                         : "5/0/0");
         EXPECT_EQ(fresh.value("SELECT count(*) FROM t1_v"), "1") << "vectors go only where a pipeline's deletion_policy says so";
     }
+}
+
+TEST_F(TargetViews, OneReplicaLooksAndAnotherTakesOver) {
+    make(3);
+    kit::Process first = homeostat.start({"run"}, {{"HOMEOSTAT_REPLICA_NAME", "first"}});
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.pipelines WHERE kstatus = 'Current'", "3")) << first.output();
+    kit::Process second = homeostat.start({"run"}, {{"HOMEOSTAT_REPLICA_NAME", "second"}});
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.replica", "2")) << second.output();
+    const std::string holder = "SELECT holder FROM homeostat.lease WHERE resource LIKE 'target_view/%'";
+    EXPECT_EQ(db.value(holder), "first");
+    first.signal(SIGKILL);
+    ASSERT_TRUE(first.wait(10s).has_value());
+    db.exec("INSERT INTO tenants (name, target) VALUES ('t4', 't4_v')");
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.pipelines WHERE kstatus = 'Current'", "4")) << second.output();
+    EXPECT_EQ(db.value(holder), "second");
+    second.signal(SIGTERM);
+    EXPECT_EQ(second.wait(40s).value_or(kit::Exit{}).code, 0) << second.output();
 }
 
 TEST_F(TargetViews, ASuspendedTargetViewIsNotLookedAt) {
