@@ -19,7 +19,7 @@ $$;
 
 -- What a pipeline can be declared by. Read from the catalog, so that a column added to it later can be declared here too.
 CREATE FUNCTION homeostat.declarable_columns() RETURNS SETOF pg_attribute LANGUAGE sql STABLE AS $$
-    SELECT a FROM pg_attribute a
+    SELECT a.* FROM pg_attribute a
     WHERE a.attrelid = 'homeostat.pipeline'::regclass AND a.attnum > 0 AND NOT a.attisdropped
       AND (a.attname = 'labels' OR NOT a.attname = ANY (homeostat.control_columns() || '{uid}'::text[]))
 $$;
@@ -38,7 +38,7 @@ BEGIN
     SELECT p.attname, format_type(a.atttypid, a.atttypmod) AS given, format_type(p.atttypid, p.atttypmod) AS wanted INTO wrong
     FROM homeostat.declarable_columns() AS p
     JOIN pg_attribute a ON a.attrelid = relation AND a.attname = p.attname AND a.attnum > 0 AND NOT a.attisdropped
-    WHERE NOT homeostat.type_fits(a.atttypid, p.atttypid) ORDER BY a.attnum LIMIT 1;
+    WHERE a.atttypid <> p.atttypid AND NOT homeostat.type_fits(a.atttypid, p.atttypid) ORDER BY a.attnum LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION '%: column "%" of % is %; a pipeline needs % there', what, wrong.attname,
             homeostat.relation_text(relation), wrong.given, wrong.wanted USING ERRCODE = 'datatype_mismatch';
