@@ -15,9 +15,11 @@
 #include "controller/http/health.hpp"
 #include "controller/http/server.hpp"
 #include "controller/loop.hpp"
+#include "controller/target_watch.hpp"
 #include "controller/workqueue.hpp"
 #include "reconcilers/factory/factory.hpp"
 #include "reconcilers/pipeline.hpp"
+#include "reconcilers/target_view.hpp"
 #include "store/migrator.hpp"
 #include "store/pool.hpp"
 #include "store/watch.hpp"
@@ -161,7 +163,10 @@ struct Controller::Impl {
                    cpu.get_executor(), [this](std::int64_t uid, bool last) { batch_ended(uid, last); }},
                   factory_settings(s, run_once)),
           feed(writes, targets, c, telemetry(), feed_settings(s)),
-          loop(queue, feeds, election, pipelines, feed, factory, health, reads, c, telemetry(), loop_settings()) {}
+          loop(queue, feeds, election, pipelines, feed, factory, health, reads, c, telemetry(), loop_settings()),
+          target_views(reads, writes, c, telemetry(), run_once, [this] { loop.wake_watch(); }),
+          target_watch(election, target_views, reads, c, {s.loop_poll, s.lease_renew, s.loop_pass_timeout, run_once},
+                       [this](const Result<RunSummaryCounts>& counts) { loop.target_views_listed(counts); }) {}
 
     Telemetry telemetry() { return {metrics, tracer}; }
 
@@ -240,6 +245,7 @@ struct Controller::Impl {
         }
         dispatcher = std::jthread([this](const std::stop_token& s) { loop.dispatch(s); });
         watcher = std::jthread([this](const std::stop_token& s) { loop.watch(s); });
+        target_watcher = std::jthread([this](const std::stop_token& s) { target_watch.watch(s); });
         if (!once) {
             listener = std::jthread([this](const std::stop_token& s) {
                 listen_for_changes(connection(settings, "homeostat-listen"), s,
@@ -253,7 +259,7 @@ struct Controller::Impl {
     }
 
     void stop() {
-        for (std::jthread* t : {&watcher, &listener}) {
+        for (std::jthread* t : {&target_watcher, &watcher, &listener}) {
             t->request_stop();
             if (t->joinable()) t->join();
         }
@@ -300,6 +306,8 @@ struct Controller::Impl {
     Factory factory;
     Feed feed;
     Loop loop;
+    TargetViewReconciler target_views;
+    TargetWatch target_watch;
     std::unique_ptr<HttpServer> http;
     std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
     std::vector<std::jthread> io_threads;
@@ -307,6 +315,7 @@ struct Controller::Impl {
     std::vector<std::jthread> drainers;
     std::jthread dispatcher;
     std::jthread watcher;
+    std::jthread target_watcher;
     std::jthread listener;
     bool stopped = false;
 };

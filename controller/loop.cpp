@@ -38,7 +38,8 @@ Loop::Loop(WorkQueue& queue, WorkQueue& feeds, Election& election, Reconciler& r
       telemetry_(telemetry),
       settings_(std::move(settings)),
       reconcile_time_(telemetry.metrics.histogram("controller_runtime_reconcile_time_seconds", "Length of a reconcile.", kSeconds,
-                                                  {{"controller", "pipeline"}})) {
+                                                  {{"controller", "pipeline"}})),
+      views_listed_(!settings_.once) {
     for (const std::string_view result : {"success", "error", "requeue", "requeue_after"}) {
         telemetry_.metrics.counter("controller_runtime_reconcile_total", "Reconciles by result.",
                                    {{"controller", "pipeline"}, {"result", std::string(result)}});
@@ -176,6 +177,23 @@ void Loop::wake_dispatcher() {
     dispatch_.notify_one();
 }
 
+void Loop::wake_watch() {
+    const Lock lock(mutex_);
+    changed_.notify_all();
+}
+
+void Loop::target_views_listed(const Result<RunSummaryCounts>& counts) {
+    const Lock lock(mutex_);
+    views_listed_ = true;
+    if (counts) {
+        counts_.drift_left += counts->drift_left;
+        counts_.failed += counts->failed;
+    } else if (!fatal_) {
+        fatal_ = counts.error();
+    }
+    changed_.notify_all();
+}
+
 void Loop::dispatch(const std::stop_token& stop) {
     Context context;
     context.stop = stop;
@@ -234,6 +252,10 @@ void Loop::watch(const std::stop_token& stop) {
 }
 
 Status Loop::look() {
+    {
+        const Lock lock(mutex_);
+        if (!views_listed_) return {};  // a pipeline must not settle before its row has been read
+    }
     Result<Pool::Lease> session = reads_.acquire(Context{});
     if (!session) return session.error();
     Result<std::vector<Declared>> declared = read_declared(**session);

@@ -51,6 +51,10 @@ public:
     void wake_dispatcher() EXCLUDES(mutex_);
     // Pipelines whose change feed this replica looks at.
     std::set<std::int64_t> fed() const EXCLUDES(mutex_);
+    // Pipelines were declared by this very process: look at once.
+    void wake_watch() EXCLUDES(mutex_);
+    // In once mode nothing counts as listed before the target views have said what there is.
+    void target_views_listed(const Result<RunSummaryCounts>& counts) EXCLUDES(mutex_);
 
     // Until `stop`, or in once mode until every pipeline has settled.
     Result<RunSummaryCounts> wait(const std::stop_token& stop) EXCLUDES(mutex_);
@@ -87,6 +91,7 @@ private:
     bool dispatch_wanted_ GUARDED_BY(mutex_) = true;
     std::map<std::int64_t, Declared> seen_ GUARDED_BY(mutex_);
     bool listed_ GUARDED_BY(mutex_) = false;  // seen_ holds all there is
+    bool views_listed_ GUARDED_BY(mutex_);    // what target views declare is there to be seen
     std::map<std::int64_t, int> failures_ GUARDED_BY(mutex_);
     std::set<std::int64_t> settled_ GUARDED_BY(mutex_);
     std::set<std::int64_t> fed_ GUARDED_BY(mutex_);  // whose change feed is ours to look at

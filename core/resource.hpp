@@ -109,6 +109,22 @@ struct PipelineSpec {
     bool deleting = false;
 };
 
+// A relation each of whose rows declares a pipeline (table homeostat.target_view).
+struct TargetViewSpec {
+    std::int64_t uid = 0;
+    std::string name;
+    std::int64_t generation = 0;
+    StringMap labels;
+    std::string relation;                       // schema-qualified and quoted
+    std::string on_removal = "Suspend";         // Suspend, Delete, Orphan
+    double max_removal_ratio = 0.10;            // of its pipelines, per hour
+    Millis interval{1'000};
+    bool suspend = false;
+    std::optional<std::string> suspend_reason;
+    std::optional<std::string> approval;
+    bool deleting = false;
+};
+
 struct Condition {
     std::string type;    // Ready, Reconciling, Stalled, Synced, ProviderHealthy, PruneBlocked
     std::string status;  // True, False, Unknown
@@ -148,6 +164,21 @@ struct PipelineStatus {
     std::optional<WallTime> next_attempt;
     std::string last_error;
     std::optional<std::string> last_handled_reconcile;
+    std::vector<Condition> conditions;
+};
+
+struct TargetViewStatus {
+    std::int64_t observed_generation = 0;
+    std::optional<std::int64_t> rows;             // of the relation, by name, at the last look; absent = Unknown
+    std::optional<std::int64_t> counted_rows;     // what the next look is compared with; stays where removals are held
+    std::int64_t pipelines = 0;                   // declared by its rows
+    std::int64_t refused = 0;                     // rows that the pipeline checks refuse
+    std::int64_t names_taken = 0;                 // rows whose name somebody else's pipeline has
+    std::int64_t held = 0;                        // removals that wait for an approval of `plan`
+    std::string plan;
+    std::optional<WallTime> removal_window_start;
+    std::int64_t removed_in_window = 0;
+    std::string last_error;
     std::vector<Condition> conditions;
 };
 

@@ -45,7 +45,8 @@ const Statement kRights{
     "  format('GRANT %s ON homeostat.%I TO %I', w.privilege, c.relname, current_user), ''"
     "  FROM pg_class c CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS w(privilege)"
     "  WHERE c.relnamespace = 'homeostat'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
-    "  AND (w.privilege = 'SELECT' OR c.relname NOT IN ('pipeline', 'provider')) AND NOT has_table_privilege(c.oid, w.privilege) "
+    "  AND (w.privilege = 'SELECT' OR c.relname NOT IN ('pipeline', 'provider', 'target_view')) AND NOT "
+    "has_table_privilege(c.oid, w.privilege) "
     "ORDER BY 1"};
 
 // Where views are to be made.

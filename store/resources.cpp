@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "store/target_views.hpp"
 #include "store/text_array.hpp"
 
 namespace homeostat {
@@ -325,12 +326,17 @@ Status approve_prune(Session& session, std::string_view pipeline, std::string_vi
 
 Status delete_object(Session& session, ResourceKind kind, std::string_view name) {
     static const Statement kPipeline{"delete_pipeline", "DELETE FROM homeostat.pipeline WHERE uid = $1"};
+    static const Statement kTargetView{"delete_target_view", "DELETE FROM homeostat.target_view WHERE uid = $1"};
     static const Statement kProvider{"delete_provider", "DELETE FROM homeostat.provider WHERE uid = $1"};
     return guarded([&]() -> Status {
         if (kind == ResourceKind::pipeline) {
             const auto found = find_pipeline(session, name);
             if (!found) return found.error();
             session.exec(kPipeline, Params::of(found->uid));
+        } else if (kind == ResourceKind::target_view) {
+            const auto found = find_target_view(session, name);
+            if (!found) return found.error();
+            session.exec(kTargetView, Params::of(found->uid));
         } else {
             const auto found = find_provider(session, name);
             if (!found) return found.error();

@@ -46,7 +46,7 @@ struct ProviderHealth {
 };
 Result<std::vector<ProviderHealth>> list_provider_health(Session& session);  // only those that were ever used
 
-enum class ResourceKind : std::uint8_t { pipeline, provider };
+enum class ResourceKind : std::uint8_t { pipeline, provider, target_view };
 enum class ApplyOutcome : std::uint8_t { created, configured, unchanged };
 
 // A declared object as columns and values in text form; absent columns keep the table's default on creation and, because a

@@ -79,19 +79,31 @@ constexpr std::array<Column, 26> kProvider{{{"labels", "jsonb"},
                                             {"environment", "text[]"},
                                             {"memory_limit_mb", "int"}}};
 
+constexpr std::array<Column, 5> kTargetView{{{"labels", "jsonb"},
+                                             {"relation", "text"},
+                                             {"on_removal", "text"},
+                                             {"max_removal_ratio", "numeric"},
+                                             {"interval", "interval"}}};
+
 std::span<const Column> columns_of(ResourceKind kind) {
-    if (kind == ResourceKind::pipeline) return kPipeline;
+    switch (kind) {
+        case ResourceKind::pipeline: return kPipeline;
+        case ResourceKind::target_view: return kTargetView;
+        case ResourceKind::provider: break;
+    }
     return kProvider;
 }
 
 struct Table {
-    std::string_view kind;
+    std::string_view kind;  // as messages say it
     std::string_view name;
     std::string_view living;  // which rows a name means
 };
 
 Table table_of(ResourceKind kind) {
     if (kind == ResourceKind::pipeline) return {"pipeline", "homeostat.pipeline", "name = $1 AND deletion_requested_at IS NULL"};
+    if (kind == ResourceKind::target_view)
+        return {"target view", "homeostat.target_view", "name = $1 AND deletion_requested_at IS NULL"};
     return {"provider", "homeostat.provider", "name = $1"};
 }
 

@@ -1,4 +1,4 @@
-// The verbs that ask something of pipelines by name: delete, suspend, resume, reconcile, approve.
+// The verbs that ask something of objects by name: delete, suspend, resume, reconcile, approve.
 #include <fmt/core.h>
 
 #include <CLI/App.hpp>
@@ -9,6 +9,7 @@
 #include "controller/cli/manifest.hpp"
 #include "controller/cli/verbs.hpp"
 #include "controller/config_values.hpp"
+#include "store/target_views.hpp"
 
 namespace homeostat {
 
@@ -65,12 +66,46 @@ int run_delete(CliContext& context, const DeleteOptions& o) {
         const Status gone = delete_object(**session, kind, name);
         if (gone) {
             context.streams.out << fmt::format("{}/{} {}\n", kind_word(kind), name,
-                                               kind == ResourceKind::pipeline ? "is being deleted" : "deleted");
+                                               kind == ResourceKind::provider ? "deleted" : "is being deleted");
         } else if (!o.ignore_missing || gone.error().cls != ErrorClass::not_found) {
             code = context.fail(gone.error());
         }
     }
     return code;
+}
+
+// A pipeline unless the name says targetview/NAME.
+Result<std::string> suspend_or_resume(Session& session, const std::string& text, bool suspended,
+                                      const std::optional<std::string>& reason, std::optional<Millis> length) {
+    const NamedObject object = read_object_name(text);
+    const std::string_view done = suspended ? "suspended" : "resumed";
+    if (object.kind != ResourceKind::target_view)
+        return said(set_suspended(session, object.name, suspended, reason, length), "pipeline/{} {}", object.name, done);
+    if (length) return invalid("--for is for pipelines; a target view is suspended until it is resumed");
+    return said(set_target_view_suspended(session, object.name, suspended, reason), "targetview/{} {}", object.name, done);
+}
+
+// A name may be that of a pipeline and of a target view; then the plan tells which of them waits for it.
+Result<std::string> approve(Session& session, const std::string& text, const std::string& plan) {
+    const NamedObject object = read_object_name(text);
+    if (object.kind != ResourceKind::pipeline) {
+        const Result<bool> approved = approve_removals(session, object.name, plan);
+        if (!approved) return approved.error();
+        if (*approved) return fmt::format("targetview/{}: plan {} approved", object.name, plan);
+    }
+    if (object.kind != ResourceKind::target_view) {
+        const Status approved = approve_prune(session, object.name, plan);
+        if (approved || approved.error().cls != ErrorClass::not_found || object.kind)
+            return said(approved, "pipeline/{}: plan {} approved", object.name, plan);
+        if (!find_target_view(session, object.name)) return approved.error();
+    }
+    const auto view = find_target_view(session, object.name);
+    if (!view) return view.error();
+    const auto status = read_target_view_status(session, view->uid);
+    if (!status) return status.error();
+    return invalid(status->plan.empty() ? fmt::format("target view \"{}\": nothing waits for approval", object.name)
+                                        : fmt::format("target view \"{}\": {} is not the plan that waits; that is {}",
+                                                      object.name, plan, status->plan));
 }
 
 struct SuspendOptions {
@@ -87,7 +122,7 @@ int run_suspend(CliContext& context, const SuspendOptions& o) {
     }
     const auto reason = o.reason.empty() ? std::nullopt : std::optional<std::string>(o.reason);
     return for_each_name(context, o.names, [&](Session& session, const std::string& name) {
-        return said(set_suspended(session, name, true, reason, length), "pipeline/{} suspended", name);
+        return suspend_or_resume(session, name, true, reason, length);
     });
 }
 
@@ -99,7 +134,7 @@ CLI::Option* add_names(CLI::App& app, std::vector<std::string>& names) {
 
 VerbBody configure_delete(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<DeleteOptions>();
-    app.add_option("kind", o->kind, "pipeline or provider")->type_name("KIND");
+    app.add_option("kind", o->kind, "pipeline, provider or targetview")->type_name("KIND");
     app.add_option("names", o->names, "Their names")->type_name("NAME");
     app.add_option("-f,--file", o->files, "What these manifests declare")->type_name("FILE");
     app.add_flag("--ignore-not-found", o->ignore_missing, "Succeed where there is nothing to delete");
@@ -119,7 +154,7 @@ VerbBody configure_resume(CLI::App& app, CliContext& context) {
     add_names(app, *names);
     return [&context, names] {
         return for_each_name(context, *names, [](Session& session, const std::string& name) {
-            return said(set_suspended(session, name, false, std::nullopt), "pipeline/{} resumed", name);
+            return suspend_or_resume(session, name, false, std::nullopt, std::nullopt);
         });
     };
 }
@@ -142,12 +177,13 @@ VerbBody configure_approve(CLI::App& app, CliContext& context) {
         std::string plan;
     };
     auto o = std::make_shared<Options>();
-    app.add_option("name", o->name, "The pipeline")->type_name("NAME")->required();
-    app.add_option("plan", o->plan, "The plan that its condition PruneBlocked names")->type_name("PLAN")->required();
+    app.add_option("name", o->name, "The pipeline or target view")->type_name("NAME")->required();
+    app.add_option("plan", o->plan, "The plan that its condition PruneBlocked or RemovalBlocked names")
+        ->type_name("PLAN")
+        ->required();
     return [&context, o] {
-        return for_each_name(context, {o->name}, [&](Session& session, const std::string& name) {
-            return said(approve_prune(session, name, o->plan), "pipeline/{}: plan {} approved", name, o->plan);
-        });
+        return for_each_name(context, {o->name},
+                             [&](Session& session, const std::string& name) { return approve(session, name, o->plan); });
     };
 }
 

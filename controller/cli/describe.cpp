@@ -11,6 +11,7 @@
 #include "controller/cli/verbs.hpp"
 #include "store/batches.hpp"
 #include "store/statuses.hpp"
+#include "store/target_views.hpp"
 
 namespace homeostat {
 
@@ -71,11 +72,19 @@ void section(std::ostream& out, std::string_view title, const TextTable& table, 
 void print_conditions(std::ostream& out, const std::vector<Condition>& conditions, bool colour, WallTime now) {
     TextTable table({"TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"});
     for (const Condition& c : conditions) {
-        const bool abnormal = c.type == "Stalled" || c.type == "PruneBlocked";
+        const bool abnormal = c.type != "Ready" && c.type != "Synced" && c.type != "ProviderHealthy";
         const Tint tint = c.type == "Reconciling" ? Tint::plain : condition_tint(c.status, abnormal);
         table.add({c.type, Cell(c.status, tint), c.reason, age_text(c.last_transition, now), c.message});
     }
     section(out, "Conditions", table, colour);
+}
+
+void print_events(std::ostream& out, const std::vector<Event>& events, bool colour, WallTime now) {
+    TextTable table({"AGE", "TYPE", "REASON", "MESSAGE"});
+    for (const Event& e : events) {
+        table.add({age_text(e.at, now), Cell(e.type, e.type == "Warning" ? Tint::warning : Tint::plain), e.reason, e.message});
+    }
+    section(out, "Events", table, colour);
 }
 
 void print_history(std::ostream& out, const PipelineFacts& f, bool colour, WallTime now) {
@@ -87,11 +96,7 @@ void print_history(std::ostream& out, const PipelineFacts& f, bool colour, WallT
         runs.add({std::to_string(r.id), r.trigger, r.result, std::to_string(r.planned), age_text(r.ended, now), r.message});
     }
     section(out, "Runs", runs, colour);
-    TextTable events({"AGE", "TYPE", "REASON", "MESSAGE"});
-    for (const Event& e : f.events) {
-        events.add({age_text(e.at, now), Cell(e.type, e.type == "Warning" ? Tint::warning : Tint::plain), e.reason, e.message});
-    }
-    section(out, "Events", events, colour);
+    print_events(out, f.events, colour, now);
 }
 
 void print_pipeline(CliContext& context, const PipelineFacts& f) {
@@ -155,6 +160,44 @@ int describe_provider(CliContext& context, Session& session, const Options& o, O
     return kExitOk;
 }
 
+void print_target_view(CliContext& context, const TargetViewSpec& view, const TargetViewStatus& status,
+                       const std::vector<RowRefusal>& refused, const std::vector<Event>& events) {
+    std::ostream& out = context.streams.out;
+    const WallTime now = SystemClock().now();
+    out << fmt::format("Target view {} (uid {}, generation {})\n", view.name, view.uid, view.generation);
+    if (view.suspend) out << fmt::format("Suspended: {}\n", view.suspend_reason.value_or("no reason given"));
+    for (const auto& [key, value] : view.labels) out << fmt::format("Label: {}={}\n", key, value);
+    out << "Spec:\n";
+    indented(out, spec_node(view));
+    YamlNode node = status_node(status);
+    std::erase_if(node.fields, [](const auto& field) { return field.first == "conditions"; });
+    out << "Status:\n";
+    indented(out, node);
+    print_conditions(out, status.conditions, context.streams.colour, now);
+    TextTable rows({"ROW", "REFUSED BECAUSE"});
+    for (const auto& [name, sentence] : refused) rows.add({name, sentence});
+    section(out, "Rows refused", rows, context.streams.colour);
+    print_events(out, events, context.streams.colour, now);
+}
+
+int describe_target_view(CliContext& context, Session& session, const Options& o, OutputForm form) {
+    const auto view = find_target_view(session, o.name);
+    if (!view) return context.fail(view.error());
+    const auto status = read_target_view_status(session, view->uid);
+    if (!status) return context.fail(status.error());
+    if (form == OutputForm::json || form == OutputForm::yaml) {
+        const YamlNode node = object_node(*view, &*status);
+        context.streams.out << (form == OutputForm::json ? write_json(node) + '\n' : write_yaml(node));
+        return kExitOk;
+    }
+    const auto refused = read_refused_rows(session, view->uid);
+    if (!refused) return context.fail(refused.error());
+    const auto events = read_events(session, view->uid, kRecent);
+    if (!events) return context.fail(events.error());
+    print_target_view(context, *view, *status, *refused, *events);
+    return kExitOk;
+}
+
 int run(CliContext& context, const Options& o) {
     const auto form = output_form(o.output);
     if (!form) return context.fail(form.error());
@@ -163,6 +206,7 @@ int run(CliContext& context, const Options& o) {
     auto session = context.session();
     if (!session) return context.fail(session.error());
     if (*kind == ResourceKind::provider) return describe_provider(context, **session, o, *form);
+    if (*kind == ResourceKind::target_view) return describe_target_view(context, **session, o, *form);
     return describe_pipeline(context, **session, o, *form);
 }
 
@@ -170,7 +214,7 @@ int run(CliContext& context, const Options& o) {
 
 VerbBody configure_describe(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.add_option("kind", o->kind, "pipeline or provider")->type_name("KIND")->required();
+    app.add_option("kind", o->kind, "pipeline, provider or targetview")->type_name("KIND")->required();
     app.add_option("name", o->name, "Its name")->type_name("NAME")->required();
     app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");
     return [&context, o] { return run(context, *o); };

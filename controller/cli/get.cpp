@@ -10,6 +10,7 @@
 #include "controller/cli/output.hpp"
 #include "controller/cli/verbs.hpp"
 #include "store/statuses.hpp"
+#include "store/target_views.hpp"
 
 namespace homeostat {
 
@@ -124,6 +125,54 @@ int providers_table(CliContext& context, Session& session, const std::vector<Pro
     return kExitOk;
 }
 
+int target_views_table(CliContext& context, Session& session, const std::vector<TargetViewSpec>& views, bool wide) {
+    std::vector<std::string> headers{"NAME", "READY", "REASON", "ROWS", "PIPELINES", "REFUSED", "TAKEN", "HELD"};
+    if (wide) headers.insert(headers.end(), {"RELATION", "ON REMOVAL", "MESSAGE"});
+    TextTable table(headers);
+    for (const TargetViewSpec& v : views) {
+        const auto status = read_target_view_status(session, v.uid);
+        if (!status) return context.fail(status.error());
+        const Condition unknown{.type = "Ready", .status = "Unknown", .reason = "NotObserved", .message = ""};
+        const bool seen = !status->conditions.empty() && status->conditions.front().type == "Ready";
+        const Condition& ready = seen ? status->conditions.front() : unknown;
+        const auto count = [](std::int64_t n) { return Cell(std::to_string(n), n > 0 ? Tint::warning : Tint::plain); };
+        std::vector<Cell> row{v.name,
+                              Cell(ready.status, condition_tint(ready.status)),
+                              v.suspend ? Cell("Suspended", Tint::warning) : Cell(ready.reason),
+                              status->rows ? std::to_string(*status->rows) : "?",
+                              std::to_string(status->pipelines),
+                              count(status->refused),
+                              count(status->names_taken),
+                              count(status->held)};
+        if (wide) row.insert(row.end(), {v.relation, v.on_removal, ready.message});
+        table.add(std::move(row));
+    }
+    if (table.empty()) {
+        context.streams.err << "homeostat: no target views are declared; see homeostat apply --help\n";
+    } else {
+        table.print(context.streams.out, context.streams.colour);
+    }
+    return kExitOk;
+}
+
+int get_target_views(CliContext& context, Session& session, const Options& o, OutputForm form) {
+    auto views = list_target_views(session);
+    if (!views) return context.fail(views.error());
+    if (auto good = keep_named(*views, o.names, "target view"); !good) return context.fail(good.error());
+    if (form == OutputForm::table || form == OutputForm::wide)
+        return target_views_table(context, session, *views, form == OutputForm::wide);
+    std::vector<YamlNode> objects;
+    for (const TargetViewSpec& v : *views) {
+        if (v.deleting) continue;  // a manifest of it would declare it anew
+        const auto status = read_target_view_status(session, v.uid);
+        if (!status) return context.fail(status.error());
+        objects.push_back(object_node(v, &*status));
+    }
+    const bool single = o.names.size() == 1 && objects.size() == 1;
+    print_objects(context, std::move(objects), form, single);
+    return kExitOk;
+}
+
 int run(CliContext& context, const Options& o) {
     const auto form = output_form(o.output);
     if (!form) return context.fail(form.error());
@@ -136,6 +185,7 @@ int run(CliContext& context, const Options& o) {
         if (table) return pipelines_table(context, **session, o, *form == OutputForm::wide);
         return pipelines_objects(context, **session, o, *form);
     }
+    if (*kind == ResourceKind::target_view) return get_target_views(context, **session, o, *form);
     auto providers = list_providers(**session);
     if (!providers) return context.fail(providers.error());
     if (auto good = keep_named(*providers, o.names, "provider"); !good) return context.fail(good.error());
@@ -150,7 +200,7 @@ int run(CliContext& context, const Options& o) {
 
 VerbBody configure_get(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.add_option("kind", o->kind, "pipelines (the default) or providers")->type_name("KIND");
+    app.add_option("kind", o->kind, "pipelines (the default), providers or targetviews")->type_name("KIND");
     app.add_option("names", o->names, "Only these")->type_name("NAME");
     app.add_option("-o,--output", o->output, "table, wide, json or yaml; the last two can be applied again")->type_name("FORM");
     return [&context, o] { return run(context, *o); };

@@ -16,7 +16,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string_view kind_name(ResourceKind kind) { return kind == ResourceKind::provider ? "Provider" : "Pipeline"; }
+std::string_view kind_name(ResourceKind kind) {
+    switch (kind) {
+        case ResourceKind::provider: return "Provider";
+        case ResourceKind::target_view: return "TargetView";
+        case ResourceKind::pipeline: break;
+    }
+    return "Pipeline";
+}
 
 std::vector<std::string> names_of(const YamlNode* node) {
     if (node == nullptr) return {};
@@ -162,7 +169,7 @@ Result<std::vector<Manifest>> in_order(std::vector<Manifest> manifests) {
         }
     }
     Order order(manifests);
-    for (const ResourceKind kind : {ResourceKind::provider, ResourceKind::pipeline}) {
+    for (const ResourceKind kind : {ResourceKind::provider, ResourceKind::pipeline, ResourceKind::target_view}) {
         for (std::size_t i = 0; i < manifests.size(); ++i) {
             // What was visited has been moved from, but its kind is still there.
             if (manifests[i].object.kind != kind) continue;

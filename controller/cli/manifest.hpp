@@ -24,7 +24,8 @@ Result<std::vector<Manifest>> read_manifest(std::string_view text, std::string_v
 // Of files, directories (their .yaml and .yml files, by name) and "-" for `in`, in the order in which they can be applied.
 Result<std::vector<Manifest>> read_manifests(const std::vector<std::string>& paths, std::istream& in);
 
-// Providers first, pipelines after those they depend on, else as given. Refused: the same object twice, and circles.
+// Providers first, pipelines after those they depend on, target views last, else as given. Refused: the same object twice, and
+// circles.
 Result<std::vector<Manifest>> in_order(std::vector<Manifest> manifests);
 
 }  // namespace homeostat

@@ -20,7 +20,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Kind = YamlNode::Kind;
 
-constexpr std::array<std::string_view, 2> kKinds{"Pipeline", "Provider"};
+constexpr std::array<std::string_view, 3> kKinds{"Pipeline", "Provider", "TargetView"};  // in the order of ResourceKind
 
 const Json& schema_of(std::string_view kind) {
     static const Json schema = Json::parse(manifest_schema_text());
@@ -208,10 +208,11 @@ std::vector<std::string> check_manifest(const YamlNode& document, std::string_vi
         return {fmt::format("{}:{}: a manifest is a map with apiVersion, kind, metadata and spec", file, document.line)};
     }
     const YamlNode* kind = document.find("kind");
-    if (kind == nullptr) return {fmt::format("{}:{}: kind is missing; it is Pipeline or Provider", file, document.line)};
+    if (kind == nullptr)
+        return {fmt::format("{}:{}: kind is missing; it is Pipeline, Provider or TargetView", file, document.line)};
     if (std::find(kKinds.begin(), kKinds.end(), kind->scalar) == kKinds.end()) {
-        return {fmt::format("{}:{}: kind \"{}\" is not known; it is Pipeline or Provider{}", file, kind->line, kind->scalar,
-                            did_you_mean(kind->scalar, kKinds))};
+        return {fmt::format("{}:{}: kind \"{}\" is not known; it is Pipeline, Provider or TargetView{}", file, kind->line,
+                            kind->scalar, did_you_mean(kind->scalar, kKinds))};
     }
     Check check(file, document);
     check.object(schema_of(kind->scalar), document, "");
@@ -223,7 +224,7 @@ DeclaredObject declared_object(const YamlNode& document) {
     const YamlNode& metadata = *document.find("metadata");
     const Json& fields = schema_of(kind).at("properties").at("spec").at("properties");
     DeclaredObject object;
-    object.kind = kind == "Provider" ? ResourceKind::provider : ResourceKind::pipeline;
+    object.kind = static_cast<ResourceKind>(std::find(kKinds.begin(), kKinds.end(), kind) - kKinds.begin());
     object.name = metadata.find("name")->scalar;
     if (const YamlNode* labels = metadata.find("labels"); labels != nullptr && labels->kind == Kind::map) {
         object.columns.emplace_back("labels", json_of(*labels).dump());

@@ -200,6 +200,42 @@ YamlNode object_node(const PipelineSpec& p, const PipelineStatus* status) {
     return object;
 }
 
+YamlNode spec_node(const TargetViewSpec& v) {
+    Fields f;
+    f.text("relation", v.relation);
+    f.text("onRemoval", v.on_removal);
+    f.real("maxRemovalRatio", v.max_removal_ratio);
+    f.duration("interval", v.interval);
+    return f.take();
+}
+
+YamlNode status_node(const TargetViewStatus& s) {
+    Fields f;
+    f.number("observedGeneration", s.observed_generation);
+    f.number("rows", s.rows);
+    f.number("pipelines", s.pipelines);
+    f.number("rowsRefused", s.refused);
+    f.number("namesTaken", s.names_taken);
+    f.number("removalsHeld", s.held);
+    f.text("plan", s.plan);
+    f.number("removedWithinTheHour", s.removed_in_window);
+    f.text("lastError", s.last_error);
+    YamlNode conditions = YamlNode::list();
+    for (const Condition& c : s.conditions) conditions.items.push_back(condition_node(c));
+    f.node("conditions", std::move(conditions));
+    return f.take();
+}
+
+YamlNode object_node(const TargetViewSpec& v, const TargetViewStatus* status) {
+    YamlNode object = envelope("TargetView", v.name, v.labels, v.uid, v.generation, spec_node(v));
+    if (status != nullptr) {
+        YamlNode node = status_node(*status);
+        if (v.suspend) node.add("suspended", YamlNode::text(v.suspend_reason.value_or("no reason given")));
+        object.add("status", std::move(node));
+    }
+    return object;
+}
+
 YamlNode object_node(const ProviderSpec& p) { return envelope("Provider", p.name, p.labels, p.uid, p.generation, spec_node(p)); }
 
 }  // namespace homeostat

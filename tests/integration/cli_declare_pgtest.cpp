@@ -83,9 +83,11 @@ TEST_F(CliDeclare, EveryManifestOfTheFolderCanBeApplied) {
     db.exec(R"(CREATE TABLE articles (id bigint PRIMARY KEY, title text, body text);
                CREATE TABLE products (sku text PRIMARY KEY, name text, description text, category text, updated_at timestamptz);
                CREATE TABLE contracts (tenant text, number int, text text, PRIMARY KEY (tenant, number));
-               CREATE TABLE notes (id int PRIMARY KEY, note text))");
+               CREATE TABLE notes (id int PRIMARY KEY, note text);
+               CREATE TABLE tenant_pipelines (name text, source text, content text, provider text, target text, priority int))");
     const std::string folder = HOMEOSTAT_SOURCE_DIR "/manifests";
-    EXPECT_THAT(good({"apply", "-f", folder}), AllOf(HasSubstr("provider/openai created"), HasSubstr("pipeline/notes created")));
+    EXPECT_THAT(good({"apply", "-f", folder}), AllOf(HasSubstr("provider/openai created"), HasSubstr("pipeline/notes created"),
+                                                     HasSubstr("targetview/tenants created")));
     EXPECT_THAT(good({"apply", "-f", folder}), AllOf(Not(HasSubstr("created")), Not(HasSubstr("configured"))));
 }
 
@@ -112,14 +114,17 @@ TEST_F(CliDeclare, WhatGetPrintsCanBeAppliedAndChangesNothing) {
 
 TEST_F(CliDeclare, TheDefaultsOfTheSchemaAreThoseOfTheDatabase) {
     make_articles();
+    db.exec("CREATE TABLE rows (name text, source text, provider text, target text)");
     good({"apply", "-f", "-"},
          manifest("a") +
              "---\napiVersion: homeostat.dev/v1\nkind: Provider\nmetadata: {name: p}\nspec: {kind: openai, endpoint: "
-             "http://localhost}\n");
-    for (const auto& [kind, table] :
-         {std::pair{ResourceKind::pipeline, "homeostat.pipeline"}, {ResourceKind::provider, "homeostat.provider"}}) {
+             "http://localhost}\n"
+             "---\napiVersion: homeostat.dev/v1\nkind: TargetView\nmetadata: {name: v}\nspec: {relation: rows}\n");
+    for (const auto& [kind, table] : {std::pair{ResourceKind::pipeline, "homeostat.pipeline"},
+                                      {ResourceKind::provider, "homeostat.provider"},
+                                      {ResourceKind::target_view, "homeostat.target_view"}}) {
         for (const ManifestField& f : manifest_fields(kind)) {
-            const std::string name = kind == ResourceKind::pipeline ? "a" : "p";
+            const std::string name = kind == ResourceKind::pipeline ? "a" : kind == ResourceKind::provider ? "p" : "v";
             const std::string of = std::string(" FROM ") + table + " WHERE name = '" + name + "'";
             if (f.fallback.empty()) continue;
             std::string wanted = f.fallback;

@@ -83,7 +83,7 @@ TEST(Manifests, FieldsBecomeColumns) {
 }
 
 TEST(Manifests, EveryFieldOfTheSchemaIsAColumnThatMayBeDeclaredAndTheOtherWayRound) {
-    for (const ResourceKind kind : {ResourceKind::pipeline, ResourceKind::provider}) {
+    for (const ResourceKind kind : {ResourceKind::pipeline, ResourceKind::provider, ResourceKind::target_view}) {
         std::vector<std::string> fields{"labels"};
         for (const ManifestField& f : manifest_fields(kind)) fields.push_back(f.column);
         const auto columns = declared_columns(kind);
@@ -94,7 +94,7 @@ TEST(Manifests, EveryFieldOfTheSchemaIsAColumnThatMayBeDeclaredAndTheOtherWayRou
 TEST(Manifests, EveryFieldIsInTheDocs) {
     std::ifstream in(HOMEOSTAT_SOURCE_DIR "/docs/manifests.md");
     const std::string page{std::istreambuf_iterator<char>(in), {}};
-    for (const ResourceKind kind : {ResourceKind::pipeline, ResourceKind::provider}) {
+    for (const ResourceKind kind : {ResourceKind::pipeline, ResourceKind::provider, ResourceKind::target_view}) {
         for (const ManifestField& f : manifest_fields(kind)) {
             EXPECT_THAT(page, HasSubstr("| `" + f.name + "` |")) << f.name;
             EXPECT_THAT(page, HasSubstr(f.description)) << f.name;
@@ -130,13 +130,15 @@ TEST(Manifests, EverythingThatIsWrongIsSaidAtOnce) {
         "apiVersion: homeostat.dev/v2\nkind: Pipeline\nmetadata: {nam: x}\nspec:\n  sorce: a\n  chunkSize: big\n"
         "---\nkind: Pipelin\n---\n- a\n---\napiVersion: homeostat.dev/v1\n");
     EXPECT_THAT(
-        said, AllOf(HasSubstr("f.yaml:1: Pipeline: apiVersion must be homeostat.dev/v1, not \"homeostat.dev/v2\""),
-                    HasSubstr("metadata.nam is not a field (did you mean \"name\"?)"), HasSubstr("metadata.name is missing"),
-                    HasSubstr("f.yaml:5: Pipeline: spec.sorce is not a field (did you mean \"source\"?)"),
-                    HasSubstr("spec.source is missing; it is a text that is not empty"), HasSubstr("spec.target is missing"),
-                    HasSubstr("spec.chunkSize must be"),
-                    HasSubstr("f.yaml:8: kind \"Pipelin\" is not known; it is Pipeline or Provider (did you mean \"Pipeline\"?)"),
-                    HasSubstr("f.yaml:10: a manifest is a map"), HasSubstr("kind is missing")));
+        said,
+        AllOf(HasSubstr("f.yaml:1: Pipeline: apiVersion must be homeostat.dev/v1, not \"homeostat.dev/v2\""),
+              HasSubstr("metadata.nam is not a field (did you mean \"name\"?)"), HasSubstr("metadata.name is missing"),
+              HasSubstr("f.yaml:5: Pipeline: spec.sorce is not a field (did you mean \"source\"?)"),
+              HasSubstr("spec.source is missing; it is a text that is not empty"), HasSubstr("spec.target is missing"),
+              HasSubstr("spec.chunkSize must be"),
+              HasSubstr(
+                  "f.yaml:8: kind \"Pipelin\" is not known; it is Pipeline, Provider or TargetView (did you mean \"Pipeline\"?)"),
+              HasSubstr("f.yaml:10: a manifest is a map"), HasSubstr("kind is missing")));
 }
 
 TEST(Manifests, TextThatIsNoYamlIsRefusedWithItsPlace) {
