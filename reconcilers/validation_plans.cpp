@@ -211,7 +211,8 @@ std::string cut_name(std::string name, std::string_view suffix) {
 std::string why_no_index(const SourceFacts& f) {
     if (f.shape.kind == 'f') return "the table is on another server, where the index would have to be";
     if (!f.lineage.understood) return "where the key comes from is not known";
-    if (!f.lineage.folds.empty()) return fmt::format("the view makes its rows by {}", fmt::join(f.lineage.folds, ", "));
+    if (!f.lineage.folds.empty())
+        return fmt::format("{} stands between the view's rows and the tables'", fmt::join(f.lineage.folds, " and "));
     if (!key_tables(f)) return "the key is no column of one table as it stands";
     return "the indexes it could use are there";
 }
@@ -233,8 +234,10 @@ Remark slow_remark(const SourceFacts& f, Severity severity, const char* code, co
             fmt::format("no index serves {}. With about {:.0f} rows that is of no account; with more than a slice ({}) it is",
                         sweep ? "the key order of the sweep" : "documents read by key", f.plans.rows, f.slice);
     if (!r.proposal.empty()) return r;
-    r.sentence += fmt::format(
-        ". An index does not help, because {}: keep the rows in a materialised view, and name that as source", why_no_index(f));
+    const bool rewritable = f.lineage.folds == std::vector<std::string>{"WITH"};
+    r.sentence +=
+        fmt::format(". An index does not help, because {}: {}keep the rows in a materialised view, and name that as source",
+                    why_no_index(f), rewritable ? "write it as a subquery, or " : "");
     r.proposal = materialisation(f);
     return r;
 }

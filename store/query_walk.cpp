@@ -323,7 +323,8 @@ std::set<std::string> QueryWalk::folds(const std::vector<long>& attnos) {
     for (const Block* b : passed) {
         const TreeNode& q = *b->query;
         if (!b->spread.empty()) out.insert(b->spread);
-        if (b->fenced) out.insert("WITH");
+        // The planner keeps a query that has one to itself, also where it writes the WITH out.
+        if (b->fenced || !q.at("cteList").nothing()) out.insert("WITH");
         if (q.truth("hasAggs") || !q.at("groupClause").nothing() || !q.at("groupingSets").nothing()) out.insert("GROUP BY");
         if (!q.at("distinctClause").nothing()) out.insert("DISTINCT");
         if (!only_appends(q.at("setOperations"))) out.insert("UNION");
