@@ -188,13 +188,12 @@ std::vector<Remark> judge_version(const SourceFacts& f) {
         r.sentence +=
             fmt::format("; if \"{0}\" changes whenever the row does, name it as version column", f.key.version_columns.front());
         r.proposal = {"versionColumn: " + f.key.version_columns.front()};
-    } else if (f.shape.kind == 'v' && f.lineage.understood && f.lineage.folds.empty() && !f.lineage.tables.empty() &&
+    } else if (f.shape.kind == 'v' && f.lineage.understood && f.lineage.plain_rows && !f.lineage.tables.empty() &&
                std::all_of(f.lineage.tables.begin(), f.lineage.tables.end(),
                            [](const BaseTable& t) { return t.kind == 'r' || t.kind == 'p'; })) {
         r.sentence +=
-            "; expose one from the rows it is made of, for instance concat_ws(':', a.xmin, b.xmin) AS row_version over every "
-            "table "
-            "it reads, and name it";
+            "; expose one from the rows it is made of, for instance concat_ws(':', a.xmin, b.xmin) AS row_version over the "
+            "tables of its FROM, and name it";
         r.proposal = {"versionColumn: row_version"};
     } else {
         r.sentence +=
@@ -264,8 +263,13 @@ Result<SourceReport> validate_source(Transaction& tx, const PipelineSpec& spec, 
     append(report.remarks, judge_content(f));
     append(report.remarks, judge_capture(f));
     report.capture = capture_mappings(f);
-    std::stable_sort(report.remarks.begin(), report.remarks.end(),
-                     [](const Remark& a, const Remark& b) { return a.severity > b.severity; });
+    std::vector<Remark> sorted;
+    for (const Severity severity : {Severity::error, Severity::warning, Severity::note}) {
+        for (Remark& r : report.remarks) {
+            if (r.severity == severity) sorted.push_back(std::move(r));
+        }
+    }
+    report.remarks = std::move(sorted);
     return report;
 }
 

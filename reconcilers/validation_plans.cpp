@@ -212,7 +212,7 @@ std::string why_no_index(const SourceFacts& f) {
     if (f.shape.kind == 'f') return "the table is on another server, where the index would have to be";
     if (!f.lineage.understood) return "where the key comes from is not known";
     if (!f.lineage.folds.empty())
-        return fmt::format("{} stands between the view's rows and the tables'", fmt::join(f.lineage.folds, " and "));
+        return fmt::format("there is {} between the view's rows and the tables'", fmt::join(f.lineage.folds, " and "));
     if (!key_tables(f)) return "the key is no column of one table as it stands";
     return "the indexes it could use are there";
 }

@@ -122,8 +122,7 @@ private:
         // A materialised view rests on tables too, but holds its rows itself.
         const auto self = tables_.find(source_oid_);
         if (self == tables_.end()) return;
-        BaseTable table = out_.tables[self->second];
-        out_.tables.assign(1, std::move(table));
+        out_.tables = {BaseTable(out_.tables[self->second])};
         for (const auto& [attnum, a] : attributes_[source_oid_]) {
             if (attnum > 0) out_.columns[a.name] = {ColumnOrigin::Kind::base, {{0, a.name}}, a.not_null};
         }
@@ -149,6 +148,7 @@ private:
         for (const std::string& name : key) key_columns.push_back(attnum_of(name));
         const auto folds = walk.folds(key_columns);
         out_.folds.assign(folds.begin(), folds.end());
+        out_.plain_rows = walk.plain_rows();
         for (const auto& [oid, table] : tables_) find_capture(walk, oid, out_.tables[table], key_columns);
         keep_mentioned(walk);
     }

@@ -51,6 +51,7 @@ struct Lineage {
     std::vector<BaseTable> tables;
     std::map<std::string, ColumnOrigin, std::less<>> columns;  // of every column of the source
     std::vector<std::string> folds;  // what stands between the key and its table and makes rows of several: GROUP BY, UNION, ...
+    bool plain_rows = true;  // every row is made of at most one row of each table in FROM, and of nothing else
     bool understood = true;  // false: only the names of the tables are known
 };
 

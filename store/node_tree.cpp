@@ -37,8 +37,10 @@ private:
         skip_blanks();
         std::size_t i = 0;
         while (i < rest_.size() && std::string_view(" \n\t(){}").find(rest_[i]) == std::string_view::npos) {
-            if (rest_[i] == '\\' && ++i == rest_.size()) return false;
-            out += rest_[i++];
+            if (rest_[i] == '\\') ++i;
+            if (i == rest_.size()) return false;
+            out += rest_[i];
+            ++i;
         }
         rest_.remove_prefix(i);
         return i > 0;

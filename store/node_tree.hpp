@@ -2,21 +2,23 @@
 // here: braces, lists, labels and words; what they mean is the business of store/lineage.hpp. Pure; any thread.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace homeostat {
 
+struct TreeField;
+
 struct TreeNode {
-    enum class Kind { word, list, node };
+    enum class Kind : std::uint8_t { word, list, node };
 
     Kind kind = Kind::word;
     std::string text;              // the word ("<>" is nothing), or the node's label: QUERY, VAR, ...
     std::vector<TreeNode> items;   // of a list
-    std::vector<std::pair<std::string, TreeNode>> fields;  // of a node, in their order
+    std::vector<TreeField> fields; // of a node, in their order
 
     bool is(std::string_view label) const noexcept { return kind == Kind::node && text == label; }
     bool nothing() const noexcept { return kind == Kind::word && (text.empty() || text == "<>"); }
@@ -25,6 +27,11 @@ struct TreeNode {
     // The field as a number; 0 where it is none.
     long number(std::string_view field) const noexcept;
     bool truth(std::string_view field) const noexcept { return at(field).text == "true"; }
+};
+
+struct TreeField {
+    std::string name;
+    TreeNode value;
 };
 
 // Nothing where the text is not of this form, or is nested more than 1,000 deep.

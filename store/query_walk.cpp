@@ -63,6 +63,18 @@ struct QueryWalk::Block {
         if (index < 1 || index > static_cast<long>(entries.size())) return none;
         return entries[static_cast<std::size_t>(index - 1)];
     }
+
+    std::set<std::string> folds() const {
+        const TreeNode& q = *query;
+        std::set<std::string> out;
+        if (!spread.empty()) out.insert(spread);
+        // The planner keeps a query that has one to itself, also where it writes the WITH out.
+        if (fenced || !q.at("cteList").nothing()) out.insert("WITH");
+        if (q.truth("hasAggs") || !q.at("groupClause").nothing() || !q.at("groupingSets").nothing()) out.insert("GROUP BY");
+        if (!q.at("distinctClause").nothing()) out.insert("DISTINCT");
+        if (!only_appends(q.at("setOperations"))) out.insert("UNION");
+        return out;
+    }
 };
 
 QueryWalk::QueryWalk(const ViewRules& rules, const std::set<long>& equal) : rules_(rules), equal_(equal) {}
@@ -314,21 +326,18 @@ std::set<long> QueryWalk::joined(std::size_t mention) const {
     return out;
 }
 
+bool QueryWalk::plain_rows() const {
+    return std::all_of(blocks_.begin(), blocks_.end(),
+                       [](const auto& block) { return block->inner.empty() && block->folds().empty(); });
+}
+
 std::set<std::string> QueryWalk::folds(const std::vector<long>& attnos) {
     std::set<const Block*> passed;
     passed_ = &passed;
     for (const long attno : attnos) column(attno);
     passed_ = nullptr;
     std::set<std::string> out;
-    for (const Block* b : passed) {
-        const TreeNode& q = *b->query;
-        if (!b->spread.empty()) out.insert(b->spread);
-        // The planner keeps a query that has one to itself, also where it writes the WITH out.
-        if (b->fenced || !q.at("cteList").nothing()) out.insert("WITH");
-        if (q.truth("hasAggs") || !q.at("groupClause").nothing() || !q.at("groupingSets").nothing()) out.insert("GROUP BY");
-        if (!q.at("distinctClause").nothing()) out.insert("DISTINCT");
-        if (!only_appends(q.at("setOperations"))) out.insert("UNION");
-    }
+    for (const Block* b : passed) out.merge(b->folds());
     return out;
 }
 

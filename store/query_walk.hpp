@@ -54,6 +54,8 @@ public:
     std::optional<long> column_leading_to(std::size_t mention, const Origin& of) const;
     // Columns of this mention that are compared with another's.
     std::set<long> joined(std::size_t mention) const;
+    // Whether nothing makes one row of several anywhere, and no expression holds a query.
+    bool plain_rows() const;
     // What makes one row of several between these columns and the rows they stand in.
     std::set<std::string> folds(const std::vector<long>& attnos);
 

@@ -146,7 +146,7 @@ void print_tables(std::ostream& out, bool colour, const SourceReport& report) {
     TextTable tables({"READS", "KIND", "ROWS", "A CHANGE OF IT"});
     for (const BaseTable& t : f.lineage.tables)
         tables.add({t.name, kind_text(t.kind), rows_text(t.rows), change_text(report, t)});
-    tables.print(out, colour, "  ");
+    if (!tables.empty()) tables.print(out, colour, "  ");
     TextTable plans({"STATEMENT", "COST", "PLAN"});
     for (const StatementPlan& p : f.plans.natural) {
         plans.add({to_string(p.statement), count_text(static_cast<std::int64_t>(p.cost)), plan_text(p)});
