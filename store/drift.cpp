@@ -5,6 +5,7 @@
 #include <array>
 
 #include "store/arrays.hpp"
+#include "store/sql_fragments.hpp"
 
 namespace homeostat {
 
@@ -12,15 +13,6 @@ namespace {
 
 constexpr std::array<std::string_view, 8> kClassNames{"missing", "stale",    "moved",  "partial",
                                                       "invalid", "orphaned", "excess", "touched"};
-
-// ROW($1::text::integer, ...) from parameter `first` on.
-std::string parameter_row(const SourceShape& source, int first) {
-    std::string out;
-    for (const ColumnShape& c : source.key) {
-        out += fmt::format("{}${}::text::{}{}", out.empty() ? "" : ", ", first++, c.type, c.collate);
-    }
-    return "ROW(" + out + ")";
-}
 
 std::string document_key_list(std::size_t n, std::string_view alias) {
     std::string out;
@@ -113,11 +105,9 @@ private:
         Params params;
         if (request_.after) add_key(params, *request_.after);
         params.add(limit - 1);
-        const std::string keys = source_.key_list("s");
         const Rows rows = tx_.exec(
             {fmt::format("{}_end_{}", revision_.tables.prefix, request_.after ? "a" : ""),
-             fmt::format("SELECT {} FROM {} s WHERE {} AND {} ORDER BY {} OFFSET ${}::bigint LIMIT 1", source_.key_text_list("s"),
-                         source_.relation, not_null(), range(source_.key_row("s"), true), keys, request_.after ? n_ + 1 : 1)},
+             slice_end_sql(source_, range(source_.key_row("s"), true), fmt::format("${}::bigint", request_.after ? n_ + 1 : 1))},
             params);
         if (!rows.empty()) {
             slice_.last = key_at(rows, 0, 0, n_);
@@ -129,8 +119,8 @@ private:
         params = {};
         if (request_.after) add_key(params, *request_.after);
         slice_.source_rows = tx_.exec({fmt::format("{}_tail_{}", revision_.tables.prefix, request_.after ? "a" : ""),
-                                       fmt::format("SELECT count(*) FROM {} s WHERE {} AND {}", source_.relation, not_null(),
-                                                   range(source_.key_row("s"), true))},
+                                       fmt::format("SELECT count(*) FROM {} s WHERE {} AND {}", source_.relation,
+                                                   key_not_null(source_), range(source_.key_row("s"), true))},
                                       params)
                                  .i64(0, 0);
     }
@@ -145,7 +135,8 @@ private:
             {fmt::format("{}_twice_{}", revision_.tables.prefix, request_.after ? "a" : ""),
              fmt::format("SELECT count(*) - count(DISTINCT ROW({0})) FROM (SELECT {0} FROM {1} s WHERE {2} AND {3} ORDER BY {0}"
                          " LIMIT ${4}::bigint) s",
-                         keys, source_.relation, not_null(), range(source_.key_row("s"), true), request_.after ? n_ + 1 : 1)},
+                         keys, source_.relation, key_not_null(source_), range(source_.key_row("s"), true),
+                         request_.after ? n_ + 1 : 1)},
             params);
         if (rows.i64(0, 0) == 0) return;
         throw StoreFailure(
@@ -163,28 +154,15 @@ private:
         return out;
     }
 
-    std::string not_null() const {
-        if (!source_.nullable_key) return "true";
-        std::string out;
-        for (const ColumnShape& c : source_.key) out += fmt::format("{}s.{} IS NOT NULL", out.empty() ? "" : " AND ", c.quoted);
-        return out;
-    }
-
     void compare() {
         const bool read_content = request_.deep || source_.version == VersionKind::hash;
         const std::string document_rows =
             fmt::format("SELECT * FROM {} d WHERE {}{}", revision_.tables.document,
                         range("ROW(" + document_key_list(n_, "d") + ")", slice_.final), slice_.final ? unused_upper() : "");
-        std::string source_columns = source_.key_list("s");
-        source_columns += fmt::format(", {} AS homeostat_version", source_.version_sql);
-        if (read_content) source_columns += fmt::format(", {} AS homeostat_hash", source_.content_hash());
-        if (read_content) {
-            for (const ColumnShape& m : source_.metadata) source_columns += ", s." + m.quoted;
-        }
         const bool no_source = slice_.source_rows == 0;
-        const std::string source_rows = fmt::format("SELECT {} FROM {} s WHERE {} AND {}{}", source_columns, source_.relation,
-                                                    not_null(), no_source ? "false" : range(source_.key_row("s"), false),
-                                                    no_source && request_.after ? unused_lower() : "");
+        const std::string source_range =
+            no_source ? "false" + (request_.after ? unused_lower() : "") : range(source_.key_row("s"), false);
+        const std::string source_rows = slice_rows_sql(source_, source_range, read_content);
         const std::string changed =
             read_content
                 ? fmt::format(

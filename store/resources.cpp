@@ -190,8 +190,9 @@ auto all_of(const Rows& rows, F read) {
 }
 
 // "pipeline "x" does not exist (did you mean "y"?)"
-Error no_such(Session& session, std::string_view kind, std::string_view name, const Statement& names) {
-    const Rows rows = session.exec(names);
+template <class Asked>
+Error no_such(Asked& asked, std::string_view kind, std::string_view name, const Statement& names) {
+    const Rows rows = asked.exec(names);
     std::vector<std::string_view> known;
     for (int i = 0; i < rows.size(); ++i) known.push_back(rows.view(i, 0));
     return not_found(fmt::format("{} \"{}\" does not exist{}", kind, name, did_you_mean(name, known)));
@@ -200,6 +201,19 @@ Error no_such(Session& session, std::string_view kind, std::string_view name, co
 const Statement kLiveNames{"pipeline_names",
                            "SELECT name FROM homeostat.pipeline WHERE deletion_requested_at IS NULL ORDER BY 1 LIMIT 1000"};
 const Statement kProviderNames{"provider_names", "SELECT name FROM homeostat.provider ORDER BY 1 LIMIT 1000"};
+
+// `asked` is a session or a transaction.
+template <class Asked>
+Result<PipelineSpec> find_living(Asked& asked, std::string_view name) {
+    static const Statement kFind{
+        "find_pipeline",
+        fmt::format("SELECT {} FROM homeostat.pipeline WHERE name = $1 AND deletion_requested_at IS NULL", kPipelineColumns)};
+    return guarded([&]() -> Result<PipelineSpec> {
+        const Rows rows = asked.exec(kFind, Params::of(name));
+        if (rows.empty()) return no_such(asked, "pipeline", name, kLiveNames);
+        return pipeline_of(RowReader(rows, 0));
+    });
+}
 
 // Runs an UPDATE of one live pipeline, named by $1, that returns a text.
 Result<std::string> change_pipeline(Session& session, std::string_view name, const Statement& statement, const Params& params) {
@@ -230,16 +244,8 @@ Result<PipelineSpec> read_pipeline(Session& session, std::int64_t uid) {
     });
 }
 
-Result<PipelineSpec> find_pipeline(Session& session, std::string_view name) {
-    static const Statement kFind{
-        "find_pipeline",
-        fmt::format("SELECT {} FROM homeostat.pipeline WHERE name = $1 AND deletion_requested_at IS NULL", kPipelineColumns)};
-    return guarded([&]() -> Result<PipelineSpec> {
-        const Rows rows = session.exec(kFind, Params::of(name));
-        if (rows.empty()) return no_such(session, "pipeline", name, kLiveNames);
-        return pipeline_of(RowReader(rows, 0));
-    });
-}
+Result<PipelineSpec> find_pipeline(Session& session, std::string_view name) { return find_living(session, name); }
+Result<PipelineSpec> find_pipeline(Transaction& tx, std::string_view name) { return find_living(tx, name); }
 
 Result<std::vector<ProviderSpec>> list_providers(Session& session) {
     static const Statement kList{"list_providers",

@@ -14,6 +14,7 @@ namespace homeostat {
 Result<std::vector<PipelineSpec>> list_pipelines(Session& session);        // live and deleting, by name
 Result<PipelineSpec> read_pipeline(Session& session, std::int64_t uid);
 Result<PipelineSpec> find_pipeline(Session& session, std::string_view name);  // live ones; not_found offers the nearest name
+Result<PipelineSpec> find_pipeline(Transaction& tx, std::string_view name);   // also one that is not committed
 Result<std::vector<ProviderSpec>> list_providers(Session& session);
 Result<ProviderSpec> find_provider(Session& session, std::string_view name);
 

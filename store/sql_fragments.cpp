@@ -22,4 +22,46 @@ std::string match_source(const SourceShape& source, std::string_view right) {
     return out;
 }
 
+std::string parameter_row(const SourceShape& source, int first) {
+    std::string out;
+    for (const ColumnShape& c : source.key) {
+        out += fmt::format("{}${}::text::{}{}", out.empty() ? "" : ", ", first++, c.type, c.collate);
+    }
+    return "ROW(" + out + ")";
+}
+
+std::string key_not_null(const SourceShape& source) {
+    if (!source.nullable_key) return "true";
+    std::string out;
+    for (const ColumnShape& c : source.key) out += fmt::format("{}s.{} IS NOT NULL", out.empty() ? "" : " AND ", c.quoted);
+    return out;
+}
+
+std::string slice_end_sql(const SourceShape& source, std::string_view range, std::string_view offset) {
+    return fmt::format("SELECT {} FROM {} s WHERE {} AND {} ORDER BY {} OFFSET {} LIMIT 1", source.key_text_list("s"),
+                       source.relation, key_not_null(source), range, source.key_list("s"), offset);
+}
+
+std::string slice_rows_sql(const SourceShape& source, std::string_view range, bool content) {
+    std::string columns = fmt::format("{}, {} AS homeostat_version", source.key_list("s"), source.version_sql);
+    if (content) {
+        columns += fmt::format(", {} AS homeostat_hash", source.content_hash());
+        for (const ColumnShape& m : source.metadata) columns += ", s." + m.quoted;
+    }
+    return fmt::format("SELECT {} FROM {} s WHERE {} AND {}", columns, source.relation, key_not_null(source), range);
+}
+
+std::string rows_by_key_sql(const SourceShape& source) {
+    const std::size_t k = source.key.size();
+    std::string metadata;
+    for (std::size_t i = 0; i < source.metadata.size(); ++i)
+        metadata += fmt::format(", s.{}::text AS homeostat_m{}", source.metadata[i].quoted, i);
+    return fmt::format(
+        "SELECT w.*, s.homeostat_present IS NOT NULL AS present, s.* FROM unnest({}) WITH ORDINALITY AS w({}, i)"
+        "  LEFT JOIN LATERAL (SELECT true AS homeostat_present, {} AS content, {} AS homeostat_hash,"
+        "   ({})::text AS version{} FROM {} s WHERE {}) s ON true",
+        numbered(k, "${}::text[]"), numbered(k, "k{}"), source.content, source.content_hash(), source.version_sql, metadata,
+        source.relation, match_source(source, "w.k{0}::{1}{2}"));
+}
+
 }  // namespace homeostat

@@ -1,4 +1,5 @@
-// Pieces of statements that name a source's columns; shared by the statements of store/vectors.hpp. Pure.
+// Pieces of statements that name a source's columns; shared by the statements of store/vectors.hpp and store/drift.hpp, and by
+// store/plan_check.hpp, which asks the planner about them. Pure.
 #pragma once
 
 #include <string>
@@ -13,5 +14,21 @@ std::string numbered(std::size_t n, std::string_view pattern, int first = 1);
 
 // s."a" = <right> AND ...; `right` has {0} for the number of the key column, {1} for its type, {2} for its collation.
 std::string match_source(const SourceShape& source, std::string_view right);
+
+// ROW($1::text::integer, ...) from parameter `first` on.
+std::string parameter_row(const SourceShape& source, int first);
+
+// Where the row can be a document at all: "true", or that no key column is NULL.
+std::string key_not_null(const SourceShape& source);
+
+// The key of one row of a range: with an OFFSET of one less than a slice, the key that ends it. `range` is a condition on s.
+std::string slice_end_sql(const SourceShape& source, std::string_view range, std::string_view offset);
+
+// Key and version of every row of a range; with `content` also its hash and the metadata, which reads the text.
+std::string slice_rows_sql(const SourceShape& source, std::string_view range, bool content);
+
+// For the keys in $1::text[], ... (one array a key column), in their order as i: the row's text, hash, version and metadata, with
+// `present` where there is one.
+std::string rows_by_key_sql(const SourceShape& source);
 
 }  // namespace homeostat

@@ -37,9 +37,6 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
     return guarded([&]() -> Result<std::vector<ReadDocument>> {
         const RevisionTables& t = revision.tables;
         const std::size_t k = source.key.size();
-        std::string metadata;
-        for (const ColumnShape& m : source.metadata)
-            metadata += fmt::format(", s.{}::text AS homeostat_m{}", m.quoted, &m - source.metadata.data());
         std::string metadata_out;
         for (std::size_t i = 0; i < source.metadata.size(); ++i) metadata_out += fmt::format(", r.homeostat_m{}", i);
         const Statement read{
@@ -51,18 +48,15 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
                 " d.content_hash = r.homeostat_hash, c.stored{2} FROM ("
                 " SELECT r.*, sum(octet_length(r.content)) OVER (ORDER BY r.i) AS total, min(r.i) FILTER (WHERE r.present) OVER "
                 "() AS first"
-                " FROM (SELECT w.*, s.homeostat_present IS NOT NULL AS present, s.* FROM unnest({3}) WITH ORDINALITY AS w({4}, i)"
-                "  LEFT JOIN LATERAL (SELECT true AS homeostat_present, {5} AS content, {6} AS homeostat_hash,"
-                "   ({7})::text AS version{8} FROM {9} s WHERE {10}) s ON true) r) r"
+                " FROM ({3}) r) r"
                 // By key, one at a time: a join would be planned while the table is empty and read all of it ever after.
-                " LEFT JOIN LATERAL (SELECT d.document_id, d.write_token, d.content_hash FROM {1} d WHERE {11} LIMIT 1) d ON true"
+                " LEFT JOIN LATERAL (SELECT d.document_id, d.write_token, d.content_hash FROM {1} d WHERE {4} LIMIT 1) d ON true"
                 " LEFT JOIN LATERAL (SELECT string_agg(format('%s:%s:%s', c.number, CASE WHEN homeostat.vector_ok(c.embedding, "
-                "{12})"
-                "   THEN 't' ELSE 'f' END, encode(c.chunk_hash, 'hex')), ';' ORDER BY c.number) AS stored FROM {13} c"
+                "{5})"
+                "   THEN 't' ELSE 'f' END, encode(c.chunk_hash, 'hex')), ';' ORDER BY c.number) AS stored FROM {6} c"
                 "   WHERE c.document_id = d.document_id) c ON d.document_id IS NOT NULL"
                 " ORDER BY r.i",
-                k + 1, t.document, metadata_out, numbered(k, "${}::text[]"), numbered(k, "k{}"), source.content,
-                source.content_hash(), source.version_sql, metadata, source.relation, match_source(source, "w.k{0}::{1}{2}"),
+                k + 1, t.document, metadata_out, rows_by_key_sql(source),
                 [&] {
                     std::string on;
                     for (std::size_t i = 0; i < k; ++i) {

@@ -18,6 +18,8 @@ constexpr std::array kVerbs{
     Verb{"reconcile", "Ask for a pass over pipelines now, ahead of everything else.", configure_reconcile},
     Verb{"approve", "Let a pipeline or target view carry out deletions that wait for a person.", configure_approve},
     Verb{"plan", "Show what a pass would find and what healing would take, writing nothing.", configure_plan},
+    Verb{"validate", "Say how a pipeline's source maps, what is missing, what will be slow and why, and what would help.",
+         configure_validate},
     Verb{"watch", "Follow the progress of pipelines.", configure_watch},
     Verb{"explain", "Say why one document is or is not embedded.", configure_explain},
     Verb{"dead-letters", "List the documents that were refused, or have them tried again.", configure_dead_letters},

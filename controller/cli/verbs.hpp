@@ -35,6 +35,7 @@ VerbBody configure_resume(CLI::App& app, CliContext& context);
 VerbBody configure_reconcile(CLI::App& app, CliContext& context);
 VerbBody configure_approve(CLI::App& app, CliContext& context);
 VerbBody configure_plan(CLI::App& app, CliContext& context);
+VerbBody configure_validate(CLI::App& app, CliContext& context);
 VerbBody configure_watch(CLI::App& app, CliContext& context);
 VerbBody configure_explain(CLI::App& app, CliContext& context);
 VerbBody configure_dead_letters(CLI::App& app, CliContext& context);
