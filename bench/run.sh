@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 BUILD=${1:-build/bench}
 if [ $# -eq 0 ]; then
     cmake --preset release -B "$BUILD" -DHOMEOSTAT_TESTS=ON --log-level=WARNING
-    cmake --build "$BUILD" --target backfill local_model homeostat_fake_endpoint
+    cmake --build "$BUILD" --target backfill feed local_model homeostat homeostat_fake_endpoint
 fi
 
 load=$(cut -d ' ' -f 1 /proc/loadavg)
@@ -15,4 +15,5 @@ echo "load before: $load, cores: $(nproc)"
 echo "| what | homeostat | compared with | ratio |"
 echo "| --- | --- | --- | --- |"
 "$BUILD/bench/backfill" all | grep '^|'
+"$BUILD/bench/feed" 60 "$(cat .deps/pg/bindir)/pgbench" | grep '^|'
 bench/local_model.sh "$BUILD/bench/local_model"

@@ -1,0 +1,187 @@
+// The change feed: how long an edit takes to its vector, alone and under a stream of edits, and what the triggers cost whoever
+// writes. bench/run.sh says how.
+#include <fmt/format.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <thread>
+
+#include "bench/measure.hpp"
+
+namespace homeostat::bench {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+void check(bool ok, std::string_view what) {
+    if (ok) return;
+    fmt::print(stderr, "bench: {} failed\n", what);
+    std::exit(1);
+}
+
+// A program that ends with this object; its first line of output is kept where it is waited for.
+class Child {
+public:
+    Child(const std::vector<std::string>& command, bool wait_for_line) {
+        int out[2];
+        check(::pipe(out) == 0, "pipe");
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            if (wait_for_line) ::dup2(out[1], STDOUT_FILENO);
+            std::vector<char*> arguments;
+            for (const std::string& a : command) arguments.push_back(const_cast<char*>(a.c_str()));
+            arguments.push_back(nullptr);
+            ::execv(arguments[0], arguments.data());
+            std::_Exit(127);
+        }
+        ::close(out[1]);
+        FILE* lines = ::fdopen(out[0], "r");
+        std::array<char, 256> text{};
+        if (wait_for_line) check(std::fgets(text.data(), text.size(), lines) != nullptr, command[0]);
+        line = text.data();
+        std::fclose(lines);
+    }
+    Child(const Child&) = delete;
+    Child& operator=(const Child&) = delete;
+    ~Child() {
+        signal(SIGCONT);
+        signal(SIGTERM);
+        ::waitpid(pid_, nullptr, 0);
+    }
+    void signal(int number) const { ::kill(pid_, number); }
+
+    std::string line;
+
+private:
+    pid_t pid_ = -1;
+};
+
+void until(kit::Database& db, const std::string& sql, const std::string& wanted) {
+    const auto end = Clock::now() + std::chrono::minutes(3);
+    while (db.value(sql) != wanted) {
+        check(Clock::now() < end, sql);
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+}
+
+double percentile(std::vector<double> values, double p) {
+    std::sort(values.begin(), values.end());
+    return values[static_cast<std::size_t>(p * static_cast<double>(values.size() - 1))];
+}
+
+// One edit at a time, each seen to its vector before the next.
+void single_edits(kit::Database& db, int edits) {
+    std::vector<double> milliseconds;
+    for (int i = 1; i <= edits; ++i) {
+        const std::string stored = fmt::format("SELECT write_token FROM homeostat_data.p1_r1_document WHERE key_1 = {}", i * 7);
+        const std::string before = db.value(stored);
+        db.exec(fmt::format("UPDATE public.source SET body = body || ' edited' WHERE id = {}", i * 7));
+        const auto committed = Clock::now();
+        while (db.value(stored) == before) {
+        }
+        milliseconds.push_back(std::chrono::duration<double, std::milli>(Clock::now() - committed).count());
+        std::this_thread::sleep_for(std::chrono::milliseconds(i % 40));
+    }
+    fmt::print("| edit committed to vector committed, instant endpoint, {} single edits | p50 {:.1f} ms | p99 {:.1f} ms | |\n",
+               edits, percentile(milliseconds, 0.5), percentile(milliseconds, 0.99));
+}
+
+std::string script(const std::string& folder, const std::string& sql) {
+    std::string name = folder + "/edit.sql";
+    std::ofstream(name) << "\\set id random(1, 20000)\n" << sql << ";\n";
+    return name;
+}
+
+// Transactions a second.
+double pgbench(const std::string& program, const kit::Database& db, const std::string& options, const std::string& file) {
+    const std::string command = fmt::format("{} -n -M prepared {} -f {} '{}' 2>/dev/null", program, options, file, db.url());
+    FILE* out = ::popen(command.c_str(), "r");
+    check(out != nullptr, "pgbench");
+    std::array<char, 256> line{};
+    double tps = 0;
+    while (std::fgets(line.data(), line.size(), out) != nullptr) std::sscanf(line.data(), "tps = %lf", &tps);
+    ::pclose(out);
+    check(tps > 0, command);
+    return tps;
+}
+
+void stream(kit::Database& db, const std::string& program, const std::string& folder, int seconds) {
+    const std::string file =
+        script(folder, "UPDATE public.source SET body = body || ' again', edited_at = clock_timestamp() WHERE id = :id");
+    const double tps = pgbench(program, db, fmt::format("-c 8 -j 1 -R 200 -T {}", seconds), file);
+    const std::string backlog = db.value(
+        "SELECT (SELECT count(*) FROM homeostat_data.p1_change) + (SELECT coalesce(sum(documents), 0) FROM homeostat.batch)");
+    until(db, "SELECT (SELECT count(*) FROM homeostat_data.p1_change) + (SELECT count(*) FROM homeostat.batch)", "0");
+    const auto lag = [&](const char* p) {
+        return db.value(fmt::format(
+            "SELECT round((1000 * percentile_cont({}) WITHIN GROUP (ORDER BY extract(epoch FROM d.written_at - "
+            "s.edited_at)))::numeric,"
+            " 1) FROM public.source s JOIN homeostat_data.p1_r1_document d ON d.key_1 = s.id WHERE s.edited_at IS NOT NULL",
+            p));
+    };
+    fmt::print(
+        "| the same under {:.0f} edits/s from 8 writers, {} s | p50 {} ms | p99 {} ms | {} documents behind at the end |\n", tps,
+        seconds, lag("0.5"), lag("0.99"), backlog);
+}
+
+// Turn about. The controller is stopped for as long: two cores could not tell its work from the triggers'.
+void tax(kit::Database& db, const std::string& program, const std::string& folder, const Child& controller, int rounds) {
+    const std::string file = script(folder, "UPDATE public.source SET body = 'Text ' || :id || random() WHERE id = :id");
+    controller.signal(SIGSTOP);
+    std::vector<double> off;
+    std::vector<double> on;
+    std::vector<double> ratio;
+    for (int i = 0; i < rounds; ++i) {
+        db.exec("ALTER TABLE public.source DISABLE TRIGGER USER; VACUUM public.source");
+        off.push_back(pgbench(program, db, "-c 16 -j 1 -T 6", file));
+        db.exec("ALTER TABLE public.source ENABLE TRIGGER USER; VACUUM public.source");
+        on.push_back(pgbench(program, db, "-c 16 -j 1 -T 6", file));
+        ratio.push_back(on.back() / off.back());
+    }
+    controller.signal(SIGCONT);
+    fmt::print("| UPDATE of the content by 16 writers, capture on against off | {:.0f} tx/s | {:.0f} tx/s | {:.2f} |\n",
+               median(on), median(off), median(ratio));
+}
+
+}  // namespace
+
+}  // namespace homeostat::bench
+
+int main(int argc, char** argv) {
+    using namespace homeostat::bench;
+    const int seconds = argc > 1 ? std::atoi(argv[1]) : 60;
+    const std::string self = argv[0];
+    const std::string here = self.substr(0, self.rfind('/'));
+    homeostat::kit::Cluster cluster({"fsync=on", "shared_buffers=512MB", "max_wal_size=4GB"});
+    homeostat::kit::Database db(homeostat::kit::Schema::migrated, cluster);
+    make_source(db, 20'000, 1000);
+    db.exec("ALTER TABLE public.source ADD COLUMN edited_at timestamptz");
+    const Child endpoint({here + "/../tests/kit/homeostat_fake_endpoint", "--port", "0", "--delay-ms", "0"}, true);
+    std::string port = endpoint.line.substr(endpoint.line.find_first_of("0123456789"));
+    port = port.substr(0, port.find_first_not_of("0123456789"));
+    db.exec(
+        fmt::format("INSERT INTO homeostat.provider (name, kind, endpoint, model, dimensions, max_batch, max_in_flight)"
+                    " VALUES ('fake', 'openai', 'http://127.0.0.1:{}/v1', 'fake', 384, 100, 8)",
+                    port));
+    declare(db, "fake");
+    const Child controller(
+        {here + "/../homeostat", "--database", db.url(), "--set", "http.listen=", "--set", "log.level=warn", "run"}, false);
+    until(db,
+          "SELECT count(*) FROM homeostat.condition WHERE (type, reason) IN (('ChangeFeed', 'Active'), ('Ready', 'Converged'))",
+          "2");
+    const std::string bin = argc > 2 ? argv[2] : "pgbench";
+    single_edits(db, 200);
+    stream(db, bin, "/tmp", seconds);
+    tax(db, bin, "/tmp", controller, 3);
+    return 0;
+}
