@@ -97,8 +97,12 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
         if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
         return ReconcileOutcome{pass.declared.drift_interval, true, false};
     }
-    if (const Status kept = keep_capture(pass); !kept) return kept.error();
     bool deep = false;
+    // What failed is left alone until its time has come, its triggers too.
+    const bool resting = !pass.run && pass.state.failures > 0 && !due(pass, pass.trigger, deep);
+    if (!resting) {
+        if (const Status kept = keep_capture(pass); !kept) return kept.error();
+    }
     if (!pass.run && !due(pass, pass.trigger, deep)) {
         if (const Status told = record_feed(pass); !told) return told.error();
         return ReconcileOutcome{.again_in = until_due(pass),

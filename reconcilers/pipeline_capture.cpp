@@ -39,8 +39,9 @@ Status PipelineReconciler::keep_capture(Pass& pass) {
             tx.commit();
             return CapturePlan{};
         }
-        PipelineSpec spec = pass.declared;
-        if (!pass.revisions.empty()) spec = spec_of_revision(pass.declared, pass.revisions.back().settings);
+        // As the revision has it that this declaration means, or will have it once it is made.
+        const Revision* same = revision_holding(pass.revisions, RevisionSettings::of(pass.declared, pass.provider));
+        const PipelineSpec spec = same == nullptr ? pass.declared : spec_of_revision(pass.declared, same->settings);
         Result<SourceShape> source = inspect_source(tx, spec);
         if (!source) return source.error();
         return plan_capture(tx, spec, *source);

@@ -82,7 +82,7 @@ TEST_F(Converge, ASweepOfUnchangedDocumentsReadsNoText) {
         "CREATE TABLE docs (id int PRIMARY KEY, body text);"
         "INSERT INTO docs SELECT d, (SELECT string_agg(md5(d::text || i), ' ') FROM generate_series(1, 600) i)"
         " FROM generate_series(1, 200) d");
-    declare("docs", "docs", "content, drift_interval", "'body', '10 seconds'");
+    declare("docs", "docs", "content, drift_interval, capture", "'body', '10 seconds', 'Off'");
     run_once(kConverged);
     // What a connection has counted is told at its end, which comes a little after its process's.
     const auto fetched = [&] {
