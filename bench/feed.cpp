@@ -142,9 +142,11 @@ void tax(kit::Database& db, const std::string& program, const std::string& folde
     std::vector<double> on;
     std::vector<double> ratio;
     for (int i = 0; i < rounds; ++i) {
-        db.exec("ALTER TABLE public.source DISABLE TRIGGER USER; VACUUM public.source");
+        db.exec("ALTER TABLE public.source DISABLE TRIGGER USER");
+        db.exec("VACUUM public.source");
         off.push_back(pgbench(program, db, "-c 16 -j 1 -T 6", file));
-        db.exec("ALTER TABLE public.source ENABLE TRIGGER USER; VACUUM public.source");
+        db.exec("ALTER TABLE public.source ENABLE TRIGGER USER");
+        db.exec("VACUUM public.source");
         on.push_back(pgbench(program, db, "-c 16 -j 1 -T 6", file));
         ratio.push_back(on.back() / off.back());
     }
@@ -159,6 +161,7 @@ void tax(kit::Database& db, const std::string& program, const std::string& folde
 
 int main(int argc, char** argv) {
     using namespace homeostat::bench;
+    std::setvbuf(stdout, nullptr, _IOLBF, 0);
     const int seconds = argc > 1 ? std::atoi(argv[1]) : 60;
     const std::string self = argv[0];
     const std::string here = self.substr(0, self.rfind('/'));

@@ -142,6 +142,15 @@ Result<std::int64_t> set_feed_asleep(Session& session, std::int64_t uid, bool as
     });
 }
 
+void wake_feed(Transaction& tx, std::int64_t uid) { tx.exec(kAsleep, Params::of(uid, false)); }
+
+Result<bool> has_changes(Session& session, std::int64_t uid) {
+    return guarded([&] {
+        return session.exec({fmt::format("p{}_any", uid), fmt::format("SELECT EXISTS (SELECT FROM {})", change_table(uid))})
+            .boolean(0, 0);
+    });
+}
+
 Result<bool> feed_settled(Session& session, std::int64_t point) {
     return guarded([&] { return session.exec(kSettled, Params::of(point)).boolean(0, 0); });
 }

@@ -50,8 +50,13 @@ void note_feed_prunes(Transaction& tx, std::int64_t uid, std::int64_t documents)
 // Whoever changes the source after this has committed sends a notification (or not). Returns the point in the server's
 // transactions from which on that holds for all.
 Result<std::int64_t> set_feed_asleep(Session& session, std::int64_t uid, bool asleep);
+// In the transaction that takes what was there to wake for.
+void wake_feed(Transaction& tx, std::int64_t uid);
 // Whether every transaction that began before that point has ended.
 Result<bool> feed_settled(Session& session, std::int64_t point);
+
+// Whether there is anything to take; false where there is no feed.
+Result<bool> has_changes(Session& session, std::int64_t uid);
 
 struct Changes {
     std::int64_t rows = 0;          // taken out of the feed
