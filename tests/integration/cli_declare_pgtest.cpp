@@ -2,8 +2,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
 #include <sstream>
 
 #include "controller/cli/cli.hpp"
@@ -77,16 +75,6 @@ TEST_F(CliDeclare, AHalfBadSetChangesNothing) {
                         "\"id\"?)\n"),
               HasSubstr("nothing was changed"), Not(HasSubstr("CONTEXT")), Not(HasSubstr("PL/pgSQL"))));
     EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.pipeline"), "0");
-}
-
-TEST_F(CliDeclare, EveryManifestOfTheFolderCanBeApplied) {
-    db.exec(R"(CREATE TABLE articles (id bigint PRIMARY KEY, title text, body text);
-               CREATE TABLE products (sku text PRIMARY KEY, name text, description text, category text, updated_at timestamptz);
-               CREATE TABLE contracts (tenant text, number int, text text, PRIMARY KEY (tenant, number));
-               CREATE TABLE notes (id int PRIMARY KEY, note text))");
-    const std::string folder = HOMEOSTAT_SOURCE_DIR "/manifests";
-    EXPECT_THAT(good({"apply", "-f", folder}), AllOf(HasSubstr("provider/openai created"), HasSubstr("pipeline/notes created")));
-    EXPECT_THAT(good({"apply", "-f", folder}), AllOf(Not(HasSubstr("created")), Not(HasSubstr("configured"))));
 }
 
 TEST_F(CliDeclare, WhatGetPrintsCanBeAppliedAndChangesNothing) {
