@@ -157,6 +157,37 @@ TEST_F(FactoryWhole, ALyingProviderOfThePoolIsNeverMixedIn) {
     EXPECT_THAT(db.value("SELECT message FROM homeostat.provider_status WHERE NOT healthy"), HasSubstr("canary"));
 }
 
+TEST_F(FactoryWhole, AProviderThatComesBackIsWaitedForByARunThatSomebodyWaitsFor) {
+    FakeEndpoint endpoint({.dimensions = 16});
+    endpoint.always({.status = 503});
+    make(2'000);
+    provide(endpoint, "fake");
+    declare("docs", "docs", "content", "'body'");
+    kit::Process run = homeostat.start({"run", "--once"});
+    // Two probes have failed by then.
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.provider_status WHERE opened >= 2", "1")) << run.output();
+    endpoint.forget_script();
+    const auto exit = run.wait(60s);
+    ASSERT_TRUE(exit.has_value()) << run.output();
+    EXPECT_EQ(exit->code, kConverged) << run.output();
+    expect_converged("docs", kWanted);
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
+}
+
+TEST_F(FactoryWhole, AProviderThatIsInQuarantineEndsARunThatSomebodyWaitsFor) {
+    make(500);
+    db.exec(
+        "INSERT INTO homeostat.provider (name, kind, command, model, dimensions, timeout)"
+        " VALUES ('mine', 'exec', '{/bin/false}', 'm', 16, '5 seconds')");
+    provider = "mine";
+    declare("docs", "docs", "content", "'body'");
+    const auto began = std::chrono::steady_clock::now();
+    run_once(kFailed);
+    EXPECT_LT(std::chrono::steady_clock::now() - began, 30s) << "it waited for the quarantine of five minutes";
+    EXPECT_THAT(condition("docs", "Ready", "message"), HasSubstr("quarantined for 5 min"));
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
+}
+
 TEST_F(FactoryWhole, DocumentsOfAMegabyteStayWithinTheMemory) {
     FakeEndpoint endpoint({.dimensions = 16, .keep_requests = 0});
     db.exec(
