@@ -101,7 +101,6 @@ private:
     static constexpr std::size_t kRing = 1'000;  // batches remembered
     struct Outcome {
         BatchResult result;
-        std::vector<Key> deferred;
     };
 
     struct Room {

@@ -211,6 +211,8 @@ TEST_F(FactoryWhole, DocumentsOfAMegabyteStayWithinTheMemory) {
     run.signal(SIGTERM);
     EXPECT_EQ(run.wait(40s).value_or(kit::Exit{}).code, 0) << run.output();
     expect_converged("docs", kWanted);
+    // What does not fit into a batch is cut into batches that do; it is not looked at again and again.
+    EXPECT_LE(number("SELECT sum(documents) FROM homeostat.batch_history"), 2 * 60);
 }
 
 TEST_F(FactoryWhole, TheVerbsTellWhatReplicasAreAndDo) {
