@@ -216,7 +216,7 @@ asio::awaitable<void> Factory::run(std::shared_ptr<Running> running) {
     context = context.under(span);
 
     Result<std::shared_ptr<const TargetInfo>> target =
-        co_await on(parts_.db, [&] { return parts_.targets.get(batch.uid, batch.generation, batch.revision, context); });
+        co_await parts_.targets.get(batch.uid, batch.generation, batch.revision, context);
     std::optional<Error> failure;
     if (!target) {
         failure = target.error();

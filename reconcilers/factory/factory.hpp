@@ -123,7 +123,7 @@ private:
     Result<Outcome> write(const Batch& batch, const TargetInfo& target, HealWork& work, std::int64_t tokens,
                           const Context& context);
     Result<Outcome> change(const Batch& batch, const TargetInfo& target, const Context& context);
-    Status settle_failure(const Batch& batch, const TargetInfo* target, const Error& error, const Context& context);
+    Status settle_failure(const Batch& batch, const TargetInfo* target, const Error& failure, const Context& context);
     Status end_failed(Session& session, const Batch& batch, const TargetInfo* target, const Error& error, BatchFate fate);
     void record(const Batch& batch, std::string_view outcome, SteadyTime started) EXCLUDES(mutex_);
     void ended(const Batch& batch) EXCLUDES(mutex_);

@@ -215,6 +215,22 @@ TEST_F(FactoryWhole, DocumentsOfAMegabyteStayWithinTheMemory) {
     EXPECT_LE(number("SELECT sum(documents) FROM homeostat.batch_history"), 2 * 60);
 }
 
+TEST_F(FactoryWhole, ASourceThatIsAlteredUnderWayStopsNothing) {
+    FakeEndpoint endpoint({.dimensions = 16, .delay = 20ms});
+    make(800);
+    db.exec("ALTER TABLE docs ADD COLUMN tag text DEFAULT 'x'");
+    provide(endpoint, "fake", "max_batch, max_in_flight", "16, 2");
+    declare("docs", "docs", "content, metadata", "'body', 'tag'");
+    kit::Process run = homeostat.start({"run", "--once"}, {{"HOMEOSTAT_BATCH_DOCUMENTS", "16"}});
+    ASSERT_TRUE(endpoint.wait_for_requests(20)) << run.output();
+    db.exec("ALTER TABLE docs ALTER COLUMN id TYPE bigint, ADD COLUMN more int, ALTER COLUMN tag TYPE varchar(10)");
+    const auto exit = run.wait(60s);
+    ASSERT_TRUE(exit.has_value()) << run.output();
+    EXPECT_LT(exit->code, kFailed) << run.output();
+    run_once(kConverged);
+    expect_converged("docs", kWanted);
+}
+
 TEST_F(FactoryWhole, TheVerbsTellWhatReplicasAreAndDo) {
     FakeEndpoint endpoint({.dimensions = 16, .max_texts = 10});
     make(300);
