@@ -61,9 +61,8 @@ asio::awaitable<Result<Targets::Info>> Targets::get(std::int64_t uid, std::int64
                                                     Context context) {
     const std::string key = fmt::format("{}\n{}\n{}", uid, generation, revision);
     for (;;) {
-        std::function<asio::awaitable<Result<Entry>>()> load = [this, uid, revision,
-                                                                context]() -> asio::awaitable<Result<Entry>> {
-            co_return co_await on(db_, [&] { return this->load(uid, revision, context); });
+        std::function<asio::awaitable<Result<Entry>>()> load = [this, uid, revision, context] {
+            return load_elsewhere(uid, revision, context);
         };
         Result<EntryPtr> entry = co_await cache_.get(key, std::move(load), context);
         if (!entry) co_return std::move(entry).error();
@@ -78,12 +77,18 @@ asio::awaitable<Result<Targets::Info>> Targets::get(std::int64_t uid, std::int64
             used_[key] = *entry;
         }
         if (clock_.steady_now() - (*entry)->checked->load() < kFresh) co_return info;
-        std::function<asio::awaitable<Result<bool>>()> look = [this, context]() -> asio::awaitable<Result<bool>> {
-            co_return co_await on(db_, [&] { return this->look(context); });
-        };
+        std::function<asio::awaitable<Result<bool>>()> look = [this, context] { return look_elsewhere(context); };
         Result<Cache<bool>::Value> looked = co_await looks_.get("", std::move(look), context);
         if (!looked) co_return std::move(looked).error();
     }
+}
+
+asio::awaitable<Result<Targets::Entry>> Targets::load_elsewhere(std::int64_t uid, std::int32_t revision, Context context) {
+    co_return co_await on(db_, [&] { return load(uid, revision, context); });
+}
+
+asio::awaitable<Result<bool>> Targets::look_elsewhere(Context context) {
+    co_return co_await on(db_, [&] { return look(context); });
 }
 
 void Targets::forget(std::int64_t uid) { cache_.forget_prefix(fmt::format("{}\n", uid)); }

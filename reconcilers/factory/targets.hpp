@@ -61,6 +61,9 @@ private:
     };
     using EntryPtr = std::shared_ptr<const Entry>;
 
+    // On the executor that may block; the coroutine goes on where it was.
+    boost::asio::awaitable<Result<Entry>> load_elsewhere(std::int64_t uid, std::int32_t revision, Context context);
+    boost::asio::awaitable<Result<bool>> look_elsewhere(Context context);
     Result<Entry> load(std::int64_t uid, std::int32_t revision, const Context& context);
     Result<Info> read(Session& session, std::int64_t uid, std::int32_t revision, std::string mark);
     Result<bool> look(const Context& context) EXCLUDES(mutex_);

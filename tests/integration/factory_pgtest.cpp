@@ -185,6 +185,9 @@ TEST_F(FactoryWhole, AProviderThatIsInQuarantineEndsARunThatSomebodyWaitsFor) {
     run_once(kFailed);
     EXPECT_LT(std::chrono::steady_clock::now() - began, 30s) << "it waited for the quarantine of five minutes";
     EXPECT_THAT(condition("docs", "Ready", "message"), HasSubstr("quarantined for 5 min"));
+    const std::string described = homeostat.run({"describe", "provider", "mine"}).output;
+    EXPECT_THAT(described, HasSubstr("Quarantined: for another 5 min: "));
+    EXPECT_THAT(described, HasSubstr("ended with code 1"));
     EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
 }
 
