@@ -154,7 +154,7 @@ struct Controller::Impl {
           gateway({make ? std::move(make) : make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()),
                    db.get_executor(), c, telemetry(), &reads},
                   gateway_settings(s, run_once)),
-          targets(reads, c, 10'000),
+          targets(reads, db.get_executor(), c, m),
           queue(c, m),
           feeds(c, m, "feed"),
           election(connection(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),

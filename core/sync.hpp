@@ -1,7 +1,7 @@
 // Locks that Clang can check: thin annotated wrappers over std, because libstdc++ carries no annotations.
 //
 // Lock order in the whole process, outermost first (a thread may only take a lock further down):
-//   Loop < WorkQueue < Factory < Gateway < Lane < Cache < MemoryBudget < Pool < Registry < Recorder
+//   Loop < WorkQueue < Feed < Factory < Targets < Gateway < Lane < Cache < MemoryBudget < Pool < Registry < Recorder
 #pragma once
 
 #include <chrono>

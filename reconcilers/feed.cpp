@@ -52,6 +52,12 @@ Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
     Drained drained;
     if (known.epoch == context.epoch) {
         Result<bool> any = has_changes(**session, uid);
+        if (!any && any.error().cls == ErrorClass::db_permanent) {
+            // The feed is gone, or its table: the reconciler knows which.
+            const Lock lock(mutex_);
+            known_.erase(uid);
+            return FeedOutcome{.sweep = true};
+        }
         if (!any) return any.error();
         if (!*any) {
             Result<FeedOutcome> rested = rest(**session, uid, known);

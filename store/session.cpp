@@ -129,7 +129,19 @@ struct Session::Impl {
 
     pqxx::result run(pqxx::transaction_base& tx, const Statement& statement, const Params& params) {
         if (!options.prepare) return tx.exec(statement.sql, to_pqxx(params));
-        return tx.exec(pqxx::prepped{prepared(statement)}, to_pqxx(params));
+        const auto known = statements.find(statement.name);
+        const bool reused = known != statements.end() && known->second == statement.sql;
+        try {
+            return tx.exec(pqxx::prepped{prepared(statement)}, to_pqxx(params));
+        } catch (const pqxx::sql_error& e) {
+            // "cached plan must not change result type": a table was altered since. The text is forgotten, so that the next use
+            // prepares it anew; what is not supported at all fails then as what it is.
+            if (!reused || e.sqlstate() != "0A000") throw;
+            known->second.clear();
+            Error error = from_sqlstate(e.sqlstate(), e.what());
+            error.cls = ErrorClass::db_transient;
+            throw StoreFailure(std::move(error));
+        }
     }
 
     ConnectOptions options;

@@ -57,11 +57,12 @@ std::string rows_by_key_sql(const SourceShape& source) {
     for (std::size_t i = 0; i < source.metadata.size(); ++i)
         metadata += fmt::format(", s.{}::text AS homeostat_m{}", source.metadata[i].quoted, i);
     return fmt::format(
-        "SELECT w.*, s.homeostat_present IS NOT NULL AS present, s.* FROM unnest({}) WITH ORDINALITY AS w({}, i)"
-        "  LEFT JOIN LATERAL (SELECT true AS homeostat_present, {} AS content, {} AS homeostat_hash,"
-        "   ({})::text AS version{} FROM {} s WHERE {}) s ON true",
-        numbered(k, "${}::text[]"), numbered(k, "k{}"), source.content, source.content_hash(), source.version_sql, metadata,
-        source.relation, match_source(source, "w.k{0}::{1}{2}"));
+        "SELECT w.*, s.homeostat_present IS NOT NULL AS present, octet_length(s.content) AS bytes, s.*"
+        " FROM unnest({}) WITH ORDINALITY AS w({}, i)"
+        "  LEFT JOIN LATERAL (SELECT true AS homeostat_present, {} AS content, ({})::text AS version{} FROM {} s WHERE {}) s ON "
+        "true",
+        numbered(k, "${}::text[]"), numbered(k, "k{}"), source.content, source.version_sql, metadata, source.relation,
+        match_source(source, "w.k{0}::{1}{2}"));
 }
 
 }  // namespace homeostat

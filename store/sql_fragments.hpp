@@ -27,8 +27,8 @@ std::string slice_end_sql(const SourceShape& source, std::string_view range, std
 // Key and version of every row of a range; with `content` also its hash and the metadata, which reads the text.
 std::string slice_rows_sql(const SourceShape& source, std::string_view range, bool content);
 
-// For the keys in $1::text[], ... (one array a key column), in their order as i: the row's text, hash, version and metadata, with
-// `present` where there is one.
+// For the keys in $1::text[], ... (one array a key column), in their order as i: the row's text, its length in bytes, version and
+// metadata, with `present` where there is one.
 std::string rows_by_key_sql(const SourceShape& source);
 
 }  // namespace homeostat

@@ -29,6 +29,7 @@ struct ReadDocument {
     Key key;
     bool in_source = false;
     bool deferred = false;            // left out because the batch's budget of bytes was used up; read it in another batch
+    std::int64_t bytes = 0;           // of its content, also where it was left out
     std::string content;
     std::string content_hash;         // raw bytes
     std::optional<std::string> version;
@@ -40,7 +41,7 @@ struct ReadDocument {
 };
 
 // In the order of `keys`; a key that is in neither source nor documents is in_source = false. `budget` bounds the bytes of
-// content (the first document always comes, however large).
+// content (the first document always comes, however large); of what is left out only key and length are told.
 Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceShape& source, const Revision& revision,
                                                  const std::vector<Key>& keys, std::int64_t budget);
 

@@ -30,6 +30,17 @@ std::vector<StoredChunk> parse_chunks(std::string_view text) {
     return out;
 }
 
+void fill(ReadDocument& d, const Rows& rows, int i, std::size_t metadata) {
+    d.content = rows.text(i, 4);
+    d.content_hash = unhex(rows.view(i, 5));
+    d.version = rows.maybe(i, 6);
+    d.document_id = rows.i64(i, 7);
+    d.write_token = rows.maybe_i64(i, 8);
+    d.same_content = rows.boolean(i, 9);
+    d.chunks = parse_chunks(rows.view(i, 10));
+    for (std::size_t m = 0; m < metadata; ++m) d.metadata.push_back(rows.maybe(i, 11 + static_cast<int>(m)));
+}
+
 }  // namespace
 
 Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceShape& source, const Revision& revision,
@@ -42,15 +53,18 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
         const Statement read{
             t.prefix + "_read",
             fmt::format(
-                "SELECT r.i, r.present, CASE WHEN r.i = r.first OR r.total <= ${0}::bigint THEN r.content END,"
-                " r.homeostat_hash::text, r.version, coalesce(d.document_id, nextval('{1}_document_id_seq'::regclass)), "
-                "d.write_token,"
-                " d.content_hash = r.homeostat_hash, c.stored{2} FROM ("
-                " SELECT r.*, sum(octet_length(r.content)) OVER (ORDER BY r.i) AS total, min(r.i) FILTER (WHERE r.present) OVER "
-                "() AS first"
-                " FROM ({3}) r) r"
+                "SELECT r.i, r.present, r.kept, r.bytes, CASE WHEN r.kept THEN r.content END, r.homeostat_hash::text, r.version,"
+                " CASE WHEN r.kept THEN coalesce(d.document_id, nextval('{1}_document_id_seq'::regclass)) END,"
+                " d.write_token, d.content_hash = r.homeostat_hash, c.stored{2} FROM ("
+                // Hashed and sent is only what fits: of the rest no more than the length is looked at, which for a column of text
+                // needs no reading of its text. OFFSET 0, lest the hash be computed wherever it is mentioned.
+                " SELECT r.*, CASE WHEN r.kept THEN sha256(convert_to(r.content, 'UTF8')) END AS homeostat_hash FROM ("
+                "  SELECT r.*, r.present AND (r.i = min(r.i) FILTER (WHERE r.present) OVER ()"
+                "   OR sum(r.bytes) OVER (ORDER BY r.i) <= ${0}::bigint) AS kept FROM ({3}) r) r OFFSET 0) r"
                 // By key, one at a time: a join would be planned while the table is empty and read all of it ever after.
-                " LEFT JOIN LATERAL (SELECT d.document_id, d.write_token, d.content_hash FROM {1} d WHERE {4} LIMIT 1) d ON true"
+                " LEFT JOIN LATERAL (SELECT d.document_id, d.write_token, d.content_hash FROM {1} d WHERE r.kept AND {4} LIMIT "
+                "1) d"
+                "  ON true"
                 " LEFT JOIN LATERAL (SELECT string_agg(format('%s:%s:%s', c.number, CASE WHEN homeostat.vector_ok(c.embedding, "
                 "{5})"
                 "   THEN 't' ELSE 'f' END, encode(c.chunk_hash, 'hex')), ';' ORDER BY c.number) AS stored FROM {6} c"
@@ -84,15 +98,10 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
             ReadDocument d;
             d.key = keys[static_cast<std::size_t>(i)];
             d.in_source = rows.boolean(i, 1);
-            d.deferred = d.in_source && rows.null(i, 2);
-            d.content = rows.text(i, 2);
-            d.content_hash = unhex(rows.view(i, 3));
-            d.version = rows.maybe(i, 4);
-            d.document_id = rows.i64(i, 5);
-            d.write_token = rows.maybe_i64(i, 6);
-            d.same_content = rows.boolean(i, 7);
-            d.chunks = parse_chunks(rows.view(i, 8));
-            for (std::size_t m = 0; m < source.metadata.size(); ++m) d.metadata.push_back(rows.maybe(i, 9 + static_cast<int>(m)));
+            const bool kept = rows.boolean(i, 2);
+            d.deferred = d.in_source && !kept;
+            d.bytes = rows.maybe_i64(i, 3).value_or(0);
+            if (kept) fill(d, rows, i, source.metadata.size());
             out.push_back(std::move(d));
         }
         return out;

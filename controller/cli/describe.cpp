@@ -5,11 +5,15 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 
+#include "controller/cli/activity.hpp"
+#include "controller/cli/figures.hpp"
 #include "controller/cli/kinds.hpp"
 #include "controller/cli/object_text.hpp"
 #include "controller/cli/output.hpp"
 #include "controller/cli/verbs.hpp"
+#include "reconcilers/embed/sandbox.hpp"
 #include "store/batches.hpp"
+#include "store/providers.hpp"
 #include "store/statuses.hpp"
 #include "store/target_views.hpp"
 
@@ -26,6 +30,7 @@ struct PipelineFacts {
     std::vector<DeadLetter> dead_letters;
     std::vector<RunSummary> runs;
     std::vector<Event> events;
+    std::vector<ReplicaLine> replicas;
 };
 
 template <class T>
@@ -42,13 +47,8 @@ Result<PipelineFacts> read_facts(Session& session, const std::string& name) {
     if (auto s = take(read_dead_letters(session, f.spec.uid, kRecent), f.dead_letters); !s) return std::move(s).error();
     if (auto s = take(read_runs(session, f.spec.uid, kRecent), f.runs); !s) return std::move(s).error();
     if (auto s = take(read_events(session, f.spec.uid, kRecent), f.events); !s) return std::move(s).error();
+    if (auto s = take(list_replicas(session), f.replicas); !s) return std::move(s).error();
     return f;
-}
-
-std::string key_text(const std::vector<std::string>& key) {
-    std::string out;
-    for (const std::string& part : key) out += (out.empty() ? "" : ", ") + part;
-    return out;
 }
 
 void indented(std::ostream& out, const YamlNode& node) {
@@ -96,6 +96,7 @@ void print_history(std::ostream& out, const PipelineFacts& f, bool colour, WallT
         runs.add({std::to_string(r.id), r.trigger, r.result, std::to_string(r.planned), age_text(r.ended, now), r.message});
     }
     section(out, "Runs", runs, colour);
+    section(out, "Last batches", batches_table(f.replicas, f.spec.uid), colour);
     print_events(out, f.events, colour, now);
 }
 
@@ -133,29 +134,65 @@ int describe_pipeline(CliContext& context, Session& session, const Options& o, O
     return kExitOk;
 }
 
-int describe_provider(CliContext& context, Session& session, const Options& o, OutputForm form) {
-    const auto provider = find_provider(session, o.name);
-    if (!provider) return context.fail(provider.error());
+// In quarantine, why and for how long, as the replica that found out wrote it.
+std::string quarantine_text(const std::vector<ProviderRecord>& records, std::int64_t uid) {
+    for (const ProviderRecord& r : records) {
+        const double left = std::chrono::duration<double>(r.retry_in.value_or(std::chrono::milliseconds(0))).count();
+        if (r.uid != uid || r.reason != "Quarantined") continue;
+        if (left <= 0) return fmt::format("over; the next request is a probe ({})", r.message);
+        return fmt::format("for another {}: {}", duration_text(left), r.message);
+    }
+    return "no";
+}
+
+struct ProviderFacts {
+    ProviderSpec spec;
+    std::vector<ProviderHealth> health;
+    std::vector<ProviderRecord> records;
+    std::vector<ReplicaLine> replicas;
+};
+
+Result<ProviderFacts> read_provider_facts(Session& session, const std::string& name) {
+    ProviderFacts f;
+    if (auto s = take(find_provider(session, name), f.spec); !s) return std::move(s).error();
+    if (auto s = take(list_provider_health(session), f.health); !s) return std::move(s).error();
+    if (auto s = take(list_provider_records(session), f.records); !s) return std::move(s).error();
+    if (auto s = take(list_replicas(session), f.replicas); !s) return std::move(s).error();
+    return f;
+}
+
+void print_provider(CliContext& context, const ProviderFacts& f) {
     std::ostream& out = context.streams.out;
-    if (form == OutputForm::json) {
-        out << write_json(object_node(*provider)) << '\n';
-        return kExitOk;
-    }
-    if (form == OutputForm::yaml) {
-        out << write_yaml(object_node(*provider));
-        return kExitOk;
-    }
-    const auto health = list_provider_health(session);
-    if (!health) return context.fail(health.error());
-    out << fmt::format("Provider {} (uid {}, generation {})\nSpec:\n", provider->name, provider->uid, provider->generation);
-    indented(out, spec_node(*provider));
+    const bool colour = context.streams.colour;
+    out << fmt::format("Provider {} (uid {}, generation {})\nSpec:\n", f.spec.name, f.spec.uid, f.spec.generation);
+    indented(out, spec_node(f.spec));
     const auto found =
-        std::find_if(health->begin(), health->end(), [&](const ProviderHealth& h) { return h.uid == provider->uid; });
-    if (found == health->end()) {
+        std::find_if(f.health.begin(), f.health.end(), [&](const ProviderHealth& h) { return h.uid == f.spec.uid; });
+    if (found == f.health.end()) {
         out << "Health: not used yet\n";
     } else {
-        out << fmt::format("Health: {}{}\n", found->healthy ? "good" : found->reason,
-                           found->message.empty() ? "" : ", " + found->message);
+        out << printable(fmt::format("Health: {}{}", found->healthy ? "good" : found->reason,
+                                     found->message.empty() ? "" : ", " + found->message))
+            << '\n';
+    }
+    if (f.spec.kind == "exec") {
+        out << fmt::format("Sandbox on this machine: {}\n", examine_sandbox().text());
+        out << printable(fmt::format("Quarantined: {}", quarantine_text(f.records, f.spec.uid))) << '\n';
+    }
+    section(out, "Last calls", calls_table(f.replicas, f.spec.name), colour);
+    if (f.spec.pool) section(out, "Last selections", selections_table(f.replicas, f.spec.name), colour);
+}
+
+int describe_provider(CliContext& context, Session& session, const Options& o, OutputForm form) {
+    const auto facts = read_provider_facts(session, o.name);
+    if (!facts) return context.fail(facts.error());
+    std::ostream& out = context.streams.out;
+    if (form == OutputForm::json) {
+        out << write_json(object_node(facts->spec)) << '\n';
+    } else if (form == OutputForm::yaml) {
+        out << write_yaml(object_node(facts->spec));
+    } else {
+        print_provider(context, *facts);
     }
     return kExitOk;
 }

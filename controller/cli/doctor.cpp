@@ -42,6 +42,7 @@ Checks examine(CliContext& context) {
         add(check_rights(**session));
         add(check_sources(**session));
         add(check_providers(**session, settings));
+        add(check_sandbox(**session));
     }
     out.push_back(check_notifications(connect_options(settings)));
     out.push_back(check_memory(settings, schema && uses_local_model(**session)));

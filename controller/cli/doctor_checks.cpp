@@ -291,6 +291,34 @@ Checks check_providers(Session& session, const Settings& settings) {
     return out;
 }
 
+Check judge_sandbox(const SandboxReport& report) {
+    if (!report.filter) {
+        return {
+            CheckHealth::fail, "sandbox", report.text(),
+            "run on x86-64 or arm64 with a kernel that has seccomp filters (CONFIG_SECCOMP_FILTER), in a container that permits "
+            "seccomp"};
+    }
+    std::string fix;
+    const auto wants = [&](bool held, std::string_view what) {
+        if (!held) fix += (fix.empty() ? "" : "; ") + std::string(what);
+    };
+    wants(report.namespaces,
+          "permit user namespaces (sysctl user.max_user_namespaces above 0, kernel.unprivileged_userns_clone=1, "
+          "kernel.apparmor_restrict_unprivileged_userns=0; in a container a seccomp profile that lets clone through)");
+    wants(report.landlock,
+          "use Linux 5.13 or newer with landlock among its security modules (lsm=landlock,... on its command line)");
+    // Without namespaces there is no mounting, and that has been said.
+    wants(report.scratch || !report.namespaces, "permit tmpfs to be mounted in a user namespace");
+    return {fix.empty() ? CheckHealth::ok : CheckHealth::warn, "sandbox", report.text(), fix};
+}
+
+Checks check_sandbox(Session& session) {
+    const Result<std::vector<ProviderSpec>> providers = list_providers(session);
+    if (!providers) return {failed("sandbox", providers.error())};
+    const bool any = std::any_of(providers->begin(), providers->end(), [](const ProviderSpec& p) { return p.kind == "exec"; });
+    return any ? Checks{judge_sandbox(examine_sandbox())} : Checks{};
+}
+
 Check check_notifications(const ConnectOptions& options) {
     const auto trip = notification_trip(options, std::to_string(getpid()));
     if (!trip) return {CheckHealth::warn, "notifications", trip.error().message, "allow a few more connections to this role"};

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "controller/config.hpp"
+#include "reconcilers/embed/sandbox.hpp"
 #include "store/session.hpp"
 
 namespace homeostat {
@@ -31,6 +32,9 @@ Checks check_rights(Session& session);
 Checks check_sources(Session& session);
 // Each provider answers one text with vectors of the right width.
 Checks check_providers(Session& session, const Settings& settings);
+// Whether programs can be caged here, and how well; nothing where no provider is one.
+Checks check_sandbox(Session& session);
+Check judge_sandbox(const SandboxReport& report);
 Check check_notifications(const ConnectOptions& options);
 // The limit of the control group or the machine, against what this configuration may need.
 Check check_memory(const Settings& settings, bool local_model);

@@ -52,7 +52,8 @@ nlohmann::json json_of(const YamlNode& node) {
 }
 
 bool fits(const Json& schema, const YamlNode& node) {
-    const nlohmann::json plain = schema;
+    nlohmann::json plain = schema;
+    plain.erase("format");  // ours, for lists too; valijson takes a format for one of a text and throws at anything else
     const nlohmann::json value = json_of(node);
     valijson::Schema parsed;
     valijson::SchemaParser parser(valijson::SchemaParser::kDraft7);

@@ -135,6 +135,15 @@ void CacheCore::forget(std::string_view key) {
     show();
 }
 
+void CacheCore::forget_prefix(std::string_view prefix) {
+    const Lock lock(mutex_);
+    for (auto it = values_.lower_bound(prefix); it != values_.end() && it->first.starts_with(prefix); it = values_.erase(it)) {
+        policy_.forget(it->first);
+    }
+    for (auto it = flights_.lower_bound(prefix); it != flights_.end() && it->first.starts_with(prefix);) it = flights_.erase(it);
+    show();
+}
+
 void CacheCore::forget_all() {
     const Lock lock(mutex_);
     empty();

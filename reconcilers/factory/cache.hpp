@@ -57,6 +57,7 @@ public:
     Value find(std::string_view key) EXCLUDES(mutex_);
     void put(std::string_view key, Loaded loaded) EXCLUDES(mutex_);
     void forget(std::string_view key) EXCLUDES(mutex_);
+    void forget_prefix(std::string_view prefix) EXCLUDES(mutex_);
     void forget_all() EXCLUDES(mutex_);
     void set_version(std::uint64_t version) EXCLUDES(mutex_);
     CacheStats stats() const EXCLUDES(mutex_);
@@ -130,6 +131,7 @@ public:
     Value find(std::string_view key) { return typed(core_->find(key)); }
     void put(std::string_view key, V value) { core_->put(key, loaded(size_of_, std::move(value))); }
     void forget(std::string_view key) { core_->forget(key); }
+    void forget_prefix(std::string_view prefix) { core_->forget_prefix(prefix); }  // every key that begins so
     void forget_all() { core_->forget_all(); }
     // Drops what was kept and what is being loaded under an older version; an older or the same version changes nothing.
     void set_version(std::uint64_t version) { core_->set_version(version); }

@@ -219,7 +219,7 @@ asio::awaitable<void> Factory::run(std::shared_ptr<Running> running) {
     context = context.under(span);
 
     Result<std::shared_ptr<const TargetInfo>> target =
-        co_await on(parts_.db, [&] { return parts_.targets.get(batch.uid, batch.generation, batch.revision, context); });
+        co_await parts_.targets.get(batch.uid, batch.generation, batch.revision, context);
     std::optional<Error> failure;
     if (!target) {
         failure = target.error();
@@ -343,8 +343,7 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
         if (!written) return written.error();
         HOMEOSTAT_REACH("write.after_vectors");
         Outcome o;
-        o.deferred = work.deferred();
-        if (!o.deferred.empty()) insert_rest(tx, batch, {o.deferred}, batch.attempts, std::chrono::milliseconds(0), "");
+        insert_rest(tx, batch, work.deferred(settings_.read_budget), batch.attempts, std::chrono::milliseconds(0), "");
         if (!work.dead().empty()) add_dead_letters(tx, batch.uid, batch.revision, letters_of(batch, work.dead()));
         o.result.written = written->written;
         o.result.dropped = written->dropped + work.gone();

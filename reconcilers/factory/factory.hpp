@@ -103,7 +103,6 @@ private:
     static constexpr std::size_t kRing = 1'000;  // batches remembered
     struct Outcome {
         BatchResult result;
-        std::vector<Key> deferred;
     };
 
     struct Room {
@@ -126,7 +125,7 @@ private:
     Result<Outcome> write(const Batch& batch, const TargetInfo& target, HealWork& work, std::int64_t tokens,
                           const Context& context);
     Result<Outcome> change(const Batch& batch, const TargetInfo& target, const Context& context);
-    Status settle_failure(const Batch& batch, const TargetInfo* target, const Error& error, const Context& context);
+    Status settle_failure(const Batch& batch, const TargetInfo* target, const Error& failure, const Context& context);
     Status end_failed(Session& session, const Batch& batch, const TargetInfo* target, const Error& error, BatchFate fate);
     void record(const Batch& batch, std::string_view outcome, SteadyTime started) EXCLUDES(mutex_);
     void ended(const Batch& batch, bool healed) EXCLUDES(mutex_);

@@ -35,8 +35,13 @@ std::vector<std::vector<Key>> split_keys(const Batch& batch, const Error& error)
 
 }  // namespace
 
-Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, const Error& error, const Context& context) {
-    if (error.cls == ErrorClass::db_permanent) parts_.targets.forget(batch.uid);
+Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, const Error& failure, const Context& context) {
+    Error error = failure;
+    if (error.cls == ErrorClass::db_permanent) {
+        parts_.targets.forget(batch.uid);
+        // What was true when the batch began is true no more: only what fails as things are now is for a person.
+        if (target != nullptr && parts_.targets.outdated(*target, context)) error.cls = ErrorClass::conflict;
+    }
     const BatchDecision d = after_failure(error, {batch.keys.size(), batch.attempts, settings_.once}, settings_.retry, random());
     record(batch, outcome_name(d.fate), parts_.clock.steady_now());
     spdlog::log(d.fate == BatchFate::give_back || d.fate == BatchFate::drop ? spdlog::level::info : spdlog::level::warn,

@@ -22,12 +22,25 @@ HealWork::HealWork(std::vector<ReadDocument> documents, const Chunker& chunker, 
     for (const ReadDocument& d : documents_) {
         if (!d.in_source) {
             ++gone_;
-        } else if (d.deferred) {
-            deferred_.push_back(d.key);
-        } else {
+        } else if (!d.deferred) {
             add_document(d, chunker, rebuild);
         }
     }
+}
+
+std::vector<std::vector<Key>> HealWork::deferred(std::int64_t bytes) const {
+    std::vector<std::vector<Key>> out;
+    std::int64_t left = 0;
+    for (const ReadDocument& d : documents_) {
+        if (!d.deferred) continue;
+        if (out.empty() || d.bytes > left) {
+            out.emplace_back();
+            left = bytes;
+        }
+        out.back().push_back(d.key);
+        left -= d.bytes;
+    }
+    return out;
 }
 
 void HealWork::add_document(const ReadDocument& document, const Chunker& chunker, bool rebuild) {
@@ -40,13 +53,15 @@ void HealWork::add_document(const ReadDocument& document, const Chunker& chunker
     std::vector<std::string> texts;
     std::vector<bool> kept(chunks.size(), false);
     std::set<std::int32_t> staying;
-    for (std::size_t i = 0; i < chunks.size(); ++i) {
-        texts.push_back(chunks[i].embedded_text());
+    for (const Chunk& c : chunks) {
+        texts.push_back(c.embedded_text());
         hashes.push_back(chunk_hash(texts.back()));
-        for (const StoredChunk& s : document.chunks) {
-            if (!rebuild && s.sound && s.number == static_cast<std::int32_t>(i) && s.hash == hashes[i]) kept[i] = true;
-        }
-        if (kept[i]) staying.insert(static_cast<std::int32_t>(i));
+    }
+    for (const StoredChunk& s : document.chunks) {
+        const auto i = static_cast<std::size_t>(s.number);
+        if (rebuild || !s.sound || i >= chunks.size() || s.hash != hashes[i]) continue;
+        kept[i] = true;
+        staying.insert(s.number);
     }
     std::set<std::string_view> returned;
     for (const StoredChunk& s : document.chunks) {

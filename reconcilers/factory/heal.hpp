@@ -31,7 +31,8 @@ public:
     void attach(Embedded embedded);
     WriteRequest& request() noexcept { return request_; }
 
-    const std::vector<Key>& deferred() const noexcept { return deferred_; }  // did not fit the budget; another batch
+    // What did not fit the budget, as batches of at most so many bytes each: they are read side by side, and none in vain.
+    std::vector<std::vector<Key>> deferred(std::int64_t bytes) const;
     std::int32_t gone() const noexcept { return gone_; }  // no longer in the source; a sweep's business
     const std::vector<ReadDocument>& documents() const noexcept { return documents_; }
     const std::vector<DeadLetter>& dead() const noexcept { return dead_; }  // attempts and trace are the caller's
@@ -48,7 +49,6 @@ private:
     std::unordered_map<std::string, std::size_t> by_hash_;
     Embeddings vectors_;
     WriteRequest request_;
-    std::vector<Key> deferred_;
     std::vector<DeadLetter> dead_;
     std::int32_t gone_ = 0;
 };

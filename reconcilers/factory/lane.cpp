@@ -67,7 +67,6 @@ std::optional<Error> Lane::left_alone(const Breaker& breaker, SteadyTime now) co
     if (breaker.state(now) != BreakerState::open) return std::nullopt;
     const Duration left = breaker.retry_at() - now;
     Error e{.cls = ErrorClass::unavailable, .message = {}, .origin = Origin::theirs, .code = "BreakerOpen"};
-    if (breaker.opened() > 1) e.code = "BreakerStillOpen";
     e.message = fmt::format("provider \"{}\" is left alone for {} because it failed: {}", provider_, seconds_text(left),
                             last_error_.empty() ? "as another replica found" : last_error_);
     e.retry_after = millis(left);

@@ -31,8 +31,8 @@ BatchDecision after_failure(const Error& error, const FailedBatch& batch, const 
             if (batch.attempts + 1 < s.max_attempts) return {BatchFate::retry, wait()};
             return {batch.documents > 1 ? BatchFate::split : BatchFate::dead_letter, {}};
         case ErrorClass::unavailable:
-            // Its breaker has opened again after a probe: who waits for the end is told rather than kept.
-            if (batch.once && error.code != "BreakerOpen") return {BatchFate::fail_run, {}};
+            // One that restarts is waited for; of one that stays away, or is in quarantine, who waits is told.
+            if (batch.once && error.retry_after.value_or(std::chrono::hours(1)) > kOncePatience) return {BatchFate::fail_run, {}};
             return {BatchFate::give_back, std::max(wait(), s.base)};
         case ErrorClass::throttled:
         case ErrorClass::conflict:

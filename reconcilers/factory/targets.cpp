@@ -3,8 +3,28 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+
+#include "reconcilers/factory/on.hpp"
 
 namespace homeostat {
+
+namespace asio = boost::asio;
+
+namespace {
+
+// What no mark tells of (membership of roles, operator classes) is taken up in the end all the same.
+constexpr Duration kKept = std::chrono::hours(1);
+
+// Roughly; strings of names, and most of all the content expression.
+std::size_t size_of(const TargetInfo& i) {
+    constexpr std::size_t kColumn = sizeof(ColumnShape) + 64;
+    const std::size_t columns = i.source.key.size() + i.source.metadata.size();
+    return sizeof i + 2'048 + columns * kColumn + i.source.content.size() + i.spec.content_template.value_or("").size() * 2 +
+           i.peers.size() * (sizeof(ProviderSpec) + 512);
+}
+
+}  // namespace
 
 PipelineSpec spec_of_revision(const PipelineSpec& declared, const RevisionSettings& s) {
     PipelineSpec spec = declared;
@@ -29,45 +49,116 @@ ChunkSettings chunk_settings(const RevisionSettings& s) {
     return settings;
 }
 
-Result<std::shared_ptr<const TargetInfo>> Targets::get(std::int64_t uid, std::int64_t generation, std::int32_t revision,
-                                                       const Context& context) {
-    const auto key = std::make_tuple(uid, generation, revision);
+Targets::Targets(Pool& reads, asio::any_io_executor db, const Clock& clock, Registry& metrics, std::size_t bytes)
+    : reads_(reads),
+      db_(std::move(db)),
+      clock_(clock),
+      cache_(
+          "targets", {bytes, kKept}, [](const Entry& e) { return size_of(*e.info); }, clock, metrics),
+      looks_("target_checks", {0, Duration::zero()}, [](const bool&) { return sizeof(bool); }, clock, metrics) {}
+
+asio::awaitable<Result<Targets::Info>> Targets::get(std::int64_t uid, std::int64_t generation, std::int32_t revision,
+                                                    Context context) {
+    const std::string key = fmt::format("{}\n{}\n{}", uid, generation, revision);
+    for (;;) {
+        std::function<asio::awaitable<Result<Entry>>()> load = [this, uid, revision, context] {
+            return load_elsewhere(uid, revision, context);
+        };
+        Result<EntryPtr> entry = co_await cache_.get(key, std::move(load), context);
+        if (!entry) co_return std::move(entry).error();
+        const Info& info = (*entry)->info;
+        if (info->spec.generation != generation) {
+            // It has been declared anew; what was read belongs to another key, and this one is asked for by its last batches.
+            cache_.forget(key);
+            co_return info;
+        }
+        {
+            const Lock lock(mutex_);
+            used_[key] = *entry;
+        }
+        if (clock_.steady_now() - (*entry)->checked->load() < kFresh) co_return info;
+        std::function<asio::awaitable<Result<bool>>()> look = [this, context] { return look_elsewhere(context); };
+        Result<Cache<bool>::Value> looked = co_await looks_.get("", std::move(look), context);
+        if (!looked) co_return std::move(looked).error();
+    }
+}
+
+asio::awaitable<Result<Targets::Entry>> Targets::load_elsewhere(std::int64_t uid, std::int32_t revision, Context context) {
+    co_return co_await on(db_, [&] { return load(uid, revision, context); });
+}
+
+asio::awaitable<Result<bool>> Targets::look_elsewhere(Context context) {
+    co_return co_await on(db_, [&] { return look(context); });
+}
+
+void Targets::forget(std::int64_t uid) { cache_.forget_prefix(fmt::format("{}\n", uid)); }
+
+bool Targets::outdated(const TargetInfo& info, const Context& context) {
+    Result<Pool::Lease> session = reads_.acquire(context);
+    if (!session) return false;
+    const auto marks = read_target_marks(**session, {{info.spec.uid, info.revision.number}});
+    return marks && marks->size() == 1 && marks->front() != info.mark;
+}
+
+// Who comes while a look is under way waits for it; where it was not among what is looked at, it looks again.
+Result<bool> Targets::look(const Context& context) {
+    std::map<std::string, std::weak_ptr<const Entry>> used;
     {
         const Lock lock(mutex_);
-        const auto it = known_.find(key);
-        if (it != known_.end() && clock_.steady_now() - it->second.read_at < kFresh) return it->second.info;
+        used.swap(used_);
     }
-    Result<std::shared_ptr<const TargetInfo>> loaded = load(uid, revision, context);
-    if (!loaded) return loaded;
-    const Lock lock(mutex_);
-    if (known_.size() >= limit_) known_.clear();
-    if ((*loaded)->spec.generation == generation) known_[key] = {*loaded, clock_.steady_now()};
-    return loaded;
-}
-
-void Targets::forget(std::int64_t uid) {
-    const Lock lock(mutex_);
-    std::erase_if(known_, [uid](const auto& entry) { return std::get<0>(entry.first) == uid; });
-}
-
-Result<std::shared_ptr<const TargetInfo>> Targets::load(std::int64_t uid, std::int32_t number, const Context& context) {
+    std::vector<std::pair<std::string, EntryPtr>> entries;
+    std::vector<TargetName> names;
+    for (const auto& [key, weak] : used) {
+        EntryPtr entry = weak.lock();
+        if (!entry) continue;
+        names.push_back({entry->info->spec.uid, entry->info->revision.number});
+        entries.emplace_back(key, std::move(entry));
+    }
+    const SteadyTime now = clock_.steady_now();
     Result<Pool::Lease> session = reads_.acquire(context);
     if (!session) return session.error();
-    Result<PipelineSpec> declared = read_pipeline(**session, uid);
+    const Result<std::vector<std::string>> marks = read_target_marks(**session, names);
+    if (!marks) return marks.error();
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+        if ((*marks)[i] == entries[i].second->info->mark) {
+            entries[i].second->checked->store(now);
+        } else {
+            cache_.forget(entries[i].first);
+        }
+    }
+    return true;
+}
+
+// The mark comes first: what changes while the rest is read makes it another, and the next look sees that.
+Result<Targets::Entry> Targets::load(std::int64_t uid, std::int32_t revision, const Context& context) {
+    Result<Pool::Lease> session = reads_.acquire(context);
+    if (!session) return session.error();
+    const SteadyTime now = clock_.steady_now();
+    Result<std::vector<std::string>> marks = read_target_marks(**session, {{uid, revision}});
+    if (!marks) return marks.error();
+    Result<Info> info = read(**session, uid, revision, std::move(marks->front()));
+    if (!info) return info.error();
+    return Entry{*std::move(info), std::make_shared<std::atomic<SteadyTime>>(now)};
+}
+
+Result<Targets::Info> Targets::read(Session& session, std::int64_t uid, std::int32_t number, std::string mark) {
+    Result<PipelineSpec> declared = read_pipeline(session, uid);
     if (!declared) return declared.error();
-    Result<ProviderSpec> provider = find_provider(**session, declared->provider);
+    Result<ProviderSpec> provider = find_provider(session, declared->provider);
     if (!provider) return provider.error();
-    Result<std::vector<Revision>> revisions = read_revisions(**session, uid);
+    Result<std::vector<Revision>> revisions = read_revisions(session, uid);
     if (!revisions) return revisions.error();
     const auto revision =
         std::find_if(revisions->begin(), revisions->end(), [&](const Revision& r) { return r.number == number; });
     if (revision == revisions->end()) return not_found(fmt::format("pipeline \"{}\" has no revision {}", declared->name, number));
 
     auto info = std::make_shared<TargetInfo>();
+    info->mark = std::move(mark);
     info->spec = spec_of_revision(*declared, revision->settings);
     info->provider = *std::move(provider);
     if (info->provider.pool) {
-        Result<std::vector<ProviderSpec>> all = list_providers(**session);
+        Result<std::vector<ProviderSpec>> all = list_providers(session);
         if (!all) return all.error();
         for (ProviderSpec& p : *all) {
             if (p.pool == info->provider.pool && p.name != info->provider.name) info->peers.push_back(std::move(p));
@@ -77,17 +168,16 @@ Result<std::shared_ptr<const TargetInfo>> Targets::load(std::int64_t uid, std::i
     Result<std::unique_ptr<Chunker>> chunker = make_chunker(chunk_settings(revision->settings));
     if (!chunker) return chunker.error();
     info->chunker = *std::move(chunker);
-    Result<std::shared_ptr<const TargetInfo>> done = guarded([&]() -> Result<std::shared_ptr<const TargetInfo>> {
-        Transaction tx = (*session)->begin(TxMode::read_only);
+    return guarded([&]() -> Result<Info> {
+        Transaction tx = session.begin(TxMode::read_only);
         Result<SourceShape> source = inspect_source(tx, info->spec);
         if (!source) return source.error();
         Result<VectorExtension> vectors = find_vector_extension(tx);
         if (!vectors) return vectors.error();
         info->source = *std::move(source);
         info->vectors = *std::move(vectors);
-        return std::shared_ptr<const TargetInfo>(info);
+        return Info(info);
     });
-    return done;
 }
 
 }  // namespace homeostat

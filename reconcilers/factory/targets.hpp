@@ -1,19 +1,28 @@
-// What a batch needs to know of its pipeline: spec, provider, source shape, revision, chunker, embedder; read once a generation
-// and shared. Safe from any thread; a look-up may read the catalog on the caller's thread.
+// What a batch needs to know of its pipeline: spec, provider, source shape, revision, chunker; looked up once and shared.
+//
+// A look-up that is needed by many is made once. What is older than kFresh is believed after a look at its mark
+// (target_mark.hpp): whoever is the first to ask for something old looks at all that was asked for since the last look, with one
+// statement; so thousands of busy pipelines cost one statement in kFresh, and idle ones nothing. Safe from any thread; nobody
+// blocks.
 #pragma once
 
+#include <atomic>
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <tuple>
+#include <string>
 
 #include "core/sync.hpp"
 #include "reconcilers/chunk/chunker.hpp"
+#include "reconcilers/factory/cache.hpp"
 #include "reconcilers/factory/gateway.hpp"
 #include "store/pool.hpp"
 #include "store/relation.hpp"
 #include "store/resources.hpp"
 #include "store/revisions.hpp"
+#include "store/target_mark.hpp"
 
 namespace homeostat {
 
@@ -25,33 +34,47 @@ struct TargetInfo {
     Revision revision;
     VectorExtension vectors;
     std::unique_ptr<Chunker> chunker;
+    std::string mark;        // as of before anything of it was read
 };
 
 class Targets {
 public:
-    // An entry is read anew when it is this old, so that an edited provider row is taken up.
+    // How long an edited provider or an altered source may go unnoticed.
     static constexpr std::chrono::seconds kFresh{5};
 
-    Targets(Pool& reads, const Clock& clock, std::size_t limit) : reads_(reads), clock_(clock), limit_(limit) {}
+    using Info = std::shared_ptr<const TargetInfo>;
 
-    Result<std::shared_ptr<const TargetInfo>> get(std::int64_t uid, std::int64_t generation, std::int32_t revision,
-                                                  const Context& context) EXCLUDES(mutex_);
+    // `db`: an executor whose threads may block. `reads`, `clock` and `metrics` outlive it.
+    Targets(Pool& reads, boost::asio::any_io_executor db, const Clock& clock, Registry& metrics, std::size_t bytes = 64 << 20);
+
+    boost::asio::awaitable<Result<Info>> get(std::int64_t uid, std::int64_t generation, std::int32_t revision, Context context)
+        EXCLUDES(mutex_);
     // After a statement failed because a table, column or right is gone, what is remembered is wrong.
-    void forget(std::int64_t uid) EXCLUDES(mutex_);
+    void forget(std::int64_t uid);
+    // Whether what `info` was read from has changed since; blocks. No where it cannot be told.
+    bool outdated(const TargetInfo& info, const Context& context);
 
 private:
-    Result<std::shared_ptr<const TargetInfo>> load(std::int64_t uid, std::int32_t revision, const Context& context);
-
     struct Entry {
-        std::shared_ptr<const TargetInfo> info;
-        SteadyTime read_at;
+        Info info;
+        std::shared_ptr<std::atomic<SteadyTime>> checked;
     };
+    using EntryPtr = std::shared_ptr<const Entry>;
+
+    // On the executor that may block; the coroutine goes on where it was.
+    boost::asio::awaitable<Result<Entry>> load_elsewhere(std::int64_t uid, std::int32_t revision, Context context);
+    boost::asio::awaitable<Result<bool>> look_elsewhere(Context context);
+    Result<Entry> load(std::int64_t uid, std::int32_t revision, const Context& context);
+    Result<Info> read(Session& session, std::int64_t uid, std::int32_t revision, std::string mark);
+    Result<bool> look(const Context& context) EXCLUDES(mutex_);
 
     Pool& reads_;
+    const boost::asio::any_io_executor db_;
     const Clock& clock_;
-    const std::size_t limit_;
+    Cache<Entry> cache_;
+    Cache<bool> looks_;  // keeps nothing: so that one looks for all who would
     Mutex mutex_;
-    std::map<std::tuple<std::int64_t, std::int64_t, std::int32_t>, Entry> known_ GUARDED_BY(mutex_);
+    std::map<std::string, std::weak_ptr<const Entry>> used_ GUARDED_BY(mutex_);  // since the last look
 };
 
 // The spec under which a revision is healed: the declared one with what decides vectors taken from the revision.

@@ -2,8 +2,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
 #include <sstream>
 
 #include "controller/cli/cli.hpp"
@@ -77,18 +75,6 @@ TEST_F(CliDeclare, AHalfBadSetChangesNothing) {
                         "\"id\"?)\n"),
               HasSubstr("nothing was changed"), Not(HasSubstr("CONTEXT")), Not(HasSubstr("PL/pgSQL"))));
     EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.pipeline"), "0");
-}
-
-TEST_F(CliDeclare, EveryManifestOfTheFolderCanBeApplied) {
-    db.exec(R"(CREATE TABLE articles (id bigint PRIMARY KEY, title text, body text);
-               CREATE TABLE products (sku text PRIMARY KEY, name text, description text, category text, updated_at timestamptz);
-               CREATE TABLE contracts (tenant text, number int, text text, PRIMARY KEY (tenant, number));
-               CREATE TABLE notes (id int PRIMARY KEY, note text);
-               CREATE TABLE tenant_pipelines (name text, source text, content text, provider text, target text, priority int))");
-    const std::string folder = HOMEOSTAT_SOURCE_DIR "/manifests";
-    EXPECT_THAT(good({"apply", "-f", folder}), AllOf(HasSubstr("provider/openai created"), HasSubstr("pipeline/notes created"),
-                                                     HasSubstr("targetview/tenants created")));
-    EXPECT_THAT(good({"apply", "-f", folder}), AllOf(Not(HasSubstr("created")), Not(HasSubstr("configured"))));
 }
 
 TEST_F(CliDeclare, WhatGetPrintsCanBeAppliedAndChangesNothing) {
@@ -175,6 +161,46 @@ TEST_F(CliDeclare, DescribeShowsEverything) {
                 AllOf(HasSubstr("Provider hashing"), HasSubstr("Health: not used yet")));
     EXPECT_THAT(good({"describe", "pipeline", "a", "-o", "json"}), HasSubstr("\"reason\": \"Drifted\""));
     EXPECT_THAT(bad({"describe", "pipeline", "b"}), HasSubstr("does not exist"));
+}
+
+TEST_F(CliDeclare, DescribeShowsWhatReplicasLastDid) {
+    make_articles();
+    good({"apply", "-f", "-"}, manifest("a"));
+    const std::string uid = db.value("SELECT uid FROM homeostat.pipeline");
+    db.exec("INSERT INTO homeostat.provider (name, endpoint, model, dimensions, pool) VALUES ('p', 'http://p', 'm', 16, 'x')");
+    // One replica whose clock is far off and which fell silent two minutes ago, one that is not readable, one that is alive.
+    db.exec(
+        "INSERT INTO homeostat.replica (id, host, pid, version, schema_version, heartbeat_at, snapshot) VALUES ('far', 'h', 1, "
+        "'v', 1, "
+        "clock_timestamp() - interval '150 s', jsonb_build_object('at', 5000000, 'calls', jsonb_build_array("
+        " jsonb_build_object('at', 4990000, 'provider', 'p', 'model', 'm', 'texts', 77, 'seconds', 1.5, 'outcome', 'timeout')))),"
+        "('odd', 'h', 1, 'v', 1, clock_timestamp(), '{\"at\": 1, \"calls\": 7, \"batches\": [7]}'),"
+        "('near', 'h', 1, 'v', 1, clock_timestamp(), jsonb_build_object('at', 1000, 'calls', (SELECT "
+        "jsonb_agg(jsonb_build_object("
+        " 'at', i, 'provider', CASE WHEN i % 2 = 0 THEN 'p' ELSE 'other' END, 'model', 'm', 'texts', i, 'seconds', 0.25,"
+        " 'outcome', 'ok')) FROM generate_series(1, 18) i), 'selections', jsonb_build_array(jsonb_build_object('at', 900, "
+        "'model', "
+        "'m', 'chosen', 'spare', 'insteadOf', 'p')), 'batches', jsonb_build_array(jsonb_build_object('at', 900, 'batch', 42, "
+        "'pipeline', " +
+        uid +
+        ", 'documents', 9, 'seconds', 0.5, 'outcome', 'done'), jsonb_build_object('at', 900, 'batch', 43, 'pipeline', -5,"
+        " 'documents', 9, 'seconds', 0.5, 'outcome', 'done'))))");
+    const std::string said = good({"describe", "provider", "p"});
+    EXPECT_THAT(said, AllOf(HasSubstr("Last calls:"), HasSubstr("far      m      77     1.500 s  timeout"),
+                            HasSubstr("near     m      18     0.250 s  ok"), Not(HasSubstr("m      17 ")), HasSubstr("2m"),
+                            HasSubstr("Last selections:"), HasSubstr("spare   p")));
+    const std::string pipeline = good({"describe", "pipeline", "a"});
+    EXPECT_THAT(pipeline, AllOf(HasSubstr("Last batches:"), HasSubstr("near     42     9          0.500 s  done"),
+                                Not(HasSubstr("43     9"))));
+    // Ten at most, the newest.
+    db.exec(
+        "UPDATE homeostat.replica SET snapshot = jsonb_set(snapshot, '{calls}', (SELECT jsonb_agg(jsonb_build_object('at', i,"
+        " 'provider', 'p', 'model', 'm', 'texts', i, 'seconds', 0.25, 'outcome', 'ok')) FROM generate_series(1, 900) i))"
+        " WHERE id = 'near'");
+    const std::string many = good({"describe", "provider", "p"});
+    EXPECT_THAT(many,
+                AllOf(HasSubstr("m      900 "), HasSubstr("m      891 "), Not(HasSubstr("m      890 ")), Not(HasSubstr("far"))));
+    EXPECT_THAT(good({"describe", "provider", "hashing"}), AllOf(HasSubstr("Last calls: none"), Not(HasSubstr("selections"))));
 }
 
 TEST_F(CliDeclare, ControlVerbs) {

@@ -1,6 +1,7 @@
 // `doctor` on servers that are well and servers that are not: each fault is found, and its fix, carried out, mends it.
 #include <nlohmann/json.hpp>
 
+#include "controller/cli/doctor_checks.hpp"
 #include "tests/integration/cli_case.hpp"
 #include "tests/kit/fake_endpoint.hpp"
 
@@ -10,6 +11,7 @@ namespace {
 using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class CliDoctor : public CliCase {
 protected:
@@ -97,6 +99,34 @@ TEST_F(CliDoctor, AProviderThatDoesNotAnswerAsDeclared) {
     EXPECT_EQ(of(examine(0), "provider p")["health"], "ok");
     endpoint.always({.status = 401});
     EXPECT_THAT(of(examine(2), "provider p")["fix"].get<std::string>(), HasSubstr("valid credential"));
+}
+
+TEST_F(CliDoctor, TheSandboxIsLookedAtWhereAProviderIsAProgram) {
+    without_local();
+    EXPECT_EQ(of(examine(0), "sandbox"), json());
+    db.exec(
+        "INSERT INTO homeostat.provider (name, kind, command, model, dimensions) VALUES ('mine', 'exec', '{/bin/false}', 'm', "
+        "16)");
+    const Answer a = run({"doctor", "-o", "json"});
+    const json found = of(json::parse(a.out), "sandbox");
+    EXPECT_THAT(found["found"].get<std::string>(), HasSubstr("seccomp, limits, no new privileges"));
+    EXPECT_EQ(found["health"] == "ok", found["found"].get<std::string>().find("not here") == std::string::npos) << found;
+    EXPECT_EQ(found["health"] == "ok", !found.contains("fix")) << found;
+    EXPECT_THAT(ends(0, {"describe", "provider", "mine"}), AllOf(HasSubstr("Sandbox on this machine: seccomp"),
+                                                                 HasSubstr("Quarantined: no"), HasSubstr("Last calls: none")));
+}
+
+TEST(DoctorSandbox, SaysWhatIsMissingAndWhatWouldBringIt) {
+    const Check all = judge_sandbox({true, true, true, true});
+    EXPECT_EQ(all.health, CheckHealth::ok);
+    EXPECT_EQ(all.fix, "");
+    const Check none = judge_sandbox({});
+    EXPECT_EQ(none.health, CheckHealth::fail);
+    EXPECT_THAT(none.fix, HasSubstr("seccomp"));
+    const Check weak = judge_sandbox({true, false, false, false});
+    EXPECT_EQ(weak.health, CheckHealth::warn);
+    EXPECT_THAT(weak.fix, AllOf(HasSubstr("user.max_user_namespaces"), HasSubstr("Linux 5.13"), Not(HasSubstr("tmpfs"))));
+    EXPECT_THAT(judge_sandbox({true, true, true, false}).fix, HasSubstr("tmpfs"));
 }
 
 TEST_F(CliDoctor, ASourceThatIsGoneAndADatabaseThatIsReadOnly) {

@@ -157,6 +157,40 @@ TEST_F(FactoryWhole, ALyingProviderOfThePoolIsNeverMixedIn) {
     EXPECT_THAT(db.value("SELECT message FROM homeostat.provider_status WHERE NOT healthy"), HasSubstr("canary"));
 }
 
+TEST_F(FactoryWhole, AProviderThatComesBackIsWaitedForByARunThatSomebodyWaitsFor) {
+    FakeEndpoint endpoint({.dimensions = 16});
+    endpoint.always({.status = 503});
+    make(2'000);
+    provide(endpoint, "fake");
+    declare("docs", "docs", "content", "'body'");
+    kit::Process run = homeostat.start({"run", "--once"});
+    // Two probes have failed by then.
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.provider_status WHERE opened >= 2", "1")) << run.output();
+    endpoint.forget_script();
+    const auto exit = run.wait(60s);
+    ASSERT_TRUE(exit.has_value()) << run.output();
+    EXPECT_EQ(exit->code, kConverged) << run.output();
+    expect_converged("docs", kWanted);
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
+}
+
+TEST_F(FactoryWhole, AProviderThatIsInQuarantineEndsARunThatSomebodyWaitsFor) {
+    make(500);
+    db.exec(
+        "INSERT INTO homeostat.provider (name, kind, command, model, dimensions, timeout)"
+        " VALUES ('mine', 'exec', '{/bin/false}', 'm', 16, '5 seconds')");
+    provider = "mine";
+    declare("docs", "docs", "content", "'body'");
+    const auto began = std::chrono::steady_clock::now();
+    run_once(kFailed);
+    EXPECT_LT(std::chrono::steady_clock::now() - began, 30s) << "it waited for the quarantine of five minutes";
+    EXPECT_THAT(condition("docs", "Ready", "message"), HasSubstr("quarantined for 5 min"));
+    const std::string described = homeostat.run({"describe", "provider", "mine"}).output;
+    EXPECT_THAT(described, HasSubstr("Quarantined: for another 5 min: "));
+    EXPECT_THAT(described, HasSubstr("ended with code 1"));
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
+}
+
 TEST_F(FactoryWhole, DocumentsOfAMegabyteStayWithinTheMemory) {
     FakeEndpoint endpoint({.dimensions = 16, .keep_requests = 0});
     db.exec(
@@ -179,6 +213,24 @@ TEST_F(FactoryWhole, DocumentsOfAMegabyteStayWithinTheMemory) {
     std::printf("peak %lld MiB\n", static_cast<long long>(peak >> 10));
     run.signal(SIGTERM);
     EXPECT_EQ(run.wait(40s).value_or(kit::Exit{}).code, 0) << run.output();
+    expect_converged("docs", kWanted);
+    // What does not fit into a batch is cut into batches that do; it is not looked at again and again.
+    EXPECT_LE(number("SELECT sum(documents) FROM homeostat.batch_history"), 2 * 60);
+}
+
+TEST_F(FactoryWhole, ASourceThatIsAlteredUnderWayStopsNothing) {
+    FakeEndpoint endpoint({.dimensions = 16, .delay = 20ms});
+    make(800);
+    db.exec("ALTER TABLE docs ADD COLUMN tag text DEFAULT 'x'");
+    provide(endpoint, "fake", "max_batch, max_in_flight", "16, 2");
+    declare("docs", "docs", "content, metadata", "'body', 'tag'");
+    kit::Process run = homeostat.start({"run", "--once"}, {{"HOMEOSTAT_BATCH_DOCUMENTS", "16"}});
+    ASSERT_TRUE(endpoint.wait_for_requests(20)) << run.output();
+    db.exec("ALTER TABLE docs ALTER COLUMN id TYPE bigint, ADD COLUMN more int, ALTER COLUMN tag TYPE varchar(10)");
+    const auto exit = run.wait(60s);
+    ASSERT_TRUE(exit.has_value()) << run.output();
+    EXPECT_LT(exit->code, kFailed) << run.output();
+    run_once(kConverged);
     expect_converged("docs", kWanted);
 }
 

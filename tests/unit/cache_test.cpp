@@ -48,6 +48,19 @@ TEST_F(Cached, FindsWhatWasPutUntilItIsForgotten) {
     EXPECT_EQ(cache.stats().bytes, 0U);
 }
 
+TEST_F(Cached, ForgetsWhatBeginsAlikeAndNothingElse) {
+    for (const char* key : {"1", "1\na", "1\nb", "10\na", "2\na"}) cache.put(key, 1);
+    cache.forget_prefix("1\n");
+    EXPECT_EQ(cache.find("1\na"), nullptr);
+    EXPECT_EQ(cache.find("1\nb"), nullptr);
+    for (const char* key : {"1", "10\na", "2\na"}) EXPECT_NE(cache.find(key), nullptr) << key;
+    EXPECT_EQ(cache.stats().entries, 3U);
+    cache.forget_prefix("3");
+    cache.forget_prefix("");
+    EXPECT_EQ(cache.stats().entries, 0U);
+    EXPECT_EQ(cache.stats().bytes, 0U);
+}
+
 TEST_F(Cached, NothingOfAnOlderVersionIsFound) {
     cache.set_version(5);
     cache.put("a", 1);

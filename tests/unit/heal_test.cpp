@@ -136,8 +136,22 @@ TEST(Heal, WhatIsGoneOrDeferredIsNotWritten) {
     later.key = {"2"};
     HealWork work = work_of({gone, later});
     EXPECT_EQ(work.gone(), 1);
-    EXPECT_THAT(work.deferred(), ElementsAre(Key{"2"}));
+    EXPECT_THAT(work.deferred(100), ElementsAre(ElementsAre(Key{"2"})));
     EXPECT_THAT(work.request().documents, IsEmpty());
+}
+
+TEST(Heal, WhatIsDeferredIsCutIntoBatchesThatFit) {
+    std::vector<ReadDocument> documents{document("read")};
+    for (const int bytes : {60, 40, 1, 500, 30, 30, 30}) {
+        documents.push_back(document(""));
+        documents.back().key = {std::to_string(bytes)};
+        documents.back().bytes = bytes;
+        documents.back().deferred = true;
+    }
+    const HealWork work = work_of(documents);
+    EXPECT_THAT(work.deferred(100), ElementsAre(ElementsAre(Key{"60"}, Key{"40"}), ElementsAre(Key{"1"}), ElementsAre(Key{"500"}),
+                                                ElementsAre(Key{"30"}, Key{"30"}, Key{"30"})));
+    EXPECT_THAT(work_of({document("read")}).deferred(100), IsEmpty());
 }
 
 // From any stored chunks to any text: every chunk ends with a vector from somewhere, and from one place only.
