@@ -3,6 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/use_future.hpp>
+#include <future>
 
 #include "core/fault_point.hpp"
 #include "reconcilers/factory/plan.hpp"
@@ -24,11 +28,20 @@ constexpr milliseconds kPause{3};
 constexpr int kLooksBeforeSleep = 60;
 constexpr milliseconds kUnsettled{250};  // between looks while writers from before are under way
 
+// In an optional because what a future hands over has to be default constructible.
+boost::asio::awaitable<std::optional<Result<Targets::Info>>> ask(Targets& targets, std::int64_t uid, std::int64_t generation,
+                                                                 std::int32_t revision, Context context) {
+    Result<Targets::Info> info = co_await targets.get(uid, generation, revision, std::move(context));
+    co_return std::optional<Result<Targets::Info>>(std::move(info));
+}
+
 }  // namespace
 
-Feed::Feed(Pool& writes, Targets& targets, const Clock& clock, Telemetry telemetry, FeedSettings settings)
+Feed::Feed(Pool& writes, Targets& targets, boost::asio::any_io_executor io, const Clock& clock, Telemetry telemetry,
+           FeedSettings settings)
     : writes_(writes),
       targets_(targets),
+      io_(std::move(io)),
       clock_(clock),
       telemetry_(telemetry),
       settings_(settings),
@@ -68,7 +81,7 @@ Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
     for (int tries = 0;; ++tries) {
         std::shared_ptr<const TargetInfo> target;
         if (known.revision > 0) {
-            Result<std::shared_ptr<const TargetInfo>> found = targets_.get(uid, known.generation, known.revision, context);
+            Result<std::shared_ptr<const TargetInfo>> found = target_of(uid, known, context);
             if (!found) return found.error();
             target = *std::move(found);
         }
@@ -103,6 +116,13 @@ Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
     known.epoch = context.epoch;
     remember(uid, known);
     return outcome;
+}
+
+// Blocks: this is a thread of the feed's own, and what is looked up is mostly known.
+Result<std::shared_ptr<const TargetInfo>> Feed::target_of(std::int64_t uid, const Known& known, const Context& context) {
+    std::future<std::optional<Result<Targets::Info>>> found =
+        boost::asio::co_spawn(io_, ask(targets_, uid, known.generation, known.revision, context), boost::asio::use_future);
+    return *found.get();
 }
 
 // Nothing was there. The row says `asleep` before the last look, so that whoever commits after that look has read it or began

@@ -9,6 +9,7 @@
 // on until they have ended. One call at a time for a key; any thread.
 #pragma once
 
+#include <boost/asio/any_io_executor.hpp>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -39,27 +40,28 @@ struct FeedOutcome {
 
 class Feed {
 public:
-    // All outlive the feed.
-    Feed(Pool& writes, Targets& targets, const Clock& clock, Telemetry telemetry, FeedSettings settings);
+    // All outlive the feed. `io`: where what is known of a pipeline is looked up; it runs for as long as look() may be called.
+    Feed(Pool& writes, Targets& targets, boost::asio::any_io_executor io, const Clock& clock, Telemetry telemetry,
+         FeedSettings settings);
 
     // `context.epoch` is that of the pipeline's lease. Error of class fenced where it moved on.
     Result<FeedOutcome> look(std::int64_t uid, const Context& context) EXCLUDES(mutex_);
 
 private:
     struct Known {
-        std::int64_t epoch = 0;                   // of the lease at the last look
+        std::int64_t epoch = 0;  // of the lease at the last look
         std::int64_t generation = 0;
         std::int32_t revision = 0;
-        int idle = 0;                             // looks in a row that found nothing
+        int idle = 0;  // looks in a row that found nothing
         bool asleep = false;
-        std::optional<std::int64_t> point;        // writers that began before it may not have seen that it sleeps
+        std::optional<std::int64_t> point;  // writers that began before it may not have seen that it sleeps
     };
     struct Drained {
         std::int64_t rows = 0;
         bool planned = false;
         bool sweep = false;
         bool closed = false;
-        bool gone = false;                        // there is no feed
+        bool gone = false;  // there is no feed
         std::optional<std::pair<std::int64_t, std::int32_t>> other;  // generation and revision, where not those expected
     };
 
@@ -67,12 +69,14 @@ private:
                           const Context& context);
     void plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, const FeedGate& gate, const Changes& changes,
               const Context& context, Drained& drained);
+    Result<std::shared_ptr<const TargetInfo>> target_of(std::int64_t uid, const Known& known, const Context& context);
     Result<FeedOutcome> rest(Session& session, std::int64_t uid, Known& known);
     Known known(std::int64_t uid) EXCLUDES(mutex_);
     void remember(std::int64_t uid, const Known& known) EXCLUDES(mutex_);
 
     Pool& writes_;
     Targets& targets_;
+    const boost::asio::any_io_executor io_;
     const Clock& clock_;
     Telemetry telemetry_;
     const FeedSettings settings_;
