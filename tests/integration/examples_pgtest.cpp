@@ -51,12 +51,16 @@ std::vector<std::string> blocks(const std::string& markdown, const std::string& 
 
 class Examples : public CliCase {
 protected:
-    // "#   CREATE TABLE ...;" in a manifest is the table that it is for.
+    // "#   CREATE TABLE ...;" in a manifest is the table that it is for, or the view, over as many lines as it takes.
     void make_tables() {
-        const std::regex line(R"(#\s+(CREATE TABLE [^\n]*;))");
+        const std::regex statement("CREATE (TABLE|VIEW) [^;]*;");
         for (const auto& path : manifests()) {
-            const std::string text = text_of(path);
-            for (std::sregex_iterator at(text.begin(), text.end(), line), end; at != end; ++at) db.exec((*at)[1].str());
+            std::string comments;
+            std::istringstream lines(text_of(path));
+            for (std::string line; std::getline(lines, line);) {
+                if (line.starts_with("#")) comments += line.substr(1) + "\n";
+            }
+            for (std::sregex_iterator at(comments.begin(), comments.end(), statement), end; at != end; ++at) db.exec(at->str());
         }
     }
     std::string written(const std::string& name, const std::string& text) {
@@ -86,8 +90,9 @@ TEST_F(Examples, EveryManifestOfTheFolderCanBeAppliedAloneAndTogether) {
         EXPECT_THAT(ends(0, {"apply", "--dry-run", "-f", path.string()}), HasSubstr("created")) << path;
     }
     const std::string all = kRoot + "/manifests";
-    EXPECT_THAT(ends(0, {"apply", "-f", all}), AllOf(HasSubstr("provider/openai created"), HasSubstr("provider/program created"),
-                                                     HasSubstr("pipeline/notes created")));
+    EXPECT_THAT(ends(0, {"apply", "-f", all}),
+                AllOf(HasSubstr("provider/openai created"), HasSubstr("provider/program created"),
+                      HasSubstr("pipeline/notes created"), HasSubstr("targetview/tenants created")));
     EXPECT_THAT(ends(0, {"apply", "-f", all}), AllOf(Not(HasSubstr("created")), Not(HasSubstr("configured"))));
 }
 
