@@ -274,7 +274,7 @@ Status PipelineReconciler::begin_run(Pass& pass) {
         run.trigger = pass.trigger;
         run.deep = deep && stored->documents > 0;  // where nothing is stored there is nothing to look at deeply
         run.traceparent = pass.context.span.traceparent();
-        run.feed_trusted = pass.feed.trusted;
+        run.feed_trusted = pass.feed.trusted && !pass.capture_fingerprint.empty();
         // Whatever changes from here on is named, and what changed before is seen by this sweep.
         if (!pass.capture_fingerprint.empty()) {
             keep_feed(tx, pass.uid, pass.capture_fingerprint, true);

@@ -115,20 +115,14 @@ Status PipelineReconciler::align_capture(Pass& pass, Session& session, const Cap
     return {};
 }
 
-// Drift of this slice that is not the feed's to heal already; what the feed should have named, and did not, is counted.
+// Drift of this slice that is not the feed's to heal already.
 Status PipelineReconciler::leave_to_feed(Pass& pass, Transaction& tx, std::vector<DriftItem>& items) const {
     if (settings_.once || !pass.feed.kept || pass.capture_fingerprint.empty()) return {};
     Result<std::vector<bool>> known = known_to_feed(tx, pass.uid, pass.source, pass.feed.run_id, items);
     if (!known) return known.error();
     std::vector<DriftItem> left;
     for (std::size_t i = 0; i < items.size(); ++i) {
-        if ((*known)[i]) continue;
-        const DriftClass cls = items[i].cls;
-        if (pass.run->feed_trusted && pass.run->sweeps == 1 &&
-            (cls == DriftClass::missing || cls == DriftClass::stale || cls == DriftClass::orphaned)) {
-            ++pass.run->bypassed;
-        }
-        left.push_back(std::move(items[i]));
+        if (!(*known)[i]) left.push_back(std::move(items[i]));
     }
     items = std::move(left);
     return {};

@@ -36,6 +36,12 @@ bool to_embed(DriftClass c) {
 // From here on a planner without fresh statistics would choose badly.
 constexpr std::int64_t kManyDocuments = 5'000;
 
+// What a feed that was trusted when the run began should have named. Later sweeps of the run see what came meanwhile.
+bool unnamed(const Run& run, DriftClass c) {
+    return run.feed_trusted && run.sweeps == 1 &&
+           (c == DriftClass::missing || c == DriftClass::stale || c == DriftClass::orphaned);
+}
+
 bool to_prune(DriftClass c) { return c == DriftClass::orphaned || c == DriftClass::excess; }
 
 }  // namespace
@@ -130,6 +136,7 @@ Status PipelineReconciler::sweep(Pass& pass, int /*room*/) {
         if (i < dead.size() && dead[i] && to_embed(slice->items[i].cls)) {
             ++run.dead_letters;
         } else {
+            if (unnamed(run, slice->items[i].cls)) ++run.bypassed;
             live.push_back(std::move(slice->items[i]));
         }
     }

@@ -50,12 +50,11 @@ const Statement kFailed{"feed_batch_failed",
                         "UPDATE homeostat.feed SET run_id = nextval('homeostat.run_id'), trusted_since = NULL"
                         " WHERE uid = $1::bigint AND run_id = $2::bigint"};
 
-// The transaction's own number is the point: it is assigned before the change of `asleep` is visible to anybody.
-const Statement kAsleep{
-    "feed_asleep",
-    "UPDATE homeostat.feed SET asleep = $2::boolean WHERE uid = $1::bigint RETURNING pg_current_xact_id()::text::bigint"};
+const Statement kAsleep{"feed_asleep", "UPDATE homeostat.feed SET asleep = $2::boolean WHERE uid = $1::bigint"};
 
-const Statement kSettled{"feed_settled", "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint > $1::bigint"};
+// Read after the change of `asleep` is committed: whoever did not see it has written rows already, so its number is smaller.
+const Statement kPoint{"feed_point", "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"};
+const Statement kSettled{"feed_settled", "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1::bigint"};
 
 const Statement kCounts{
     "feed_counts",
@@ -137,8 +136,8 @@ void feed_batch_failed(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
 
 Result<std::int64_t> set_feed_asleep(Session& session, std::int64_t uid, bool asleep) {
     return guarded([&] {
-        const Rows rows = session.exec(kAsleep, Params::of(uid, asleep));
-        return rows.empty() ? std::int64_t{0} : rows.i64(0, 0);
+        session.exec(kAsleep, Params::of(uid, asleep));
+        return session.exec(kPoint).i64(0, 0);
     });
 }
 
