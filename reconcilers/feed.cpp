@@ -37,12 +37,10 @@ boost::asio::awaitable<std::optional<Result<Targets::Info>>> ask(Targets& target
 
 }  // namespace
 
-Feed::Feed(Pool& writes, Targets& targets, boost::asio::any_io_executor io, const Clock& clock, Telemetry telemetry,
-           FeedSettings settings)
+Feed::Feed(Pool& writes, Targets& targets, boost::asio::any_io_executor io, Telemetry telemetry, FeedSettings settings)
     : writes_(writes),
       targets_(targets),
       io_(std::move(io)),
-      clock_(clock),
       telemetry_(telemetry),
       settings_(settings),
       changes_total_(telemetry.metrics.counter("homeostat_feed_changes_total", "Changes that the change feeds named.")),

@@ -15,7 +15,6 @@
 #include <memory>
 #include <optional>
 
-#include "core/clock.hpp"
 #include "core/context.hpp"
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
@@ -41,8 +40,7 @@ struct FeedOutcome {
 class Feed {
 public:
     // All outlive the feed. `io`: where what is known of a pipeline is looked up; it runs for as long as look() may be called.
-    Feed(Pool& writes, Targets& targets, boost::asio::any_io_executor io, const Clock& clock, Telemetry telemetry,
-         FeedSettings settings);
+    Feed(Pool& writes, Targets& targets, boost::asio::any_io_executor io, Telemetry telemetry, FeedSettings settings);
 
     // `context.epoch` is that of the pipeline's lease. Error of class fenced where it moved on.
     Result<FeedOutcome> look(std::int64_t uid, const Context& context) EXCLUDES(mutex_);
@@ -77,7 +75,6 @@ private:
     Pool& writes_;
     Targets& targets_;
     const boost::asio::any_io_executor io_;
-    const Clock& clock_;
     Telemetry telemetry_;
     const FeedSettings settings_;
     Counter& changes_total_;

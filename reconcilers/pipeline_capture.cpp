@@ -62,7 +62,7 @@ Status PipelineReconciler::keep_capture(Pass& pass) {
 Status PipelineReconciler::align_capture(Pass& pass, Session& session, const CapturePlan& plan) {
     std::string refused;
     const bool may = may_make_all(plan, refused);
-    const Status aligned = guarded([&]() -> Status {
+    Status aligned = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(session, pass.lease(), pass.context);
         Result<CaptureState> state = look_at_capture(tx, pass.uid, plan);
         if (!state) return state.error();
