@@ -39,9 +39,9 @@ Result<std::optional<std::int64_t>> Election::own(const std::string& resource) {
     return std::optional(it->second.epoch);
 }
 
-Status Election::renew() {
+Result<std::vector<std::string>> Election::renew() {
     const Lock lock(mutex_);
-    if (held_.empty()) return {};
+    if (held_.empty()) return std::vector<std::string>();
     Result<Session*> connection = session();
     if (!connection) return connection.error();
     const SteadyTime started = clock_.steady_now();
@@ -49,15 +49,17 @@ Status Election::renew() {
     if (!leases) return leases.error();
     std::map<std::string, Held> still;
     for (const Lease& lease : *leases) still[lease.resource] = {lease.epoch, started + settings_.ttl - settings_.margin};
+    std::vector<std::string> lost;
     for (const auto& [resource, held] : held_) {
         const auto it = still.find(resource);
         if (it != still.end() && it->second.epoch == held.epoch) continue;
         spdlog::info("lease {} was lost; another replica may plan it", resource);
         transitions_.add();
+        lost.push_back(resource);
     }
     held_ = std::move(still);
     held_gauge_.set(static_cast<double>(held_.size()));
-    return {};
+    return lost;
 }
 
 Status Election::resign() {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/clock.hpp"
 #include "core/sync.hpp"
@@ -31,8 +32,8 @@ public:
 
     // The epoch under which we own this resource, acquiring it where it is free; nothing where another replica has it.
     Result<std::optional<std::int64_t>> own(const std::string& resource) EXCLUDES(mutex_);
-    // Renews everything held in one statement; what was lost is forgotten.
-    Status renew() EXCLUDES(mutex_);
+    // Renews everything held in one statement; what was lost is forgotten, and returned.
+    Result<std::vector<std::string>> renew() EXCLUDES(mutex_);
     // Lets everything go, so that a successor need not wait for the leases to expire.
     Status resign() EXCLUDES(mutex_);
     std::size_t held() const EXCLUDES(mutex_);

@@ -215,7 +215,12 @@ void Loop::dispatch(const std::stop_token& stop) {
 Status Loop::keep_alive(SteadyTime now) {
     if (now >= next_renew_) {
         next_renew_ = now + settings_.renew;
-        if (const Status renewed = election_.renew(); !renewed) return renewed;
+        Result<std::vector<std::string>> lost = election_.renew();
+        if (!lost) return lost.error();
+        // From now on as a follower, who looks whether it is free: whoever took it may be gone by then.
+        for (const std::string& lease : *lost) {
+            if (const auto uid = pipeline_of_lease(lease)) queue_.add(*uid, kPriorityDrift, settings_.renew);
+        }
     }
     if (const Status shared = factory_.share(Context{}); !shared) return shared;
     if (now >= next_heartbeat_) {

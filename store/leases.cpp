@@ -2,9 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+
 namespace homeostat {
 
 namespace {
+
+constexpr std::string_view kPipeline = "pipeline/";
 
 // The WAL timeline stands before the epoch: a promotion that lost the last commits may rewind epochs, but never the timeline.
 const Statement kAcquire{
@@ -29,7 +33,14 @@ const Statement kHold{"lease_hold", "SELECT epoch FROM homeostat.lease WHERE res
 
 }  // namespace
 
-std::string pipeline_lease(std::int64_t uid) { return fmt::format("pipeline/{}", uid); }
+std::string pipeline_lease(std::int64_t uid) { return fmt::format("{}{}", kPipeline, uid); }
+
+std::optional<std::int64_t> pipeline_of_lease(std::string_view resource) {
+    std::int64_t uid = 0;
+    if (!resource.starts_with(kPipeline)) return std::nullopt;
+    std::from_chars(resource.data() + kPipeline.size(), resource.data() + resource.size(), uid);
+    return uid > 0 ? std::optional(uid) : std::nullopt;
+}
 
 Result<std::optional<Lease>> acquire_lease(Session& session, std::string_view resource, std::string_view holder,
                                            std::chrono::milliseconds ttl) {

@@ -36,5 +36,7 @@ Status release_leases(Session& session, std::string_view holder);
 void hold_lease(Transaction& tx, std::string_view resource, std::int64_t epoch);
 
 std::string pipeline_lease(std::int64_t uid);
+// Nothing where it is a lease of another kind.
+std::optional<std::int64_t> pipeline_of_lease(std::string_view resource);
 
 }  // namespace homeostat
