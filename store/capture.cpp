@@ -29,7 +29,8 @@ const Statement kComparable{
     "      THEN format(' COLLATE %I.%I', cn.nspname, co.collname) ELSE '' END,"
     " CASE WHEN a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'bool'::regtype, 'uuid'::regtype,"
     "                          'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype, 'bytea'::regtype) THEN ''"
-    "      WHEN a.atttypid IN ('text'::regtype, 'varchar'::regtype) THEN ' COLLATE \"C\"' ELSE '::text COLLATE \"C\"' END"
+    "      WHEN a.atttypid IN ('text'::regtype, 'varchar'::regtype) THEN ' COLLATE pg_catalog.\"C\"'"
+    "      ELSE '::pg_catalog.text COLLATE pg_catalog.\"C\"' END"
     " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_collation co ON co.oid = a.attcollation"
     " LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace"
     " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped"};
@@ -59,6 +60,7 @@ std::uint64_t fnv1a(std::string_view text) {
     return hash;
 }
 
+constexpr std::string_view kAsText = "::pg_catalog.text COLLATE pg_catalog.\"C\"";
 constexpr std::array<std::string_view, 4> kEvents{"insert", "update", "delete", "truncate"};
 
 struct Column {
@@ -117,52 +119,79 @@ public:
     Functions(std::int64_t uid, std::string stem, std::vector<Column> key, std::vector<Column> watched, bool whole_row)
         : uid_(uid), stem_(std::move(stem)), key_(std::move(key)), watched_(std::move(watched)), whole_row_(whole_row) {}
 
+    // A search path of its own would cost a writer a third of what the function does; nothing in it depends on one: every name
+    // and every operator says its schema, and transition tables come before all else.
     std::string text(std::string_view event) const {
-        const std::string body = change(event);
+        const std::string body = event == "update" && !key_.empty() ? update() : change(event);
         std::string tag = "$homeostat$";  // anything that no identifier in it holds
         while (body.find(tag) != std::string::npos) tag.insert(1, "_");
         return fmt::format(
-            "CREATE OR REPLACE FUNCTION homeostat_data.{}_{}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
-            " SET search_path = pg_catalog, pg_temp AS {}\nBEGIN\n    {};\n"
-            "    IF FOUND AND (SELECT f.asleep FROM homeostat.feed f WHERE f.uid = {}) THEN\n"
-            "        PERFORM pg_notify('homeostat', 'f{}');\n    END IF;\n    RETURN NULL;\nEND {}",
-            stem_, event, tag, body, uid_, uid_, tag);
+            "CREATE OR REPLACE FUNCTION homeostat_data.{}_{}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS {}\n"
+            "#variable_conflict use_column\nDECLARE\n    homeostat_asleep boolean;\nBEGIN\n    {}\n"
+            "    IF homeostat_asleep THEN\n        PERFORM pg_catalog.pg_notify('homeostat', 'f{}');\n    END IF;\n"
+            "    RETURN NULL;\nEND {}",
+            stem_, event, tag, body, uid_, tag);
     }
 
 private:
+    std::string asleep() const {
+        return fmt::format("(SELECT f.asleep FROM homeostat.feed f WHERE f.uid OPERATOR(pg_catalog.=) {})", uid_);
+    }
+
+    std::string then_look() const { return fmt::format("IF FOUND THEN homeostat_asleep := {}; END IF;", asleep()); }
+
+    std::string into() const {
+        return fmt::format("INSERT INTO {} (change, {})", change_table(uid_),
+                           joined(key_, ", ", [](const Column&, std::size_t i) { return fmt::format("key_{}", i); }));
+    }
+
     std::string change(std::string_view event) const {
         const std::string table = change_table(uid_);
-        if (event == "truncate") return fmt::format("INSERT INTO {} (change) VALUES ('t')", table);
+        if (event == "truncate") return fmt::format("INSERT INTO {} (change) VALUES ('t'); {}", table, then_look());
         if (key_.empty()) {
-            return fmt::format("INSERT INTO {0} (change) SELECT 'x' WHERE NOT EXISTS (SELECT FROM {0} c WHERE c.change = 'x')",
-                               table);
+            return fmt::format(
+                "INSERT INTO {0} (change) SELECT 'x' WHERE NOT EXISTS (SELECT FROM {0} c WHERE c.change OPERATOR(pg_catalog.=) "
+                "'x'); {1}",
+                table, then_look());
         }
-        const std::string into =
-            fmt::format("INSERT INTO {} (change, {})", table,
-                        joined(key_, ", ", [](const Column&, std::size_t i) { return fmt::format("key_{}", i); }));
-        if (event == "insert") return fmt::format("{} SELECT 'i', {} FROM new_rows n", into, list("n"));
-        if (event == "delete") return fmt::format("{} SELECT 'd', {} FROM old_rows o", into, list("o"));
-        // A row whose key changed is one that went and one that came.
+        if (event == "insert") return fmt::format("{} SELECT 'i', {} FROM new_rows n; {}", into(), list("n"), then_look());
+        return fmt::format("{} SELECT 'd', {} FROM old_rows o; {}", into(), list("o"), then_look());
+    }
+
+    // One row under the key that it had, as most updates are: no join of sets need be prepared. All else: a row whose key changed
+    // is one that went and one that came.
+    std::string update() const {
+        const std::string& key = key_[0].quoted;
         return fmt::format(
-            "{} SELECT CASE WHEN o.{} IS NULL THEN 'i' WHEN n.{} IS NULL THEN 'd' ELSE 'u' END, {} FROM new_rows n"
-            " FULL JOIN old_rows o ON {} WHERE n.{} IS NULL OR o.{} IS NULL OR {}",
-            into, key_[0].quoted, key_[0].quoted,
+            "{0} SELECT 'u', {1} FROM new_rows n, old_rows o WHERE (SELECT pg_catalog.count(*) FROM (SELECT FROM new_rows LIMIT "
+            "2) "
+            "w) OPERATOR(pg_catalog.=) 1\n        AND {2} AND ({3}) RETURNING {4} INTO homeostat_asleep;\n    IF NOT FOUND THEN\n"
+            "        {0} SELECT CASE WHEN o.{5} IS NULL THEN 'i' WHEN n.{5} IS NULL THEN 'd' ELSE 'u' END, {6}\n"
+            "        FROM new_rows n FULL JOIN old_rows o ON {2} WHERE n.{5} IS NULL OR o.{5} IS NULL OR {3};\n        {7}\n"
+            "    END IF;",
+            into(), list("n"), same(), differs(), asleep(), key,
             joined(key_, ", ", [](const Column& c, std::size_t) { return fmt::format("coalesce(n.{0}, o.{0})", c.quoted); }),
-            joined(key_, " AND ",
-                   [](const Column& c, std::size_t) { return fmt::format("n.{0}{1} = o.{0}{1}", c.quoted, c.compare); }),
-            key_[0].quoted, key_[0].quoted, differs());
+            then_look());
     }
 
     std::string list(std::string_view alias) const {
         return joined(key_, ", ", [&](const Column& c, std::size_t) { return fmt::format("{}.{}", alias, c.quoted); });
     }
 
-    std::string differs() const {
-        if (whole_row_) return "n::text COLLATE \"C\" IS DISTINCT FROM o::text COLLATE \"C\"";
-        if (watched_.empty()) return "false";
-        return joined(watched_, " OR ", [](const Column& c, std::size_t) {
-            return fmt::format("n.{0}{1} IS DISTINCT FROM o.{0}{1}", c.quoted, c.compare);
+    std::string same() const {
+        return joined(key_, " AND ", [](const Column& c, std::size_t) {
+            return fmt::format("n.{0}{1} OPERATOR(pg_catalog.=) o.{0}{1}", c.quoted, c.compare);
         });
+    }
+
+    // IS DISTINCT FROM would look for its operator along the writer's search path.
+    std::string differs() const {
+        constexpr std::string_view kDiffers =
+            "(n{0} OPERATOR(pg_catalog.=) o{0}) IS NOT TRUE AND (n{0} IS NOT NULL OR o{0} IS NOT NULL)";
+        if (whole_row_) return fmt::format(kDiffers, kAsText);
+        if (watched_.empty()) return "false";
+        return joined(watched_, " OR ",
+                      [&](const Column& c, std::size_t) { return fmt::format(kDiffers, "." + c.quoted + c.compare); });
     }
 
     std::int64_t uid_;

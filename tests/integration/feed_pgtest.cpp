@@ -153,6 +153,33 @@ TEST_F(FeedWhole, HostileNamesAreOnlyNames) {
     end(run);
 }
 
+// The functions run with our rights: no operator, function or table of the writer's making may take part in them.
+TEST_F(FeedWhole, AWritersSearchPathDecidesNothing) {
+    make(20);
+    declare_docs();
+    kit::Process run = start();
+    const std::int64_t before = sweeps();
+    db.exec(
+        "CREATE SCHEMA evil;"
+        "CREATE FUNCTION evil.same(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';"
+        "CREATE FUNCTION evil.same(int, int) RETURNS boolean LANGUAGE sql AS 'SELECT false';"
+        "CREATE FUNCTION evil.same(bigint, bigint) RETURNS boolean LANGUAGE sql AS 'SELECT false';"
+        "CREATE OPERATOR evil.= (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.same);"
+        "CREATE OPERATOR evil.= (LEFTARG = int, RIGHTARG = int, FUNCTION = evil.same);"
+        "CREATE OPERATOR evil.= (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = evil.same);"
+        "CREATE FUNCTION evil.count() RETURNS bigint LANGUAGE sql AS 'SELECT 2::bigint';"
+        "CREATE FUNCTION evil.pg_notify(text, text) RETURNS void LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$evil$$; END';"
+        "CREATE TABLE evil.new_rows (id int, body text); CREATE TABLE evil.old_rows (id int, body text);"
+        "SET search_path = evil, pg_catalog, public;"
+        "UPDATE public.docs SET body = 'Edited alone' WHERE id OPERATOR(pg_catalog.=) 3;"
+        "UPDATE public.docs SET body = 'Edited with others' WHERE id > 10;"
+        "UPDATE public.docs SET id = 300 WHERE id OPERATOR(pg_catalog.=) 4; RESET search_path");
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_EQ(sweeps(), before);
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
 TEST_F(FeedWhole, TruncateIsHeldByTheBrake) {
     make(500);
     db.exec(
