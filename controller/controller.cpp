@@ -162,7 +162,7 @@ struct Controller::Impl {
           factory({reads, writes, gateway, targets, memory, c, telemetry(), io.get_executor(), db.get_executor(),
                    cpu.get_executor(), [this](std::int64_t uid, bool last) { batch_ended(uid, last); }},
                   factory_settings(s, run_once)),
-          feed(writes, targets, io.get_executor(), telemetry(), feed_settings(s)),
+          feed(writes, targets, factory, io.get_executor(), telemetry(), feed_settings(s)),
           loop(queue, feeds, election, pipelines, feed, factory, health, reads, c, telemetry(), loop_settings()),
           target_views(reads, writes, c, telemetry(), run_once, [this] { loop.wake_watch(); }),
           target_watch(election, target_views, reads, c, {s.loop_poll, s.lease_renew, s.loop_pass_timeout, run_once},

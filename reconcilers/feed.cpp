@@ -37,9 +37,11 @@ boost::asio::awaitable<std::optional<Result<Targets::Info>>> ask(Targets& target
 
 }  // namespace
 
-Feed::Feed(Pool& writes, Targets& targets, boost::asio::any_io_executor io, Telemetry telemetry, FeedSettings settings)
+Feed::Feed(Pool& writes, Targets& targets, Factory& factory, boost::asio::any_io_executor io, Telemetry telemetry,
+           FeedSettings settings)
     : writes_(writes),
       targets_(targets),
+      factory_(factory),
       io_(std::move(io)),
       telemetry_(telemetry),
       settings_(settings),
@@ -172,6 +174,7 @@ Result<Feed::Drained> Feed::drain(Session& session, std::int64_t uid, const Targ
         HOMEOSTAT_REACH("feed.before_commit");
         tx.commit();
         HOMEOSTAT_REACH("feed.after_commit");
+        factory_.start(std::move(drained.places), std::move(drained.claimed));
         changes_total_.add(static_cast<double>(changes->rows));
         lag_.observe(std::chrono::duration<double>(changes->oldest).count());
         return drained;
@@ -203,20 +206,11 @@ void Feed::plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, con
     std::vector<PlannedBatch> batches =
         plan_batches(heal, {batch_documents(limits, settings_.batch_documents), target.spec.priority, false});
     if (!gone.empty() && target.spec.prune != "Never") {
-        // Named by the feed and seen to be gone: at once, within the same brakes as any deletion. What is held back is the
-        // sweep's to hold, with its reason.
-        PruneInput input;
-        input.policy = target.spec.prune;
-        input.confirmed = static_cast<std::int64_t>(gone.size());
-        input.documents = gate.documents;
-        input.source_rows = std::max<std::int64_t>(gate.source_documents + changes.inserted - changes.deleted, 0);
-        input.previous_source_rows = gate.source_documents;
-        input.pruned_in_window = gate.pruned_in_window;
-        input.max_ratio = target.spec.max_prune_ratio;
-        input.max_rows = target.spec.max_prune_rows;
-        input.floor = settings_.prune_floor;
-        const PruneDecision decision = decide_prune(input);
-        if (decision.blocked || decision.allowed < input.confirmed) {
+        const auto n = static_cast<std::int64_t>(gone.size());
+        if (prunes_allowed(target, gate, changes, n)) {
+            note_feed_prunes(tx, uid, n);
+        } else {
+            // What is held back is the sweep's to hold, with its reason.
             sweep = true;
             gone.clear();
         }
@@ -225,13 +219,38 @@ void Feed::plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, con
             for (std::size_t i = at; i < std::min(gone.size(), at + 1'000); ++i) b.keys.push_back({std::to_string(gone[i])});
             batches.push_back(std::move(b));
         }
-        if (!gone.empty()) note_feed_prunes(tx, uid, static_cast<std::int64_t>(gone.size()));
     }
-    insert_batches(tx, uid, gate.revision, gate.generation, context.epoch, gate.run_id, context.span.traceparent(), batches);
+    Batch like;
+    like.uid = uid;
+    like.revision = gate.revision;
+    like.generation = gate.generation;
+    like.epoch = context.epoch;
+    like.run_id = gate.run_id;
+    like.traceparent = context.span.traceparent();
+    like.provider = target.provider.name;
+    like.fed = true;
+    if (!batches.empty()) drained.places = factory_.reserve(like.provider, static_cast<int>(batches.size()));
+    drained.claimed = insert_claimed(tx, like, batches, factory_.claimant(), drained.places.count());
     if (sweep) distrust_feed(tx, uid);
     if (!gate.sweeping) move_counts(tx, uid, changes.inserted - changes.deleted, fresh - static_cast<std::int64_t>(gone.size()));
-    drained.planned = drained.planned || !batches.empty();
+    drained.planned = drained.planned || batches.size() > drained.claimed.size();
     drained.sweep = sweep;
+}
+
+// Named by the feed and seen to be gone: at once, within the same brakes as any deletion.
+bool Feed::prunes_allowed(const TargetInfo& target, const FeedGate& gate, const Changes& changes, std::int64_t gone) const {
+    PruneInput input;
+    input.policy = target.spec.prune;
+    input.confirmed = gone;
+    input.documents = gate.documents;
+    input.source_rows = std::max<std::int64_t>(gate.source_documents + changes.inserted - changes.deleted, 0);
+    input.previous_source_rows = gate.source_documents;
+    input.pruned_in_window = gate.pruned_in_window;
+    input.max_ratio = target.spec.max_prune_ratio;
+    input.max_rows = target.spec.max_prune_rows;
+    input.floor = settings_.prune_floor;
+    const PruneDecision decision = decide_prune(input);
+    return !decision.blocked && decision.allowed >= gone;
 }
 
 }  // namespace homeostat

@@ -2,7 +2,8 @@
 // the writer.
 //
 // Like the reconciler it is given a key and reads the rest; it holds the same lease, and what it plans is healed by the same
-// factory. It plans only what can be answered by key; all else takes the feed's trust away, and the reconciler sweeps.
+// factory, which is handed the first batches as they are planned. It plans only what can be answered by key; all else takes the
+// feed's trust away, and the reconciler sweeps.
 //
 // While changes come it looks again by itself, less and less often; then it goes to sleep, which is a fact in the database that
 // the triggers read: from then on the next writer sends a notification. Writers that had already begun cannot know, so it looks
@@ -18,6 +19,7 @@
 #include "core/context.hpp"
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
+#include "reconcilers/factory/factory.hpp"
 #include "reconcilers/factory/targets.hpp"
 #include "store/feed.hpp"
 #include "store/pool.hpp"
@@ -40,7 +42,8 @@ struct FeedOutcome {
 class Feed {
 public:
     // All outlive the feed. `io`: where what is known of a pipeline is looked up; it runs for as long as look() may be called.
-    Feed(Pool& writes, Targets& targets, boost::asio::any_io_executor io, Telemetry telemetry, FeedSettings settings);
+    Feed(Pool& writes, Targets& targets, Factory& factory, boost::asio::any_io_executor io, Telemetry telemetry,
+         FeedSettings settings);
 
     // `context.epoch` is that of the pipeline's lease. Error of class fenced where it moved on.
     Result<FeedOutcome> look(std::int64_t uid, const Context& context) EXCLUDES(mutex_);
@@ -61,12 +64,15 @@ private:
         bool closed = false;
         bool gone = false;  // there is no feed
         std::optional<std::pair<std::int64_t, std::int32_t>> other;  // generation and revision, where not those expected
+        Factory::Places places;  // for what was claimed as it was planned
+        std::vector<Batch> claimed;
     };
 
     Result<Drained> drain(Session& session, std::int64_t uid, const TargetInfo& target, const Known& known,
                           const Context& context);
     void plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, const FeedGate& gate, const Changes& changes,
               const Context& context, Drained& drained);
+    bool prunes_allowed(const TargetInfo& target, const FeedGate& gate, const Changes& changes, std::int64_t gone) const;
     Result<std::shared_ptr<const TargetInfo>> target_of(std::int64_t uid, const Known& known, const Context& context);
     Result<FeedOutcome> rest(Session& session, std::int64_t uid, Known& known);
     Known known(std::int64_t uid) EXCLUDES(mutex_);
@@ -74,6 +80,7 @@ private:
 
     Pool& writes_;
     Targets& targets_;
+    Factory& factory_;
     const boost::asio::any_io_executor io_;
     Telemetry telemetry_;
     const FeedSettings settings_;

@@ -16,10 +16,14 @@ constexpr std::array<std::string_view, 4> kKinds{"heal", "move", "prune", "stray
 
 const Statement kInsert{
     "batch_insert",
-    "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents)"
+    "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents,"
+    "  claimed_by, claim_token, claim_expires_at)"
     " SELECT $1::bigint, $2::int, $3::bigint, $4::bigint, $5::bigint, $6, w.kind, w.class, w.priority, w.keys::text[], "
-    "w.documents"
-    " FROM unnest($7::text[], $8::text[], $9::int[], $10::text[], $11::int[]) AS w(kind, class, priority, keys, documents)"};
+    "w.documents,"
+    "  CASE WHEN w.i <= $12::int THEN $13 END, CASE WHEN w.i <= $12::int THEN nextval('homeostat.claim_token') END,"
+    "  CASE WHEN w.i <= $12::int THEN clock_timestamp() + $14::bigint * interval '1 ms' END"
+    " FROM unnest($7::text[], $8::text[], $9::int[], $10::text[], $11::int[]) WITH ORDINALITY"
+    "  AS w(kind, class, priority, keys, documents, i) RETURNING id, claim_token"};
 
 // Only kinds this binary knows: a newer one's work is left to it.
 const Statement kClaim{
@@ -127,7 +131,19 @@ std::string_view to_string(BatchKind k) noexcept { return kKinds[static_cast<std
 
 void insert_batches(Transaction& tx, std::int64_t uid, std::int32_t revision, std::int64_t generation, std::int64_t epoch,
                     std::int64_t run_id, const std::string& traceparent, const std::vector<PlannedBatch>& batches) {
-    if (batches.empty()) return;
+    Batch like;
+    like.uid = uid;
+    like.revision = revision;
+    like.generation = generation;
+    like.epoch = epoch;
+    like.run_id = run_id;
+    like.traceparent = traceparent;
+    insert_claimed(tx, like, batches, {}, 0);
+}
+
+std::vector<Batch> insert_claimed(Transaction& tx, const Batch& like, const std::vector<PlannedBatch>& batches,
+                                  const Claimant& claimant, int limit) {
+    if (batches.empty()) return {};
     std::vector<std::string_view> kinds;
     std::vector<std::string_view> classes;
     std::vector<std::int32_t> priorities;
@@ -141,10 +157,24 @@ void insert_batches(Transaction& tx, std::int64_t uid, std::int32_t revision, st
         documents.push_back(static_cast<std::int32_t>(b.keys.size()));
     }
     const std::vector<std::string_view> key_views(keys.begin(), keys.end());
-    Params params = Params::of(uid, revision, generation, epoch, run_id, traceparent);
+    Params params = Params::of(like.uid, like.revision, like.generation, like.epoch, like.run_id, like.traceparent);
     params.bytes(binary_array(kinds)).bytes(binary_array(classes)).bytes(binary_array(priorities));
     params.bytes(binary_array(key_views)).bytes(binary_array(documents));
-    tx.exec(kInsert, params);
+    params.add(limit).add(claimant.replica).add(claimant.ttl.count());
+    const Rows rows = tx.exec(kInsert, params);
+    std::vector<Batch> claimed;
+    for (int i = 0; i < std::min(rows.size(), limit); ++i) {
+        const PlannedBatch& planned = batches[static_cast<std::size_t>(i)];
+        Batch b = like;
+        b.id = rows.i64(i, 0);
+        b.token = rows.i64(i, 1);
+        b.kind = planned.kind;
+        b.cls = to_string(planned.cls);
+        b.priority = planned.priority;
+        b.keys = planned.keys;
+        claimed.push_back(std::move(b));
+    }
+    return claimed;
 }
 
 Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl,

@@ -48,6 +48,15 @@ struct Batch {
 void insert_batches(Transaction& tx, std::int64_t uid, std::int32_t revision, std::int64_t generation, std::int64_t epoch,
                     std::int64_t run_id, const std::string& traceparent, const std::vector<PlannedBatch>& batches);
 
+struct Claimant {
+    std::string replica;
+    std::chrono::milliseconds ttl{60'000};
+};
+// The same for batches of one pipeline of which the claimant takes the first `limit` at once, without a claim of its own;
+// returns those. `like` says whose they are: everything that they have in common.
+std::vector<Batch> insert_claimed(Transaction& tx, const Batch& like, const std::vector<PlannedBatch>& batches,
+                                  const Claimant& claimant, int limit);
+
 // A batch whose claimants died this often is suspect: it runs alone, in single documents; one more death condemns the document.
 inline constexpr int kSuspectDeaths = 2;
 

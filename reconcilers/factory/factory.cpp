@@ -67,9 +67,14 @@ Factory::Room Factory::room() const {
     const Lock lock(mutex_);
     Room r;
     if (draining_ || alone_) return r;
-    r.idle = running_.empty();
-    r.limit = std::min(settings_.slots, settings_.slots * kProvidersAtOnce - static_cast<int>(running_.size()));
     std::map<std::string_view, int> used;
+    int reserved = 0;
+    for (const auto& [provider, n] : reserved_) {
+        used[provider] = n;
+        reserved += n;
+    }
+    r.idle = running_.empty() && reserved == 0;
+    r.limit = std::min(settings_.slots, settings_.slots * kProvidersAtOnce - static_cast<int>(running_.size()) - reserved);
     for (const auto& [id, running] : running_) ++used[running->batch.provider];
     for (const auto& [provider, n] : used) {
         const int left = settings_.slots - n;
@@ -129,7 +134,7 @@ void Factory::start(Batch batch) {
     {
         const Lock lock(mutex_);
         running_[running->batch.id] = running;
-        alone_ = running->batch.deaths >= kSuspectDeaths;
+        alone_ = alone_ || running->batch.deaths >= kSuspectDeaths;
     }
     asio::co_spawn(parts_.io, run(running), asio::detached);
 }

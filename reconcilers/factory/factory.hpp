@@ -4,7 +4,7 @@
 // `db`, whose threads match the connections, chunking on `cpu`. No transaction is open while a provider is asked. A failure ends
 // the batch by the decision of retry.hpp, never the process.
 //
-// claim, heartbeat and drain are called by one thread of the controller's; everything else is internal.
+// claim, heartbeat and drain are called by one thread of the controller's; reserve and start by those that drain change feeds.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -15,6 +15,8 @@
 #include <map>
 #include <random>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/clock.hpp"
 #include "core/sync.hpp"
@@ -68,6 +70,32 @@ public:
     // Claims ready batches up to the free slots and starts them; returns how many. 0 also when nothing is ready.
     // A batch that may be what killed its claimants runs alone: it is claimed only when nothing else is in flight.
     Result<int> claim(const Context& context) EXCLUDES(mutex_);
+    // Places for batches of this provider that whoever plans them claims in the same transaction: at most `wanted`, none where
+    // claim() would leave them alone. Given back where they are not used. Any thread.
+    class Places {
+    public:
+        Places() = default;
+        Places(Factory& factory, std::string provider, int count)
+            : factory_(&factory), provider_(std::move(provider)), count_(count) {}
+        Places(Places&& other) noexcept
+            : factory_(std::exchange(other.factory_, nullptr)), provider_(std::move(other.provider_)), count_(other.count_) {}
+        Places& operator=(Places&& other) noexcept;
+        Places(const Places&) = delete;
+        Places& operator=(const Places&) = delete;
+        ~Places() { give_back(); }
+        int count() const noexcept { return factory_ == nullptr ? 0 : count_; }
+        void give_back() noexcept;
+
+    private:
+        Factory* factory_ = nullptr;
+        std::string provider_;
+        int count_ = 0;
+    };
+    Places reserve(const std::string& provider, int wanted) EXCLUDES(mutex_);
+    // What was claimed for those places, once that is committed.
+    void start(Places places, std::vector<Batch> claimed) EXCLUDES(mutex_);
+    Claimant claimant() const { return {settings_.replica, settings_.claim_ttl}; }
+
     // Extends the claims of what runs; what is no longer ours is stopped.
     Status heartbeat(const Context& context) EXCLUDES(mutex_);
     // Claims nothing any more, waits for what is in flight until `deadline`, then cancels and waits for the claims to be
@@ -136,6 +164,7 @@ private:
     mutable Mutex mutex_;
     CondVar idle_;
     std::map<std::int64_t, std::shared_ptr<Running>> running_ GUARDED_BY(mutex_);  // by batch id
+    std::map<std::string, int> reserved_ GUARDED_BY(mutex_);  // places by provider
     bool draining_ GUARDED_BY(mutex_) = false;
     bool alone_ GUARDED_BY(mutex_) = false;  // a suspect is running
     std::vector<std::string> nothing_beside_ GUARDED_BY(mutex_);  // what was full when the last claim found nothing

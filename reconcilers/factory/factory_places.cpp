@@ -1,0 +1,45 @@
+// Places kept for batches that are claimed as they are planned.
+#include <algorithm>
+
+#include "reconcilers/factory/factory.hpp"
+
+namespace homeostat {
+
+Factory::Places Factory::reserve(const std::string& provider, int wanted) {
+    if (parts_.memory.state().level == MemoryLevel::stopped) return {};
+    const std::vector<std::string> blocked = parts_.gateway.blocked();
+    if (std::find(blocked.begin(), blocked.end(), provider) != blocked.end()) return {};
+    const Lock lock(mutex_);
+    if (draining_ || alone_) return {};
+    const auto used = std::count_if(running_.begin(), running_.end(),
+                                    [&](const auto& entry) { return entry.second->batch.provider == provider; });
+    int& reserved = reserved_[provider];
+    const int count = std::min(wanted, settings_.slots - static_cast<int>(used) - reserved);
+    if (count <= 0) return {};
+    reserved += count;
+    return {*this, provider, count};
+}
+
+Factory::Places& Factory::Places::operator=(Places&& other) noexcept {
+    if (this == &other) return *this;
+    give_back();
+    factory_ = std::exchange(other.factory_, nullptr);
+    provider_ = std::move(other.provider_);
+    count_ = other.count_;
+    return *this;
+}
+
+void Factory::Places::give_back() noexcept {
+    if (factory_ == nullptr) return;
+    const Lock lock(factory_->mutex_);
+    const auto it = factory_->reserved_.find(provider_);
+    if (it != factory_->reserved_.end() && (it->second -= count_) <= 0) factory_->reserved_.erase(it);
+    factory_ = nullptr;
+}
+
+void Factory::start(Places places, std::vector<Batch> claimed) {
+    for (Batch& b : claimed) start(std::move(b));
+    places.give_back();
+}
+
+}  // namespace homeostat
