@@ -55,6 +55,11 @@ public:
 
 private:
     struct Pass;  // what one call knows; pipeline_pass.hpp
+    struct Observed {
+        Slice slice;
+        std::vector<bool> dead;    // of the slice's items, where any dead letter is stored
+        std::int64_t unkeyed = 0;  // counted with the first slice
+    };
 
     Result<ReconcileOutcome> run_pass(Pass& pass);
     Status load(Pass& pass);
@@ -67,7 +72,9 @@ private:
     std::chrono::milliseconds until_due(const Pass& pass) const;
     Status begin_run(Pass& pass);
     Result<ReconcileOutcome> advance(Pass& pass);
-    Status sweep(Pass& pass, int room);
+    Status answer_for_planned(Pass& pass);
+    Status sweep(Pass& pass);
+    Result<Observed> observe(Pass& pass, const SliceRequest& request);
     Status dispatch(Pass& pass, const Slice& slice);
     Result<ReconcileOutcome> complete_sweep(Pass& pass);
     Result<ReconcileOutcome> verify_or_finish(Pass& pass);
