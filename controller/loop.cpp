@@ -265,7 +265,7 @@ Status Loop::look() {
     for (const Declared& d : *declared) {
         const auto it = seen_.find(d.uid);
         if (it == seen_.end()) {
-            // At start everything is looked at, with low urgency; what is new since is a spec change.
+            // At start everything is looked at, oldest sweep first, with low urgency; what is new since is a spec change.
             queue_.add(d.uid, listed_ ? kPrioritySpec : kPriorityDrift);
         } else if (!(it->second == d)) {
             queue_.add(d.uid, it->second.requested != d.requested ? kPriorityRequested : kPrioritySpec);

@@ -153,7 +153,7 @@ bool PipelineReconciler::due(const Pass& pass, std::string& trigger, bool& deep)
         deep = true;
         return true;
     }
-    if (p.reconcile_requested && p.reconcile_requested != pass.state.last_handled_reconcile) {
+    if (pass.asked()) {
         trigger = "requested";
         deep = true;
         return true;
@@ -163,7 +163,7 @@ bool PipelineReconciler::due(const Pass& pass, std::string& trigger, bool& deep)
         deep = true;
         return true;
     }
-    if (p.approval && pass.status.blocked_prunes > 0) {
+    if (pass.approved()) {
         trigger = "approved";
         return true;
     }

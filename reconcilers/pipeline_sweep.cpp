@@ -69,6 +69,8 @@ Status PipelineReconciler::answer_for_planned(Pass& pass) {
 Result<ReconcileOutcome> PipelineReconciler::advance(Pass& pass) {
     Run& run = *pass.run;
     if (const Status answered = answer_for_planned(pass); !answered) return answered.error();
+    const bool told = pass.is("Reconciling");
+    bool swept = false;
     while (run.phase == RunPhase::sweeping) {
         const std::int64_t room = window(pass) - pass.open.batches;
         if (room <= 0) {
@@ -78,7 +80,15 @@ Result<ReconcileOutcome> PipelineReconciler::advance(Pass& pass) {
         if (pass.context.stop.stop_requested()) return cancelled("stopped during a sweep");
         // Its time is up: others have their turn, and the cursor knows where to go on.
         if (clock_.steady_now() >= pass.context.deadline) return ReconcileOutcome{milliseconds(1), false, false};
-        if (const Status swept = sweep(pass); !swept) return swept.error();
+        if (const milliseconds pause = pause_left(pass); pause > milliseconds(0)) {
+            if (swept || !told) {
+                if (const Status s = record_pause(pass); !s) return s.error();
+            }
+            // The feed is looked at meanwhile.
+            return ReconcileOutcome{.again_in = pause, .fed = pass.feed.kept};
+        }
+        if (const Status s = sweep(pass); !s) return s.error();
+        swept = true;
     }
     if (pass.open.batches > 0) {
         if (const Status s = record_progress(pass); !s) return s.error();
@@ -94,7 +104,7 @@ Status PipelineReconciler::sweep(Pass& pass) {
     Run& run = *pass.run;
     SliceRequest request;
     request.after = run.cursor;
-    request.limit = slice_limit(pass.uid);
+    request.limit = slice_limit(pass);
     request.seen = run.seen;
     request.documents = pass.declared.documents;
     request.deep = run.deep;
@@ -103,7 +113,9 @@ Status PipelineReconciler::sweep(Pass& pass) {
     if (!observed) return observed.error();
     Slice& slice = observed->slice;
     const std::vector<bool>& dead = observed->dead;
-    learn_slice(pass.uid, request.limit, clock_.steady_now() - started);
+    const Duration took = clock_.steady_now() - started;
+    learn_slice(pass.uid, request.limit, took);
+    note_slice(pass, took, slice.source_rows);
     HOMEOSTAT_REACH("observe.after_slice");
     if (!run.cursor) run.unkeyed = observed->unkeyed;
     // A document whose content was refused is left alone until it is edited: what cannot be healed must not be retried for ever.

@@ -19,7 +19,8 @@ const Statement kDeclared{
     "watch_declared",
     "SELECT p.uid, p.generation, coalesce(p.reconcile_requested, ''), coalesce(p.approval, ''), coalesce(v.generation, 0),"
     " p.suspend, p.deletion_requested_at IS NOT NULL, p.suspend AND p.suspend_until <= clock_timestamp()"
-    " FROM homeostat.pipeline p LEFT JOIN homeostat.provider v ON v.name = p.provider ORDER BY p.uid"};
+    " FROM homeostat.pipeline p LEFT JOIN homeostat.provider v ON v.name = p.provider"
+    " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid ORDER BY s.last_sweep_at NULLS FIRST, p.uid"};
 
 const Statement kEndSuspension{
     "watch_end_suspension", "UPDATE homeostat.pipeline SET suspend = false WHERE suspend AND suspend_until <= clock_timestamp()"};

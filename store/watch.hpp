@@ -21,6 +21,7 @@ struct Declared {
     bool deleting = false;
     bool operator==(const Declared&) const = default;
 };
+// The one swept longest ago first.
 Result<std::vector<Declared>> read_declared(Session& session);
 
 // Until `stop`: waits on a connection of its own and connects again where it breaks. Missed notifications are found by polling.
