@@ -13,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/sync.hpp"
@@ -86,6 +87,7 @@ private:
     Result<ReconcileOutcome> finalize(Pass& pass);
     Status record_progress(Pass& pass);
     static StatusUpdate status_update(const Pass& pass);
+    std::string_view wanted_at_once(const Pass& pass) const;
     bool due(const Pass& pass, std::string& trigger, bool& deep) const;
     std::int64_t window(const Pass& pass) const;
     std::vector<DriftItem> wanted_now(Pass& pass, const std::vector<DriftItem>& items) const;

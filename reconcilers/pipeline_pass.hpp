@@ -51,6 +51,8 @@ struct PipelineReconciler::Pass {
     }
     // For a pass that has not ended yet.
     bool asked() const { return declared.reconcile_requested && declared.reconcile_requested != state.last_handled_reconcile; }
+    // Since the last run that ended.
+    bool refreshed() const { return state.source_mark && state.source_mark != state.observed_mark; }
     // For deletions that are held back.
     bool approved() const { return declared.approval && status.blocked_prunes > 0; }
     std::string lease() const { return pipeline_lease(uid); }

@@ -11,7 +11,7 @@ constexpr std::int64_t kLeastSlice = 100;
 
 }  // namespace
 
-bool nobody_waits(std::string_view trigger) { return trigger == "interval" || trigger == "feed"; }
+bool nobody_waits(std::string_view trigger) { return trigger == "interval" || trigger == "feed" || trigger == "refresh"; }
 
 std::chrono::milliseconds pause_after(Duration took, std::int64_t rows, const SweepBudget& budget) {
     using Seconds = std::chrono::duration<double>;

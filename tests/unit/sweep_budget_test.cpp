@@ -10,7 +10,7 @@ namespace {
 using namespace std::chrono_literals;
 
 TEST(SweepBudget, OnlyWhatNobodyWaitsForTakesItsTime) {
-    for (const char* trigger : {"interval", "feed"}) EXPECT_TRUE(nobody_waits(trigger)) << trigger;
+    for (const char* trigger : {"interval", "feed", "refresh"}) EXPECT_TRUE(nobody_waits(trigger)) << trigger;
     for (const char* trigger : {"spec", "requested", "once", "approved", "provider", "retry"})
         EXPECT_FALSE(nobody_waits(trigger)) << trigger;
 }
