@@ -195,6 +195,9 @@ private:
     static bool assign_to(std::uint64_t& to, const Setting& setting, std::string_view text) {
         return within(to, parse_size, setting, text);
     }
+    static bool assign_to(double& to, const Setting& setting, std::string_view text) {
+        return within(to, parse_share, setting, text);
+    }
     static bool assign_to(Millis& to, const Setting& setting, std::string_view text) {
         return within(to, parse_duration, setting, text);
     }

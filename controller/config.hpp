@@ -52,6 +52,8 @@ struct Settings {
     Millis retry_cap{};
     std::uint32_t sweep_slice{};
     Millis sweep_slice_target{};
+    std::uint32_t sweep_rows_per_second{};
+    double sweep_share{};
     Millis drain_budget{};
     std::string embed_model_dir;  // absolute or as given; empty = no built-in model was found
     std::uint32_t embed_threads{};
@@ -77,10 +79,10 @@ struct Settings {
 
 // One row of the table.
 struct Setting {
-    using Field = std::variant<bool Settings::*, std::uint32_t Settings::*, std::uint64_t Settings::*, Millis Settings::*,
-                               std::string Settings::*>;
+    using Field = std::variant<bool Settings::*, std::uint32_t Settings::*, std::uint64_t Settings::*, double Settings::*,
+                               Millis Settings::*, std::string Settings::*>;
     std::string_view name;
-    Field field;  // bool, count, size in bytes, duration or text
+    Field field;  // bool, count, size in bytes, share, duration or text
     std::string_view fallback;
     std::string_view low;      // bounds, as a person would write them; for text: its choices with | between, or ""
     std::string_view high;

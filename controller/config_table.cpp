@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 50> kSettings{{
+const std::array<Setting, 52> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -66,6 +66,10 @@ const std::array<Setting, 50> kSettings{{
      "Keys compared by one statement of a sweep, at most."},
     {"sweep.slice_target", &S::sweep_slice_target, "250ms", "10ms", "1m", false, true,
      "How long such a statement should take; slices shrink and grow towards it."},
+    {"sweep.rows_per_second", &S::sweep_rows_per_second, "0", "0", "100000000", false, true,
+     "Source rows that a sweep of a pipeline compares a second, at most, where nobody waits for it; 0 means no limit."},
+    {"sweep.share", &S::sweep_share, "0.5", "0.01", "1", false, true,
+     "The share of its time in which such a sweep observes; for the rest it leaves the database alone."},
     {"drain.budget", &S::drain_budget, "25s", "0", "10m", false, true,
      "How long a stopping replica waits for batches in flight before it gives them back."},
     {"embed.model_dir", &S::embed_model_dir, "", "", "", false, true,
@@ -82,7 +86,7 @@ const std::array<Setting, 50> kSettings{{
     {"strategy.change", &S::strategy_change, "parallel", "parallel|sequential", "", false, true,
      "A pipeline was declared or its spec changed: heal with many batches side by side, or one at a time."},
     {"strategy.drift", &S::strategy_drift, "parallel", "parallel|sequential", "", false, true,
-     "An interval has passed and the sweep found drift: likewise."},
+     "An interval has passed, or a materialised view was refreshed, and the sweep found drift: likewise."},
     {"strategy.request", &S::strategy_request, "parallel", "parallel|sequential", "", false, true,
      "A person asked for a pass or approved deletions: likewise."},
     {"strategy.retry", &S::strategy_retry, "parallel", "parallel|sequential", "", false, true,

@@ -41,6 +41,9 @@ std::string bounds_text(const Setting& setting) {
         std::string operator()(std::uint64_t Settings::* /*field*/) const {
             return fmt::format("a size such as 64MiB, {} to {}", s.low, s.high);
         }
+        std::string operator()(double Settings::* /*field*/) const {
+            return fmt::format("a number such as 0.25, {} to {}", s.low, s.high);
+        }
         std::string operator()(Millis Settings::* /*field*/) const {
             return fmt::format("a duration such as 250ms, 15s or 2m, {} to {}", s.low, s.high);
         }

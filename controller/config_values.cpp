@@ -84,6 +84,14 @@ std::string size_text(std::uint64_t bytes) {
     return "0";
 }
 
+std::optional<double> parse_share(std::string_view text) noexcept {
+    double value = 0;
+    if (text.empty() || text.front() < '0' || text.front() > '9') return std::nullopt;  // inf and nan are no shares either
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
+    if (failure != std::errc() || end != text.data() + text.size()) return std::nullopt;
+    return value;
+}
+
 std::string redact_url(std::string_view url) {
     std::string out(url);
     const std::size_t scheme = out.find("://");

@@ -1,4 +1,4 @@
-// Values as people write them: durations (250ms, 15s, 2m, 1h, 1d) and sizes (64MiB). Pure functions.
+// Values as people write them: durations (250ms, 15s, 2m, 1h, 1d), sizes (64MiB) and shares (0.25). Pure functions.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,9 @@ std::string duration_text(Millis value);
 // A whole number of bytes, or with KiB, MiB, GiB, TiB.
 std::optional<std::uint64_t> parse_size(std::string_view text) noexcept;
 std::string size_text(std::uint64_t bytes);
+
+// A number in plain decimals (0.25); neither sign nor exponent.
+std::optional<double> parse_share(std::string_view text) noexcept;
 
 // A URI or key=value string for libpq with its password blotted out.
 std::string redact_url(std::string_view url);

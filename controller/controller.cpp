@@ -61,7 +61,7 @@ std::set<ErrorClass> manual_classes(const Settings& s) {
 std::set<std::string> sequential_triggers(const Settings& s) {
     std::set<std::string> out;
     if (s.strategy_change == "sequential") out.insert("spec");
-    if (s.strategy_drift == "sequential") out.insert({"interval", "once"});
+    if (s.strategy_drift == "sequential") out.insert({"interval", "once", "refresh"});
     if (s.strategy_request == "sequential") out.insert({"requested", "approved"});
     if (s.strategy_retry == "sequential") out.insert({"retry", "provider"});
     return out;
@@ -73,6 +73,7 @@ PipelineSettings pipeline_settings(const Settings& s, bool once) {
     p.window = static_cast<int>(s.batch_window);
     p.slice = s.sweep_slice;
     p.slice_target = s.sweep_slice_target;
+    p.budget = {s.sweep_rows_per_second, s.sweep_share};
     p.prune_floor = s.prune_floor;
     p.history_weeks = static_cast<int>(s.history_weeks);
     p.keep_revisions = static_cast<int>(s.revision_keep);

@@ -14,6 +14,14 @@ namespace {
 
 const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
 
+// Of a key whose pipeline is not as it was.
+int priority_of(const Declared& before, const Declared& now) {
+    if (before.requested != now.requested) return kPriorityRequested;
+    Declared refreshed = before;
+    refreshed.source_mark = now.source_mark;
+    return refreshed == now ? kPriorityDrift : kPrioritySpec;
+}
+
 std::string fresh_reconcile_id() {
     thread_local std::mt19937_64 engine(std::random_device{}());
     return fmt::format("{:016x}", engine());
@@ -270,10 +278,10 @@ Status Loop::look() {
     for (const Declared& d : *declared) {
         const auto it = seen_.find(d.uid);
         if (it == seen_.end()) {
-            // At start everything is looked at, with low urgency; what is new since is a spec change.
+            // At start everything is looked at, oldest sweep first, with low urgency; what is new since is a spec change.
             queue_.add(d.uid, listed_ ? kPrioritySpec : kPriorityDrift);
         } else if (!(it->second == d)) {
-            queue_.add(d.uid, it->second.requested != d.requested ? kPriorityRequested : kPrioritySpec);
+            queue_.add(d.uid, priority_of(it->second, d));
         }
         seen_[d.uid] = d;
     }

@@ -19,8 +19,8 @@ using std::chrono::milliseconds;
 
 namespace {
 
-// A feed that lost its trust is mended by a sweep soon, but not by one after the other.
-constexpr milliseconds kAfterDistrust{5'000};
+// A feed that lost its trust, or a source that was refreshed, is swept soon, but not once after the other.
+constexpr milliseconds kBetweenSweeps{5'000};
 
 }  // namespace
 
@@ -143,38 +143,30 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
     return advance(pass);
 }
 
+// What does not wait for its time; "" where nothing is asked for.
+std::string_view PipelineReconciler::wanted_at_once(const Pass& pass) const {
+    if (settings_.once) return "once";
+    if (pass.asked()) return "requested";
+    if (pass.status.observed_generation != pass.declared.generation) return "spec";
+    if (pass.approved()) return "approved";
+    if (pass.state.failures == 0) return "";
+    // An endpoint or a credential that was put right is tried at once, and so is a source that was refreshed since it failed.
+    if (pass.state.provider_generation != pass.provider.generation) return "provider";
+    return pass.refreshed() ? "refresh" : "";
+}
+
 bool PipelineReconciler::due(const Pass& pass, std::string& trigger, bool& deep) const {
-    const PipelineSpec& p = pass.declared;
     const auto now = clock_.now();
-    const bool deep_due = !pass.status.last_deep_sweep || *pass.status.last_deep_sweep + p.deep_interval <= now;
+    const bool deep_due = !pass.status.last_deep_sweep || *pass.status.last_deep_sweep + pass.declared.deep_interval <= now;
     deep = deep_due;
-    if (settings_.once) {
-        trigger = "once";
-        deep = true;
-        return true;
-    }
-    if (p.reconcile_requested && p.reconcile_requested != pass.state.last_handled_reconcile) {
-        trigger = "requested";
-        deep = true;
-        return true;
-    }
-    if (pass.status.observed_generation != p.generation) {
-        trigger = "spec";
-        deep = true;
-        return true;
-    }
-    if (p.approval && pass.status.blocked_prunes > 0) {
-        trigger = "approved";
-        return true;
-    }
-    // An endpoint or a credential that was put right is tried at once.
-    if (pass.state.failures > 0 && pass.state.provider_generation != pass.provider.generation) {
-        trigger = "provider";
+    if (const std::string_view wanted = wanted_at_once(pass); !wanted.empty()) {
+        trigger = wanted;
+        deep = deep_due || trigger == "once" || trigger == "requested" || trigger == "spec";
         return true;
     }
     if (const std::optional<WallTime> at = sweep_due(pass)) {
         if (*at > now && !deep_due) return false;
-        trigger = pass.feed.trusted ? "interval" : "feed";
+        trigger = pass.refreshed() ? "refresh" : pass.feed.trusted ? "interval" : "feed";
         return true;
     }
     if (pass.state.next_attempt && *pass.state.next_attempt > now) return false;
@@ -185,8 +177,10 @@ bool PipelineReconciler::due(const Pass& pass, std::string& trigger, bool& deep)
 // While the feed can be trusted there is nothing to find but what came past it.
 std::optional<WallTime> PipelineReconciler::sweep_due(const Pass& pass) const {
     const PipelineSpec& p = pass.declared;
-    if (pass.capture_fingerprint.empty() || pass.state.failures > 0 || !pass.status.last_sweep) return std::nullopt;
-    if (!pass.feed.trusted) return *pass.status.last_sweep + kAfterDistrust;
+    if (pass.state.failures > 0 || !pass.status.last_sweep) return std::nullopt;
+    if (pass.refreshed()) return *pass.status.last_sweep + kBetweenSweeps;
+    if (pass.capture_fingerprint.empty()) return std::nullopt;
+    if (!pass.feed.trusted) return *pass.status.last_sweep + kBetweenSweeps;
     return *pass.status.last_sweep + std::max(p.sweep_interval, p.drift_interval);
 }
 
@@ -274,7 +268,8 @@ Status PipelineReconciler::begin_run(Pass& pass) {
         run.trigger = pass.trigger;
         run.deep = deep && stored->documents > 0;  // where nothing is stored there is nothing to look at deeply
         run.traceparent = pass.context.span.traceparent();
-        run.feed_trusted = pass.feed.trusted && !pass.capture_fingerprint.empty();
+        // What a refresh brings is nothing that a trigger should have named.
+        run.feed_trusted = pass.feed.trusted && !pass.capture_fingerprint.empty() && !pass.refreshed();
         // Whatever changes from here on is named, and what changed before is seen by this sweep.
         if (!pass.capture_fingerprint.empty()) {
             keep_feed(tx, pass.uid, pass.capture_fingerprint, true);
@@ -318,19 +313,6 @@ Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
     if (!gone) return gone.error();
     telemetry_.metrics.forget("pipeline", pass.declared.name);
     return ReconcileOutcome{.settled = true, .converged = true};
-}
-
-std::int64_t PipelineReconciler::slice_limit(std::int64_t uid) {
-    const Lock lock(mutex_);
-    return slice_limits_.try_emplace(uid, settings_.slice).first->second;
-}
-
-// Slices last about as long as they should whatever the source is made of.
-void PipelineReconciler::learn_slice(std::int64_t uid, std::int64_t limit, Duration took) {
-    const Lock lock(mutex_);
-    std::int64_t& mine = slice_limits_[uid];
-    if (took > settings_.slice_target * 2) mine = std::max<std::int64_t>(1'000, limit / 2);
-    if (took < settings_.slice_target / 2) mine = std::min<std::int64_t>(limit * 2, 200'000);
 }
 
 }  // namespace homeostat

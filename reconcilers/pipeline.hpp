@@ -13,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/sync.hpp"
@@ -21,6 +22,7 @@
 #include "reconcilers/factory/memory.hpp"
 #include "reconcilers/factory/prune.hpp"
 #include "reconcilers/reconciler.hpp"
+#include "reconcilers/sweep_budget.hpp"
 #include "store/capture.hpp"
 #include "store/pool.hpp"
 #include "store/resources.hpp"
@@ -34,6 +36,7 @@ struct PipelineSettings {
     int window = 32;  // batches planned ahead of execution
     std::int64_t slice = 20'000;  // source rows a slice begins with
     std::chrono::milliseconds slice_target{250};
+    SweepBudget budget;  // of sweeps that nobody waits for
     std::int64_t prune_floor = 10;
     int history_weeks = 4;  // for which the journal is kept
     int keep_revisions = 2;  // with the served one
@@ -55,6 +58,11 @@ public:
 
 private:
     struct Pass;  // what one call knows; pipeline_pass.hpp
+    struct Observed {
+        Slice slice;
+        std::vector<bool> dead;  // of the slice's items, where any dead letter is stored
+        std::int64_t unkeyed = 0;  // counted with the first slice
+    };
 
     Result<ReconcileOutcome> run_pass(Pass& pass);
     Status load(Pass& pass);
@@ -67,7 +75,9 @@ private:
     std::chrono::milliseconds until_due(const Pass& pass) const;
     Status begin_run(Pass& pass);
     Result<ReconcileOutcome> advance(Pass& pass);
-    Status sweep(Pass& pass, int room);
+    Status answer_for_planned(Pass& pass);
+    Status sweep(Pass& pass);
+    Result<Observed> observe(Pass& pass, const SliceRequest& request);
     Status dispatch(Pass& pass, const Slice& slice);
     Result<ReconcileOutcome> complete_sweep(Pass& pass);
     Result<ReconcileOutcome> verify_or_finish(Pass& pass);
@@ -77,11 +87,16 @@ private:
     Result<ReconcileOutcome> finalize(Pass& pass);
     Status record_progress(Pass& pass);
     static StatusUpdate status_update(const Pass& pass);
+    std::string_view wanted_at_once(const Pass& pass) const;
     bool due(const Pass& pass, std::string& trigger, bool& deep) const;
     std::int64_t window(const Pass& pass) const;
     std::vector<DriftItem> wanted_now(Pass& pass, const std::vector<DriftItem>& items) const;
-    std::int64_t slice_limit(std::int64_t uid) EXCLUDES(mutex_);
+    static bool paced(const Pass& pass);
+    std::int64_t slice_limit(const Pass& pass) EXCLUDES(mutex_);
     void learn_slice(std::int64_t uid, std::int64_t limit, Duration took) EXCLUDES(mutex_);
+    void note_slice(const Pass& pass, Duration took, std::int64_t rows) EXCLUDES(mutex_);
+    std::chrono::milliseconds pause_left(const Pass& pass) EXCLUDES(mutex_);
+    Status record_pause(Pass& pass);
     void publish(const Pass& pass);
     // How far the planned duration of the run was from what it took, as a metric.
     void note_pace(const Pass& pass, double documents_per_second) EXCLUDES(mutex_);
@@ -96,6 +111,7 @@ private:
     const PipelineSettings settings_;
     Mutex mutex_;
     std::map<std::int64_t, std::int64_t> slice_limits_ GUARDED_BY(mutex_);
+    std::map<std::int64_t, SteadyTime> next_slices_ GUARDED_BY(mutex_);  // not before, where the sweep takes its time
     struct Pace {
         SteadyTime started{};
         double documents_per_second = 0;  // as runs before it went; 0 = not known

@@ -1,8 +1,10 @@
 // What one call of the pipeline reconciler has read; internal to its source files.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "reconcilers/conditions.hpp"
 #include "reconcilers/pipeline.hpp"
@@ -42,6 +44,17 @@ struct PipelineReconciler::Pass {
         }
         return nullptr;
     }
+    // Whether the condition of that type was told to be True.
+    bool is(std::string_view type) const {
+        return std::any_of(status.conditions.begin(), status.conditions.end(),
+                           [&](const Condition& c) { return c.type == type && c.status == "True"; });
+    }
+    // For a pass that has not ended yet.
+    bool asked() const { return declared.reconcile_requested && declared.reconcile_requested != state.last_handled_reconcile; }
+    // Since the last run that ended.
+    bool refreshed() const { return state.source_mark && state.source_mark != state.observed_mark; }
+    // For deletions that are held back.
+    bool approved() const { return declared.approval && status.blocked_prunes > 0; }
     std::string lease() const { return pipeline_lease(uid); }
 };
 

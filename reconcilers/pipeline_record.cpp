@@ -55,6 +55,7 @@ StatusUpdate PipelineReconciler::status_update(const Pass& pass) {
     update.status.next_attempt = pass.state.next_attempt;
     update.status.last_handled_reconcile = pass.state.last_handled_reconcile;
     update.provider_generation = pass.state.provider_generation;
+    update.observed_mark = pass.state.observed_mark;
     if (pass.run) update.unkeyed = pass.run->unkeyed;
     return update;
 }
@@ -151,6 +152,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         if (clean) s.last_converged = now;
         pass.state.failures = 0;
         pass.state.provider_generation = pass.provider.generation;
+        pass.state.observed_mark = run.source_mark;
         // What had to wait for memory is looked at again soon.
         pass.state.next_attempt =
             now + (pass.shed > 0 ? std::min(pass.declared.drift_interval, kShedPause) : pass.declared.drift_interval);
@@ -193,6 +195,7 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
         pass.state.next_attempt = now + wait;
         pass.state.last_handled_reconcile = pass.declared.reconcile_requested;
         pass.state.provider_generation = pass.provider.generation;
+        pass.state.observed_mark = pass.run ? pass.run->source_mark : pass.state.source_mark;
         pass.status.last_error = error.message;
         pass.status.observed_generation = pass.declared.generation;
         Seen seen = seen_in(pass.declared, pass.status, std::nullopt, pass.prune, pass.feed_seen);

@@ -46,25 +46,31 @@ bool to_prune(DriftClass c) { return c == DriftClass::orphaned || c == DriftClas
 
 }  // namespace
 
+// What was planned so far: whose it is now, and whether any of it has failed for good.
+Status PipelineReconciler::answer_for_planned(Pass& pass) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    // What an earlier holder of the lease planned is ours now. It cannot plan more: its epoch is behind.
+    if (pass.open.of_others) {
+        const Status adopted = guarded([&] {
+            Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+            adopt_batches(tx, pass.uid, pass.context.epoch);
+            tx.commit();
+        });
+        if (!adopted) return adopted;
+        pass.open.of_others = false;
+    }
+    Result<std::optional<Error>> failed = failed_batch(**session, pass.run->id);
+    if (!failed) return failed.error();
+    if (*failed) return **failed;
+    return {};
+}
+
 Result<ReconcileOutcome> PipelineReconciler::advance(Pass& pass) {
     Run& run = *pass.run;
-    {
-        Result<Pool::Lease> session = writes_.acquire(pass.context);
-        if (!session) return session.error();
-        // What an earlier holder of the lease planned is ours now. It cannot plan more: its epoch is behind.
-        if (pass.open.of_others) {
-            const Status adopted = guarded([&] {
-                Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-                adopt_batches(tx, pass.uid, pass.context.epoch);
-                tx.commit();
-            });
-            if (!adopted) return adopted.error();
-            pass.open.of_others = false;
-        }
-        Result<std::optional<Error>> failed = failed_batch(**session, run.id);
-        if (!failed) return failed.error();
-        if (*failed) return **failed;
-    }
+    if (const Status answered = answer_for_planned(pass); !answered) return answered.error();
+    const bool told = pass.is("Reconciling");
+    bool swept = false;
     while (run.phase == RunPhase::sweeping) {
         const std::int64_t room = window(pass) - pass.open.batches;
         if (room <= 0) {
@@ -74,7 +80,15 @@ Result<ReconcileOutcome> PipelineReconciler::advance(Pass& pass) {
         if (pass.context.stop.stop_requested()) return cancelled("stopped during a sweep");
         // Its time is up: others have their turn, and the cursor knows where to go on.
         if (clock_.steady_now() >= pass.context.deadline) return ReconcileOutcome{milliseconds(1), false, false};
-        if (const Status swept = sweep(pass, static_cast<int>(room)); !swept) return swept.error();
+        if (const milliseconds pause = pause_left(pass); pause > milliseconds(0)) {
+            if (swept || !told) {
+                if (const Status s = record_pause(pass); !s) return s.error();
+            }
+            // The feed is looked at meanwhile.
+            return ReconcileOutcome{.again_in = pause, .fed = pass.feed.kept};
+        }
+        if (const Status s = sweep(pass); !s) return s.error();
+        swept = true;
     }
     if (pass.open.batches > 0) {
         if (const Status s = record_progress(pass); !s) return s.error();
@@ -86,62 +100,71 @@ Result<ReconcileOutcome> PipelineReconciler::advance(Pass& pass) {
 }
 
 // One slice: observed in a read-only snapshot, then its batches and the cursor in one transaction.
-Status PipelineReconciler::sweep(Pass& pass, int /*room*/) {
+Status PipelineReconciler::sweep(Pass& pass) {
     Run& run = *pass.run;
     SliceRequest request;
     request.after = run.cursor;
-    request.limit = slice_limit(pass.uid);
+    request.limit = slice_limit(pass);
     request.seen = run.seen;
     request.documents = pass.declared.documents;
     request.deep = run.deep;
     const SteadyTime started = clock_.steady_now();
+    Result<Observed> observed = observe(pass, request);
+    if (!observed) return observed.error();
+    Slice& slice = observed->slice;
+    const std::vector<bool>& dead = observed->dead;
+    const Duration took = clock_.steady_now() - started;
+    learn_slice(pass.uid, request.limit, took);
+    note_slice(pass, took, slice.source_rows);
+    HOMEOSTAT_REACH("observe.after_slice");
+    if (!run.cursor) run.unkeyed = observed->unkeyed;
+    // A document whose content was refused is left alone until it is edited: what cannot be healed must not be retried for ever.
+    std::vector<DriftItem> live;
+    for (std::size_t i = 0; i < slice.items.size(); ++i) {
+        if (i < dead.size() && dead[i] && to_embed(slice.items[i].cls)) {
+            ++run.dead_letters;
+        } else {
+            if (unnamed(run, slice.items[i].cls)) ++run.bypassed;
+            live.push_back(std::move(slice.items[i]));
+        }
+    }
+    slice.items = std::move(live);
+    return dispatch(pass, slice);
+}
+
+Result<PipelineReconciler::Observed> PipelineReconciler::observe(Pass& pass, const SliceRequest& request) {
     Span span = telemetry_.tracer.start("observe", SpanKind::internal, pass.context.span);
     Result<Pool::Lease> session = reads_.acquire(pass.context);
     if (!session) return session.error();
-    std::vector<bool> dead;
-    std::int64_t unkeyed = 0;
-    Result<Slice> slice = guarded([&]() -> Result<Slice> {
+    Result<Observed> observed = guarded([&]() -> Result<Observed> {
+        Observed seen;
         Transaction tx = (*session)->begin(TxMode::read_snapshot);
         use_operators(tx, pass.source);
-        if (!run.cursor) {
+        if (!request.after) {
             Result<std::int64_t> n = count_unkeyed(tx, pass.source);
             if (!n) return n.error();
-            unkeyed = *n;
+            seen.unkeyed = *n;
         }
-        Result<Slice> observed = observe_slice(tx, pass.source, pass.revision, request);
-        if (!observed) return observed;
-        if (const Status left = leave_to_feed(pass, tx, observed->items); !left) return left.error();
+        Result<Slice> slice = observe_slice(tx, pass.source, pass.revision, request);
+        if (!slice) return slice.error();
+        seen.slice = *std::move(slice);
+        if (const Status left = leave_to_feed(pass, tx, seen.slice.items); !left) return left.error();
         if (pass.stored_dead_letters > 0) {
             std::vector<Key> keys;
-            for (const DriftItem& item : observed->items) keys.push_back(item.key);
+            for (const DriftItem& item : seen.slice.items) keys.push_back(item.key);
             Result<std::vector<bool>> among = dead_letters_among(tx, pass.source, pass.revision, keys);
             if (!among) return among.error();
-            dead = *std::move(among);
+            seen.dead = *std::move(among);
         }
-        return observed;
+        return seen;
     });
-    if (!slice) {
-        span.fail(slice.error().message);
-        return slice.error();
+    if (!observed) {
+        span.fail(observed.error().message);
+        return observed.error();
     }
-    span.set("homeostat.source_rows", slice->source_rows);
-    span.set("homeostat.drift", static_cast<std::int64_t>(slice->items.size()));
-    span.end();
-    learn_slice(pass.uid, request.limit, clock_.steady_now() - started);
-    HOMEOSTAT_REACH("observe.after_slice");
-    if (!run.cursor) run.unkeyed = unkeyed;
-    // A document whose content was refused is left alone until it is edited: what cannot be healed must not be retried for ever.
-    std::vector<DriftItem> live;
-    for (std::size_t i = 0; i < slice->items.size(); ++i) {
-        if (i < dead.size() && dead[i] && to_embed(slice->items[i].cls)) {
-            ++run.dead_letters;
-        } else {
-            if (unnamed(run, slice->items[i].cls)) ++run.bypassed;
-            live.push_back(std::move(slice->items[i]));
-        }
-    }
-    slice->items = std::move(live);
-    return dispatch(pass, *slice);
+    span.set("homeostat.source_rows", observed->slice.source_rows);
+    span.set("homeostat.drift", static_cast<std::int64_t>(observed->slice.items.size()));
+    return observed;
 }
 
 Status PipelineReconciler::dispatch(Pass& pass, const Slice& slice) {

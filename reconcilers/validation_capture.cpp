@@ -71,12 +71,11 @@ std::vector<Remark> judge_capture(const SourceFacts& f) {
     }
     for (const BaseTable& t : f.lineage.tables) {
         if (t.kind == 'm') {
-            out.push_back(
-                {Severity::note,
-                 "CaptureByRefresh",
-                 fmt::format("materialised view {} changes when it is refreshed, which no trigger sees: a sweep finds it",
-                             t.name),
-                 {}});
+            out.push_back({Severity::note,
+                           "CaptureByRefresh",
+                           fmt::format("materialised view {} changes when it is refreshed, which no trigger sees: {}", t.name,
+                                       f.shape.kind == 'm' ? "each refresh is noticed, and a sweep follows" : "a sweep finds it"),
+                           {}});
         } else if (t.kind == 'f') {
             if (f.shape.kind == 'v')
                 out.push_back(

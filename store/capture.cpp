@@ -213,6 +213,14 @@ std::string trigger(std::int64_t uid, const std::string& relation, const std::st
         uid, event, upper, relation, rows, stem, event);
 }
 
+std::string none_because(char kind) {
+    switch (kind) {
+        case 'v': return " is a view; name the tables behind it in capture_from";
+        case 'm': return " fires no triggers, but each REFRESH of it is noticed";
+        default: return " fires no triggers";
+    }
+}
+
 class Planner {
 public:
     Planner(Transaction& tx, const PipelineSpec& spec, const SourceShape& source) : tx_(tx), spec_(spec), source_(source) {}
@@ -224,9 +232,7 @@ public:
             const std::vector<Column> columns = columns_of(tx_, source_.relation);
             watch(source_.relation, "", columns, spec_.key, watched_names(spec_));
         } else if (spec_.capture_from.empty()) {
-            plan_.none_because = source_.kind == 'v'
-                                     ? fmt::format("{} is a view; name the tables behind it in capture_from", source_.described)
-                                     : fmt::format("{} fires no triggers", source_.described);
+            plan_.none_because = source_.described + none_because(source_.kind);
         }
         for (std::size_t i = 0; i < spec_.capture_from.size(); ++i) watch_base(spec_.capture_from[i], i + 1);
         if (plan_.relations.empty()) return std::move(plan_);

@@ -19,13 +19,14 @@ constexpr std::array<std::string_view, 3> kPhases{"sweeping", "healing", "prunin
     "id, uid, revision, generation, reconcile_id, trigger, deep, phase, observation, sweeps, cursor::text, seen, missing, " \
     "stale, "                                                                                                               \
     "moved, partial, invalid, orphaned, excess, unkeyed, dead_letters, planned, planned_in_sweep, traceparent, "            \
-    "feed_trusted, bypassed"
+    "feed_trusted, bypassed, source_mark"
 
 const Statement kRead{"run_read", "SELECT " RUN_COLUMNS " FROM homeostat.run WHERE uid = $1::bigint"};
 const Statement kStart{
     "run_start",
-    "INSERT INTO homeostat.run (uid, revision, generation, reconcile_id, trigger, deep, traceparent, feed_trusted)"
-    " VALUES ($1::bigint, $2::int, $3::bigint, $4, $5, $6::boolean, $7, $8::boolean) RETURNING " RUN_COLUMNS};
+    "INSERT INTO homeostat.run (uid, revision, generation, reconcile_id, trigger, deep, traceparent, feed_trusted, source_mark)"
+    " VALUES ($1::bigint, $2::int, $3::bigint, $4, $5, $6::boolean, $7, $8::boolean,"
+    "  (SELECT m.mark FROM homeostat.source_mark m WHERE m.uid = $1::bigint)) RETURNING " RUN_COLUMNS};
 const Statement kSave{
     "run_save",
     "UPDATE homeostat.run SET phase = $2, cursor = $3::text[], seen = $4::bigint, missing = $5::bigint, stale = $6::bigint,"
@@ -37,7 +38,9 @@ const Statement kRestart{
     "UPDATE homeostat.run SET phase = 'sweeping', observation = nextval('homeostat.observation_id'), sweeps = sweeps + 1,"
     " cursor = NULL, seen = 0, missing = 0, stale = 0, moved = 0, partial = 0, invalid = 0, orphaned = 0, excess = 0, unkeyed = "
     "0,"
-    " dead_letters = 0, planned_in_sweep = 0, deep = $2::boolean WHERE id = $1::bigint RETURNING " RUN_COLUMNS};
+    " dead_letters = 0, planned_in_sweep = 0, deep = $2::boolean,"
+    " source_mark = (SELECT m.mark FROM homeostat.source_mark m WHERE m.uid = run.uid) WHERE id = $1::bigint"
+    " RETURNING " RUN_COLUMNS};
 const Statement kEnd{
     "run_end",
     "WITH gone AS (DELETE FROM homeostat.run WHERE id = $1::bigint RETURNING *)"
@@ -72,11 +75,11 @@ const Statement kStatus{
     "INSERT INTO homeostat.pipeline_status AS s (uid, observed_generation, revision, source_documents, previous_source_documents,"
     "  documents, chunks, missing, stale, moved, partial, invalid, orphaned, excess, unkeyed, dead_letters, blocked_prunes,"
     "  prune_window_start, pruned_in_window, failures, last_error, last_sweep_at, last_deep_sweep_at, last_converged_at,"
-    "  next_attempt_at, last_handled_reconcile, observed_provider_generation)"
+    "  next_attempt_at, last_handled_reconcile, observed_provider_generation, observed_source_mark)"
     " VALUES ($1::bigint, $2::bigint, $3::int, $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::bigint, "
     "$10::bigint,"
     "  $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::bigint, $16::bigint, $17::bigint, $18::timestamptz, $19::bigint,"
-    "  $20::int, left($21, 1024), $22::timestamptz, $23::timestamptz, $24::timestamptz, $25::timestamptz, $26, $27::bigint)"
+    "  $20::int, left($21, 1024), $22::timestamptz, $23::timestamptz, $24::timestamptz, $25::timestamptz, $26, $27::bigint, $28)"
     " ON CONFLICT (uid) DO UPDATE SET observed_generation = greatest(s.observed_generation, excluded.observed_generation),"
     "  revision = excluded.revision, source_documents = excluded.source_documents,"
     "  previous_source_documents = excluded.previous_source_documents, documents = excluded.documents, chunks = excluded.chunks,"
@@ -88,6 +91,7 @@ const Statement kStatus{
     "  last_deep_sweep_at = excluded.last_deep_sweep_at, last_converged_at = excluded.last_converged_at,"
     "  next_attempt_at = excluded.next_attempt_at, last_handled_reconcile = excluded.last_handled_reconcile,"
     "  observed_provider_generation = excluded.observed_provider_generation,"
+    "  observed_source_mark = excluded.observed_source_mark,"
     "  updated_at = clock_timestamp()"};
 
 // Only on change; the transition time moves only when the status does, and never backwards.
@@ -107,8 +111,9 @@ const Statement kCondition{
 
 const Statement kLoopState{
     "loop_state",
-    "SELECT failures, next_attempt_at::text, last_handled_reconcile, previous_source_documents, prune_window_start::text,"
-    " pruned_in_window, observed_provider_generation FROM homeostat.pipeline_status WHERE uid = $1::bigint"};
+    "SELECT s.failures, s.next_attempt_at::text, s.last_handled_reconcile, s.previous_source_documents,"
+    " s.prune_window_start::text, s.pruned_in_window, s.observed_provider_generation, s.observed_source_mark, m.mark"
+    " FROM homeostat.pipeline_status s LEFT JOIN homeostat.source_mark m ON m.uid = s.uid WHERE s.uid = $1::bigint"};
 
 const Statement kProgress{
     "run_progress",
@@ -144,6 +149,7 @@ Run run_at(const Rows& rows, int i) {
     r.traceparent = rows.text(i, column);
     r.feed_trusted = rows.boolean(i, column + 1);
     r.bypassed = rows.i64(i, column + 2);
+    r.source_mark = rows.maybe(i, column + 3);
     return r;
 }
 
@@ -272,7 +278,7 @@ std::vector<Condition> write_status(Transaction& tx, const StatusUpdate& u, cons
                    s.chunks, s.drift.missing, s.drift.stale, s.drift.moved, s.drift.partial, s.drift.invalid, s.drift.orphaned,
                    s.drift.excess, u.unkeyed, s.dead_letters, s.blocked_prunes, time_text(u.window.start), u.window.pruned,
                    u.failures, s.last_error, time_text(s.last_sweep), time_text(s.last_deep_sweep), time_text(s.last_converged),
-                   time_text(s.next_attempt), s.last_handled_reconcile, u.provider_generation);
+                   time_text(s.next_attempt), s.last_handled_reconcile, u.provider_generation, u.observed_mark);
     tx.exec(kStatus, params);
     return s.conditions.empty() ? std::vector<Condition>() : write_conditions(tx, u.uid, s.conditions, reconcile_id);
 }
@@ -289,6 +295,8 @@ Result<LoopState> read_loop_state(Session& session, std::int64_t uid) {
         if (!rows.null(0, 4)) s.window.start = parse_timestamp(rows.view(0, 4));
         s.window.pruned = rows.i64(0, 5);
         s.provider_generation = rows.i64(0, 6);
+        s.observed_mark = rows.maybe(0, 7);
+        s.source_mark = rows.maybe(0, 8);
         return s;
     });
 }

@@ -38,13 +38,14 @@ struct Run {
     std::string traceparent;
     bool feed_trusted = false;  // when it began
     std::int64_t bypassed = 0;  // documents the trusted feed should have named
+    std::optional<std::string> source_mark;  // when the sweep under way began; none where refreshes are not noticed
 };
 
 Result<std::optional<Run>> read_run(Session& session, std::int64_t uid);
 Run start_run(Transaction& tx, const Run& wanted);
 // Writes cursor, counts and phase as they are in `run`.
 void save_run(Transaction& tx, const Run& run);
-// Begins another sweep of the same run under a new observation, counts from zero.
+// Begins another sweep of the same run under a new observation, counts from zero, the mark taken anew.
 void restart_sweep(Transaction& tx, Run& run, bool deep);
 void end_run(Transaction& tx, const Run& run, std::string_view pipeline, std::string_view result, std::string_view message);
 
@@ -80,6 +81,7 @@ struct StatusUpdate {
     PruneWindow window;
     std::optional<std::int64_t> previous_source_documents;
     std::int64_t provider_generation = 0;
+    std::optional<std::string> observed_mark;
 };
 // Also records what changed as events. Returns the conditions that changed their status.
 std::vector<Condition> write_status(Transaction& tx, const StatusUpdate& update, const std::string& reconcile_id);
@@ -91,7 +93,9 @@ struct LoopState {
     std::optional<std::string> last_handled_reconcile;
     std::optional<std::int64_t> previous_source_documents;
     PruneWindow window;
-    std::int64_t provider_generation = 0;  // as of the last pass that ended
+    std::int64_t provider_generation = 0;      // as of the last pass that ended
+    std::optional<std::string> observed_mark;  // of the source, likewise
+    std::optional<std::string> source_mark;    // now; none where refreshes are not noticed
 };
 Result<LoopState> read_loop_state(Session& session, std::int64_t uid);
 

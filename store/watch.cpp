@@ -18,8 +18,10 @@ namespace {
 const Statement kDeclared{
     "watch_declared",
     "SELECT p.uid, p.generation, coalesce(p.reconcile_requested, ''), coalesce(p.approval, ''), coalesce(v.generation, 0),"
-    " p.suspend, p.deletion_requested_at IS NOT NULL, p.suspend AND p.suspend_until <= clock_timestamp()"
-    " FROM homeostat.pipeline p LEFT JOIN homeostat.provider v ON v.name = p.provider ORDER BY p.uid"};
+    " p.suspend, p.deletion_requested_at IS NOT NULL, p.suspend AND p.suspend_until <= clock_timestamp(), coalesce(m.mark, '')"
+    " FROM homeostat.pipeline p LEFT JOIN homeostat.provider v ON v.name = p.provider"
+    " LEFT JOIN homeostat.source_mark m ON m.uid = p.uid"
+    " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid ORDER BY s.last_sweep_at NULLS FIRST, p.uid"};
 
 const Statement kEndSuspension{
     "watch_end_suspension", "UPDATE homeostat.pipeline SET suspend = false WHERE suspend AND suspend_until <= clock_timestamp()"};
@@ -54,7 +56,7 @@ Result<std::vector<Declared>> read_declared(Session& session) {
         std::vector<Declared> out;
         for (int i = 0; i < rows.size(); ++i) {
             out.push_back({rows.i64(i, 0), rows.i64(i, 1), rows.text(i, 2), rows.text(i, 3), rows.i64(i, 4), rows.boolean(i, 5),
-                           rows.boolean(i, 6)});
+                           rows.boolean(i, 6), rows.text(i, 8)});
             over = over || rows.boolean(i, 7);
         }
         if (over) session.exec(kEndSuspension);

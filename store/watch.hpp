@@ -10,7 +10,7 @@
 
 namespace homeostat {
 
-// Enough of a pipeline to see that a person changed something.
+// Enough of a pipeline to see that a person changed something, or refreshed its source.
 struct Declared {
     std::int64_t uid = 0;
     std::int64_t generation = 0;
@@ -19,8 +19,10 @@ struct Declared {
     std::int64_t provider_generation = 0;
     bool suspended = false;
     bool deleting = false;
+    std::string source_mark;  // of a materialised view; another one after each refresh
     bool operator==(const Declared&) const = default;
 };
+// The one swept longest ago first.
 Result<std::vector<Declared>> read_declared(Session& session);
 
 // Until `stop`: waits on a connection of its own and connects again where it breaks. Missed notifications are found by polling.

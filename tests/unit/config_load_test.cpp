@@ -113,14 +113,16 @@ TEST_F(ConfigLoad, VariablesThatKubernetesMakesOfAServiceArePassedOver) {
 }
 
 TEST_F(ConfigLoad, ValuesOutsideTheirBoundsNameTheBounds) {
-    sources.flags = {{"batch.documents", "8"}, {"lease.ttl", "15"},     {"database.prepare", "yes"}, {"log.format", "xml"},
-                     {"cache.size", "1PiB"},   {"batch.window", "12 "}, {"loop.workers", "-1"},      {"sweep.slice", "1e4"}};
+    sources.flags = {{"batch.documents", "8"}, {"lease.ttl", "15"},    {"database.prepare", "yes"},
+                     {"log.format", "xml"},    {"cache.size", "1PiB"}, {"batch.window", "12 "},
+                     {"loop.workers", "-1"},   {"sweep.slice", "1e4"}, {"sweep.share", "0"}};
     const std::string said = refusal();
     EXPECT_THAT(said, HasSubstr("flag: batch.documents is \"8\"; it must be a whole number, 16 to 1024"));
     EXPECT_THAT(said, HasSubstr("lease.ttl is \"15\"; it must be a duration such as 250ms, 15s or 2m, 3s to 10m"));
     EXPECT_THAT(said, HasSubstr("database.prepare is \"yes\"; it must be true or false"));
     EXPECT_THAT(said, HasSubstr("log.format is \"xml\"; it must be text or json"));
-    EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 7);
+    EXPECT_THAT(said, HasSubstr("sweep.share is \"0\"; it must be a number such as 0.25, 0.01 to 1"));
+    EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 8);
 }
 
 TEST_F(ConfigLoad, PairsThatContradictNameBothSettings) {

@@ -1,4 +1,4 @@
-// Durations, sizes and the tree of YAML: what people write and what it means.
+// Durations, sizes, shares and the tree of YAML: what people write and what it means.
 #include "controller/config_values.hpp"
 
 #include <gmock/gmock.h>
@@ -33,6 +33,13 @@ TEST(Sizes, AreBytesOrBinaryMultiples) {
     EXPECT_EQ(parse_size("512"), 512U);
     EXPECT_EQ(size_text(64U << 20U), "64MiB");
     for (const char* bad : {"", "64MB", "-1", "1.5GiB", "99999999999TiB"}) EXPECT_EQ(parse_size(bad), std::nullopt) << bad;
+}
+
+TEST(Shares, ArePlainDecimals) {
+    EXPECT_EQ(parse_share("0.25"), 0.25);
+    EXPECT_EQ(parse_share("1"), 1.0);
+    for (const char* bad : {"", "-0.5", "+0.5", ".5", "5e-1", "0,5", "50%", "0.5 ", "nan", "inf"})
+        EXPECT_EQ(parse_share(bad), std::nullopt) << bad;
 }
 
 TEST(Urls, AreShownWithoutTheirPassword) {

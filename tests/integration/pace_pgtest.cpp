@@ -1,0 +1,119 @@
+// Sweeps that nobody waits for keep to their budget, with the real program; what somebody waits for does not.
+#include <csignal>
+
+#include "tests/integration/world.hpp"
+
+namespace homeostat {
+namespace {
+
+using namespace std::chrono_literals;
+
+class Pace : public World {
+protected:
+    void make(int documents) {
+        db.exec(
+            fmt::format("CREATE TABLE docs (id int PRIMARY KEY, body text);"
+                        "INSERT INTO docs SELECT i, 'Body of ' || i FROM generate_series(1, {}) i",
+                        documents));
+        declare("docs", "docs", "content, capture, drift_interval, max_prune_ratio", "'body', 'Off', '1 day', 1");
+    }
+    kit::Process start(const std::string& rows_per_second) {
+        return homeostat.start({"run", "--set", "loop.workers=1", "--set", "sweep.rows_per_second=" + rows_per_second});
+    }
+    void end(kit::Process& process) {
+        process.signal(SIGTERM);
+        EXPECT_EQ(process.wait(40s).value_or(kit::Exit{}).code, 0) << process.output();
+    }
+    // As if the interval had passed, and the poll had come by.
+    void let_the_interval_pass() {
+        db.exec(
+            "UPDATE homeostat.pipeline_status s SET next_attempt_at = clock_timestamp() - interval '1 second'"
+            " FROM homeostat.pipeline p WHERE p.uid = s.uid AND p.name = 'docs'; SELECT pg_notify('homeostat', uid::text)"
+            " FROM homeostat.pipeline WHERE name = 'docs'");
+    }
+    bool ended(const std::string& trigger, const std::string& result = "Converged") {
+        return eventually_is(fmt::format("SELECT count(*) FROM homeostat.run_history WHERE pipeline = 'docs' AND trigger = '{}'"
+                                         " AND result = '{}'",
+                                         trigger, result),
+                             "1");
+    }
+};
+
+TEST_F(Pace, AnIntervalSweepKeepsToItsRowsASecond) {
+    make(5'000);
+    kit::Process run = start("1000");
+    ASSERT_TRUE(ended("spec")) << run.output();
+    let_the_interval_pass();
+    ASSERT_TRUE(ended("interval")) << run.output();
+    // Five slices of a thousand, each a second before the next.
+    EXPECT_EQ(db.value("SELECT ended_at - started_at >= interval '4.5 seconds' FROM homeostat.run_history"
+                       " WHERE trigger = 'interval'"),
+              "t");
+    EXPECT_EQ(condition("docs", "Reconciling"), "False");
+    EXPECT_EQ(db.value("SELECT source_documents || ' ' || documents FROM homeostat.pipeline_status"), "5000 5000");
+    end(run);
+}
+
+// At ten rows a second each sweep of this source would take some minutes.
+TEST_F(Pace, AFirstFillIsNotSlowedAndWhoAsksIsNotKeptWaiting) {
+    make(2'000);
+    kit::Process run = start("10");
+    ASSERT_TRUE(ended("spec")) << run.output();
+    db.exec("UPDATE docs SET body = 'Edited' WHERE id = 2000");
+    let_the_interval_pass();
+    ASSERT_TRUE(eventually_is("SELECT coalesce(sum(seen), 0) FROM homeostat.run", "100")) << run.output();
+    EXPECT_TRUE(eventually_is("SELECT status || ' ' || message FROM homeostat.condition WHERE type = 'Reconciling'",
+                              "True sweeping: 100 rows compared so far, as fast as sweep.rows_per_second and sweep.share allow"));
+    EXPECT_EQ(condition("docs", "Ready"), "True");
+    EXPECT_EQ(homeostat.run({"reconcile", "docs"}).exit.code, 0);
+    EXPECT_TRUE(ended("interval")) << run.output();
+    EXPECT_EQ(db.value("SELECT chunk_text FROM docs_embeddings WHERE id = 2000"), "Edited");
+    end(run);
+}
+
+TEST_F(Pace, WhileASweepWaitsItsWorkerServesOthers) {
+    make(2'000);
+    kit::Process run = start("10");
+    ASSERT_TRUE(ended("spec")) << run.output();
+    let_the_interval_pass();
+    ASSERT_TRUE(eventually_is("SELECT coalesce(sum(seen), 0) FROM homeostat.run", "100")) << run.output();
+    declare("more", "docs", "content", "'body'");
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.run_history WHERE pipeline = 'more' AND result = 'Converged'", "1"))
+        << run.output();
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.run_history WHERE pipeline = 'docs'"), "1");
+    end(run);
+}
+
+// A sweep that takes its time goes on where it was, whoever goes on with it.
+TEST_F(Pace, ARestartLosesNothingOfASlowSweep) {
+    make(2'000);
+    kit::Process first = start("10");
+    ASSERT_TRUE(ended("spec")) << first.output();
+    db.exec("UPDATE docs SET body = 'Edited' WHERE id IN (5, 1995)");
+    let_the_interval_pass();
+    ASSERT_TRUE(eventually_is("SELECT chunk_text FROM docs_embeddings WHERE id = 5", "Edited")) << first.output();
+    first.signal(SIGKILL);
+    ASSERT_TRUE(first.wait(10s));
+    kit::Process again = start("0");
+    EXPECT_TRUE(ended("interval")) << again.output();
+    EXPECT_EQ(db.value("SELECT chunk_text FROM docs_embeddings WHERE id = 1995"), "Edited");
+    end(again);
+}
+
+TEST_F(Pace, AtTheStartTheOneSweptLongestAgoGoesFirst) {
+    db.exec("CREATE TABLE docs (id int PRIMARY KEY, body text); INSERT INTO docs VALUES (1, 'One')");
+    for (const char* name : {"a", "b", "c", "d"}) declare(name, "docs", "content, capture", "'body', 'Off'");
+    run_once(kConverged);
+    declare("e", "docs", "content, capture", "'body', 'Off'");
+    db.exec(
+        "DELETE FROM homeostat.run_history; UPDATE homeostat.pipeline_status s SET next_attempt_at = clock_timestamp() - interval"
+        " '1 second', last_sweep_at = clock_timestamp() - interval '1 hour' * array_position('{b,d,a,c}', p.name)"
+        " FROM homeostat.pipeline p WHERE p.uid = s.uid");
+    kit::Process run = start("0");
+    EXPECT_TRUE(eventually_is("SELECT string_agg(pipeline, ' ' ORDER BY started_at) FROM homeostat.run_history", "e c a d b"))
+        << run.output();
+    end(run);
+}
+
+}  // namespace
+}  // namespace homeostat
