@@ -87,8 +87,7 @@ void single_edits(kit::Database& db, int edits) {
         const std::string before = db.value(stored);
         db.exec(fmt::format("UPDATE public.source SET body = body || ' edited' WHERE id = {}", i * 7));
         const auto committed = Clock::now();
-        while (db.value(stored) == before) {
-        }
+        while (db.value(stored) == before) std::this_thread::sleep_for(std::chrono::microseconds(200));
         milliseconds.push_back(std::chrono::duration<double, std::milli>(Clock::now() - committed).count());
         std::this_thread::sleep_for(std::chrono::milliseconds(i % 40));
     }

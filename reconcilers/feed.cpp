@@ -22,10 +22,12 @@ namespace {
 
 const std::vector<double> kLags{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300};
 
-// Between looks while changes may come, and after how many in vain it goes to sleep: some 200 ms. What comes meanwhile waits two
-// milliseconds on average; a look that finds nothing is one small statement.
-constexpr milliseconds kPause{3};
-constexpr int kLooksBeforeSleep = 60;
+// Between looks while changes may come, at first and later, and after how many in vain it goes to sleep: some 200 ms. A look that
+// finds nothing is one small statement.
+constexpr milliseconds kPause{1};
+constexpr milliseconds kLaterPause{3};
+constexpr int kLooksAtFirst = 50;
+constexpr int kLooksBeforeSleep = 100;
 constexpr milliseconds kUnsettled{250};  // between looks while writers from before are under way
 
 // In an optional because what a future hands over has to be default constructible.
@@ -129,7 +131,7 @@ Result<std::shared_ptr<const TargetInfo>> Feed::target_of(std::int64_t uid, cons
 // before it was written; the latter are waited for.
 Result<FeedOutcome> Feed::rest(Session& session, std::int64_t uid, Known& known) {
     if (!known.asleep) {
-        if (known.idle++ < kLooksBeforeSleep) return FeedOutcome{.again_in = kPause};
+        if (known.idle++ < kLooksBeforeSleep) return FeedOutcome{.again_in = known.idle < kLooksAtFirst ? kPause : kLaterPause};
         Result<std::int64_t> point = set_feed_asleep(session, uid, true);
         if (!point) return point.error();
         known.asleep = true;
@@ -148,9 +150,9 @@ Result<Feed::Drained> Feed::drain(Session& session, std::int64_t uid, const Targ
                                   const Context& context) {
     return guarded([&]() -> Result<Drained> {
         Drained drained;
+        session.keep_plans(true);
         Transaction tx = session.begin();
-        hold_lease(tx, pipeline_lease(uid), context.epoch);
-        const std::optional<FeedGate> gate = feed_gate(tx, uid);
+        const std::optional<FeedGate> gate = feed_gate(tx, uid, context.epoch);
         drained.gone = !gate;
         drained.closed = gate && gate->closed;
         if (drained.gone || drained.closed) return drained;

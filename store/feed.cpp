@@ -6,6 +6,7 @@
 
 #include "store/arrays.hpp"
 #include "store/capture.hpp"
+#include "store/leases.hpp"
 #include "store/sql_fragments.hpp"
 
 namespace homeostat {
@@ -25,8 +26,8 @@ const Statement kGate{
     " EXISTS (SELECT FROM homeostat.run u WHERE u.uid = p.uid), coalesce(s.documents, 0), coalesce(s.source_documents, 0),"
     " CASE WHEN f.prune_window_start > clock_timestamp() - interval '1 hour' THEN f.pruned_in_window ELSE 0 END"
     " + CASE WHEN s.prune_window_start > clock_timestamp() - interval '1 hour' THEN s.pruned_in_window ELSE 0 END"
-    " FROM homeostat.pipeline p JOIN homeostat.feed f ON f.uid = p.uid"
-    " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid WHERE p.uid = $1::bigint"};
+    ", l.epoch FROM homeostat.pipeline p JOIN homeostat.feed f ON f.uid = p.uid JOIN homeostat.lease l ON l.resource = $2"
+    " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid WHERE p.uid = $1::bigint FOR SHARE OF l"};
 
 const Statement kPruned{
     "feed_pruned",
@@ -110,9 +111,11 @@ Result<FeedRow> read_feed(Session& session, std::int64_t uid) {
     });
 }
 
-std::optional<FeedGate> feed_gate(Transaction& tx, std::int64_t uid) {
-    const Rows rows = tx.exec(kGate, Params::of(uid));
+std::optional<FeedGate> feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch) {
+    const std::string lease = pipeline_lease(uid);
+    const Rows rows = tx.exec(kGate, Params::of(uid, lease));
     if (rows.empty()) return std::nullopt;
+    check_epoch(lease, rows.i64(0, 8), epoch);
     FeedGate g;
     g.generation = rows.i64(0, 0);
     g.closed = rows.boolean(0, 1) || rows.null(0, 2);

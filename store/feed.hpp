@@ -44,7 +44,8 @@ struct FeedGate {
     std::int64_t source_documents = 0;
     std::int64_t pruned_in_window = 0;
 };
-std::optional<FeedGate> feed_gate(Transaction& tx, std::int64_t uid);
+// Holds the lease as hold_lease does. Nothing where there is no feed.
+std::optional<FeedGate> feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch);
 void note_feed_prunes(Transaction& tx, std::int64_t uid, std::int64_t documents);
 
 // Whoever changes the source after this has committed sends a notification (or not). Returns the point in the server's

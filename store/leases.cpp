@@ -68,10 +68,13 @@ Status release_leases(Session& session, std::string_view holder) {
 
 void hold_lease(Transaction& tx, std::string_view resource, std::int64_t epoch) {
     const Rows rows = tx.exec(kHold, Params::of(resource));
-    if (rows.empty() || rows.i64(0, 0) != epoch) {
-        throw StoreFailure(fenced(fmt::format("lease {} is at epoch {} now, not {}: another replica took over", resource,
-                                              rows.empty() ? 0 : rows.i64(0, 0), epoch)));
-    }
+    check_epoch(resource, rows.empty() ? 0 : rows.i64(0, 0), epoch);
+}
+
+void check_epoch(std::string_view resource, std::int64_t found, std::int64_t epoch) {
+    if (found == epoch) return;
+    throw StoreFailure(
+        fenced(fmt::format("lease {} is at epoch {} now, not {}: another replica took over", resource, found, epoch)));
 }
 
 }  // namespace homeostat

@@ -35,6 +35,9 @@ Status release_leases(Session& session, std::string_view holder);
 // Locks the lease in share mode for the rest of the transaction; throws StoreFailure of class fenced where the epoch moved on.
 void hold_lease(Transaction& tx, std::string_view resource, std::int64_t epoch);
 
+// The same for an epoch that was read under such a lock.
+void check_epoch(std::string_view resource, std::int64_t found, std::int64_t epoch);
+
 std::string pipeline_lease(std::int64_t uid);
 // Nothing where it is a lease of another kind.
 std::optional<std::int64_t> pipeline_of_lease(std::string_view resource);

@@ -146,6 +146,7 @@ struct Session::Impl {
 
     ConnectOptions options;
     pqxx::connection connection;
+    bool keeps_plans = false;
     std::map<std::string, std::string, std::less<>> statements;
 };
 
@@ -198,6 +199,7 @@ Transaction Session::begin(TxMode mode) {
         impl->session = impl_.get();
         switch (mode) {
             case TxMode::write: impl->tx = std::make_unique<pqxx::work>(impl_->connection); break;
+            case TxMode::none: impl->tx = std::make_unique<pqxx::nontransaction>(impl_->connection); break;
             case TxMode::read_only: impl->tx = std::make_unique<pqxx::read_transaction>(impl_->connection); break;
             case TxMode::read_snapshot:
                 impl->tx =
@@ -221,6 +223,12 @@ Rows Session::exec(std::string_view sql) {
         pqxx::nontransaction tx(impl_->connection);
         return Rows(std::make_shared<const pqxx::result>(tx.exec(sql)));
     });
+}
+
+void Session::keep_plans(bool keep) {
+    if (keep == impl_->keeps_plans || !impl_->options.prepare) return;
+    exec(keep ? "SET plan_cache_mode = force_generic_plan" : "SET plan_cache_mode = auto");
+    impl_->keeps_plans = keep;
 }
 
 bool Session::usable() const noexcept { return impl_->connection.is_open(); }

@@ -120,7 +120,8 @@ struct Statement {
     std::string sql;
 };
 
-enum class TxMode : std::uint8_t { write, read_only, read_snapshot };  // read_snapshot: REPEATABLE READ, READ ONLY
+// none: each statement by itself. read_snapshot: REPEATABLE READ, READ ONLY.
+enum class TxMode : std::uint8_t { write, none, read_only, read_snapshot };
 
 class Session;
 
@@ -162,6 +163,9 @@ public:
     Rows exec(const Statement& statement, const Params& params = {});  // a transaction of its own
     Rows exec(std::string_view sql);                                   // outside any transaction (CREATE INDEX CONCURRENTLY)
     bool usable() const noexcept;
+    // From now on the plans of prepared statements are kept rather than made anew for each set of values: right for statements
+    // by key over few rows, where planning takes longer than all else. Costs a statement where it changes.
+    void keep_plans(bool keep);
 
     // Waits for a notification; false when `timeout_ms` passed. Channel names are ours and constant.
     void listen(std::string_view channel, std::function<void(std::string_view payload)> on_notify);

@@ -40,6 +40,7 @@ const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 
 constexpr std::uint64_t kHeldPerBatch = 256 << 10;
 constexpr int kProvidersAtOnce = 4;  // with all their slots
+constexpr std::size_t kFew = 16;     // documents whose statements take longer to plan than to run
 constexpr Duration kMoment = std::chrono::milliseconds(50);
 
 // What the allocator keeps for later counts against the limit like anything else.
@@ -311,7 +312,8 @@ Result<std::vector<ReadDocument>> Factory::read(const Batch& batch, const Target
     if (!session) return session.error();
     Span span = parts_.telemetry.tracer.start("read documents", SpanKind::client, context.span);
     Result<std::vector<ReadDocument>> documents = guarded([&]() -> Result<std::vector<ReadDocument>> {
-        Transaction tx = (*session)->begin();
+        (*session)->keep_plans(batch.keys.size() <= kFew);
+        Transaction tx = (*session)->begin(target.source.search_path.empty() ? TxMode::none : TxMode::write);
         use_operators(tx, target.source);
         Result<std::vector<ReadDocument>> read = read_documents(tx, target.source, target.revision, batch.keys, budget);
         if (read) tx.commit();
@@ -340,6 +342,7 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
     request.batch_id = batch.id;
     request.token = batch.token;
     Result<Outcome> outcome = guarded([&]() -> Result<Outcome> {
+        (*session)->keep_plans(batch.keys.size() <= kFew);
         Transaction tx = (*session)->begin();
         use_operators(tx, target.source);
         fence_batch(tx, batch);
