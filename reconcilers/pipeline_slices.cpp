@@ -10,10 +10,19 @@ namespace homeostat {
 
 using std::chrono::milliseconds;
 
+namespace {
+
+constexpr std::int64_t kFirstSlice = 2'000;
+
+}  // namespace
+
 std::int64_t PipelineReconciler::slice_limit(const Pass& pass) {
     const Lock lock(mutex_);
     const std::int64_t limit = slice_limits_.try_emplace(pass.uid, settings_.slice).first->second;
-    return paced(pass) ? slice_within(limit, settings_.budget) : limit;
+    if (paced(pass)) return slice_within(limit, settings_.budget);
+    // Whoever heals need not wait for all of the first slice to be compared.
+    const bool begins = pass.run->sweeps == 1 && !pass.run->cursor;
+    return begins ? std::min(limit, kFirstSlice) : limit;
 }
 
 // Slices last about as long as they should whatever the source is made of. One that the budget made small says only that larger
