@@ -110,29 +110,16 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
                                 .converged = pass.status.last_error.empty() && pass.status.drift.total() == 0,
                                 .fed = pass.feed.kept};
     }
-    Result<Pool::Lease> session = reads_.acquire(pass.context);
-    if (!session) return session.error();
-    for (const std::string& name : pass.declared.depends_on) {
-        Result<PipelineSpec> other = find_pipeline(**session, name);
-        Result<PipelineStatus> status = other ? read_status(**session, other->uid) : Result<PipelineStatus>(other.error());
-        const bool ready = status && status->observed_generation == other->generation &&
-                           std::any_of(status->conditions.begin(), status->conditions.end(),
-                                       [](const Condition& c) { return c.type == "Ready" && c.status == "True"; });
-        if (ready) continue;
-        pass.status.last_error = fmt::format("waits for pipeline \"{}\" to be ready", name);
+    Result<std::string> awaited = awaits(pass);
+    if (!awaited) return awaited.error();
+    if (!awaited->empty()) {
+        pass.status.last_error = fmt::format("waits for pipeline \"{}\" to be ready", *awaited);
         if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
         return ReconcileOutcome{milliseconds(settings_.once ? 1'000 : 30'000), false, false};
     }
     if (const Status ready = prepare_revision(pass); !ready) return ready.error();
     if (pass.run && (pass.run->generation != pass.declared.generation || pass.run->revision != pass.revision.number)) {
-        // The spec was edited under way: what was planned for the old one is of no use.
-        const Status ended = guarded([&] {
-            Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-            discard_batches(tx, pass.uid, pass.declared.generation);
-            end_run(tx, *pass.run, pass.declared.name, "Superseded", "the spec changed under way");
-            tx.commit();
-        });
-        if (!ended) return ended.error();
+        if (const Status ended = supersede(pass); !ended) return ended.error();
         pass.run.reset();
         pass.open = {};
         due(pass, pass.trigger, deep);
@@ -141,6 +128,34 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
         if (const Status begun = begin_run(pass); !begun) return begun.error();
     }
     return advance(pass);
+}
+
+// Of the pipelines that this one depends on, the first that is not ready.
+Result<std::string> PipelineReconciler::awaits(const Pass& pass) {
+    if (pass.declared.depends_on.empty()) return std::string();
+    Result<Pool::Lease> session = reads_.acquire(pass.context);
+    if (!session) return session.error();
+    for (const std::string& name : pass.declared.depends_on) {
+        Result<PipelineSpec> other = find_pipeline(**session, name);
+        Result<PipelineStatus> status = other ? read_status(**session, other->uid) : Result<PipelineStatus>(other.error());
+        const bool ready = status && status->observed_generation == other->generation &&
+                           std::any_of(status->conditions.begin(), status->conditions.end(),
+                                       [](const Condition& c) { return c.type == "Ready" && c.status == "True"; });
+        if (!ready) return name;
+    }
+    return std::string();
+}
+
+// The spec was edited under way: what was planned for the old one is of no use.
+Status PipelineReconciler::supersede(Pass& pass) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    return guarded([&] {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        discard_batches(tx, pass.uid, pass.declared.generation);
+        end_run(tx, *pass.run, pass.declared.name, "Superseded", "the spec changed under way");
+        tx.commit();
+    });
 }
 
 bool PipelineReconciler::due(const Pass& pass, std::string& trigger, bool& deep) const {

@@ -58,6 +58,8 @@ private:
 
     Result<ReconcileOutcome> run_pass(Pass& pass);
     Status load(Pass& pass);
+    Result<std::string> awaits(const Pass& pass);
+    Status supersede(Pass& pass);
     Status prepare_revision(Pass& pass);
     Status keep_capture(Pass& pass);
     Status align_capture(Pass& pass, Session& session, const CapturePlan& plan);
@@ -72,6 +74,7 @@ private:
     Result<ReconcileOutcome> complete_sweep(Pass& pass);
     Result<ReconcileOutcome> verify_or_finish(Pass& pass);
     Result<ReconcileOutcome> finish(Pass& pass, std::string_view result, const std::string& message);
+    Status sweep_again(Pass& pass, bool deep);
     Status keep_index(Pass& pass);
     Result<ReconcileOutcome> record_failure(Pass& pass, const Error& error);
     Result<ReconcileOutcome> finalize(Pass& pass);
