@@ -22,6 +22,8 @@ namespace {
 // A feed that lost its trust is mended by a sweep soon, but not by one after the other.
 constexpr milliseconds kAfterDistrust{5'000};
 
+const ReconcileOutcome kGone{.settled = true, .converged = true, .gone = true};
+
 }  // namespace
 
 Transaction fenced_transaction(Session& session, const std::string& lease, const Context& context) {
@@ -43,7 +45,7 @@ PipelineReconciler::PipelineReconciler(Pool& reads, Pool& writes, Gateway& gatew
 Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const Context& context) {
     Pass pass(uid, context);
     if (const Status loaded = load(pass); !loaded) {
-        if (loaded.error().cls == ErrorClass::not_found) return ReconcileOutcome{.settled = true, .converged = true};
+        if (loaded.error().cls == ErrorClass::not_found) return kGone;
         return loaded.error();
     }
     if (pass.declared.deleting) return finalize(pass);
@@ -108,7 +110,8 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
         return ReconcileOutcome{.again_in = until_due(pass),
                                 .settled = true,
                                 .converged = pass.status.last_error.empty() && pass.status.drift.total() == 0,
-                                .fed = pass.feed.kept};
+                                .fed = pass.feed.kept,
+                                .rests = rests_for(pass)};
     }
     Result<std::string> awaited = awaits(pass);
     if (!awaited) return awaited.error();
@@ -212,6 +215,14 @@ milliseconds PipelineReconciler::until_due(const Pass& pass) const {
     };
     if (const std::optional<WallTime> at = sweep_due(pass)) return std::min(left(*at), pass.declared.drift_interval);
     return pass.state.next_attempt ? left(*pass.state.next_attempt) : pass.declared.drift_interval;
+}
+
+// Where the feed is trusted, only time and what a mark tells of (store/rest.hpp) decide that there is something to do.
+std::optional<milliseconds> PipelineReconciler::rests_for(const Pass& pass) const {
+    const std::optional<WallTime> sweep = sweep_due(pass);
+    if (!sweep || !pass.feed.trusted || !pass.status.last_deep_sweep) return std::nullopt;
+    const WallTime until = std::min(*sweep, *pass.status.last_deep_sweep + pass.declared.deep_interval);
+    return std::max(std::chrono::duration_cast<milliseconds>(until - clock_.now()), milliseconds(0));
 }
 
 // Tables, view and metadata columns as the spec wants them. A first revision is served at once, so that search works while it
@@ -332,7 +343,12 @@ Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
     });
     if (!gone) return gone.error();
     telemetry_.metrics.forget("pipeline", pass.declared.name);
-    return ReconcileOutcome{.settled = true, .converged = true};
+    {
+        const Lock lock(mutex_);
+        slice_limits_.erase(pass.uid);
+        paces_.erase(pass.uid);
+    }
+    return kGone;
 }
 
 std::int64_t PipelineReconciler::slice_limit(std::int64_t uid) {

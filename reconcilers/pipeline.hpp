@@ -62,11 +62,14 @@ private:
     Status supersede(Pass& pass);
     Status prepare_revision(Pass& pass);
     Status keep_capture(Pass& pass);
-    Status align_capture(Pass& pass, Session& session, const CapturePlan& plan);
+    Status align_capture(Pass& pass, const CapturePlan& plan);
+    Status drop_capture(Pass& pass);
+    static void tell_capture(Pass& pass, const CaptureState& state, const std::string& refused);
     Status leave_to_feed(Pass& pass, Transaction& tx, std::vector<DriftItem>& items) const;
     Status record_feed(Pass& pass);
     std::optional<WallTime> sweep_due(const Pass& pass) const;
     std::chrono::milliseconds until_due(const Pass& pass) const;
+    std::optional<std::chrono::milliseconds> rests_for(const Pass& pass) const;
     Status begin_run(Pass& pass);
     Result<ReconcileOutcome> advance(Pass& pass);
     Status sweep(Pass& pass, int room);
