@@ -1,9 +1,6 @@
 // The change feed: how long an edit takes to its vector, alone and under a stream of edits, and what the triggers cost whoever
 // writes. bench/run.sh says how.
 #include <fmt/format.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -14,6 +11,7 @@
 #include <fstream>
 #include <thread>
 
+#include "bench/child.hpp"
 #include "bench/measure.hpp"
 
 namespace homeostat::bench {
@@ -21,58 +19,6 @@ namespace homeostat::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-void check(bool ok, std::string_view what) {
-    if (ok) return;
-    fmt::print(stderr, "bench: {} failed\n", what);
-    std::exit(1);
-}
-
-// A program that ends with this object; its first line of output is kept where it is waited for.
-class Child {
-public:
-    Child(const std::vector<std::string>& command, bool wait_for_line) {
-        int out[2];
-        check(::pipe(out) == 0, "pipe");
-        pid_ = ::fork();
-        if (pid_ == 0) {
-            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-            if (wait_for_line) ::dup2(out[1], STDOUT_FILENO);
-            std::vector<char*> arguments;
-            for (const std::string& a : command) arguments.push_back(const_cast<char*>(a.c_str()));
-            arguments.push_back(nullptr);
-            ::execv(arguments[0], arguments.data());
-            std::_Exit(127);
-        }
-        ::close(out[1]);
-        FILE* lines = ::fdopen(out[0], "r");
-        std::array<char, 256> text{};
-        if (wait_for_line) check(std::fgets(text.data(), text.size(), lines) != nullptr, command[0]);
-        line = text.data();
-        std::fclose(lines);
-    }
-    Child(const Child&) = delete;
-    Child& operator=(const Child&) = delete;
-    ~Child() {
-        signal(SIGCONT);
-        signal(SIGTERM);
-        ::waitpid(pid_, nullptr, 0);
-    }
-    void signal(int number) const { ::kill(pid_, number); }
-
-    std::string line;
-
-private:
-    pid_t pid_ = -1;
-};
-
-void until(kit::Database& db, const std::string& sql, const std::string& wanted) {
-    const auto end = Clock::now() + std::chrono::minutes(3);
-    while (db.value(sql) != wanted) {
-        check(Clock::now() < end, sql);
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-}
 
 double percentile(std::vector<double> values, double p) {
     std::sort(values.begin(), values.end());

@@ -62,6 +62,15 @@ Result<std::vector<std::string>> Election::renew() {
     return lost;
 }
 
+Status Election::leave(const std::string& resource) {
+    const Lock lock(mutex_);
+    held_.erase(resource);
+    held_gauge_.set(static_cast<double>(held_.size()));
+    Result<Session*> connection = session();
+    if (!connection) return connection.error();
+    return remove_lease(**connection, resource, settings_.replica);
+}
+
 Status Election::resign() {
     const Lock lock(mutex_);
     if (held_.empty()) return {};

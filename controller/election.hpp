@@ -34,6 +34,8 @@ public:
     Result<std::optional<std::int64_t>> own(const std::string& resource) EXCLUDES(mutex_);
     // Renews everything held in one statement; what was lost is forgotten, and returned.
     Result<std::vector<std::string>> renew() EXCLUDES(mutex_);
+    // What it was for is gone: it is let go and forgotten.
+    Status leave(const std::string& resource) EXCLUDES(mutex_);
     // Lets everything go, so that a successor need not wait for the leases to expire.
     Status resign() EXCLUDES(mutex_);
     std::size_t held() const EXCLUDES(mutex_);

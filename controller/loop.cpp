@@ -14,21 +14,10 @@ namespace {
 
 const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
 
-// Of a key whose pipeline is not as it was.
-int priority_of(const Declared& before, const Declared& now) {
-    if (before.requested != now.requested) return kPriorityRequested;
-    Declared refreshed = before;
-    refreshed.source_mark = now.source_mark;
-    return refreshed == now ? kPriorityDrift : kPrioritySpec;
-}
-
 std::string fresh_reconcile_id() {
     thread_local std::mt19937_64 engine(std::random_device{}());
     return fmt::format("{:016x}", engine());
 }
-
-// How long the database may be away before `run --once` gives up: long enough for a restart or a failover.
-constexpr int kOnceFailures = 8;
 
 }  // namespace
 
@@ -47,6 +36,8 @@ Loop::Loop(WorkQueue& queue, WorkQueue& feeds, Election& election, Reconciler& r
       settings_(std::move(settings)),
       reconcile_time_(telemetry.metrics.histogram("controller_runtime_reconcile_time_seconds", "Length of a reconcile.", kSeconds,
                                                   {{"controller", "pipeline"}})),
+      unchanged_(telemetry.metrics.counter("homeostat_rest_unchanged_total",
+                                           "Passes spared because nothing that concerns an idle pipeline had changed.")),
       views_listed_(!settings_.once) {
     for (const std::string_view result : {"success", "error", "requeue", "requeue_after"}) {
         telemetry_.metrics.counter("controller_runtime_reconcile_total", "Reconciles by result.",
@@ -97,22 +88,13 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     reconcile_time_.observe(std::chrono::duration<double>(clock_.steady_now() - started).count());
     wake_dispatcher();
     if (outcome) {
-        {
-            const Lock lock(mutex_);
-            failures_.erase(item.key);
-        }
         count(outcome->settled ? "success" : "requeue_after");
         settle(item.key, *outcome);
-        {
-            const Lock lock(mutex_);
-            outcome->fed ? void(fed_.insert(item.key)) : void(fed_.erase(item.key));
-        }
-        if (outcome->fed) feeds_.add(item.key);
-        if (!settled(item.key)) queue_.add(item.key, outcome->settled ? kPriorityDrift : item.priority, outcome->again_in);
-        return;
+        return follow(item, *outcome);
     }
     const Error& error = outcome.error();
     span.fail(error.message);
+    resting_.remove(item.key);
     if (error.cls == ErrorClass::cancelled) return;
     count("error");
     int failures = 0;
@@ -123,6 +105,26 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     spdlog::warn("pipeline {}: {}", item.key, error.message);
     if (settings_.once && (failures >= kOnceFailures || !error.retryable())) give_up(error);
     queue_.add(item.key, item.priority, full_jitter(failures - 1, settings_.backoff_base, settings_.backoff_cap, 0.75));
+}
+
+void Loop::follow(const WorkQueue::Item& item, const ReconcileOutcome& outcome) {
+    {
+        const Lock lock(mutex_);
+        failures_.erase(item.key);
+        outcome.fed ? void(fed_.insert(item.key)) : void(fed_.erase(item.key));
+    }
+    if (outcome.fed) feeds_.add(item.key);
+    if (outcome.rests && !settings_.once) {
+        resting_.put(item.key, clock_.steady_now(), outcome.again_in, *outcome.rests);
+        return;
+    }
+    resting_.remove(item.key);
+    if (outcome.gone) {
+        if (const Status left = election_.leave(pipeline_lease(item.key)); !left)
+            spdlog::debug("the lease of pipeline {} stays: {}", item.key, left.error().message);
+    } else if (!settled(item.key)) {
+        queue_.add(item.key, outcome.settled ? kPriorityDrift : item.priority, outcome.again_in);
+    }
 }
 
 void Loop::drain(const std::stop_token& stop) {
@@ -244,61 +246,6 @@ Status Loop::keep_alive(SteadyTime now) {
             .add(*rescued);
     }
     return {};
-}
-
-void Loop::watch(const std::stop_token& stop) {
-    int failures = 0;
-    while (!stop.stop_requested()) {
-        health_.tick();
-        const Status looked = look();
-        health_.set_ready(looked);
-        if (!looked) {
-            ++failures;
-            if (failures == 1 || failures % 30 == 0) spdlog::warn("the database cannot be read: {}", looked.error().message);
-            if (settings_.once && failures >= kOnceFailures) give_up(looked.error());
-        } else {
-            failures = 0;
-        }
-        const Lock lock(mutex_);
-        changed_.wait_until(mutex_, stop, std::chrono::steady_clock::now() + settings_.poll);
-    }
-}
-
-Status Loop::look() {
-    {
-        const Lock lock(mutex_);
-        if (!views_listed_) return {};  // a pipeline must not settle before its row has been read
-    }
-    Result<Pool::Lease> session = reads_.acquire(Context{});
-    if (!session) return session.error();
-    Result<std::vector<Declared>> declared = read_declared(**session);
-    if (!declared) return declared.error();
-    upkeep(**session);
-    const Lock lock(mutex_);
-    for (const Declared& d : *declared) {
-        const auto it = seen_.find(d.uid);
-        if (it == seen_.end()) {
-            // At start everything is looked at, oldest sweep first, with low urgency; what is new since is a spec change.
-            queue_.add(d.uid, listed_ ? kPrioritySpec : kPriorityDrift);
-        } else if (!(it->second == d)) {
-            queue_.add(d.uid, priority_of(it->second, d));
-        }
-        seen_[d.uid] = d;
-    }
-    std::set<std::int64_t> live;
-    for (const Declared& d : *declared) live.insert(d.uid);
-    std::erase_if(seen_, [&](const auto& entry) { return !live.contains(entry.first); });
-    listed_ = true;
-    changed_.notify_all();
-    return {};
-}
-
-void Loop::upkeep(Session& session) {
-    const SteadyTime now = clock_.steady_now();
-    if (now < next_upkeep_) return;
-    next_upkeep_ = now + std::chrono::hours(1);
-    if (const Status kept = keep_histories(session, settings_.history_weeks); !kept)
-        spdlog::warn("histories: {}", kept.error().message);
 }
 
 Result<RunSummaryCounts> Loop::wait(const std::stop_token& stop) {

@@ -11,6 +11,7 @@
 #include "controller/controller.hpp"
 #include "controller/election.hpp"
 #include "controller/http/health.hpp"
+#include "controller/resting.hpp"
 #include "controller/workqueue.hpp"
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
@@ -60,13 +61,20 @@ public:
     Result<RunSummaryCounts> wait(const std::stop_token& stop) EXCLUDES(mutex_);
 
 private:
+    // How long the database may be away before `run --once` gives up: long enough for a restart or a failover.
+    static constexpr int kOnceFailures = 8;
+
     void reconcile(const WorkQueue::Item& item, const std::stop_token& stop);
     void drain(std::int64_t uid, const std::stop_token& stop);
     void settle(std::int64_t uid, const ReconcileOutcome& outcome) EXCLUDES(mutex_);
+    // When the key is to be called again.
+    void follow(const WorkQueue::Item& item, const ReconcileOutcome& outcome) EXCLUDES(mutex_);
     void give_up(const Error& error) EXCLUDES(mutex_);
     Status look() EXCLUDES(mutex_);
     Status keep_alive(SteadyTime now);
     void upkeep(Session& session);
+    // Of the pipelines at rest whose interval has passed, those that changed are called.
+    void look_at_resting(Session& session);
     bool settled(std::int64_t uid) const EXCLUDES(mutex_);
 
     WorkQueue& queue_;
@@ -81,6 +89,8 @@ private:
     Telemetry telemetry_;
     const LoopSettings settings_;
     Histogram& reconcile_time_;
+    Counter& unchanged_;
+    Resting resting_;
     SteadyTime next_renew_{};      // of the dispatcher's thread
     SteadyTime next_heartbeat_{};
     SteadyTime next_upkeep_{};     // of the watch's thread

@@ -111,6 +111,8 @@ Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
         known.point.reset();
         outcome.again_in = drained.rows >= settings_.take ? milliseconds(0) : kPause;
     } else {
+        // At the first look of this replica nobody is known to write: it need not wait for more.
+        if (known.epoch != context.epoch) known.idle = kLooksBeforeSleep;
         Result<FeedOutcome> rested = rest(**session, uid, known);
         if (!rested) return rested;
         outcome.again_in = rested->again_in;

@@ -10,6 +10,7 @@
 #include "store/preview.hpp"
 #include "store/runs.hpp"
 #include "store/statuses.hpp"
+#include "store/vector_index.hpp"
 
 namespace homeostat {
 

@@ -22,6 +22,8 @@ namespace {
 // A feed that lost its trust, or a source that was refreshed, is swept soon, but not once after the other.
 constexpr milliseconds kBetweenSweeps{5'000};
 
+const ReconcileOutcome kGone{.settled = true, .converged = true, .gone = true};
+
 }  // namespace
 
 Transaction fenced_transaction(Session& session, const std::string& lease, const Context& context) {
@@ -43,7 +45,7 @@ PipelineReconciler::PipelineReconciler(Pool& reads, Pool& writes, Gateway& gatew
 Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const Context& context) {
     Pass pass(uid, context);
     if (const Status loaded = load(pass); !loaded) {
-        if (loaded.error().cls == ErrorClass::not_found) return ReconcileOutcome{.settled = true, .converged = true};
+        if (loaded.error().cls == ErrorClass::not_found) return kGone;
         return loaded.error();
     }
     if (pass.declared.deleting) return finalize(pass);
@@ -108,31 +110,19 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
         return ReconcileOutcome{.again_in = until_due(pass),
                                 .settled = true,
                                 .converged = pass.status.last_error.empty() && pass.status.drift.total() == 0,
-                                .fed = pass.feed.kept};
+                                .fed = pass.feed.kept,
+                                .rests = rests_for(pass)};
     }
-    Result<Pool::Lease> session = reads_.acquire(pass.context);
-    if (!session) return session.error();
-    for (const std::string& name : pass.declared.depends_on) {
-        Result<PipelineSpec> other = find_pipeline(**session, name);
-        Result<PipelineStatus> status = other ? read_status(**session, other->uid) : Result<PipelineStatus>(other.error());
-        const bool ready = status && status->observed_generation == other->generation &&
-                           std::any_of(status->conditions.begin(), status->conditions.end(),
-                                       [](const Condition& c) { return c.type == "Ready" && c.status == "True"; });
-        if (ready) continue;
-        pass.status.last_error = fmt::format("waits for pipeline \"{}\" to be ready", name);
+    Result<std::string> awaited = awaits(pass);
+    if (!awaited) return awaited.error();
+    if (!awaited->empty()) {
+        pass.status.last_error = fmt::format("waits for pipeline \"{}\" to be ready", *awaited);
         if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
         return ReconcileOutcome{milliseconds(settings_.once ? 1'000 : 30'000), false, false};
     }
     if (const Status ready = prepare_revision(pass); !ready) return ready.error();
     if (pass.run && (pass.run->generation != pass.declared.generation || pass.run->revision != pass.revision.number)) {
-        // The spec was edited under way: what was planned for the old one is of no use.
-        const Status ended = guarded([&] {
-            Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-            discard_batches(tx, pass.uid, pass.declared.generation);
-            end_run(tx, *pass.run, pass.declared.name, "Superseded", "the spec changed under way");
-            tx.commit();
-        });
-        if (!ended) return ended.error();
+        if (const Status ended = supersede(pass); !ended) return ended.error();
         pass.run.reset();
         pass.open = {};
         due(pass, pass.trigger, deep);
@@ -153,6 +143,34 @@ std::string_view PipelineReconciler::wanted_at_once(const Pass& pass) const {
     // An endpoint or a credential that was put right is tried at once, and so is a source that was refreshed since it failed.
     if (pass.state.provider_generation != pass.provider.generation) return "provider";
     return pass.refreshed() ? "refresh" : "";
+}
+
+// Of the pipelines that this one depends on, the first that is not ready.
+Result<std::string> PipelineReconciler::awaits(const Pass& pass) {
+    if (pass.declared.depends_on.empty()) return std::string();
+    Result<Pool::Lease> session = reads_.acquire(pass.context);
+    if (!session) return session.error();
+    for (const std::string& name : pass.declared.depends_on) {
+        Result<PipelineSpec> other = find_pipeline(**session, name);
+        Result<PipelineStatus> status = other ? read_status(**session, other->uid) : Result<PipelineStatus>(other.error());
+        const bool ready = status && status->observed_generation == other->generation &&
+                           std::any_of(status->conditions.begin(), status->conditions.end(),
+                                       [](const Condition& c) { return c.type == "Ready" && c.status == "True"; });
+        if (!ready) return name;
+    }
+    return std::string();
+}
+
+// The spec was edited under way: what was planned for the old one is of no use.
+Status PipelineReconciler::supersede(Pass& pass) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    return guarded([&] {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        discard_batches(tx, pass.uid, pass.declared.generation);
+        end_run(tx, *pass.run, pass.declared.name, "Superseded", "the spec changed under way");
+        tx.commit();
+    });
 }
 
 bool PipelineReconciler::due(const Pass& pass, std::string& trigger, bool& deep) const {
@@ -191,6 +209,14 @@ milliseconds PipelineReconciler::until_due(const Pass& pass) const {
     };
     if (const std::optional<WallTime> at = sweep_due(pass)) return std::min(left(*at), pass.declared.drift_interval);
     return pass.state.next_attempt ? left(*pass.state.next_attempt) : pass.declared.drift_interval;
+}
+
+// Where the feed is trusted, only time and what a mark tells of (store/rest.hpp) decide that there is something to do.
+std::optional<milliseconds> PipelineReconciler::rests_for(const Pass& pass) const {
+    const std::optional<WallTime> sweep = sweep_due(pass);
+    if (!sweep || !pass.feed.trusted || !pass.status.last_deep_sweep) return std::nullopt;
+    const WallTime until = std::min(*sweep, *pass.status.last_deep_sweep + pass.declared.deep_interval);
+    return std::max(std::chrono::duration_cast<milliseconds>(until - clock_.now()), milliseconds(0));
 }
 
 // Tables, view and metadata columns as the spec wants them. A first revision is served at once, so that search works while it
@@ -312,7 +338,12 @@ Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
     });
     if (!gone) return gone.error();
     telemetry_.metrics.forget("pipeline", pass.declared.name);
-    return ReconcileOutcome{.settled = true, .converged = true};
+    {
+        const Lock lock(mutex_);
+        slice_limits_.erase(pass.uid);
+        paces_.erase(pass.uid);
+    }
+    return kGone;
 }
 
 }  // namespace homeostat

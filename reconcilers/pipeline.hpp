@@ -66,13 +66,18 @@ private:
 
     Result<ReconcileOutcome> run_pass(Pass& pass);
     Status load(Pass& pass);
+    Result<std::string> awaits(const Pass& pass);
+    Status supersede(Pass& pass);
     Status prepare_revision(Pass& pass);
     Status keep_capture(Pass& pass);
-    Status align_capture(Pass& pass, Session& session, const CapturePlan& plan);
+    Status align_capture(Pass& pass, const CapturePlan& plan);
+    Status drop_capture(Pass& pass);
+    static void tell_capture(Pass& pass, const CaptureState& state, const std::string& refused);
     Status leave_to_feed(Pass& pass, Transaction& tx, std::vector<DriftItem>& items) const;
     Status record_feed(Pass& pass);
     std::optional<WallTime> sweep_due(const Pass& pass) const;
     std::chrono::milliseconds until_due(const Pass& pass) const;
+    std::optional<std::chrono::milliseconds> rests_for(const Pass& pass) const;
     Status begin_run(Pass& pass);
     Result<ReconcileOutcome> advance(Pass& pass);
     Status answer_for_planned(Pass& pass);
@@ -82,6 +87,7 @@ private:
     Result<ReconcileOutcome> complete_sweep(Pass& pass);
     Result<ReconcileOutcome> verify_or_finish(Pass& pass);
     Result<ReconcileOutcome> finish(Pass& pass, std::string_view result, const std::string& message);
+    Status sweep_again(Pass& pass, bool deep);
     Status keep_index(Pass& pass);
     Result<ReconcileOutcome> record_failure(Pass& pass, const Error& error);
     Result<ReconcileOutcome> finalize(Pass& pass);

@@ -25,45 +25,82 @@ FeedSeen told(FeedHealth health, std::string message) { return {health, std::mov
 
 }  // namespace
 
-// What is there, what is missing, and what we may do about it, in one transaction that holds the lease.
+// What is there and what is missing is looked at without a lock or a write: mostly nothing is to be done.
 Status PipelineReconciler::keep_capture(Pass& pass) {
     if (settings_.once) return {};  // nobody would take out what triggers put in
-    const bool wanted = pass.declared.capture == "Auto" && pass.declared.management == "Manage";
-    if (!wanted && !pass.feed.kept) return {};
-    Result<Pool::Lease> session = writes_.acquire(pass.context);
-    if (!session) return session.error();
-    Result<CapturePlan> plan = guarded([&]() -> Result<CapturePlan> {
-        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-        if (!wanted) {
-            if (const Status removed = remove_capture(tx, pass.uid); !removed) return removed.error();
-            tx.commit();
-            return CapturePlan{};
-        }
-        // As the revision has it that this declaration means, or will have it once it is made.
-        const Revision* same = revision_holding(pass.revisions, RevisionSettings::of(pass.declared, pass.provider));
-        const PipelineSpec spec = same == nullptr ? pass.declared : spec_of_revision(pass.declared, same->settings);
-        Result<SourceShape> source = inspect_source(tx, spec);
-        if (!source) return source.error();
-        return plan_capture(tx, spec, *source);
-    });
+    if (pass.declared.capture != "Auto" || pass.declared.management != "Manage") return drop_capture(pass);
+    std::optional<CaptureState> state;
+    Result<CapturePlan> plan = [&]() -> Result<CapturePlan> {
+        Result<Pool::Lease> session = reads_.acquire(pass.context);
+        if (!session) return session.error();
+        return guarded([&]() -> Result<CapturePlan> {
+            Transaction tx = (*session)->begin(TxMode::read_only);
+            // As the revision has it that this declaration means, or will have it once it is made.
+            const Revision* same = revision_holding(pass.revisions, RevisionSettings::of(pass.declared, pass.provider));
+            const PipelineSpec spec = same == nullptr ? pass.declared : spec_of_revision(pass.declared, same->settings);
+            Result<SourceShape> source = inspect_source(tx, spec);
+            if (!source) return source.error();
+            Result<CapturePlan> planned = plan_capture(tx, spec, *source);
+            if (!planned || planned->relations.empty()) return planned;
+            Result<CaptureState> seen = look_at_capture(tx, pass.uid, *planned);
+            if (!seen) return seen.error();
+            state = *std::move(seen);
+            return planned;
+        });
+    }();
     if (!plan) return plan.error();
-    if (!wanted) {
-        pass.feed = {};
-        pass.feed_seen = told(FeedHealth::off, "capture is Off: sweeps find what changes");
-        return {};
-    }
-    if (plan->relations.empty()) {
+    if (!state) {
         pass.feed_seen = told(FeedHealth::off, plan->none_because + "; sweeps find what changes");
         return {};
     }
-    return align_capture(pass, **session, *plan);
+    if (pass.feed.kept && state->complete && pass.feed.fingerprint == state->fingerprint) {
+        tell_capture(pass, *state, "");
+        return {};
+    }
+    return align_capture(pass, *plan);
 }
 
-Status PipelineReconciler::align_capture(Pass& pass, Session& session, const CapturePlan& plan) {
+Status PipelineReconciler::drop_capture(Pass& pass) {
+    if (!pass.feed.kept) return {};
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    Status dropped = guarded([&]() -> Status {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        if (const Status removed = remove_capture(tx, pass.uid); !removed) return removed;
+        tx.commit();
+        return {};
+    });
+    if (!dropped) return dropped;
+    pass.feed = {};
+    pass.feed_seen = told(FeedHealth::off, "capture is Off: sweeps find what changes");
+    return {};
+}
+
+void PipelineReconciler::tell_capture(Pass& pass, const CaptureState& state, const std::string& refused) {
+    pass.capture_fingerprint = state.complete ? state.fingerprint : "";
+    if (state.complete) {
+        pass.feed_seen = told(FeedHealth::active, "");
+    } else if (!state.disabled.empty()) {
+        pass.feed_seen = told(FeedHealth::disabled,
+                              fmt::format("triggers of {} are switched off, so sweeps find what changes there; switch them on "
+                                          "again with ALTER TABLE {} ENABLE TRIGGER ALL, or declare capture: Off",
+                                          state.disabled, state.disabled));
+    } else {
+        pass.feed_seen =
+            told(FeedHealth::no_right, fmt::format("this role may not make triggers on {}; `homeostat capture sql {}` prints "
+                                                   "them for somebody who may; until then sweeps find what changes",
+                                                   refused, pass.declared.name));
+    }
+}
+
+// What we may do about what is missing, in one transaction that holds the lease.
+Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
     std::string refused;
     const bool may = may_make_all(plan, refused);
     Status aligned = guarded([&]() -> Status {
-        Transaction tx = fenced_transaction(session, pass.lease(), pass.context);
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         Result<CaptureState> state = look_at_capture(tx, pass.uid, plan);
         if (!state) return state.error();
         const bool make = !state->current || (may && !state->missing.empty());
@@ -82,25 +119,11 @@ Status PipelineReconciler::align_capture(Pass& pass, Session& session, const Cap
         keep_feed(tx, pass.uid, state->fingerprint, false);
         if (!state->complete) distrust_feed(tx, pass.uid);
         tx.commit();
-        pass.capture_fingerprint = state->complete ? state->fingerprint : "";
-        if (state->complete) {
-            pass.feed_seen = told(FeedHealth::active, "");
-        } else if (!state->disabled.empty()) {
-            pass.feed_seen =
-                told(FeedHealth::disabled,
-                     fmt::format("triggers of {} are switched off, so sweeps find what changes there; switch them on "
-                                 "again with ALTER TABLE {} ENABLE TRIGGER ALL, or declare capture: Off",
-                                 state->disabled, state->disabled));
-        } else {
-            pass.feed_seen =
-                told(FeedHealth::no_right, fmt::format("this role may not make triggers on {}; `homeostat capture sql {}` prints "
-                                                       "them for somebody who may; until then sweeps find what changes",
-                                                       refused, pass.declared.name));
-        }
+        tell_capture(pass, *state, refused);
         return {};
     });
     if (aligned) {
-        Result<FeedRow> feed = read_feed(session, pass.uid);
+        Result<FeedRow> feed = read_feed(**session, pass.uid);
         if (!feed) return feed.error();
         pass.feed = *std::move(feed);
         return {};

@@ -177,7 +177,8 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     const bool converged = run.found.total() == 0 && run.dead_letters == 0;
     spdlog::info("pipeline \"{}\": {} ({} documents, {} chunks)", pass.declared.name, result, pass.status.documents,
                  pass.status.chunks);
-    return ReconcileOutcome{.again_in = until_due(pass), .settled = true, .converged = converged, .fed = pass.feed.kept};
+    return ReconcileOutcome{
+        .again_in = until_due(pass), .settled = true, .converged = converged, .fed = pass.feed.kept, .rests = rests_for(pass)};
 }
 
 // The pass failed: the run ends, what it left planned is withdrawn, and the status says why and when it is tried again.

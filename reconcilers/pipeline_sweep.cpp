@@ -10,6 +10,7 @@
 #include "reconcilers/pipeline.hpp"
 #include "reconcilers/pipeline_pass.hpp"
 #include "store/leases.hpp"
+#include "store/vector_index.hpp"
 
 namespace homeostat {
 
@@ -247,24 +248,29 @@ Result<ReconcileOutcome> PipelineReconciler::verify_or_finish(Pass& pass) {
         HOMEOSTAT_REACH("sweep.before_restart");
         // A deep look is repeated only where it found what a look at versions cannot see.
         const bool deep = run.deep && (run.found.partial + run.found.invalid > 0 || pass.declared.mode == "complete");
-        Result<Pool::Lease> session = writes_.acquire(pass.context);
-        if (!session) return session.error();
-        if (run.planned_in_sweep >= kManyDocuments) {
-            if (const Status tended = tend_tables(**session, pass.revision, deep); !tended) {
-                spdlog::warn("pipeline \"{}\": its tables could not be analysed: {}", pass.declared.name, tended.error().message);
-            }
-        }
-        const Status restarted = guarded([&] {
-            Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-            restart_sweep(tx, run, deep);
-            tx.commit();
-        });
-        if (!restarted) return restarted.error();
+        if (const Status again = sweep_again(pass, deep); !again) return again.error();
         return advance(pass);
     }
     if (const Status indexed = keep_index(pass); !indexed) return indexed.error();
     const bool clean = run.found.total() == 0 && run.dead_letters == 0;
     return finish(pass, clean ? "Converged" : heals ? "DriftLeft" : "Observed", "");
+}
+
+// The connection is given back before the sweep goes on: it needs one itself.
+Status PipelineReconciler::sweep_again(Pass& pass, bool deep) {
+    Run& run = *pass.run;
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    if (run.planned_in_sweep >= kManyDocuments) {
+        if (const Status tended = tend_tables(**session, pass.revision, deep); !tended) {
+            spdlog::warn("pipeline \"{}\": its tables could not be analysed: {}", pass.declared.name, tended.error().message);
+        }
+    }
+    return guarded([&] {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        restart_sweep(tx, run, deep);
+        tx.commit();
+    });
 }
 
 Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
@@ -334,12 +340,19 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
 }
 
 Status PipelineReconciler::keep_index(Pass& pass) {
-    Result<Pool::Lease> session = reads_.acquire(pass.context);
-    if (!session) return session.error();
-    Result<IndexState> state = index_state(**session, pass.spec, pass.revision);
-    if (!state) return state.error();
-    if (*state == IndexState::valid || pass.declared.management != "Manage") return {};
-    HOMEOSTAT_REACH("index.before");
+    {
+        Result<Pool::Lease> session = writes_.acquire(pass.context);
+        if (!session) return session.error();
+        Result<IndexState> state = index_state(**session, pass.spec, pass.revision);
+        if (!state) return state.error();
+        if (*state == IndexState::valid || pass.declared.management != "Manage") return {};
+        HOMEOSTAT_REACH("index.before");
+        if (*state == IndexState::absent) {
+            Result<bool> built = build_small_index(**session, pass.spec, pass.revision, pass.vectors);
+            if (!built) return built.error();
+            if (*built) return {};
+        }
+    }
     const Span span = telemetry_.tracer.start("build index", SpanKind::internal, pass.context.span);
     // A connection of its own: a build may take as long as it takes, and needs the session's timeouts off.
     ConnectOptions options = writes_.options();

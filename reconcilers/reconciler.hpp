@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 
 #include "core/context.hpp"
 #include "core/error.hpp"
@@ -22,6 +23,9 @@ struct ReconcileOutcome {
     bool converged = false;  // and no drift is left
     bool failed = false;     // the pass ended in an error that the object's status tells
     bool fed = false;        // it has a change feed to be looked at
+    bool gone = false;       // there is no such object any more
+    // As long as nothing that concerns it changes, a call within this time would find nothing to do (store/rest.hpp).
+    std::optional<std::chrono::milliseconds> rests;
 };
 
 class Reconciler {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <set>
 
 #include "store/text_array.hpp"
 
@@ -13,13 +14,14 @@ namespace homeostat {
 namespace {
 
 // The members of a partitioned table too: a statement that names one fires its triggers and no others.
-const Statement kMembers{"capture_members",
-                         "SELECT m.oid::text, format('%I.%I', n.nspname, m.relname), homeostat.relation_text(m.oid), m.relkind,"
-                         " has_table_privilege(m.oid, 'TRIGGER')"
-                         " FROM pg_class c CROSS JOIN LATERAL ("
-                         "   SELECT c.oid UNION SELECT t.relid FROM pg_partition_tree(c.oid) t WHERE c.relkind = 'p') w(oid)"
-                         " JOIN pg_class m ON m.oid = w.oid JOIN pg_namespace n ON n.oid = m.relnamespace"
-                         " WHERE c.oid = to_regclass($1) AND m.relkind IN ('r', 'p') ORDER BY m.oid"};
+const Statement kMembers{
+    "capture_members",
+    "SELECT m.* FROM (SELECT to_regclass($1)::oid UNION SELECT t.relid FROM pg_class c, pg_partition_tree(c.oid) t"
+    "  WHERE c.oid = to_regclass($1) AND c.relkind = 'p') w(oid)"
+    // OFFSET 0: by oid, not through the whole catalog.
+    " CROSS JOIN LATERAL (SELECT m.oid::text, format('%I.%I', n.nspname, m.relname), homeostat.relation_text(m.oid), m.relkind,"
+    "  has_table_privilege(m.oid, 'TRIGGER') FROM pg_class m JOIN pg_namespace n ON n.oid = m.relnamespace"
+    "  WHERE m.oid = w.oid AND m.relkind IN ('r', 'p') OFFSET 0) m ORDER BY w.oid"};
 
 // How a column is compared: as it is where equal values have equal texts; else by its text, byte by byte.
 const Statement kComparable{
@@ -318,7 +320,11 @@ Result<CaptureState> look_at_capture(Transaction& tx, std::int64_t uid, const Ca
     return guarded([&] {
         CaptureState state;
         const Rows own = tx.exec(kOwn, Params::of(fmt::format("p{}_change", uid), fmt::format("p{}\\_changed%", uid)));
-        state.current = !own.empty() && own.view(0, 0) == plan.digest;
+        std::set<std::string_view> stems;
+        for (const CapturedRelation& r : plan.relations) stems.insert(r.function);
+        // A function that somebody dropped took its triggers with it.
+        const auto functions = static_cast<std::int64_t>(stems.size() * kEvents.size());
+        state.current = !own.empty() && own.view(0, 0) == plan.digest && own.i64(0, 1) >= functions;
         state.complete = state.current && !plan.relations.empty();
         if (!own.empty()) state.fingerprint = own.text(0, 2);
         const Rows rows = tx.exec(kTriggers, Params::of(names_of(plan), fmt::format("homeostat\\_p{}\\_%", uid)));

@@ -29,6 +29,8 @@ const Statement kRenew{"lease_renew",
 
 const Statement kRelease{"lease_release", "UPDATE homeostat.lease SET expires_at = clock_timestamp() WHERE holder = $1"};
 
+const Statement kRemove{"lease_remove", "DELETE FROM homeostat.lease WHERE resource = $1 AND holder = $2"};
+
 const Statement kHold{"lease_hold", "SELECT epoch FROM homeostat.lease WHERE resource = $1 FOR SHARE"};
 
 }  // namespace
@@ -64,6 +66,10 @@ Result<std::vector<Lease>> renew_leases(Session& session, std::string_view holde
 
 Status release_leases(Session& session, std::string_view holder) {
     return guarded([&] { session.exec(kRelease, Params::of(holder)); });
+}
+
+Status remove_lease(Session& session, std::string_view resource, std::string_view holder) {
+    return guarded([&] { session.exec(kRemove, Params::of(resource, holder)); });
 }
 
 void hold_lease(Transaction& tx, std::string_view resource, std::int64_t epoch) {

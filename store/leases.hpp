@@ -31,6 +31,8 @@ Result<std::optional<Lease>> acquire_lease(Session& session, std::string_view re
 Result<std::vector<Lease>> renew_leases(Session& session, std::string_view holder, std::chrono::milliseconds ttl);
 
 Status release_leases(Session& session, std::string_view holder);
+// For a resource that will never be again: epochs would begin anew.
+Status remove_lease(Session& session, std::string_view resource, std::string_view holder);
 
 // Locks the lease in share mode for the rest of the transaction; throws StoreFailure of class fenced where the epoch moved on.
 void hold_lease(Transaction& tx, std::string_view resource, std::int64_t epoch);

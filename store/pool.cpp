@@ -13,17 +13,23 @@ Result<Pool::Lease> Pool::acquire(const Context& context) {
     const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(30);
     {
         const Lock lock(mutex_);
-        while (idle_.empty() && out_ >= size_) {
-            if (!freed_.wait_until(mutex_, context.stop, give_up))
-                return cancelled("stopped while waiting for a database connection");
-            if (std::chrono::steady_clock::now() >= give_up) {
-                return Error{.cls = ErrorClass::db_transient,
-                             .message =
-                                 "no database connection became free within 30 s; raise database.read_connections or "
-                                 "database.write_connections"};
-            }
+        // First come, first served: whoever asks again and again must not starve who waits.
+        const std::uint64_t ticket = next_ticket_++;
+        waiting_.push_back(ticket);
+        while (waiting_.front() != ticket || (idle_.empty() && out_ >= size_)) {
+            const bool stopped = !freed_.wait_until(mutex_, context.stop, give_up);
+            if (!stopped && std::chrono::steady_clock::now() < give_up) continue;
+            std::erase(waiting_, ticket);
+            freed_.notify_all();
+            if (stopped) return cancelled("stopped while waiting for a database connection");
+            return Error{.cls = ErrorClass::db_transient,
+                         .message =
+                             "no database connection became free within 30 s; raise database.read_connections or "
+                             "database.write_connections"};
         }
+        waiting_.pop_front();
         ++out_;
+        if (!waiting_.empty()) freed_.notify_all();
         if (!idle_.empty()) {
             std::unique_ptr<Session> session = std::move(idle_.back());
             idle_.pop_back();
@@ -43,7 +49,7 @@ void Pool::give_back(std::unique_ptr<Session> session) {
     const Lock lock(mutex_);
     --out_;
     if (session && session->usable()) idle_.push_back(std::move(session));
-    freed_.notify_one();
+    freed_.notify_all();  // only the first in the row takes it
 }
 
 }  // namespace homeostat

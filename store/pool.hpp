@@ -2,6 +2,8 @@
 // All calls are safe from any thread; a Lease belongs to one thread at a time.
 #pragma once
 
+#include <cstdint>
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -30,8 +32,8 @@ public:
 
     Pool(ConnectOptions options, std::size_t size) : options_(std::move(options)), size_(size) {}
 
-    // Waits for a free session until context.deadline (at most 30 s), or connects one. Errors: db_transient, cancelled, and what
-    // connecting says.
+    // Waits for a free session (30 s at most), first come, first served, or connects one. Errors: db_transient, cancelled, and
+    // what connecting says.
     Result<Lease> acquire(const Context& context) EXCLUDES(mutex_);
     std::size_t size() const noexcept { return size_; }
     const ConnectOptions& options() const noexcept { return options_; }
@@ -44,6 +46,8 @@ private:
     Mutex mutex_;
     CondVar freed_;
     std::vector<std::unique_ptr<Session>> idle_ GUARDED_BY(mutex_);
+    std::deque<std::uint64_t> waiting_ GUARDED_BY(mutex_);  // tickets of those who wait
+    std::uint64_t next_ticket_ GUARDED_BY(mutex_) = 0;
     std::size_t out_ GUARDED_BY(mutex_) = 0;
 };
 

@@ -45,24 +45,11 @@ const Statement kViewColumns{
     " EXISTS (SELECT FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid"
     "         WHERE r.ev_class = c.oid AND d.refobjid = to_regclass($2))"
     " FROM pg_class c WHERE c.oid = to_regclass($1)"};
-const Statement kIndex{
-    "vector_index_state",
-    "SELECT i.indisvalid AND i.indisready, am.amname, oc.opcname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
-    " JOIN pg_am am ON am.oid = c.relam JOIN pg_opclass oc ON oc.oid = i.indclass[0]"
-    " WHERE i.indexrelid = to_regclass($1)"};
-
 std::string meta_column(std::size_t i) { return fmt::format("meta_{}", i + 1); }
 
 std::string vector_column_type(const RevisionSettings& s, const VectorExtension& v) {
     return fmt::format("{}.{}({})", v.schema, s.vector_type == VectorType::vector ? "vector" : "halfvec", s.dimensions);
 }
-
-std::string opclass(const PipelineSpec& spec, const RevisionSettings& s) {
-    const std::string_view distance = spec.distance == "l2" ? "l2" : spec.distance == "inner_product" ? "ip" : "cosine";
-    return fmt::format("{}_{}_ops", s.vector_type == VectorType::vector ? "vector" : "halfvec", distance);
-}
-
-std::string index_name(const RevisionTables& t) { return t.prefix + "_chunk_embedding"; }
 
 void create_tables(Transaction& tx, const RevisionTables& t, const RevisionSettings& s, const SourceShape& source,
                    const VectorExtension& v) {
@@ -306,34 +293,6 @@ Result<bool> view_is_current(Transaction& tx, const PipelineSpec& spec, const Re
         expected += "chunk_number,chunk_text,chunk_start,chunk_end,embedding,embedded_at";
         // Types follow the tables the view rests on; names and order are ours to check.
         return rows.view(0, 2) == expected && rows.boolean(0, 3);
-    });
-}
-
-Result<IndexState> index_state(Session& session, const PipelineSpec& spec, const Revision& revision) {
-    return guarded([&] {
-        const Rows rows = session.exec(kIndex, Params::of(fmt::format("homeostat_data.{}", index_name(revision.tables))));
-        if (spec.index_method == "none") return rows.empty() ? IndexState::valid : IndexState::unwanted;
-        if (rows.empty()) return IndexState::absent;
-        const bool as_declared = rows.view(0, 1) == spec.index_method && rows.view(0, 2) == opclass(spec, revision.settings);
-        return rows.boolean(0, 0) && as_declared ? IndexState::valid : IndexState::invalid;
-    });
-}
-
-Status build_index(Session& session, const PipelineSpec& spec, const Revision& revision, const VectorExtension& vectors) {
-    return guarded([&] {
-        const std::string name = index_name(revision.tables);
-        session.exec("SET statement_timeout = 0");
-        session.exec("SET lock_timeout = 0");
-        session.exec(fmt::format("DROP INDEX CONCURRENTLY IF EXISTS homeostat_data.{}", name));
-        if (spec.index_method == "none") return;
-        // ivfflat wants about a thousand rows a list; hnsw's own defaults (16, 64) are what its authors advise.
-        std::string with;
-        if (spec.index_method == "ivfflat") {
-            const Rows rows = session.exec(fmt::format("SELECT greatest(1, count(*) / 1000) FROM {}", revision.tables.chunk));
-            with = fmt::format(" WITH (lists = {})", std::min<std::int64_t>(rows.i64(0, 0), 32768));
-        }
-        session.exec(fmt::format("CREATE INDEX CONCURRENTLY {} ON {} USING {} (embedding {}.{}){}", name, revision.tables.chunk,
-                                 spec.index_method, vectors.schema, opclass(spec, revision.settings), with));
     });
 }
 

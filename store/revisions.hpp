@@ -78,11 +78,6 @@ Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision&
 // Whether the served view exists and shows this revision: a view that was dropped or replaced by hand is drift too.
 Result<bool> view_is_current(Transaction& tx, const PipelineSpec& spec, const Revision& revision, const SourceShape& source);
 
-enum class IndexState : std::uint8_t { absent, invalid, valid, unwanted };
-Result<IndexState> index_state(Session& session, const PipelineSpec& spec, const Revision& revision);
-// CONCURRENTLY, outside a transaction, without a statement timeout; drops an invalid leftover first. May take long.
-Status build_index(Session& session, const PipelineSpec& spec, const Revision& revision, const VectorExtension& vectors);
-
 // After many rows were written: statistics and visibility for our own tables, without which the next sweep is planned blindly.
 // `deep`: one that also looks at the chunks.
 Status tend_tables(Session& session, const Revision& revision, bool deep);

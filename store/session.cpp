@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <charconv>
-#include <map>
 #include <pqxx/pqxx>
 
 #include "store/pg_error.hpp"
+#include "store/statement_cache.hpp"
 
 namespace homeostat {
 
@@ -108,46 +108,38 @@ double Rows::f64(int row, int column) const {
 struct Session::Impl {
     explicit Impl(const ConnectOptions& o) : options(o), connection(full_url(o)) {}
 
-    // Prepares on first use; a name whose text changed (a pipeline's columns did) is prepared anew.
-    const std::string& prepared(const Statement& statement) {
-        auto [it, fresh] = statements.try_emplace(statement.name, statement.sql);
-        if (!fresh && it->second != statement.sql) {
-            connection.unprepare(statement.name);
-            it->second = statement.sql;
-            fresh = true;
-        }
-        if (fresh) {
-            try {
-                connection.prepare(statement.name, statement.sql);
-            } catch (...) {
-                statements.erase(it);
-                throw;
-            }
-        }
-        return statement.name;
-    }
-
     pqxx::result run(pqxx::transaction_base& tx, const Statement& statement, const Params& params) {
         if (!options.prepare) return tx.exec(statement.sql, to_pqxx(params));
-        const auto known = statements.find(statement.name);
-        const bool reused = known != statements.end() && known->second == statement.sql;
+        const StatementCache::Advice advice = statements.use(statement.name, statement.sql);
+        for (const std::string& name : advice.forget) connection.unprepare(name);
+        if (advice.use == StatementCache::Use::as_text) return tx.exec(statement.sql, to_pqxx(params));
+        if (advice.use == StatementCache::Use::prepare) prepare(statement);
         try {
-            return tx.exec(pqxx::prepped{prepared(statement)}, to_pqxx(params));
+            return tx.exec(pqxx::prepped{statement.name}, to_pqxx(params));
         } catch (const pqxx::sql_error& e) {
             // "cached plan must not change result type": a table was altered since. The text is forgotten, so that the next use
-            // prepares it anew; what is not supported at all fails then as what it is.
-            if (!reused || e.sqlstate() != "0A000") throw;
-            known->second.clear();
+            // begins anew; what is not supported at all fails then as what it is.
+            if (advice.use == StatementCache::Use::prepare || e.sqlstate() != "0A000") throw;
+            statements.outdate(statement.name);
             Error error = from_sqlstate(e.sqlstate(), e.what());
             error.cls = ErrorClass::db_transient;
             throw StoreFailure(std::move(error));
         }
     }
 
+    void prepare(const Statement& statement) {
+        try {
+            connection.prepare(statement.name, statement.sql);
+        } catch (...) {
+            statements.drop(statement.name);
+            throw;
+        }
+    }
+
     ConnectOptions options;
     pqxx::connection connection;
     bool keeps_plans = false;
-    std::map<std::string, std::string, std::less<>> statements;
+    StatementCache statements;
 };
 
 struct Transaction::Impl {

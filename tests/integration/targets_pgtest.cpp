@@ -193,7 +193,7 @@ TEST_F(TargetsCase, AfterAFailureItIsKnownWhetherTheGroundHasMoved) {
 TEST_F(TargetsCase, AStatementWhoseResultChangedIsPreparedAnew) {
     auto session = Session::connect({.url = db.url()});
     const Statement all{"all_docs", "SELECT * FROM public.docs"};
-    (*session)->exec(all);
+    for (int use = 0; use < 2; ++use) (*session)->exec(all);  // the second prepares it
     db.exec("ALTER TABLE docs ADD COLUMN more int");
     try {
         (*session)->exec(all);

@@ -1,0 +1,107 @@
+// The watch: what is declared, what rests, and the upkeep of histories.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "controller/loop.hpp"
+#include "store/leases.hpp"
+#include "store/rest.hpp"
+
+namespace homeostat {
+
+namespace {
+
+constexpr std::size_t kRestingAtOnce = 200;
+
+// Of a key whose pipeline is not as it was.
+int priority_of(const Declared& before, const Declared& now) {
+    if (before.requested != now.requested) return kPriorityRequested;
+    Declared refreshed = before;
+    refreshed.source_mark = now.source_mark;
+    return refreshed == now ? kPriorityDrift : kPrioritySpec;
+}
+
+}  // namespace
+
+void Loop::watch(const std::stop_token& stop) {
+    int failures = 0;
+    while (!stop.stop_requested()) {
+        health_.tick();
+        const Status looked = look();
+        health_.set_ready(looked);
+        if (!looked) {
+            ++failures;
+            if (failures == 1 || failures % 30 == 0) spdlog::warn("the database cannot be read: {}", looked.error().message);
+            if (settings_.once && failures >= kOnceFailures) give_up(looked.error());
+        } else {
+            failures = 0;
+        }
+        const Lock lock(mutex_);
+        changed_.wait_until(mutex_, stop, std::chrono::steady_clock::now() + settings_.poll);
+    }
+}
+
+Status Loop::look() {
+    {
+        const Lock lock(mutex_);
+        if (!views_listed_) return {};  // a pipeline must not settle before its row has been read
+    }
+    Result<Pool::Lease> session = reads_.acquire(Context{});
+    if (!session) return session.error();
+    Result<std::vector<Declared>> declared = read_declared(**session);
+    if (!declared) return declared.error();
+    upkeep(**session);
+    look_at_resting(**session);
+    const Lock lock(mutex_);
+    for (const Declared& d : *declared) {
+        const auto it = seen_.find(d.uid);
+        if (it == seen_.end()) {
+            // At start everything is looked at, oldest sweep first, with low urgency; what is new since is a spec change.
+            queue_.add(d.uid, listed_ ? kPrioritySpec : kPriorityDrift);
+        } else if (!(it->second == d)) {
+            queue_.add(d.uid, priority_of(it->second, d));
+        }
+        seen_[d.uid] = d;
+    }
+    std::set<std::int64_t> live;
+    for (const Declared& d : *declared) live.insert(d.uid);
+    std::erase_if(seen_, [&](const auto& entry) { return !live.contains(entry.first); });
+    listed_ = true;
+    changed_.notify_all();
+    return {};
+}
+
+void Loop::upkeep(Session& session) {
+    const SteadyTime now = clock_.steady_now();
+    if (now < next_upkeep_) return;
+    next_upkeep_ = now + std::chrono::hours(1);
+    if (const Status kept = keep_histories(session, settings_.history_weeks); !kept)
+        spdlog::warn("histories: {}", kept.error().message);
+}
+
+void Loop::look_at_resting(Session& session) {
+    const SteadyTime now = clock_.steady_now();
+    std::vector<std::int64_t> due = resting_.due(now);
+    // A lease that was lost is the queue's to win back, or not.
+    std::erase_if(due, [&](std::int64_t uid) {
+        const Result<std::optional<std::int64_t>> epoch = election_.own(pipeline_lease(uid));
+        if (epoch && *epoch) return false;
+        resting_.remove(uid);
+        queue_.add(uid, kPriorityDrift);
+        return true;
+    });
+    for (std::size_t at = 0; at < due.size(); at += kRestingAtOnce) {
+        const std::vector<std::int64_t> some(
+            due.begin() + static_cast<std::ptrdiff_t>(at),
+            due.begin() + static_cast<std::ptrdiff_t>(std::min(at + kRestingAtOnce, due.size())));
+        Result<std::vector<std::string>> marks = read_rest_marks(session, some);
+        // Where it cannot be told, passes find out.
+        if (!marks) spdlog::debug("idle pipelines cannot be looked at together: {}", marks.error().message);
+        const std::vector<std::int64_t> changed =
+            resting_.settle(some, marks ? *marks : std::vector<std::string>(some.size()), now);
+        for (const std::int64_t uid : changed) queue_.add(uid, kPriorityDrift);
+        unchanged_.add(static_cast<double>(some.size() - changed.size()));
+    }
+}
+
+}  // namespace homeostat

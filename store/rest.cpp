@@ -1,0 +1,77 @@
+#include "store/rest.hpp"
+
+#include <fmt/format.h>
+
+#include <map>
+
+#include "store/arrays.hpp"
+#include "store/capture.hpp"
+#include "store/target_mark.hpp"
+
+namespace homeostat {
+
+namespace {
+
+// Triggers are found by the range of their names, so that those of other pipelines on the same table are not visited.
+const Statement kMarks{"rest_marks", R"(
+    SELECT w.uid, md5(concat_ws(E'\n', p.xmin, s.xmin, f.xmin, t.oid, obj_description(t.oid, 'pg_class'),
+        (SELECT string_agg(r.xmin::text, ',' ORDER BY r.revision) FROM homeostat.revision r WHERE r.uid = w.uid),
+        (SELECT string_agg(c.xmin::text, ',' ORDER BY c.type) FROM homeostat.condition c WHERE c.uid = w.uid),
+        (SELECT string_agg(m.mark, ';' ORDER BY m.oid) FROM (
+            SELECT m.oid, concat_ws(' ', m.oid,
+                (SELECT string_agg(a.xmin::text, ',' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = m.oid AND a.attnum > 0),
+                (SELECT string_agg(concat_ws(':', g.oid, g.xmin, g.tgenabled, x.oid, x.xmin), ',' ORDER BY g.oid)
+                 FROM pg_trigger g LEFT JOIN pg_proc x ON x.oid = g.tgfoid
+                 WHERE g.tgrelid = m.oid AND g.tgname >= format('homeostat_p%s_', w.uid)::name
+                   AND g.tgname < format('homeostat_p%s`', w.uid)::name)) AS mark
+            FROM (WITH base AS MATERIALIZED (
+                      SELECT to_regclass(p.source)::oid AS oid
+                      UNION SELECT to_regclass(b.value ->> 'table')::oid FROM jsonb_array_elements(p.capture_from) b)
+                  SELECT b.oid FROM base b
+                  UNION SELECT i.relid FROM base b JOIN pg_class c USING (oid) CROSS JOIN LATERAL pg_partition_tree(b.oid) i
+                  WHERE c.relkind = 'p') m) m)))
+    FROM unnest($1::bigint[]) AS w(uid)
+    JOIN homeostat.pipeline p USING (uid) JOIN homeostat.pipeline_status s USING (uid) JOIN homeostat.feed f USING (uid)
+    CROSS JOIN LATERAL (SELECT to_regclass(format('homeostat_data.p%s_change', w.uid))::oid) AS t(oid)
+    WHERE t.oid IS NOT NULL AND f.trusted_since IS NOT NULL
+      AND NOT EXISTS (SELECT FROM homeostat.run u WHERE u.uid = w.uid)
+      AND NOT EXISTS (SELECT FROM homeostat.batch u WHERE u.uid = w.uid))"};
+
+// The planner takes every partition tree for a thousand relations; what it would compile for that takes longer than the answer.
+const Statement kNoJit{"rest_no_jit", "SELECT set_config('jit', 'off', true)"};
+
+// Changes that nobody was told of: their pipelines do not rest.
+void leave_out_changed(Transaction& tx, std::map<std::int64_t, std::string>& marks) {
+    std::string sql;
+    for (const auto& [uid, mark] : marks) {
+        sql += fmt::format("{}SELECT {} WHERE EXISTS (SELECT FROM {})", sql.empty() ? "" : " UNION ALL ", uid, change_table(uid));
+    }
+    if (sql.empty()) return;
+    const Rows rows = tx.exec(sql);
+    for (int i = 0; i < rows.size(); ++i) marks.erase(rows.i64(i, 0));
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> read_rest_marks(Session& session, const std::vector<std::int64_t>& uids) {
+    // Of the source and the provider, as batches are told; before the rest, as each is only compared with itself.
+    std::vector<TargetName> targets;
+    for (const std::int64_t uid : uids) targets.push_back({uid, 0});
+    Result<std::vector<std::string>> marks = read_target_marks(session, targets);
+    if (!marks) return marks;
+    return guarded([&] {
+        Transaction tx = session.begin(TxMode::read_only);
+        tx.exec(kNoJit);
+        const Rows rows = tx.exec(kMarks, Params().bytes(binary_array(uids)));
+        std::map<std::int64_t, std::string> resting;
+        for (int i = 0; i < rows.size(); ++i) resting[rows.i64(i, 0)] = rows.text(i, 1);
+        leave_out_changed(tx, resting);
+        for (std::size_t i = 0; i < uids.size(); ++i) {
+            const auto found = resting.find(uids[i]);
+            (*marks)[i] = found == resting.end() ? "" : (*marks)[i] + found->second;
+        }
+        return *std::move(marks);
+    });
+}
+
+}  // namespace homeostat
