@@ -33,7 +33,10 @@ void Factory::Places::give_back() noexcept {
     if (factory_ == nullptr) return;
     const Lock lock(factory_->mutex_);
     const auto it = factory_->reserved_.find(provider_);
-    if (it != factory_->reserved_.end() && (it->second -= count_) <= 0) factory_->reserved_.erase(it);
+    if (it != factory_->reserved_.end()) {
+        it->second -= count_;
+        if (it->second <= 0) factory_->reserved_.erase(it);
+    }
     factory_ = nullptr;
 }
 
