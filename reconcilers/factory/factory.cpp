@@ -39,7 +39,6 @@ std::vector<DeadLetter> letters_of(const Batch& batch, std::vector<DeadLetter> l
 const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120};
 
 constexpr std::uint64_t kHeldPerBatch = 256 << 10;
-constexpr int kProvidersAtOnce = 4;  // with all their slots
 constexpr std::size_t kFew = 16;     // documents whose statements take longer to plan than to run
 constexpr Duration kMoment = std::chrono::milliseconds(50);
 
@@ -60,32 +59,6 @@ Factory::Factory(FactoryParts parts, FactorySettings settings)
     }
     parts_.telemetry.metrics.counter("homeostat_fenced_writes_total",
                                      "Writes refused because claim, epoch or generation had moved on.");
-}
-
-// Each provider has `slots` of its own, so that one that hangs leaves the others theirs. A quarter of them is claimed at a time,
-// so that claiming does not cost a transaction a batch.
-Factory::Room Factory::room() const {
-    const Lock lock(mutex_);
-    Room r;
-    if (draining_ || alone_) return r;
-    std::map<std::string_view, int> used;
-    int reserved = 0;
-    for (const auto& [provider, n] : reserved_) {
-        used[provider] = n;
-        reserved += n;
-    }
-    r.idle = running_.empty() && reserved == 0;
-    r.limit = std::min(settings_.slots, settings_.slots * kProvidersAtOnce - static_cast<int>(running_.size()) - reserved);
-    for (const auto& [id, running] : running_) ++used[running->batch.provider];
-    for (const auto& [provider, n] : used) {
-        const int left = settings_.slots - n;
-        if (left < std::max(1, settings_.slots / 4)) {
-            r.blocked.emplace_back(provider);
-        } else {
-            r.limit = std::min(r.limit, left);
-        }
-    }
-    return r;
 }
 
 Result<int> Factory::claim(const Context& context) {

@@ -1,9 +1,42 @@
-// Places kept for batches that are claimed as they are planned.
+// The places that batches run in: how many are free to claim for, and those kept for batches that are claimed as they are
+// planned.
 #include <algorithm>
 
 #include "reconcilers/factory/factory.hpp"
 
 namespace homeostat {
+
+namespace {
+
+constexpr int kProvidersAtOnce = 4;  // with all their slots
+
+}  // namespace
+
+// Each provider has `slots` of its own, so that one that hangs leaves the others theirs. A quarter of them is claimed at a time,
+// so that claiming does not cost a transaction a batch.
+Factory::Room Factory::room() const {
+    const Lock lock(mutex_);
+    Room r;
+    if (draining_ || alone_) return r;
+    std::map<std::string_view, int> used;
+    int reserved = 0;
+    for (const auto& [provider, n] : reserved_) {
+        used[provider] = n;
+        reserved += n;
+    }
+    r.idle = running_.empty() && reserved == 0;
+    r.limit = std::min(settings_.slots, settings_.slots * kProvidersAtOnce - static_cast<int>(running_.size()) - reserved);
+    for (const auto& [id, running] : running_) ++used[running->batch.provider];
+    for (const auto& [provider, n] : used) {
+        const int left = settings_.slots - n;
+        if (left < std::max(1, settings_.slots / 4)) {
+            r.blocked.emplace_back(provider);
+        } else {
+            r.limit = std::min(r.limit, left);
+        }
+    }
+    return r;
+}
 
 Factory::Places Factory::reserve(const std::string& provider, int wanted) {
     if (parts_.memory.state().level == MemoryLevel::stopped) return {};
