@@ -134,7 +134,7 @@ Result<std::shared_ptr<const TargetInfo>> Feed::target_of(std::int64_t uid, cons
 Result<FeedOutcome> Feed::rest(Session& session, std::int64_t uid, Known& known) {
     if (!known.asleep) {
         if (known.idle++ < kLooksBeforeSleep) return FeedOutcome{.again_in = known.idle < kLooksAtFirst ? kPause : kLaterPause};
-        Result<std::int64_t> point = set_feed_asleep(session, uid, true);
+        Result<std::int64_t> point = let_feed_sleep(session, uid);
         if (!point) return point.error();
         known.asleep = true;
         known.point = *point;

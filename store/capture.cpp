@@ -130,14 +130,26 @@ public:
         return fmt::format(
             "CREATE OR REPLACE FUNCTION homeostat_data.{}_{}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS {}\n"
             "#variable_conflict use_column\nDECLARE\n    homeostat_asleep boolean;\nBEGIN\n    {}\n"
-            "    IF homeostat_asleep THEN\n        PERFORM pg_catalog.pg_notify('homeostat', 'f{}');\n    END IF;\n"
+            "    IF homeostat_asleep THEN\n        {}\n        PERFORM pg_catalog.pg_notify('homeostat', 'f{}');\n    END IF;\n"
             "    RETURN NULL;\nEND {}",
-            stem_, event, tag, body, uid_, tag);
+            stem_, event, tag, body, called(), uid_, tag);
     }
 
 private:
     std::string asleep() const {
-        return fmt::format("(SELECT f.asleep FROM homeostat.feed f WHERE f.uid OPERATOR(pg_catalog.=) {})", uid_);
+        return fmt::format("(SELECT b.asleep FROM homeostat.feed_bell b WHERE b.uid OPERATOR(pg_catalog.=) {})", uid_);
+    }
+
+    // Who calls says so, and nobody after it calls again. Nobody waits for anybody: while one has not committed, others call too.
+    // Above READ COMMITTED a row that changed since the snapshot would be the writer's error, so there it is left alone.
+    std::string called() const {
+        return fmt::format(
+            "IF pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'read committed' THEN\n"
+            "            UPDATE homeostat.feed_bell SET asleep = false WHERE uid OPERATOR(pg_catalog.=) (SELECT b.uid FROM"
+            " homeostat.feed_bell b\n                WHERE b.uid OPERATOR(pg_catalog.=) {} AND b.asleep FOR UPDATE SKIP "
+            "LOCKED);\n"
+            "        END IF;",
+            uid_);
     }
 
     std::string then_look() const { return fmt::format("IF FOUND THEN homeostat_asleep := {}; END IF;", asleep()); }

@@ -14,7 +14,7 @@ namespace homeostat {
 namespace {
 
 const Statement kRead{"feed_read",
-                      "SELECT asleep, run_id, fingerprint, trusted_since IS NOT NULL, CASE WHEN prune_window_start >"
+                      "SELECT run_id, fingerprint, trusted_since IS NOT NULL, CASE WHEN prune_window_start >"
                       " clock_timestamp() - interval '1 hour' THEN pruned_in_window ELSE 0 END FROM homeostat.feed"
                       " WHERE uid = $1::bigint"};
 
@@ -51,7 +51,14 @@ const Statement kFailed{"feed_batch_failed",
                         "UPDATE homeostat.feed SET run_id = nextval('homeostat.run_id'), trusted_since = NULL"
                         " WHERE uid = $1::bigint AND run_id = $2::bigint"};
 
-const Statement kAsleep{"feed_asleep", "UPDATE homeostat.feed SET asleep = $2::boolean WHERE uid = $1::bigint"};
+const Statement kBell{"feed_bell", "INSERT INTO homeostat.feed_bell (uid) VALUES ($1::bigint) ON CONFLICT DO NOTHING"};
+
+// A writer holds the row from when it calls until it commits. Neither of these waits for one: to a writer that has not committed
+// the feed is asleep, and a feed that is awake already has nothing to hear.
+const Statement kSleep{"feed_sleep", "UPDATE homeostat.feed_bell SET asleep = true WHERE uid = $1::bigint AND NOT asleep"};
+const Statement kWake{"feed_wake",
+                      "UPDATE homeostat.feed_bell SET asleep = false WHERE uid = (SELECT b.uid FROM homeostat.feed_bell b"
+                      " WHERE b.uid = $1::bigint AND b.asleep FOR UPDATE SKIP LOCKED)"};
 
 // Read after the change of `asleep` is committed: whoever did not see it has written rows already, so its number is smaller.
 const Statement kPoint{"feed_point", "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"};
@@ -107,7 +114,7 @@ Result<FeedRow> read_feed(Session& session, std::int64_t uid) {
     return guarded([&] {
         const Rows rows = session.exec(kRead, Params::of(uid));
         if (rows.empty()) return FeedRow{};
-        return FeedRow{true, rows.boolean(0, 0), rows.i64(0, 1), rows.text(0, 2), rows.boolean(0, 3), rows.i64(0, 4)};
+        return FeedRow{true, rows.i64(0, 0), rows.text(0, 1), rows.boolean(0, 2), rows.i64(0, 3)};
     });
 }
 
@@ -132,19 +139,20 @@ void note_feed_prunes(Transaction& tx, std::int64_t uid, std::int64_t documents)
 
 void keep_feed(Transaction& tx, std::int64_t uid, const std::string& fingerprint, bool trust) {
     tx.exec(kKeep, Params::of(uid, fingerprint, trust));
+    tx.exec(kBell, Params::of(uid));
 }
 
 void distrust_feed(Transaction& tx, std::int64_t uid) { tx.exec(kDistrust, Params::of(uid)); }
 void feed_batch_failed(Transaction& tx, std::int64_t uid, std::int64_t run_id) { tx.exec(kFailed, Params::of(uid, run_id)); }
 
-Result<std::int64_t> set_feed_asleep(Session& session, std::int64_t uid, bool asleep) {
+Result<std::int64_t> let_feed_sleep(Session& session, std::int64_t uid) {
     return guarded([&] {
-        session.exec(kAsleep, Params::of(uid, asleep));
+        session.exec(kSleep, Params::of(uid));
         return session.exec(kPoint).i64(0, 0);
     });
 }
 
-void wake_feed(Transaction& tx, std::int64_t uid) { tx.exec(kAsleep, Params::of(uid, false)); }
+void wake_feed(Transaction& tx, std::int64_t uid) { tx.exec(kWake, Params::of(uid)); }
 
 Result<bool> has_changes(Session& session, std::int64_t uid) {
     return guarded([&] {

@@ -20,7 +20,6 @@ namespace homeostat {
 
 struct FeedRow {
     bool kept = false;      // there is one
-    bool asleep = false;
     std::int64_t run_id = 0;
     std::string fingerprint;
     bool trusted = false;
@@ -48,9 +47,9 @@ struct FeedGate {
 std::optional<FeedGate> feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch);
 void note_feed_prunes(Transaction& tx, std::int64_t uid, std::int64_t documents);
 
-// Whoever changes the source after this has committed sends a notification (or not). Returns the point in the server's
-// transactions from which on that holds for all.
-Result<std::int64_t> set_feed_asleep(Session& session, std::int64_t uid, bool asleep);
+// The first who changes the source after this has committed sends a notification. Returns the point in the server's transactions
+// from which on that holds for all.
+Result<std::int64_t> let_feed_sleep(Session& session, std::int64_t uid);
 // In the transaction that takes what was there to wake for.
 void wake_feed(Transaction& tx, std::int64_t uid);
 // Whether every transaction that began before that point has ended.

@@ -39,6 +39,7 @@ protected:
         return eventually_is("SELECT count(*) FROM homeostat.condition WHERE type = 'ChangeFeed' AND reason = '" + reason + "'",
                              "1");
     }
+    bool asleep() { return eventually_is("SELECT asleep FROM homeostat.feed_bell", "t"); }
     void end(kit::Process& process) {
         process.signal(SIGTERM);
         EXPECT_EQ(process.wait(40s).value_or(kit::Exit{}).code, 0) << process.output();
@@ -373,6 +374,51 @@ TEST_F(FeedWhole, TenThousandRowsOfOneStatementAreHealed) {
     EXPECT_TRUE(follows()) << run.output();
     EXPECT_EQ(sweeps(), before);
     end(run);
+}
+
+// The first who changes the source of a sleeper calls it, and until that is committed each of the others does; nobody waits for
+// anybody, whatever is left open, and nobody's transaction fails of it.
+TEST_F(FeedWhole, ASleeperIsCalledByWhoeverComesFirstAndNobodyWaits) {
+    make(20);
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    kit::Sql open(db.url());
+    kit::Sql snapshot(db.url());
+    snapshot.exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM docs");
+    open.exec("BEGIN; UPDATE docs SET body = 'Still open' WHERE id = 1");
+    db.exec("SET lock_timeout = '2s'; UPDATE docs SET body = 'Meanwhile' WHERE id = 2");
+    EXPECT_TRUE(eventually_is("SELECT chunk_text FROM docs_embeddings WHERE id = 2", "Meanwhile")) << run.output();
+    snapshot.exec("UPDATE docs SET body = 'As of before' WHERE id = 3; COMMIT");
+    EXPECT_TRUE(eventually_is("SELECT chunk_text FROM docs_embeddings WHERE id = 3", "As of before")) << run.output();
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM pg_locks WHERE NOT granted", "0"));
+    open.exec("COMMIT");
+    EXPECT_TRUE(follows()) << run.output();
+    ASSERT_TRUE(asleep());
+    db.exec("UPDATE docs SET body = 'And again' WHERE id = 4");
+    EXPECT_TRUE(follows()) << run.output();
+    end(run);
+}
+
+TEST_F(FeedWhole, ADeadSleeperIsCalledOnce) {
+    make(20);
+    declare_docs();
+    {
+        kit::Process run = start();
+        ASSERT_TRUE(asleep());
+        run.signal(SIGKILL);
+        run.wait(10s);
+    }
+    const std::string bell = "SELECT asleep || ' ' || xmin FROM homeostat.feed_bell";
+    db.exec("UPDATE docs SET body = 'Nobody hears' WHERE id = 1");
+    const std::string called = db.value(bell);
+    EXPECT_EQ(called.substr(0, 5), "false");
+    db.exec("UPDATE docs SET body = 'Nobody need' WHERE id = 2");
+    EXPECT_EQ(db.value(bell), called);
+    kit::Process again = homeostat.start({"run"});
+    EXPECT_TRUE(follows()) << again.output();
+    EXPECT_TRUE(asleep());
+    end(again);
 }
 
 // Killed with changes taken and not committed, or committed and nobody told: nothing is lost, nothing is torn.
