@@ -37,9 +37,6 @@ const Statement kMarks{"rest_marks", R"(
       AND NOT EXISTS (SELECT FROM homeostat.run u WHERE u.uid = w.uid)
       AND NOT EXISTS (SELECT FROM homeostat.batch u WHERE u.uid = w.uid))"};
 
-// The planner takes every partition tree for a thousand relations; what it would compile for that takes longer than the answer.
-const Statement kNoJit{"rest_no_jit", "SELECT set_config('jit', 'off', true)"};
-
 // Changes that nobody was told of: their pipelines do not rest.
 void leave_out_changed(Transaction& tx, std::map<std::int64_t, std::string>& marks) {
     std::string sql;
@@ -61,7 +58,6 @@ Result<std::vector<std::string>> read_rest_marks(Session& session, const std::ve
     if (!marks) return marks;
     return guarded([&] {
         Transaction tx = session.begin(TxMode::read_only);
-        tx.exec(kNoJit);
         const Rows rows = tx.exec(kMarks, Params().bytes(binary_array(uids)));
         std::map<std::int64_t, std::string> resting;
         for (int i = 0; i < rows.size(); ++i) resting[rows.i64(i, 0)] = rows.text(i, 1);
