@@ -65,4 +65,11 @@ std::string rows_by_key_sql(const SourceShape& source) {
         match_source(source, "w.k{0}::{1}{2}"));
 }
 
+std::string chunks_of_sql(const RevisionTables& tables, std::string_view documents) {
+    return fmt::format(
+        "SELECT c.ctid FROM {} CROSS JOIN LATERAL (SELECT c.ctid, c.document_id, c.number FROM {} c"
+        " WHERE c.document_id = w.id OFFSET 0) c",
+        documents, tables.chunk);
+}
+
 }  // namespace homeostat

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "store/relation.hpp"
+#include "store/revisions.hpp"
 
 namespace homeostat {
 
@@ -30,5 +31,9 @@ std::string slice_rows_sql(const SourceShape& source, std::string_view range, bo
 // For the keys in $1::text[], ... (one array a key column), in their order as i: the row's text, its length in bytes, version and
 // metadata, with `present` where there is one.
 std::string rows_by_key_sql(const SourceShape& source);
+
+// Where the chunks of some documents lie, as c, with their document_id and number; `documents` has their ids as w.id. Document by
+// document: after many rows were written the planner would take each to have thousands, and read the whole table instead.
+std::string chunks_of_sql(const RevisionTables& tables, std::string_view documents);
 
 }  // namespace homeostat

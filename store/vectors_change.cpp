@@ -15,12 +15,12 @@ namespace {
 void journal_removed_chunks(Transaction& tx, const RevisionTables& t, const Params& params) {
     tx.exec(
         {t.prefix + "_drop_chunks",
-         fmt::format("WITH gone AS (DELETE FROM {0} c WHERE c.document_id = ANY ($1::bigint[])"
-                     "  AND NOT EXISTS (SELECT FROM {1} d WHERE d.document_id = c.document_id) RETURNING c.*)"
+         fmt::format("WITH gone AS (DELETE FROM {0} WHERE ctid = ANY (ARRAY({3}"
+                     "  WHERE NOT EXISTS (SELECT FROM {1} d WHERE d.document_id = c.document_id))) RETURNING *)"
                      " INSERT INTO {2} (run_id, write_token, document_id, change, number, start_offset, end_offset, chunk_hash,"
                      "  context, text, embedding) SELECT $2::bigint, $3::bigint, document_id, 'removed', number, start_offset,"
                      "  end_offset, chunk_hash, context, text, embedding FROM gone",
-                     t.chunk, t.document, t.journal)},
+                     t.chunk, t.document, t.journal, chunks_of_sql(t, "unnest($1::bigint[]) AS w(id)"))},
         params);
 }
 

@@ -123,73 +123,74 @@ private:
         accept(rows);
     }
 
-    // The rows are locked, compared and kept in the journal in one statement; then what was accepted is replaced.
+    // Locked and compared, kept in the journal, and everything of it taken away but the chunks that stay as they are: one
+    // statement.
     void replace_documents(const DocumentColumns& existing) {
-        const Params params = document_params(existing);
-        const Rows rows = tx_.exec(
-            {t_.prefix + "_keep",
-             fmt::format(
-                 "WITH held AS (SELECT d.* FROM {} JOIN {} d ON d.document_id = w.id AND d.write_token = w.expected{}"
-                 " WHERE ${}::bigint IS NOT NULL ORDER BY d.document_id FOR UPDATE OF d)"
-                 " INSERT INTO {} (run_id, write_token, document_id, change, document)"
-                 " SELECT ${}::bigint, ${}::bigint, held.document_id, 'replaced', to_jsonb(held) FROM held RETURNING document_id",
-                 document_rows(), t_.document, still_current(), trailing(2), t_.journal, trailing(1), trailing(3))},
-            params);
-        accept(rows);
-        if (rows.empty()) return;
+        const std::vector<const WriteChunk*> kept = kept_chunks();
+        std::vector<std::int64_t> ids;
+        std::vector<std::int32_t> numbers;
+        for (const WriteChunk* c : kept) {
+            ids.push_back(id_of(*c));
+            numbers.push_back(c->number);
+        }
+        Params params = document_params(existing);
+        params.bytes(binary_array(ids)).bytes(binary_array(numbers));
         std::string metadata;
         for (std::size_t i = 0; i < source_.metadata.size(); ++i) {
             metadata +=
                 fmt::format(", {} = w.m{}::{}", t_.metadata_column(source_.metadata[i].name), i + 1, source_.metadata[i].type);
         }
-        std::vector<std::int64_t> ids;
-        for (int i = 0; i < rows.size(); ++i) ids.push_back(rows.i64(i, 0));
-        Params update = params;
-        update.bytes(binary_array(ids));
-        tx_.exec({t_.prefix + "_replace",
-                  fmt::format("UPDATE {} d SET source_version = w.version::{}, content_hash = w.hash, chunk_count = w.chunks,"
-                              " run_id = ${}::bigint, batch_id = ${}::bigint, write_token = ${}::bigint,"
-                              " written_at = clock_timestamp(){} FROM {} WHERE d.document_id = w.id"
-                              " AND d.write_token = w.expected AND d.document_id = ANY (${}::bigint[])",
-                              t_.document, source_.version_type, trailing(1), trailing(2), trailing(3), metadata, document_rows(),
-                              trailing(4))},
-                 update);
-        remove_old_chunks(ids);
+        accept(tx_.exec(
+            {t_.prefix + "_replace",
+             fmt::format(
+                 "WITH held AS (SELECT w.*, to_jsonb(d) AS document FROM {rows} JOIN {document} d ON d.document_id = w.id"
+                 "  AND d.write_token = w.expected{current} ORDER BY d.document_id FOR UPDATE OF d),"
+                 " noted AS (INSERT INTO {journal} (run_id, write_token, document_id, change, document)"
+                 "  SELECT ${run}::bigint, ${token}::bigint, id, 'replaced', document FROM held),"
+                 " gone AS (DELETE FROM {chunk} WHERE ctid = ANY (ARRAY({chunks} WHERE (c.document_id, c.number) NOT IN"
+                 "  (SELECT * FROM unnest(${ids}::bigint[], ${numbers}::int[])))) RETURNING *),"
+                 " kept AS (INSERT INTO {journal} (run_id, write_token, document_id, change, number, start_offset, end_offset,"
+                 "  chunk_hash, context, text, embedding) SELECT ${run}::bigint, ${token}::bigint, document_id, 'replaced', "
+                 "number,"
+                 "  start_offset, end_offset, chunk_hash, context, text, embedding FROM gone)"
+                 " UPDATE {document} d SET source_version = w.version::{version}, content_hash = w.hash, chunk_count = w.chunks,"
+                 "  run_id = ${run}::bigint, batch_id = ${batch}::bigint, write_token = ${token}::bigint,"
+                 "  written_at = clock_timestamp(){metadata} FROM held w WHERE d.document_id = w.id RETURNING d.document_id",
+                 fmt::arg("rows", document_rows()), fmt::arg("document", t_.document), fmt::arg("current", still_current()),
+                 fmt::arg("journal", t_.journal), fmt::arg("chunk", t_.chunk), fmt::arg("chunks", chunks_of_sql(t_, "held w")),
+                 fmt::arg("version", source_.version_type), fmt::arg("metadata", metadata), fmt::arg("run", trailing(1)),
+                 fmt::arg("batch", trailing(2)), fmt::arg("token", trailing(3)), fmt::arg("ids", trailing(4)),
+                 fmt::arg("numbers", trailing(5)))},
+            params));
+        move_offsets(kept);
     }
 
-    bool accepted(const WriteChunk& c) const { return accepted_.contains(request_.documents[c.document].read->document_id); }
+    std::int64_t id_of(const WriteChunk& c) const { return request_.documents[c.document].read->document_id; }
+    bool accepted(const WriteChunk& c) const { return accepted_.contains(id_of(c)); }
 
-    // Everything of a replaced document but the chunks that stay as they are.
-    void remove_old_chunks(const std::vector<std::int64_t>& ids) {
-        std::vector<std::int64_t> kept_ids;
-        std::vector<std::int32_t> kept_numbers;
+    std::vector<const WriteChunk*> kept_chunks() const {
+        std::vector<const WriteChunk*> out;
+        for (const WriteChunk& c : request_.chunks) {
+            if (c.kept) out.push_back(&c);
+        }
+        return out;
+    }
+
+    void move_offsets(const std::vector<const WriteChunk*>& kept) {
+        std::vector<std::int64_t> ids;
+        std::vector<std::int32_t> numbers;
         std::vector<std::int64_t> starts;
         std::vector<std::int64_t> ends;
-        for (const WriteChunk& c : request_.chunks) {
-            if (!c.kept || !accepted(c)) continue;
-            kept_ids.push_back(request_.documents[c.document].read->document_id);
-            kept_numbers.push_back(c.number);
-            starts.push_back(c.start);
-            ends.push_back(c.end);
+        for (const WriteChunk* c : kept) {
+            if (!accepted(*c)) continue;
+            ids.push_back(id_of(*c));
+            numbers.push_back(c->number);
+            starts.push_back(c->start);
+            ends.push_back(c->end);
         }
-        Params params;
-        params.bytes(binary_array(ids)).bytes(binary_array(kept_ids)).bytes(binary_array(kept_numbers));
-        params.add(request_.run_id).add(request_.token);
-        tx_.exec({t_.prefix + "_remove",
-                  fmt::format(
-                      "WITH gone AS (DELETE FROM {} c WHERE c.document_id = ANY ($1::bigint[])"
-                      "  AND (c.document_id, c.number) NOT IN (SELECT * FROM unnest($2::bigint[], $3::int[])) RETURNING c.*)"
-                      " INSERT INTO {} (run_id, write_token, document_id, change, number, start_offset, end_offset, chunk_hash,"
-                      "  context, text, embedding) SELECT $4::bigint, $5::bigint, document_id, 'replaced', number, start_offset,"
-                      "  end_offset, chunk_hash, context, text, embedding FROM gone",
-                      t_.chunk, t_.journal)},
-                 params);
-        if (kept_ids.empty()) return;
+        if (ids.empty()) return;
         Params offsets;
-        offsets.bytes(binary_array(kept_ids))
-            .bytes(binary_array(kept_numbers))
-            .bytes(binary_array(starts))
-            .bytes(binary_array(ends));
+        offsets.bytes(binary_array(ids)).bytes(binary_array(numbers)).bytes(binary_array(starts)).bytes(binary_array(ends));
         tx_.exec(
             {t_.prefix + "_offsets",
              fmt::format("UPDATE {} c SET start_offset = w.s, end_offset = w.e FROM unnest($1::bigint[], $2::int[], $3::bigint[],"
@@ -208,7 +209,7 @@ private:
         bool reuse = false;
         for (const WriteChunk& c : request_.chunks) {
             if (c.kept || !accepted(c)) continue;
-            ids.push_back(request_.documents[c.document].read->document_id);
+            ids.push_back(id_of(c));
             numbers.push_back(c.number);
             starts.push_back(c.start);
             ends.push_back(c.end);
