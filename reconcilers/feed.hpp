@@ -27,7 +27,7 @@
 namespace homeostat {
 
 struct FeedSettings {
-    std::int64_t take = 5'000;              // changes a transaction takes at most
+    std::int64_t take = 1'000;              // changes a transaction takes at most: they are healed while the next are taken
     std::uint32_t batch_documents = 256;
     std::int64_t prune_floor = 10;
     std::chrono::milliseconds poll{1'000};  // where no notification may be hoped for
