@@ -19,7 +19,7 @@ namespace {
 constexpr std::array<std::string_view, kFindings> kNames{"missing",     "stale",         "moved",       "partial",
                                                          "invalid",     "orphaned",      "excess",      "outdated",
                                                          "dead letter", "without a key", "stray chunks"};
-constexpr int kMostStrays = 10'000;
+constexpr std::size_t kMostStrays = 10'000;
 
 bool to_embed(DriftClass c) {
     return c == DriftClass::missing || c == DriftClass::stale || c == DriftClass::partial || c == DriftClass::invalid;
@@ -34,6 +34,7 @@ public:
 
     Result<Observation> run(const std::stop_token& stop) {
         if (const Status prepared = prepare(); !prepared) return prepared.error();
+        if (const Status counted = count(); !counted) return counted.error();
         SliceRequest request;
         request.limit = settings_.slice;
         request.documents = declared_.documents;
@@ -78,14 +79,18 @@ private:
                 if (!revisions->empty()) outdated_ = revisions->back();
                 revision_ = preview_new(declared_.uid, wanted, source_);
             }
-            const std::optional<Revision>& stored = actual_ ? actual_ : outdated_;
-            if (!stored) return {};
-            Result<Totals> totals = count_stored(tx, *stored);
-            if (!totals) return totals.error();
-            out_.documents = totals->documents;
-            out_.chunks = totals->chunks;
             return {};
         });
+    }
+
+    Status count() {
+        const std::optional<Revision>& stored = actual_ ? actual_ : outdated_;
+        if (!stored) return {};
+        Result<Totals> totals = count_stored(session_, *stored);
+        if (!totals) return totals.error();
+        out_.documents = totals->documents;
+        out_.chunks = totals->chunks;
+        return {};
     }
 
     // With nothing to compare with, no version is worth computing.
@@ -149,16 +154,16 @@ private:
             if (!outdated_) out_.repairs.push_back(fmt::format("the view {} is made", declared_.target));
             return {};
         }
+        if (settings_.deep) {
+            Result<std::vector<std::int64_t>> strays = stray_chunks(session_, *actual_, kMostStrays);
+            if (!strays) return strays.error();
+            out_.strays = static_cast<std::int64_t>(strays->size());
+            for (std::size_t i = 0; i < std::min(settings_.show, strays->size()); ++i) {
+                out_.keys[static_cast<std::size_t>(Finding::stray)].push_back({fmt::format("document id {}", (*strays)[i])});
+            }
+        }
         Status looked = guarded([&]() -> Status {
             Transaction tx = session_.begin(TxMode::read_snapshot);
-            if (settings_.deep) {
-                Result<std::vector<std::int64_t>> strays = stray_chunks(tx, *actual_, kMostStrays);
-                if (!strays) return strays.error();
-                out_.strays = static_cast<std::int64_t>(strays->size());
-                for (std::size_t i = 0; i < std::min(settings_.show, strays->size()); ++i) {
-                    out_.keys[static_cast<std::size_t>(Finding::stray)].push_back({fmt::format("document id {}", (*strays)[i])});
-                }
-            }
             if (actual_->state != "served") return {};
             Result<bool> current = view_is_current(tx, spec_, *actual_, source_);
             if (!current) return current.error();

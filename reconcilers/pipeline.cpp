@@ -282,10 +282,10 @@ Status PipelineReconciler::begin_run(Pass& pass) {
     bool deep = false;
     due(pass, pass.trigger, deep);
     if (pass.trigger == "requested" || pass.trigger == "provider") gateway_.allow_probe(pass.provider.name);
-    const Status begun = guarded([&]() -> Status {
+    Result<Totals> stored = count_stored(**session, pass.revision);
+    if (!stored) return stored.error();
+    const Status begun = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-        Result<Totals> stored = count_stored(tx, pass.revision);
-        if (!stored) return stored.error();
         Run run;
         run.uid = pass.uid;
         run.revision = pass.revision.number;
@@ -307,7 +307,6 @@ Status PipelineReconciler::begin_run(Pass& pass) {
                  " VALUES ($1::bigint, $2::int, $3::bigint, 'run-' || $3, $4::bigint, $5::bigint)"},
                 Params::of(pass.uid, pass.revision.number, pass.run->id, stored->documents, stored->chunks));
         tx.commit();
-        return {};
     });
     HOMEOSTAT_REACH("run.after_start");
     if (begun) {
@@ -340,7 +339,8 @@ Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
     telemetry_.metrics.forget("pipeline", pass.declared.name);
     {
         const Lock lock(mutex_);
-        slice_limits_.erase(pass.uid);
+        slice_limits_.erase({pass.uid, false});
+        slice_limits_.erase({pass.uid, true});
         paces_.erase(pass.uid);
     }
     return kGone;

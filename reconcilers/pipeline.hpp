@@ -99,7 +99,7 @@ private:
     std::vector<DriftItem> wanted_now(Pass& pass, const std::vector<DriftItem>& items) const;
     static bool paced(const Pass& pass);
     std::int64_t slice_limit(const Pass& pass) EXCLUDES(mutex_);
-    void learn_slice(std::int64_t uid, std::int64_t limit, Duration took) EXCLUDES(mutex_);
+    void learn_slice(const Pass& pass, std::int64_t limit, Duration took) EXCLUDES(mutex_);
     void note_slice(const Pass& pass, Duration took, std::int64_t rows) EXCLUDES(mutex_);
     std::chrono::milliseconds pause_left(const Pass& pass) EXCLUDES(mutex_);
     Status record_pause(Pass& pass);
@@ -116,7 +116,8 @@ private:
     Telemetry telemetry_;
     const PipelineSettings settings_;
     Mutex mutex_;
-    std::map<std::int64_t, std::int64_t> slice_limits_ GUARDED_BY(mutex_);
+    std::map<std::pair<std::int64_t, bool>, std::int64_t> slice_limits_
+        GUARDED_BY(mutex_);  // of a pipeline's sweeps, deep or not
     std::map<std::int64_t, SteadyTime> next_slices_ GUARDED_BY(mutex_);  // not before, where the sweep takes its time
     struct Pace {
         SteadyTime started{};

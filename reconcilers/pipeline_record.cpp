@@ -119,10 +119,10 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
     const auto now = clock_.now();
+    Result<Totals> stored = count_stored(**session, pass.revision);
+    if (!stored) return stored.error();
     const Status done = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-        Result<Totals> stored = count_stored(tx, pass.revision);
-        if (!stored) return stored.error();
         // A later revision takes over where it has nothing left to heal: one statement, and search sees one or the other.
         if (pass.revision.state != "served" && run.found.to_embed() == 0) {
             if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served)

@@ -18,7 +18,9 @@ constexpr std::int64_t kFirstSlice = 2'000;
 
 std::int64_t PipelineReconciler::slice_limit(const Pass& pass) {
     const Lock lock(mutex_);
-    const std::int64_t limit = slice_limits_.try_emplace(pass.uid, settings_.slice).first->second;
+    // A deep sweep reads every text and vector: how much of that a moment holds is found out from below.
+    const std::int64_t first = pass.run->deep ? std::min(settings_.slice, kFirstSlice) : settings_.slice;
+    const std::int64_t limit = slice_limits_.try_emplace({pass.uid, pass.run->deep}, first).first->second;
     if (paced(pass)) return slice_within(limit, settings_.budget);
     // Whoever heals need not wait for all of the first slice to be compared.
     const bool begins = pass.run->sweeps == 1 && !pass.run->cursor;
@@ -27,9 +29,9 @@ std::int64_t PipelineReconciler::slice_limit(const Pass& pass) {
 
 // Slices last about as long as they should whatever the source is made of. One that the budget made small says only that larger
 // ones may be too slow.
-void PipelineReconciler::learn_slice(std::int64_t uid, std::int64_t limit, Duration took) {
+void PipelineReconciler::learn_slice(const Pass& pass, std::int64_t limit, Duration took) {
     const Lock lock(mutex_);
-    std::int64_t& mine = slice_limits_[uid];
+    std::int64_t& mine = slice_limits_[{pass.uid, pass.run->deep}];
     if (took > settings_.slice_target * 2) mine = std::max<std::int64_t>(1'000, limit / 2);
     if (took < settings_.slice_target / 2) mine = std::max(mine, std::min<std::int64_t>(limit * 2, 200'000));
 }

@@ -36,6 +36,7 @@ bool to_embed(DriftClass c) {
 }
 // From here on a planner without fresh statistics would choose badly.
 constexpr std::int64_t kManyDocuments = 5'000;
+constexpr std::size_t kMostStrays = 10'000;  // taken away by one sweep
 
 // What a feed that was trusted when the run began should have named. Later sweeps of the run see what came meanwhile.
 bool unnamed(const Run& run, DriftClass c) {
@@ -115,7 +116,7 @@ Status PipelineReconciler::sweep(Pass& pass) {
     Slice& slice = observed->slice;
     const std::vector<bool>& dead = observed->dead;
     const Duration took = clock_.steady_now() - started;
-    learn_slice(pass.uid, request.limit, took);
+    learn_slice(pass, request.limit, took);
     note_slice(pass, took, slice.source_rows);
     HOMEOSTAT_REACH("observe.after_slice");
     if (!run.cursor) run.unkeyed = observed->unkeyed;
@@ -262,7 +263,7 @@ Status PipelineReconciler::sweep_again(Pass& pass, bool deep) {
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
     if (run.planned_in_sweep >= kManyDocuments) {
-        if (const Status tended = tend_tables(**session, pass.revision, deep); !tended) {
+        if (const Status tended = tend_tables(**session, pass.revision); !tended) {
             spdlog::warn("pipeline \"{}\": its tables could not be analysed: {}", pass.declared.name, tended.error().message);
         }
     }
@@ -277,12 +278,15 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
     Run& run = *pass.run;
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
+    Result<Totals> stored = count_stored(**session, pass.revision);
+    if (!stored) return stored.error();
+    Result<std::vector<std::int64_t>> strays =
+        run.deep ? stray_chunks(**session, pass.revision, kMostStrays) : std::vector<std::int64_t>();
+    if (!strays) return strays.error();
     const Status done = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         const PruneCandidates candidates = settle_prune_candidates(tx, run);
         pass.unconfirmed = candidates.all - candidates.confirmed;
-        Result<Totals> stored = count_stored(tx, pass.revision);
-        if (!stored) return stored.error();
         if (!pass.state.window.start || *pass.state.window.start + std::chrono::hours(1) <= clock_.now()) {
             pass.state.window = {clock_.now(), 0};
         }
@@ -316,15 +320,11 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
         // What is held back is named after what was let go, so that approving it means exactly that set.
         if (pass.prune.blocked) pass.prune.message += fmt::format("; the plan is {}", prune_plan(tx, run));
         if (run.deep) pass.status.last_deep_sweep = clock_.now();
-        if (run.deep) {
-            Result<std::vector<std::int64_t>> strays = stray_chunks(tx, pass.revision, 10'000);
-            if (!strays) return strays.error();
-            for (std::size_t at = 0; at < strays->size(); at += 1'000) {
-                PlannedBatch b{BatchKind::stray, DriftClass::partial, 0, {}};
-                for (std::size_t i = at; i < std::min(strays->size(), at + 1'000); ++i)
-                    b.keys.push_back({std::to_string((*strays)[i])});
-                batches.push_back(std::move(b));
-            }
+        for (std::size_t at = 0; at < strays->size(); at += 1'000) {
+            PlannedBatch b{BatchKind::stray, DriftClass::partial, 0, {}};
+            for (std::size_t i = at; i < std::min(strays->size(), at + 1'000); ++i)
+                b.keys.push_back({std::to_string((*strays)[i])});
+            batches.push_back(std::move(b));
         }
         insert_batches(tx, pass.uid, run.revision, run.generation, pass.context.epoch, run.id, pass.context.span.traceparent(),
                        batches);

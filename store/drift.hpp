@@ -50,12 +50,12 @@ Result<Slice> observe_slice(Transaction& tx, const SourceShape& source, const Re
 // Rows that cannot be documents because a key column is NULL.
 Result<std::int64_t> count_unkeyed(Transaction& tx, const SourceShape& source);
 
-// Exact, by counting: rows of the source (within the declared count), documents and chunks of the revision.
+// By counting, in statements of a bounded length: of each range of documents as it was when that was counted.
 struct Totals {
     std::int64_t documents = 0;
     std::int64_t chunks = 0;
 };
-Result<Totals> count_stored(Transaction& tx, const Revision& revision);
+Result<Totals> count_stored(Session& session, const Revision& revision);
 
 // Of these keys, those whose current content is a dead letter; in the order given, true = dead.
 Result<std::vector<bool>> dead_letters_among(Transaction& tx, const SourceShape& source, const Revision& revision,
@@ -71,8 +71,8 @@ struct ContentSize {
 };
 Result<ContentSize> content_size(Transaction& tx, const SourceShape& source, const std::vector<Key>& keys);
 
-// Chunks whose document row is gone (removed by hand): at most `limit` ids.
-Result<std::vector<std::int64_t>> stray_chunks(Transaction& tx, const Revision& revision, int limit);
+// Chunks whose document row is gone (removed by hand): at most `limit` ids, found range by range as well.
+Result<std::vector<std::int64_t>> stray_chunks(Session& session, const Revision& revision, std::size_t limit);
 
 // Extension types need their own schema on the path for comparisons; call once at the start of a transaction.
 void use_operators(Transaction& tx, const SourceShape& source);

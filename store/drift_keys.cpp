@@ -6,6 +6,23 @@
 
 namespace homeostat {
 
+namespace {
+
+// Of document ids that one statement walks, so that none lasts, and no snapshot with it, however large the table.
+constexpr std::int64_t kIdsAtOnce = 200'000;
+
+// The first id after that one; ids have gaps.
+std::optional<std::int64_t> next_document(Session& session, const Revision& revision, std::string_view what,
+                                          const std::string& table, std::int64_t after) {
+    return session
+        .exec({fmt::format("{}_next_{}", revision.tables.prefix, what),
+               fmt::format("SELECT min(document_id) FROM {} WHERE document_id > $1::bigint", table)},
+              Params::of(after))
+        .maybe_i64(0, 0);
+}
+
+}  // namespace
+
 Result<std::int64_t> count_unkeyed(Transaction& tx, const SourceShape& source) {
     return guarded([&]() -> std::int64_t {
         if (!source.nullable_key) return 0;
@@ -15,12 +32,23 @@ Result<std::int64_t> count_unkeyed(Transaction& tx, const SourceShape& source) {
     });
 }
 
-Result<Totals> count_stored(Transaction& tx, const Revision& revision) {
+Result<Totals> count_stored(Session& session, const Revision& revision) {
     return guarded([&] {
-        const Rows rows =
-            tx.exec({revision.tables.prefix + "_totals",
-                     fmt::format("SELECT count(*), coalesce(sum(chunk_count), 0) FROM {}", revision.tables.document)});
-        return Totals{rows.i64(0, 0), rows.i64(0, 1)};
+        Totals totals;
+        std::int64_t after = 0;
+        while (const std::optional<std::int64_t> first =
+                   next_document(session, revision, "documents", revision.tables.document, after)) {
+            after = *first + kIdsAtOnce;
+            const Rows rows =
+                session.exec({revision.tables.prefix + "_totals",
+                              fmt::format("SELECT count(*), coalesce(sum(chunk_count), 0) FROM {} WHERE document_id >="
+                                          " $1::bigint AND document_id <= $2::bigint",
+                                          revision.tables.document)},
+                             Params::of(*first, after));
+            totals.documents += rows.i64(0, 0);
+            totals.chunks += rows.i64(0, 1);
+        }
+        return totals;
     });
 }
 
@@ -88,15 +116,24 @@ Result<ContentSize> content_size(Transaction& tx, const SourceShape& source, con
     });
 }
 
-Result<std::vector<std::int64_t>> stray_chunks(Transaction& tx, const Revision& revision, int limit) {
+Result<std::vector<std::int64_t>> stray_chunks(Session& session, const Revision& revision, std::size_t limit) {
     return guarded([&] {
-        const Rows rows = tx.exec({revision.tables.prefix + "_strays",
-                                   fmt::format("SELECT DISTINCT c.document_id FROM {} c WHERE NOT EXISTS (SELECT FROM {} d"
-                                               " WHERE d.document_id = c.document_id) LIMIT $1::int",
-                                               revision.tables.chunk, revision.tables.document)},
-                                  Params::of(limit));
         std::vector<std::int64_t> ids;
-        for (int i = 0; i < rows.size(); ++i) ids.push_back(rows.i64(i, 0));
+        std::int64_t after = 0;
+        while (ids.size() < limit) {
+            const std::optional<std::int64_t> first = next_document(session, revision, "chunks", revision.tables.chunk, after);
+            if (!first) break;
+            after = *first + kIdsAtOnce / 4;  // of each, some chunks
+            const Rows rows = session.exec(
+                {revision.tables.prefix + "_strays",
+                 fmt::format("SELECT DISTINCT c.document_id FROM {} c LEFT JOIN {} d ON d.document_id = c.document_id"
+                             " AND d.document_id >= $1::bigint AND d.document_id <= $2::bigint"
+                             " WHERE c.document_id >= $1::bigint AND c.document_id <= $2::bigint AND d.document_id IS NULL"
+                             " ORDER BY 1 LIMIT $3::bigint",
+                             revision.tables.chunk, revision.tables.document)},
+                Params::of(*first, after, static_cast<std::int64_t>(limit - ids.size())));
+            for (int i = 0; i < rows.size(); ++i) ids.push_back(rows.i64(i, 0));
+        }
         return ids;
     });
 }

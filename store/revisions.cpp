@@ -75,12 +75,15 @@ void create_tables(Transaction& tx, const RevisionTables& t, const RevisionSetti
         " chunk_hash bytea NOT NULL, context text, text text NOT NULL, embedding {}, PRIMARY KEY (document_id, number))"
         // A row stays in one piece where a page holds it: a vector out of line costs half as much again to write and to compare.
         " WITH (toast_tuple_target = 8160);"
+        // Enough to know how many chunks a document has, of a table whose every page is dear to read.
+        "ALTER TABLE {} ALTER document_id SET STATISTICS 10, ALTER number SET STATISTICS 10;"
         "CREATE TABLE {} (entry bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, run_id bigint NOT NULL, write_token bigint NOT "
         "NULL,"
         " document_id bigint NOT NULL, change text NOT NULL, document jsonb, number int, start_offset bigint, end_offset bigint,"
-        " chunk_hash bytea, context text, text text, embedding {}, at timestamptz NOT NULL DEFAULT clock_timestamp());"
+        " chunk_hash bytea, context text, text text, embedding {}, at timestamptz NOT NULL DEFAULT clock_timestamp())"
+        " WITH (toast_tuple_target = 8160);"
         "CREATE INDEX {}_journal_document ON {} (document_id, write_token)",
-        t.document, keys, source.version_type, metadata, t.prefix, t.document, key_names, t.chunk, embedding, t.journal,
+        t.document, keys, source.version_type, metadata, t.prefix, t.document, key_names, t.chunk, embedding, t.chunk, t.journal,
         embedding, t.prefix, t.journal));
 }
 
@@ -296,10 +299,9 @@ Result<bool> view_is_current(Transaction& tx, const PipelineSpec& spec, const Re
     });
 }
 
-Status tend_tables(Session& session, const Revision& revision, bool deep) {
+Status tend_tables(Session& session, const Revision& revision) {
     return guarded([&] {
         session.exec(fmt::format("VACUUM (ANALYZE) {}", revision.tables.document));
-        if (!deep) return;
         session.exec(fmt::format("ANALYZE {} (document_id, number)", revision.tables.chunk));
     });
 }

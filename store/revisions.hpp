@@ -78,9 +78,8 @@ Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision&
 // Whether the served view exists and shows this revision: a view that was dropped or replaced by hand is drift too.
 Result<bool> view_is_current(Transaction& tx, const PipelineSpec& spec, const Revision& revision, const SourceShape& source);
 
-// After many rows were written: statistics and visibility for our own tables, without which the next sweep is planned blindly.
-// `deep`: one that also looks at the chunks.
-Status tend_tables(Session& session, const Revision& revision, bool deep);
+// After many rows were written: statistics and visibility for our own tables, without which what follows is planned blindly.
+Status tend_tables(Session& session, const Revision& revision);
 
 // Forgets what the journal holds from before `weeks` ago, a bounded piece a call.
 Status trim_journal(Transaction& tx, const Revision& revision, int weeks);
