@@ -71,8 +71,8 @@ void make_source(kit::Database& db, std::int64_t documents, int bytes) {
     db.exec("CREATE TABLE public.source (id bigint PRIMARY KEY, body text NOT NULL)");
     // Words that differ from row to row, so that nothing compresses into nothing.
     db.exec(
-        fmt::format("INSERT INTO public.source SELECT i, left(string_agg(md5((i * 100 + j)::text), ' '), {0}) FROM"
-                    " generate_series(1, {1}) i, generate_series(1, {2}) j GROUP BY i ORDER BY i",
+        fmt::format("INSERT INTO public.source SELECT i, (SELECT left(string_agg(md5((i * 100 + j)::text), ' '), {0}) FROM"
+                    " generate_series(1, {2}) j) FROM generate_series(1, {1}) i",
                     bytes, documents, bytes / 33 + 1));
     db.exec("VACUUM (ANALYZE) public.source");
     db.exec("CHECKPOINT");
@@ -99,17 +99,18 @@ Settings settings_for(const std::string& url) {
     return config->settings;
 }
 
+EmbedderMaker null_embedders() {
+    return [](const ProviderSpec&, const std::string&, std::uint32_t) -> Result<std::shared_ptr<Embedder>> {
+        return std::shared_ptr<Embedder>(std::make_shared<NullEmbedder>());
+    };
+}
+
 bool run_once(const std::string& url, Embedding embedding) {
     spdlog::set_level(spdlog::level::warn);
     const SystemClock clock;
     Registry metrics;
-    EmbedderMaker make;
-    if (embedding == Embedding::null) {
-        make = [](const ProviderSpec&, const std::string&, std::uint32_t) -> Result<std::shared_ptr<Embedder>> {
-            return std::shared_ptr<Embedder>(std::make_shared<NullEmbedder>());
-        };
-    }
-    Controller controller(settings_for(url), true, clock, metrics, nullptr, std::move(make));
+    Controller controller(settings_for(url), true, clock, metrics, nullptr,
+                          embedding == Embedding::null ? null_embedders() : EmbedderMaker());
     if (const Status started = controller.start(); !started) {
         fmt::print(stderr, "{}\n", started.error().message);
         return false;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "controller/config.hpp"
+#include "reconcilers/factory/gateway.hpp"
 #include "tests/kit/cluster.hpp"
 
 namespace homeostat::bench {
@@ -31,6 +32,9 @@ void declare(kit::Database& db, const std::string& provider);
 void empty_revision(kit::Database& db);
 
 Settings settings_for(const std::string& url);
+
+// Vectors that cost nothing to make.
+EmbedderMaker null_embedders();
 
 enum class Embedding : std::uint8_t { null, as_declared };
 // The controller, once, in this process; true where it converged.
