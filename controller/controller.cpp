@@ -160,9 +160,10 @@ struct Controller::Impl {
           feeds(c, m, "feed"),
           election(connection(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
           pipelines(reads, writes, gateway, memory, c, telemetry(), pipeline_settings(s, run_once)),
-          factory({reads, writes, gateway, targets, memory, c, telemetry(), io.get_executor(), db.get_executor(),
-                   cpu.get_executor(), [this](std::int64_t uid, bool last) { batch_ended(uid, last); }},
-                  factory_settings(s, run_once)),
+          factory(
+              {reads, writes, gateway, targets, memory, c, telemetry(), io.get_executor(), db.get_executor(), cpu.get_executor(),
+               [this](std::int64_t uid, bool last) { batch_ended(uid, last); }, [this] { loop.wake_dispatcher(); }},
+              factory_settings(s, run_once)),
           feed(writes, targets, factory, io.get_executor(), telemetry(), feed_settings(s)),
           loop(queue, feeds, election, pipelines, feed, factory, health, reads, c, telemetry(), loop_settings()),
           target_views(reads, writes, c, telemetry(), run_once, [this] { loop.wake_watch(); }),

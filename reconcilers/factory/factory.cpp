@@ -63,6 +63,10 @@ Factory::Factory(FactoryParts parts, FactorySettings settings)
 
 Result<int> Factory::claim(const Context& context) {
     Room room = this->room();
+    {
+        const Lock lock(mutex_);
+        more_ = room.limit <= 0 || !room.blocked.empty();
+    }
     if (room.limit <= 0) return 0;
     parts_.memory.observe_resident(resident_bytes(), settings_.memory_limit);
     if (parts_.memory.state().level == MemoryLevel::stopped) {
@@ -90,12 +94,14 @@ Result<int> Factory::claim(const Context& context) {
     if (!batches) return batches.error();
     parts_.telemetry.metrics.histogram("homeostat_claim_duration_seconds", "Time to claim batches.", kSeconds)
         .observe(std::chrono::duration<double>(parts_.clock.steady_now() - started).count());
-    if (batches->empty()) {
+    if (!batches->empty()) HOMEOSTAT_REACH("claim.after_commit");
+    {
         const Lock lock(mutex_);
-        nothing_beside_ = full;
-        nothing_at_ = started;
-    } else {
-        HOMEOSTAT_REACH("claim.after_commit");
+        more_ = more_ || static_cast<int>(batches->size()) >= room.limit;
+        if (batches->empty()) {
+            nothing_beside_ = full;
+            nothing_at_ = started;
+        }
     }
     for (Batch& b : *batches) start(std::move(b));
     return static_cast<int>(batches->size());
@@ -160,14 +166,21 @@ double Factory::random() {
 
 void Factory::ended(const Batch& batch, bool healed) {
     bool last = false;
+    bool more = false;
     {
         const Lock lock(mutex_);
+        more = more_;
         running_.erase(batch.id);
         alone_ = false;
         last = std::none_of(running_.begin(), running_.end(), [&](const auto& r) { return r.second->batch.uid == batch.uid; });
         idle_.notify_all();
     }
-    if (parts_.finished && !(batch.fed && healed)) parts_.finished(batch.uid, last);
+    // Nobody waits for what the feed had healed; but where more is planned than had places, this was one.
+    if (!(batch.fed && healed)) {
+        if (parts_.finished) parts_.finished(batch.uid, last);
+    } else if (more && parts_.freed) {
+        parts_.freed();
+    }
 }
 
 void Factory::record(const Batch& batch, std::string_view outcome, SteadyTime started) {

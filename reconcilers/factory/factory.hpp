@@ -61,6 +61,7 @@ struct FactoryParts {
     // A batch of this pipeline has ended; `last`: and this replica has no other of it. Not for batches of a change feed that are
     // healed: nobody waits for them. Called from any thread.
     std::function<void(std::int64_t uid, bool last)> finished;
+    std::function<void()> freed;  // a place became free for which something may be planned
 };
 
 class Factory {
@@ -167,6 +168,7 @@ private:
     std::map<std::string, int> reserved_ GUARDED_BY(mutex_);  // places by provider
     bool draining_ GUARDED_BY(mutex_) = false;
     bool alone_ GUARDED_BY(mutex_) = false;  // a suspect is running
+    bool more_ GUARDED_BY(mutex_) = false;  // may be planned than the last claim could take
     std::vector<std::string> nothing_beside_ GUARDED_BY(mutex_);  // what was full when the last claim found nothing
     SteadyTime nothing_at_ GUARDED_BY(mutex_){};
     std::deque<BatchLine> ended_ GUARDED_BY(mutex_);  // newest last
