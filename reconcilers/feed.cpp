@@ -29,6 +29,7 @@ constexpr milliseconds kLaterPause{3};
 constexpr int kLooksAtFirst = 50;
 constexpr int kLooksBeforeSleep = 100;
 constexpr milliseconds kUnsettled{250};  // between looks while writers from before are under way
+constexpr std::int64_t kUntidy = 2'000;  // changes taken, after which autovacuum, which comes once a minute, is not waited for
 
 // In an optional because what a future hands over has to be default constructible.
 boost::asio::awaitable<std::optional<Result<Targets::Info>>> ask(Targets& targets, std::int64_t uid, std::int64_t generation,
@@ -107,6 +108,7 @@ Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
     FeedOutcome outcome{.again_in = std::nullopt, .planned = drained.planned, .sweep = drained.sweep};
     if (drained.rows > 0) {
         known.idle = 0;
+        known.taken += drained.rows;
         known.asleep = false;
         known.point.reset();
         outcome.again_in = drained.rows >= settings_.take ? milliseconds(0) : kPause;
@@ -133,6 +135,10 @@ Result<std::shared_ptr<const TargetInfo>> Feed::target_of(std::int64_t uid, cons
 // before it was written; the latter are waited for.
 Result<FeedOutcome> Feed::rest(Session& session, std::int64_t uid, Known& known) {
     if (!known.asleep) {
+        if (known.idle == 0 && known.taken >= kUntidy) {
+            if (const Status tidied = tidy_changes(session, uid); !tidied) return tidied.error();
+            known.taken = 0;
+        }
         if (known.idle++ < kLooksBeforeSleep) return FeedOutcome{.again_in = known.idle < kLooksAtFirst ? kPause : kLaterPause};
         Result<std::int64_t> point = let_feed_sleep(session, uid);
         if (!point) return point.error();

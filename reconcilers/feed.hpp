@@ -54,6 +54,7 @@ private:
         std::int64_t generation = 0;
         std::int32_t revision = 0;
         int idle = 0;  // looks in a row that found nothing
+        std::int64_t taken = 0;  // since there was room made
         bool asleep = false;
         std::optional<std::int64_t> point;  // writers that began before it may not have seen that it sleeps
     };

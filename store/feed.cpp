@@ -161,6 +161,10 @@ Result<bool> has_changes(Session& session, std::int64_t uid) {
     });
 }
 
+Status tidy_changes(Session& session, std::int64_t uid) {
+    return guarded([&] { session.exec(fmt::format("VACUUM (SKIP_LOCKED) {}", change_table(uid))); });
+}
+
 Result<bool> feed_settled(Session& session, std::int64_t point) {
     return guarded([&] { return session.exec(kSettled, Params::of(point)).boolean(0, 0); });
 }
@@ -180,7 +184,9 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
             Params::of(limit));
         Changes changes;
         changes.rows = rows.size();
-        std::set<Key> distinct;
+        // In the order in which they came: mostly that of the pages they are on.
+        std::set<Key> seen;
+        std::vector<Key> distinct;
         for (int i = 0; i < rows.size(); ++i) {
             const char kind = rows.view(i, 0).front();
             changes.oldest = std::max(changes.oldest, std::chrono::milliseconds(rows.i64(i, 1)));
@@ -192,10 +198,10 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
             if (kind == 't' || kind == 'x') {
                 changes.sweep = true;
             } else if (key.size() == n) {
-                distinct.insert(std::move(key));
+                if (seen.insert(key).second) distinct.push_back(std::move(key));
             }
         }
-        if (!distinct.empty()) compare(tx, source, revision, {distinct.begin(), distinct.end()}, changes);
+        if (!distinct.empty()) compare(tx, source, revision, distinct, changes);
         return changes;
     });
 }

@@ -55,6 +55,9 @@ void wake_feed(Transaction& tx, std::int64_t uid);
 // Whether every transaction that began before that point has ended.
 Result<bool> feed_settled(Session& session, std::int64_t point);
 
+// Makes room of what was taken: each look walks over it.
+Status tidy_changes(Session& session, std::int64_t uid);
+
 // Whether there is anything to take; false where there is no feed.
 Result<bool> has_changes(Session& session, std::int64_t uid);
 
