@@ -39,7 +39,8 @@ std::vector<DeadLetter> letters_of(const Batch& batch, std::vector<DeadLetter> l
 const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120};
 
 constexpr std::uint64_t kHeldPerBatch = 256 << 10;
-constexpr std::size_t kFew = 16;     // documents whose statements take longer to plan than to run
+constexpr std::uint64_t kLittle = 16 << 10;  // of text, bytes
+constexpr std::size_t kFew = 16;             // documents whose statements take longer to plan than to run
 constexpr Duration kMoment = std::chrono::milliseconds(50);
 
 // What the allocator keeps for later counts against the limit like anything else.
@@ -256,16 +257,23 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(const Batch& batch, std:
         static_cast<std::uint64_t>(static_cast<double>(settings_.read_budget) * (settings_.shrink ? parts_.memory.scale() : 1));
     Result<MemoryBudget::Hold> hold = co_await admit(budget, context);
     if (!hold) co_return std::move(hold).error();
-    Result<std::vector<ReadDocument>> documents =
-        co_await on(parts_.db, [&] { return read(batch, *target, static_cast<std::int64_t>(budget), context); });
-    if (!documents) co_return std::move(documents).error();
     std::uint64_t bytes = 0;
-    for (const ReadDocument& d : *documents) bytes += d.content.size();
+    std::unique_ptr<HealWork> work;
+    std::vector<ReadDocument> documents;
+    const Status done = co_await on(parts_.db, [&]() -> Status {
+        Result<std::vector<ReadDocument>> found = read(batch, *target, static_cast<std::int64_t>(budget), context);
+        if (!found) return found.error();
+        documents = *std::move(found);
+        for (const ReadDocument& d : documents) bytes += d.content.size();
+        // An edit or two: another thread would take longer to wake than to cut them.
+        if (bytes <= kLittle) work = chunk(batch, *target, std::move(documents), context);
+        return {};
+    });
+    if (!done) co_return done.error();
     hold = internal_error("");
     hold = co_await admit(bytes * kHeldPerByte + kHeldPerBatch, context);
     if (!hold) co_return std::move(hold).error();
-    std::unique_ptr<HealWork> work =
-        co_await on(parts_.cpu, [&] { return chunk(batch, *target, *std::move(documents), context); });
+    if (!work) work = co_await on(parts_.cpu, [&] { return chunk(batch, *target, std::move(documents), context); });
     std::int64_t tokens = 0;
     HOMEOSTAT_REACH("embed.before");
     if (!work->texts().empty()) {
