@@ -24,10 +24,10 @@ const std::vector<double> kLags{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 
 // Between looks while changes may come, at first and later, and after how many in vain it goes to sleep: some 200 ms. A look that
 // finds nothing is one small statement.
-constexpr milliseconds kPause{1};
-constexpr milliseconds kLaterPause{3};
-constexpr int kLooksAtFirst = 50;
-constexpr int kLooksBeforeSleep = 100;
+constexpr std::chrono::microseconds kPause{500};
+constexpr std::chrono::microseconds kLaterPause{3'000};
+constexpr int kLooksAtFirst = 100;
+constexpr int kLooksBeforeSleep = 150;
 constexpr milliseconds kUnsettled{250};  // between looks while writers from before are under way
 constexpr std::int64_t kUntidy = 2'000;  // changes taken, after which autovacuum, which comes once a minute, is not waited for
 
@@ -111,7 +111,7 @@ Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
         known.taken += drained.rows;
         known.asleep = false;
         known.point.reset();
-        outcome.again_in = drained.rows >= settings_.take ? milliseconds(0) : kPause;
+        outcome.again_in = drained.rows >= settings_.take ? std::chrono::microseconds(0) : kPause;
     } else {
         // At the first look of this replica nobody is known to write: it need not wait for more.
         if (known.epoch != context.epoch) known.idle = kLooksBeforeSleep;

@@ -34,7 +34,7 @@ struct FeedSettings {
 };
 
 struct FeedOutcome {
-    std::optional<std::chrono::milliseconds> again_in;  // absent: when somebody calls
+    std::optional<std::chrono::microseconds> again_in;  // absent: when somebody calls
     bool planned = false;                               // batches are ready to be claimed
     bool sweep = false;                                 // the reconciler should look
 };

@@ -18,6 +18,8 @@ const Statement kRead{"feed_read",
                       " clock_timestamp() - interval '1 hour' THEN pruned_in_window ELSE 0 END FROM homeostat.feed"
                       " WHERE uid = $1::bigint"};
 
+// What a drain commits need not be on the disk at once: a crash that loses it gives the changes back with it, and whatever is
+// made of its batches is committed after it, to the disk.
 const Statement kGate{
     "feed_gate",
     "SELECT p.generation, p.suspend OR p.deletion_requested_at IS NOT NULL OR p.management <> 'Manage' OR p.drift_policy <> "
@@ -26,7 +28,8 @@ const Statement kGate{
     " EXISTS (SELECT FROM homeostat.run u WHERE u.uid = p.uid), coalesce(s.documents, 0), coalesce(s.source_documents, 0),"
     " CASE WHEN f.prune_window_start > clock_timestamp() - interval '1 hour' THEN f.pruned_in_window ELSE 0 END"
     " + CASE WHEN s.prune_window_start > clock_timestamp() - interval '1 hour' THEN s.pruned_in_window ELSE 0 END"
-    ", l.epoch FROM homeostat.pipeline p JOIN homeostat.feed f ON f.uid = p.uid JOIN homeostat.lease l ON l.resource = $2"
+    ", l.epoch, set_config('synchronous_commit', 'off', true) FROM homeostat.pipeline p JOIN homeostat.feed f ON f.uid = p.uid "
+    "JOIN homeostat.lease l ON l.resource = $2"
     " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid WHERE p.uid = $1::bigint FOR SHARE OF l"};
 
 const Statement kPruned{
@@ -72,40 +75,9 @@ const Statement kCounts{
 std::string document_match(const SourceShape& source) {
     std::string out;
     for (std::size_t i = 0; i < source.key.size(); ++i) {
-        out +=
-            fmt::format("{0}d.key_{1} = w.k{1}::{2}{3}", i == 0 ? "" : " AND ", i + 1, source.key[i].type, source.key[i].collate);
+        out += fmt::format("{0}d.key_{1} = t.k{1}", i == 0 ? "" : " AND ", i + 1);
     }
     return out;
-}
-
-// What is to be done about each key, by what is there now: m(issing), c(hanged), o(rphaned); others are as they should be.
-void compare(Transaction& tx, const SourceShape& source, const Revision& revision, const std::vector<Key>& keys,
-             Changes& changes) {
-    const std::size_t n = source.key.size();
-    Params params;
-    add_keys(params, keys, n);
-    // A source without a version of its own cannot say that it is unchanged: the batch compares contents.
-    const std::string changed =
-        source.version == VersionKind::hash ? "true" : "s.homeostat_version IS DISTINCT FROM d.source_version";
-    const Rows rows = tx.exec(
-        {revision.tables.prefix + "_named",
-         fmt::format(
-             "SELECT w.i, CASE WHEN s.present AND d.document_id IS NULL THEN 'm' WHEN s.present AND {} THEN 'c'"
-             " WHEN s.present IS NULL AND d.document_id IS NOT NULL THEN 'o' END, d.document_id"
-             " FROM unnest({}) WITH ORDINALITY AS w({}, i)"
-             " LEFT JOIN LATERAL (SELECT true AS present, {} AS homeostat_version FROM {} s WHERE {} LIMIT 1) s ON true"
-             " LEFT JOIN LATERAL (SELECT d.document_id, d.source_version FROM {} d WHERE {} LIMIT 1) d ON true ORDER BY w.i",
-             changed, numbered(n, "${}::text[]"), numbered(n, "k{}"), source.version_sql, source.relation,
-             match_source(source, "w.k{0}::{1}{2}"), revision.tables.document, document_match(source))},
-        params);
-    for (int i = 0; i < rows.size(); ++i) {
-        if (rows.null(i, 1)) continue;
-        const char c = rows.view(i, 1).front();
-        changes.items.push_back({c == 'm'   ? DriftClass::missing
-                                 : c == 'c' ? DriftClass::stale
-                                            : DriftClass::orphaned,
-                                 keys[static_cast<std::size_t>(rows.i64(i, 0) - 1)], rows.maybe_i64(i, 2).value_or(0)});
-    }
 }
 
 }  // namespace
@@ -172,36 +144,49 @@ Result<bool> feed_settled(Session& session, std::int64_t point) {
 Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShape& source, const Revision& revision,
                              std::int64_t limit) {
     return guarded([&] {
-        const std::size_t n = source.key.size();
-        const std::string table = change_table(uid);
+        const auto n = static_cast<int>(source.key.size());
         std::string keys;
-        for (std::size_t i = 1; i <= n; ++i) keys += fmt::format(", c.key_{}::text", i);
+        std::string texts;
+        for (int i = 1; i <= n; ++i) {
+            keys += fmt::format(", c.key_{0} AS k{0}", i);
+            texts += fmt::format(", t.k{}::text", i);
+        }
+        // A source without a version of its own cannot say that it is unchanged: the batch compares contents.
+        const std::string changed =
+            source.version == VersionKind::hash ? "true" : "s.homeostat_version IS DISTINCT FROM d.source_version";
+        // What is to be done about each key, by what is there now: m(issing), c(hanged), o(rphaned); others are as they should
+        // be.
         const Rows rows = tx.exec(
             {revision.tables.prefix + "_take",
-             fmt::format("DELETE FROM {0} c WHERE c.ctid = ANY (ARRAY(SELECT o.ctid FROM {0} o LIMIT $1::bigint))"
-                         " RETURNING c.change, greatest(0, extract(epoch FROM clock_timestamp() - c.at) * 1000)::bigint{1}",
-                         table, keys)},
+             fmt::format(
+                 "WITH taken AS (DELETE FROM {0} c WHERE c.ctid = ANY (ARRAY(SELECT o.ctid FROM {0} o LIMIT $1::bigint))"
+                 "  RETURNING c.change, greatest(0, extract(epoch FROM clock_timestamp() - c.at) * 1000)::bigint AS age{1})"
+                 " SELECT t.change, t.age, CASE WHEN s.present AND d.document_id IS NULL THEN 'm' WHEN s.present AND {2} THEN 'c'"
+                 "  WHEN s.present IS NULL AND d.document_id IS NOT NULL THEN 'o' END, d.document_id{3} FROM taken t"
+                 " LEFT JOIN LATERAL (SELECT true AS present, {4} AS homeostat_version FROM {5} s WHERE {6} LIMIT 1) s ON true"
+                 " LEFT JOIN LATERAL (SELECT d.document_id, d.source_version FROM {7} d WHERE {8} LIMIT 1) d ON true",
+                 change_table(uid), keys, changed, texts, source.version_sql, source.relation, match_source(source, "t.k{0}"),
+                 revision.tables.document, document_match(source))},
             Params::of(limit));
         Changes changes;
         changes.rows = rows.size();
-        // In the order in which they came: mostly that of the pages they are on.
-        std::set<Key> seen;
-        std::vector<Key> distinct;
+        std::set<Key> seen;  // what is named twice is planned once, where it came first
         for (int i = 0; i < rows.size(); ++i) {
             const char kind = rows.view(i, 0).front();
             changes.oldest = std::max(changes.oldest, std::chrono::milliseconds(rows.i64(i, 1)));
             changes.inserted += kind == 'i' ? 1 : 0;
             changes.deleted += kind == 'd' ? 1 : 0;
+            changes.sweep = changes.sweep || kind == 't' || kind == 'x';
+            if (rows.null(i, 2)) continue;
             Key key;
-            for (std::size_t k = 0; k < n && !rows.null(i, 2 + static_cast<int>(k)); ++k)
-                key.push_back(rows.text(i, 2 + static_cast<int>(k)));
-            if (kind == 't' || kind == 'x') {
-                changes.sweep = true;
-            } else if (key.size() == n) {
-                if (seen.insert(key).second) distinct.push_back(std::move(key));
-            }
+            for (int k = 0; k < n; ++k) key.push_back(rows.text(i, 4 + k));
+            if (!seen.insert(key).second) continue;
+            const char c = rows.view(i, 2).front();
+            changes.items.push_back({c == 'm'   ? DriftClass::missing
+                                     : c == 'c' ? DriftClass::stale
+                                                : DriftClass::orphaned,
+                                     std::move(key), rows.maybe_i64(i, 3).value_or(0)});
         }
-        if (!distinct.empty()) compare(tx, source, revision, distinct, changes);
         return changes;
     });
 }

@@ -43,7 +43,7 @@ struct FeedGate {
     std::int64_t source_documents = 0;
     std::int64_t pruned_in_window = 0;
 };
-// Holds the lease as hold_lease does. Nothing where there is no feed.
+// Holds the lease as hold_lease does, and the transaction is one that does not wait for the disk. Nothing where there is no feed.
 std::optional<FeedGate> feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch);
 void note_feed_prunes(Transaction& tx, std::int64_t uid, std::int64_t documents);
 
@@ -62,11 +62,11 @@ Status tidy_changes(Session& session, std::int64_t uid);
 Result<bool> has_changes(Session& session, std::int64_t uid);
 
 struct Changes {
-    std::int64_t rows = 0;          // taken out of the feed
-    std::vector<DriftItem> items;   // missing, stale (its version differs), orphaned; none where nothing is to be done
-    std::int64_t inserted = 0;      // of documents, where the feed counts them
+    std::int64_t rows = 0;  // taken out of the feed
+    std::vector<DriftItem> items;  // missing, stale (its version differs), orphaned; none where nothing is to be done
+    std::int64_t inserted = 0;  // of documents, where the feed counts them
     std::int64_t deleted = 0;
-    bool sweep = false;             // something changed that has no key
+    bool sweep = false;  // something changed that has no key
     std::chrono::milliseconds oldest{0};  // age of the oldest change taken
 };
 // At most `limit` changes, each key once, compared with what is there now.
