@@ -140,8 +140,12 @@ Result<FeedOutcome> Feed::rest(Session& session, std::int64_t uid, Known& known)
             known.taken = 0;
         }
         if (known.idle++ < kLooksBeforeSleep) return FeedOutcome{.again_in = known.idle < kLooksAtFirst ? kPause : kLaterPause};
-        Result<std::int64_t> point = let_feed_sleep(session, uid);
+        Result<std::optional<std::int64_t>> point = let_feed_sleep(session, uid);
         if (!point) return point.error();
+        if (!*point) {
+            known.idle = kLooksBeforeSleep;
+            return FeedOutcome{.again_in = settings_.poll};
+        }
         known.asleep = true;
         known.point = *point;
         return FeedOutcome{.again_in = milliseconds(0)};

@@ -56,6 +56,9 @@ const Statement kFailed{"feed_batch_failed",
 
 const Statement kBell{"feed_bell", "INSERT INTO homeostat.feed_bell (uid) VALUES ($1::bigint) ON CONFLICT DO NOTHING"};
 
+// A transaction that has sent a notification cannot be prepared: where that is done at all, nobody is asked to call.
+const Statement kMaySleep{"feed_may_sleep", "SELECT current_setting('max_prepared_transactions') = '0'"};
+
 // A writer holds the row from when it calls until it commits. Neither of these waits for one: to a writer that has not committed
 // the feed is asleep, and a feed that is awake already has nothing to hear.
 const Statement kSleep{"feed_sleep", "UPDATE homeostat.feed_bell SET asleep = true WHERE uid = $1::bigint AND NOT asleep"};
@@ -117,8 +120,9 @@ void keep_feed(Transaction& tx, std::int64_t uid, const std::string& fingerprint
 void distrust_feed(Transaction& tx, std::int64_t uid) { tx.exec(kDistrust, Params::of(uid)); }
 void feed_batch_failed(Transaction& tx, std::int64_t uid, std::int64_t run_id) { tx.exec(kFailed, Params::of(uid, run_id)); }
 
-Result<std::int64_t> let_feed_sleep(Session& session, std::int64_t uid) {
-    return guarded([&] {
+Result<std::optional<std::int64_t>> let_feed_sleep(Session& session, std::int64_t uid) {
+    return guarded([&]() -> std::optional<std::int64_t> {
+        if (!session.exec(kMaySleep).boolean(0, 0)) return std::nullopt;
         session.exec(kSleep, Params::of(uid));
         return session.exec(kPoint).i64(0, 0);
     });

@@ -48,8 +48,8 @@ std::optional<FeedGate> feed_gate(Transaction& tx, std::int64_t uid, std::int64_
 void note_feed_prunes(Transaction& tx, std::int64_t uid, std::int64_t documents);
 
 // The first who changes the source after this has committed sends a notification. Returns the point in the server's transactions
-// from which on that holds for all.
-Result<std::int64_t> let_feed_sleep(Session& session, std::int64_t uid);
+// from which on that holds for all; nothing where the server allows two-phase commit, which notifications would break.
+Result<std::optional<std::int64_t>> let_feed_sleep(Session& session, std::int64_t uid);
 // In the transaction that takes what was there to wake for.
 void wake_feed(Transaction& tx, std::int64_t uid);
 // Whether every transaction that began before that point has ended.

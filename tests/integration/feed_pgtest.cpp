@@ -401,6 +401,33 @@ TEST_F(FeedWhole, ASleeperIsCalledByWhoeverComesFirstAndNobodyWaits) {
     end(run);
 }
 
+// Where transactions may be prepared, one that called would fail at that: nobody has to call, homeostat looks by itself.
+TEST(FeedBesideTwoPhaseCommit, PreparedTransactionsAreFollowed) {
+    kit::Cluster cluster({"max_prepared_transactions=2"});
+    kit::Database db(kit::Schema::migrated, cluster);
+    const kit::Program homeostat{db.url()};
+    db.exec(
+        "CREATE TABLE docs (id int PRIMARY KEY, body text); INSERT INTO docs SELECT i, 'Body ' || i FROM generate_series(1, 9) i;"
+        "INSERT INTO homeostat.pipeline (name, source, content, provider, dimensions, target, sweep_interval)"
+        " VALUES ('docs', 'docs', 'body', 'hashing', 16, 'docs_embeddings', '30 days')");
+    kit::Process run = homeostat.start({"run"});
+    const auto becomes = [&](const std::string& sql, const std::string& wanted) {
+        return kit::eventually([&] { return db.value(sql) == wanted; }, 30s);
+    };
+    ASSERT_TRUE(becomes("SELECT count(*) FROM homeostat.condition WHERE (type, reason) = ('ChangeFeed', 'Active')", "1"));
+    ASSERT_TRUE(becomes("SELECT count(*) FROM homeostat.feed_bell", "1"));
+    for (int i = 1; i <= 3; ++i) {
+        const std::string text = fmt::format("Prepared {}", i);
+        db.exec(fmt::format("BEGIN; UPDATE docs SET body = '{}' WHERE id = 1; PREPARE TRANSACTION 'edit'", text));
+        EXPECT_EQ(db.value("SELECT asleep FROM homeostat.feed_bell"), "f");
+        db.exec("COMMIT PREPARED 'edit'");
+        EXPECT_TRUE(becomes(fmt::format("SELECT count(*) FROM docs_embeddings WHERE id = 1 AND chunk_text = '{}'", text), "1"))
+            << run.output();
+    }
+    run.signal(SIGTERM);
+    EXPECT_EQ(run.wait(40s).value_or(kit::Exit{}).code, 0) << run.output();
+}
+
 TEST_F(FeedWhole, ADeadSleeperIsCalledOnce) {
     make(20);
     declare_docs();

@@ -98,7 +98,7 @@ std::string percent_encoded(std::string_view text) {
 Cluster::Cluster(const std::vector<std::string>& settings, std::optional<int> owner) : folder_(make_folder()), owned_(true) {
     // No flush to disk anywhere: these tests kill processes, never the machine.
     for (const std::string_view s : {"listen_addresses=", "fsync=off", "full_page_writes=off", "max_connections=200",
-                                     "shared_buffers=64MB", "log_min_messages=error", "max_prepared_transactions=4"}) {
+                                     "shared_buffers=64MB", "log_min_messages=error"}) {
         settings_ += " -c " + shell_word(s);
     }
     settings_ += " -c " + shell_word("unix_socket_directories=" + folder_);
