@@ -37,9 +37,10 @@ std::string key_not_null(const SourceShape& source) {
     return out;
 }
 
+// The text is made of one row: in the inner query it would be made of each that is skipped, for twice the time of the rest.
 std::string slice_end_sql(const SourceShape& source, std::string_view range, std::string_view offset) {
-    return fmt::format("SELECT {} FROM {} s WHERE {} AND {} ORDER BY {} OFFSET {} LIMIT 1", source.key_text_list("s"),
-                       source.relation, key_not_null(source), range, source.key_list("s"), offset);
+    return fmt::format("SELECT {0} FROM (SELECT {1} FROM {2} s WHERE {3} AND {4} ORDER BY {1} OFFSET {5} LIMIT 1) s",
+                       source.key_text_list("s"), source.key_list("s"), source.relation, key_not_null(source), range, offset);
 }
 
 std::string slice_rows_sql(const SourceShape& source, std::string_view range, bool content) {
