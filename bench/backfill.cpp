@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -58,7 +59,7 @@ void backfill(kit::Cluster& cluster, std::int64_t documents) {
     std::vector<double> join;
     std::vector<double> sweep;
     std::vector<double> sweep_ratio;
-    for (int i = 0; i < rounds; ++i) {
+    for (int i = 0; i < std::max(rounds, 5); ++i) {
         const double j = timed(db,
                                "SELECT count(*) FROM public.source s LEFT JOIN homeostat_data.p1_r1_document d ON d.key_1 = s.id"
                                " WHERE d.document_id IS NULL OR d.source_version <> s.xmin");

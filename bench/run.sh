@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 BUILD=${1:-build/bench}
 if [ $# -eq 0 ]; then
     cmake --preset release -B "$BUILD" -DHOMEOSTAT_TESTS=ON --log-level=WARNING
-    cmake --build "$BUILD" --target backfill feed many local_model homeostat homeostat_fake_endpoint
+    cmake --build "$BUILD" --target backfill feed scale many local_model homeostat homeostat_fake_endpoint
 fi
 
 load=$(cut -d ' ' -f 1 /proc/loadavg)
@@ -16,5 +16,6 @@ echo "| what | homeostat | compared with | ratio |"
 echo "| --- | --- | --- | --- |"
 "$BUILD/bench/backfill" all | grep '^|'
 "$BUILD/bench/feed" 60 "$(cat .deps/pg/bindir)/pgbench" | grep '^|'
+"$BUILD/bench/scale" 1000000 | grep '^|'
 "$BUILD/bench/many" 1000 300 | grep '^|'
 bench/local_model.sh "$BUILD/bench/local_model"
