@@ -26,14 +26,21 @@ struct ElectionSettings {
     std::chrono::milliseconds margin{2'000};  // given up locally this long before the server would
 };
 
+struct Renewal {
+    std::vector<std::string> lost;
+    std::vector<std::string> freed;  // another replica had it and has it no more
+};
+
 class Election {
 public:
     Election(ConnectOptions options, ElectionSettings settings, const Clock& clock, Registry& metrics);
 
-    // The epoch under which we own this resource, acquiring it where it is free; nothing where another replica has it.
+    // The epoch under which we own this resource, acquiring it where it is free; nothing where another replica has it, or had it
+    // at the last renewal.
     Result<std::optional<std::int64_t>> own(const std::string& resource) EXCLUDES(mutex_);
-    // Renews everything held in one statement; what was lost is forgotten, and returned.
-    Result<std::vector<std::string>> renew() EXCLUDES(mutex_);
+    // Renews everything held in one statement, and asks in another which of those that others had are free. What was lost is
+    // forgotten.
+    Result<Renewal> renew() EXCLUDES(mutex_);
     // What it was for is gone: it is let go and forgotten.
     Status leave(const std::string& resource) EXCLUDES(mutex_);
     // Lets everything go, so that a successor need not wait for the leases to expire.
@@ -46,6 +53,8 @@ private:
         SteadyTime trusted_until;
     };
     Result<Session*> session() REQUIRES(mutex_);
+    Result<std::vector<std::string>> renew_held(Session& session) REQUIRES(mutex_);
+    Result<std::vector<std::string>> look_at_foreign(Session& session) REQUIRES(mutex_);
 
     const ConnectOptions options_;
     const ElectionSettings settings_;
@@ -55,6 +64,8 @@ private:
     mutable Mutex mutex_;
     std::unique_ptr<Session> session_ GUARDED_BY(mutex_);
     std::map<std::string, Held> held_ GUARDED_BY(mutex_);
+    // What others hold, and until when that is taken for granted: a standby of a thousand pipelines does not ask for each.
+    std::map<std::string, SteadyTime> foreign_ GUARDED_BY(mutex_);
 };
 
 }  // namespace homeostat

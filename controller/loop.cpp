@@ -225,11 +225,14 @@ void Loop::dispatch(const std::stop_token& stop) {
 Status Loop::keep_alive(SteadyTime now) {
     if (now >= next_renew_) {
         next_renew_ = now + settings_.renew;
-        Result<std::vector<std::string>> lost = election_.renew();
-        if (!lost) return lost.error();
+        Result<Renewal> renewal = election_.renew();
+        if (!renewal) return renewal.error();
         // From now on as a follower, who looks whether it is free: whoever took it may be gone by then.
-        for (const std::string& lease : *lost) {
+        for (const std::string& lease : renewal->lost) {
             if (const auto uid = pipeline_of_lease(lease)) queue_.add(*uid, kPriorityDrift, settings_.renew);
+        }
+        for (const std::string& lease : renewal->freed) {
+            if (const auto uid = pipeline_of_lease(lease)) queue_.add(*uid, kPriorityDrift);
         }
     }
     if (const Status shared = factory_.share(Context{}); !shared) return shared;

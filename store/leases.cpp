@@ -4,6 +4,8 @@
 
 #include <charconv>
 
+#include "store/arrays.hpp"
+
 namespace homeostat {
 
 namespace {
@@ -26,6 +28,10 @@ const Statement kAcquire{
 const Statement kRenew{"lease_renew",
                        "UPDATE homeostat.lease SET expires_at = clock_timestamp() + $2::bigint * interval '1 ms'"
                        " WHERE holder = $1 AND expires_at > clock_timestamp() RETURNING resource, epoch, timeline"};
+
+const Statement kForeign{"lease_foreign",
+                         "SELECT resource FROM homeostat.lease WHERE resource = ANY ($2::text[]) AND holder <> $1"
+                         " AND expires_at > clock_timestamp()"};
 
 const Statement kRelease{"lease_release", "UPDATE homeostat.lease SET expires_at = clock_timestamp() WHERE holder = $1"};
 
@@ -61,6 +67,19 @@ Result<std::vector<Lease>> renew_leases(Session& session, std::string_view holde
             held.push_back({rows.text(i, 0), std::string(holder), rows.i64(i, 1), static_cast<std::int32_t>(rows.i64(i, 2))});
         }
         return held;
+    });
+}
+
+Result<std::vector<std::string>> foreign_leases(Session& session, std::string_view holder,
+                                                const std::vector<std::string>& resources) {
+    return guarded([&] {
+        const std::vector<std::string_view> names(resources.begin(), resources.end());
+        Params params = Params::of(holder);
+        params.bytes(binary_array(names));
+        const Rows rows = session.exec(kForeign, params);
+        std::vector<std::string> out;
+        for (int i = 0; i < rows.size(); ++i) out.push_back(rows.text(i, 0));
+        return out;
     });
 }
 

@@ -30,6 +30,10 @@ Result<std::optional<Lease>> acquire_lease(Session& session, std::string_view re
 // Extends all of a holder's live leases in one statement and returns those that are still held; what is missing is lost.
 Result<std::vector<Lease>> renew_leases(Session& session, std::string_view holder, std::chrono::milliseconds ttl);
 
+// Of these resources, those that somebody else holds now, in one statement.
+Result<std::vector<std::string>> foreign_leases(Session& session, std::string_view holder,
+                                                const std::vector<std::string>& resources);
+
 Status release_leases(Session& session, std::string_view holder);
 // For a resource that will never be again: epochs would begin anew.
 Status remove_lease(Session& session, std::string_view resource, std::string_view holder);
