@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <thread>
 
 #include "bench/child.hpp"
@@ -22,40 +23,42 @@ using Clock = std::chrono::steady_clock;
 constexpr int kPasses = 21;
 constexpr double kLong = 0.5;  // seconds of a transaction whose statement is worth a look
 
-// The controller with an embedder that costs nothing, until it is told to stop.
+// The controller with an embedder that costs nothing, for as long as `work` takes.
+int with_controller(const std::string& url, const std::function<void(const Registry&)>& work) {
+    spdlog::set_level(spdlog::level::warn);
+    const SystemClock clock;
+    Registry metrics;
+    Controller controller(settings_for(url), false, clock, metrics, nullptr, null_embedders());
+    check(controller.start().ok(), "starting the controller");
+    work(metrics);
+    controller.stop();
+    return 0;
+}
+
+// Until it is told to stop. The signal is blocked before any thread is made.
 int serve(const std::string& url) {
     sigset_t ends;
     sigemptyset(&ends);
     sigaddset(&ends, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &ends, nullptr);
-    spdlog::set_level(spdlog::level::warn);
-    const SystemClock clock;
-    Registry metrics;
-    Controller controller(settings_for(url), false, clock, metrics, nullptr, null_embedders());
-    check(controller.start().ok(), "starting the controller");
-    int which = 0;
-    sigwait(&ends, &which);
-    controller.stop();
-    return 0;
+    return with_controller(url, [&](const Registry&) {
+        int which = 0;
+        sigwait(&ends, &which);
+    });
 }
 
 // Started over what is as it should be; prints the seconds of its one pass.
 int pass(const std::string& url) {
-    spdlog::set_level(spdlog::level::warn);
-    const SystemClock clock;
-    Registry metrics;
-    Controller controller(settings_for(url), false, clock, metrics, nullptr, null_embedders());
-    check(controller.start().ok(), "starting the controller");
-    double seconds = 0;
-    while (seconds == 0) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
-        for (const MetricFamily& family : metrics.collect()) {
-            if (family.name == "controller_runtime_reconcile_time_seconds") seconds = family.samples.at(0).sum;
+    return with_controller(url, [](const Registry& metrics) {
+        double seconds = 0;
+        while (seconds == 0) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(20));
+            for (const MetricFamily& family : metrics.collect()) {
+                if (family.name == "controller_runtime_reconcile_time_seconds") seconds = family.samples.at(0).sum;
+            }
         }
-    }
-    controller.stop();
-    fmt::print("{}\n", seconds);
-    return 0;
+        fmt::print("{}\n", seconds);
+    });
 }
 
 double pass_seconds(const std::string& self, const kit::Database& db) {

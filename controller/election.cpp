@@ -52,9 +52,9 @@ Result<Renewal> Election::renew() {
     Result<std::vector<std::string>> lost = renew_held(**connection);
     if (!lost) return lost.error();
     renewal.lost = *std::move(lost);
+    // What was lost is told whatever becomes of this: it is forgotten already.
     Result<std::vector<std::string>> freed = look_at_foreign(**connection);
-    if (!freed) return freed.error();
-    renewal.freed = *std::move(freed);
+    if (freed) renewal.freed = *std::move(freed);
     return renewal;
 }
 

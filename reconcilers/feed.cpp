@@ -1,6 +1,7 @@
 #include "reconcilers/feed.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <boost/asio/awaitable.hpp>
@@ -136,7 +137,9 @@ Result<std::shared_ptr<const TargetInfo>> Feed::target_of(std::int64_t uid, cons
 Result<FeedOutcome> Feed::rest(Session& session, std::int64_t uid, Known& known) {
     if (!known.asleep) {
         if (known.idle == 0 && known.taken >= kUntidy) {
-            if (const Status tidied = tidy_changes(session, uid); !tidied) return tidied.error();
+            // Where it cannot be done now, autovacuum will.
+            if (const Status tidied = tidy_changes(session, uid); !tidied)
+                spdlog::debug("the changes of pipeline {} are not tidied up: {}", uid, tidied.error().message);
             known.taken = 0;
         }
         if (known.idle++ < kLooksBeforeSleep) return FeedOutcome{.again_in = known.idle < kLooksAtFirst ? kPause : kLaterPause};
