@@ -249,7 +249,7 @@ void Feed::plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, con
     if (!batches.empty()) drained.places = factory_.reserve(like.provider, static_cast<int>(batches.size()));
     drained.claimed = insert_claimed(tx, like, batches, factory_.claimant(), drained.places.count());
     if (sweep) distrust_feed(tx, uid);
-    if (!gate.sweeping) move_counts(tx, uid, changes.inserted - changes.deleted, fresh - static_cast<std::int64_t>(gone.size()));
+    if (!gate.sweeping) move_source_count(tx, uid, changes.inserted - changes.deleted);
     drained.planned = drained.planned || batches.size() > drained.claimed.size();
     drained.sweep = sweep;
 }

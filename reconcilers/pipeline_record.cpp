@@ -163,6 +163,8 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         Seen seen = seen_in(pass.declared, s, pass.run, pass.prune, pass.feed_seen);
         seen.working = false;
         StatusUpdate update = status_update(pass);
+        update.counted = *stored;
+        update.source_counted = true;
         update.status.conditions = conditions_of(seen);
         write_status(tx, update, pass.context.reconcile_id);
         end_run(tx, run, pass.declared.name, result, message);
@@ -204,16 +206,21 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
         // A source that cannot be read is Unknown; one that was read and a provider that failed is not.
         seen.observed =
             !(error.cls == ErrorClass::db_permanent || error.cls == ErrorClass::db_resource || error.code == "AmbiguousKey");
+        bool source_counted = !seen.observed;
         if (!seen.observed) pass.status.source_documents.reset();
         if (pass.run) {
             pass.status.drift = pass.run->found;
-            if (seen.observed && pass.run->phase != RunPhase::sweeping) pass.status.source_documents = pass.run->seen;
+            if (seen.observed && pass.run->phase != RunPhase::sweeping) {
+                pass.status.source_documents = pass.run->seen;
+                source_counted = true;
+            }
             seen.drift = pass.status.drift;
             seen.source_documents = pass.status.source_documents;
             discard_batches(tx, pass.uid, -1);
             end_run(tx, *pass.run, pass.declared.name, "Failed", error.message);
         }
         StatusUpdate update = status_update(pass);
+        update.source_counted = source_counted;
         update.status.conditions = conditions_of(seen);
         write_status(tx, update, pass.context.reconcile_id);
         tx.commit();

@@ -54,6 +54,10 @@ Result<std::int64_t> count_unkeyed(Transaction& tx, const SourceShape& source);
 struct Totals {
     std::int64_t documents = 0;
     std::int64_t chunks = 0;
+    // What the status said in the snapshot of the last range, which is where documents are added: what was moved since then is
+    // not in the count.
+    std::int64_t told_documents = 0;
+    std::int64_t told_chunks = 0;
 };
 Result<Totals> count_stored(Session& session, const Revision& revision);
 

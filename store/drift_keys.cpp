@@ -35,18 +35,24 @@ Result<std::int64_t> count_unkeyed(Transaction& tx, const SourceShape& source) {
 Result<Totals> count_stored(Session& session, const Revision& revision) {
     return guarded([&] {
         Totals totals;
-        std::int64_t after = 0;
-        while (const std::optional<std::int64_t> first =
-                   next_document(session, revision, "documents", revision.tables.document, after)) {
-            after = *first + kIdsAtOnce;
-            const Rows rows =
-                session.exec({revision.tables.prefix + "_totals",
-                              fmt::format("SELECT count(*), coalesce(sum(chunk_count), 0) FROM {} WHERE document_id >="
-                                          " $1::bigint AND document_id <= $2::bigint",
-                                          revision.tables.document)},
-                             Params::of(*first, after));
+        const auto next = [&](std::int64_t after) {
+            return next_document(session, revision, "documents", revision.tables.document, after);
+        };
+        for (std::optional<std::int64_t> first = next(0).value_or(0); first;) {
+            const std::int64_t last = *first + kIdsAtOnce;
+            const Rows rows = session.exec(
+                {revision.tables.prefix + "_totals",
+                 fmt::format("SELECT count(*), coalesce(sum(d.chunk_count), 0),"
+                             " coalesce((SELECT s.documents FROM homeostat.pipeline_status s WHERE s.uid = $3::bigint), 0),"
+                             " coalesce((SELECT s.chunks FROM homeostat.pipeline_status s WHERE s.uid = $3::bigint), 0)"
+                             " FROM {} d WHERE d.document_id >= $1::bigint AND d.document_id <= $2::bigint",
+                             revision.tables.document)},
+                Params::of(*first, last, revision.tables.uid));
             totals.documents += rows.i64(0, 0);
             totals.chunks += rows.i64(0, 1);
+            totals.told_documents = rows.i64(0, 2);
+            totals.told_chunks = rows.i64(0, 3);
+            first = next(last);
         }
         return totals;
     });

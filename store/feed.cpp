@@ -70,10 +70,13 @@ const Statement kWake{"feed_wake",
 const Statement kPoint{"feed_point", "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"};
 const Statement kSettled{"feed_settled", "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1::bigint"};
 
-const Statement kCounts{
-    "feed_counts",
-    "UPDATE homeostat.pipeline_status SET source_documents = greatest(source_documents + $2::bigint, 0),"
-    " documents = greatest(documents + $3::bigint, 0), updated_at = clock_timestamp() WHERE uid = $1::bigint"};
+const Statement kCounts{"feed_counts",
+                        "UPDATE homeostat.pipeline_status SET source_documents = greatest(source_documents + $2::bigint, 0),"
+                        " updated_at = clock_timestamp() WHERE uid = $1::bigint"};
+
+const Statement kStored{"feed_stored",
+                        "UPDATE homeostat.pipeline_status SET documents = greatest(documents + $2::bigint, 0),"
+                        " chunks = greatest(chunks + $3::bigint, 0), updated_at = clock_timestamp() WHERE uid = $1::bigint"};
 
 std::string document_match(const SourceShape& source) {
     std::string out;
@@ -230,8 +233,12 @@ Result<std::vector<bool>> known_to_feed(Transaction& tx, std::int64_t uid, const
     });
 }
 
-void move_counts(Transaction& tx, std::int64_t uid, std::int64_t source_documents, std::int64_t documents) {
-    if (source_documents != 0 || documents != 0) tx.exec(kCounts, Params::of(uid, source_documents, documents));
+void move_source_count(Transaction& tx, std::int64_t uid, std::int64_t source_documents) {
+    if (source_documents != 0) tx.exec(kCounts, Params::of(uid, source_documents));
+}
+
+void move_stored(Transaction& tx, std::int64_t uid, const StoredChange& change) {
+    if (change.any()) tx.exec(kStored, Params::of(uid, change.documents, change.chunks));
 }
 
 }  // namespace homeostat

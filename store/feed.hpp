@@ -15,6 +15,7 @@
 #include "store/relation.hpp"
 #include "store/revisions.hpp"
 #include "store/session.hpp"
+#include "store/vectors.hpp"
 
 namespace homeostat {
 
@@ -78,7 +79,9 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
 Result<std::vector<bool>> known_to_feed(Transaction& tx, std::int64_t uid, const SourceShape& source, std::int64_t run_id,
                                         const std::vector<DriftItem>& items);
 
-// Counts that a drain moved, until the next sweep counts anew.
-void move_counts(Transaction& tx, std::int64_t uid, std::int64_t source_documents, std::int64_t documents);
+// What a drain saw come and go, until the next sweep counts anew.
+void move_source_count(Transaction& tx, std::int64_t uid, std::int64_t source_documents);
+// What a batch of the feed wrote, in its transaction; the row that says it is locked from here to the commit.
+void move_stored(Transaction& tx, std::int64_t uid, const StoredChange& change);
 
 }  // namespace homeostat

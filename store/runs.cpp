@@ -81,8 +81,10 @@ const Statement kStatus{
     "  $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::bigint, $16::bigint, $17::bigint, $18::timestamptz, $19::bigint,"
     "  $20::int, left($21, 1024), $22::timestamptz, $23::timestamptz, $24::timestamptz, $25::timestamptz, $26, $27::bigint, $28)"
     " ON CONFLICT (uid) DO UPDATE SET observed_generation = greatest(s.observed_generation, excluded.observed_generation),"
-    "  revision = excluded.revision, source_documents = excluded.source_documents,"
-    "  previous_source_documents = excluded.previous_source_documents, documents = excluded.documents, chunks = excluded.chunks,"
+    "  revision = excluded.revision,"
+    "  source_documents = CASE WHEN $29::boolean THEN excluded.source_documents ELSE s.source_documents END,"
+    "  previous_source_documents = excluded.previous_source_documents, documents = s.documents + excluded.documents,"
+    "  chunks = s.chunks + excluded.chunks,"
     "  missing = excluded.missing, stale = excluded.stale, moved = excluded.moved, partial = excluded.partial,"
     "  invalid = excluded.invalid, orphaned = excluded.orphaned, excess = excluded.excess, unkeyed = excluded.unkeyed,"
     "  dead_letters = excluded.dead_letters, blocked_prunes = excluded.blocked_prunes,"
@@ -273,12 +275,13 @@ void forget_prune_candidates(Transaction& tx, std::int64_t uid) { tx.exec(kForge
 
 std::vector<Condition> write_status(Transaction& tx, const StatusUpdate& u, const std::string& reconcile_id) {
     const PipelineStatus& s = u.status;
-    Params params =
-        Params::of(u.uid, u.observed_generation, s.revision, s.source_documents, u.previous_source_documents, s.documents,
-                   s.chunks, s.drift.missing, s.drift.stale, s.drift.moved, s.drift.partial, s.drift.invalid, s.drift.orphaned,
-                   s.drift.excess, u.unkeyed, s.dead_letters, s.blocked_prunes, time_text(u.window.start), u.window.pruned,
-                   u.failures, s.last_error, time_text(s.last_sweep), time_text(s.last_deep_sweep), time_text(s.last_converged),
-                   time_text(s.next_attempt), s.last_handled_reconcile, u.provider_generation, u.observed_mark);
+    const Totals n = u.counted.value_or(Totals());
+    Params params = Params::of(
+        u.uid, u.observed_generation, s.revision, s.source_documents, u.previous_source_documents, n.documents - n.told_documents,
+        n.chunks - n.told_chunks, s.drift.missing, s.drift.stale, s.drift.moved, s.drift.partial, s.drift.invalid,
+        s.drift.orphaned, s.drift.excess, u.unkeyed, s.dead_letters, s.blocked_prunes, time_text(u.window.start), u.window.pruned,
+        u.failures, s.last_error, time_text(s.last_sweep), time_text(s.last_deep_sweep), time_text(s.last_converged),
+        time_text(s.next_attempt), s.last_handled_reconcile, u.provider_generation, u.observed_mark, u.source_counted);
     tx.exec(kStatus, params);
     return s.conditions.empty() ? std::vector<Condition>() : write_conditions(tx, u.uid, s.conditions, reconcile_id);
 }

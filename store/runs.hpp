@@ -76,6 +76,8 @@ struct StatusUpdate {
     std::int64_t uid = 0;
     std::int64_t observed_generation = 0;
     PipelineStatus status;          // counts, times, conditions (all of them; written only where they changed)
+    std::optional<Totals> counted;  // else documents and chunks stay as they are told, and so does
+    bool source_counted = false;    // source_documents: the feed moves them meanwhile
     std::int64_t unkeyed = 0;
     int failures = 0;
     PruneWindow window;

@@ -70,10 +70,18 @@ struct WriteRequest {
     std::vector<WriteChunk> chunks;    // in order of document, number
 };
 
+// By how much there are more documents and chunks than before, or fewer.
+struct StoredChange {
+    std::int64_t documents = 0;
+    std::int64_t chunks = 0;
+    bool any() const noexcept { return documents != 0 || chunks != 0; }
+};
+
 struct WriteOutcome {
     std::int32_t written = 0;
     std::int32_t dropped = 0;  // healed by another batch, or changed since they were read
     std::int32_t chunks = 0;
+    StoredChange change;
 };
 
 Result<WriteOutcome> write_documents(Transaction& tx, const SourceShape& source, const Revision& revision,
@@ -85,8 +93,8 @@ Result<std::int32_t> move_documents(Transaction& tx, const SourceShape& source, 
                                     std::int64_t batch_id, std::int64_t token, const std::vector<Key>& keys);
 
 // Removes documents by id: orphaned ones only where their source row is still absent, excess ones (declared count given) only
-// where they still lie beyond it. Returns how many went.
-Result<std::int32_t> prune_documents(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
+// where they still lie beyond it. Returns what went, as negative numbers.
+Result<StoredChange> prune_documents(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
                                      std::int64_t token, std::optional<std::int64_t> documents,
                                      const std::vector<std::int64_t>& ids);
 

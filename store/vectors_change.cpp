@@ -67,7 +67,7 @@ Result<std::int32_t> move_documents(Transaction& tx, const SourceShape& source, 
     });
 }
 
-Result<std::int32_t> prune_documents(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
+Result<StoredChange> prune_documents(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
                                      std::int64_t token, std::optional<std::int64_t> documents,
                                      const std::vector<std::int64_t>& ids) {
     return guarded([&] {
@@ -84,16 +84,18 @@ Result<std::int32_t> prune_documents(Transaction& tx, const SourceShape& source,
         }
         Params params;
         params.bytes(binary_array(ids)).add(run_id).add(token);
-        const Rows rows = tx.exec(
-            {t.prefix + (documents ? "_prune_count" : "_prune"),
-             fmt::format(
-                 "WITH gone AS (DELETE FROM {} d WHERE d.document_id = ANY ($1::bigint[]) AND ({}) RETURNING d.*)"
-                 " INSERT INTO {} (run_id, write_token, document_id, change, document)"
-                 " SELECT $2::bigint, $3::bigint, gone.document_id, 'removed', to_jsonb(gone) FROM gone RETURNING document_id",
-                 t.document, gone, t.journal)},
-            params);
+        const Rows rows =
+            tx.exec({t.prefix + (documents ? "_prune_count" : "_prune"),
+                     fmt::format("WITH gone AS (DELETE FROM {} d WHERE d.document_id = ANY ($1::bigint[]) AND ({}) RETURNING d.*)"
+                                 " INSERT INTO {} (run_id, write_token, document_id, change, document)"
+                                 " SELECT $2::bigint, $3::bigint, gone.document_id, 'removed', to_jsonb(gone) FROM gone "
+                                 "RETURNING (document ->> 'chunk_count')::bigint",
+                                 t.document, gone, t.journal)},
+                    params);
         journal_removed_chunks(tx, t, params);
-        return static_cast<std::int32_t>(rows.size());
+        StoredChange change{-rows.size(), 0};
+        for (int i = 0; i < rows.size(); ++i) change.chunks -= rows.i64(i, 0);
+        return change;
     });
 }
 

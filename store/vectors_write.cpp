@@ -42,6 +42,7 @@ public:
         outcome.written = static_cast<std::int32_t>(accepted_.size());
         outcome.dropped = static_cast<std::int32_t>(request_.documents.size() - accepted_.size());
         outcome.chunks = chunks_written_;
+        outcome.change = {documents_added_, chunks_added_};
         return outcome;
     }
 
@@ -97,7 +98,10 @@ private:
     int trailing(int i) const { return 5 + static_cast<int>(source_.key.size() + source_.metadata.size()) + i; }
 
     void accept(const Rows& rows) {
-        for (int i = 0; i < rows.size(); ++i) accepted_.insert(rows.i64(i, 0));
+        for (int i = 0; i < rows.size(); ++i) {
+            accepted_.insert(rows.i64(i, 0));
+            chunks_added_ += rows.i64(i, 1);
+        }
     }
 
     void insert_documents(const DocumentColumns& fresh) {
@@ -116,11 +120,12 @@ private:
              fmt::format(
                  "INSERT INTO {} (document_id, source_version, content_hash, chunk_count, run_id, batch_id, write_token{})"
                  " SELECT w.id, w.version::{}, w.hash, w.chunks, ${}::bigint, ${}::bigint, ${}::bigint{} FROM {}{}"
-                 " WHERE w.expected = 0 ON CONFLICT ({}) DO NOTHING RETURNING document_id",
+                 " WHERE w.expected = 0 ON CONFLICT ({}) DO NOTHING RETURNING document_id, chunk_count",
                  t_.document, columns, source_.version_type, trailing(1), trailing(2), trailing(3), values, document_rows(),
                  still_current(), numbered(source_.key.size(), "key_{}"))},
             document_params(fresh));
         accept(rows);
+        documents_added_ += rows.size();
     }
 
     // Locked and compared, kept in the journal, and everything of it taken away but the chunks that stay as they are: one
@@ -143,7 +148,8 @@ private:
         accept(tx_.exec(
             {t_.prefix + "_replace",
              fmt::format(
-                 "WITH held AS (SELECT w.*, to_jsonb(d) AS document FROM {rows} JOIN {document} d ON d.document_id = w.id"
+                 "WITH held AS (SELECT w.*, d.chunk_count AS had, to_jsonb(d) AS document FROM {rows} JOIN {document} d ON "
+                 "d.document_id = w.id"
                  "  AND d.write_token = w.expected{current} ORDER BY d.document_id FOR UPDATE OF d),"
                  " noted AS (INSERT INTO {journal} (run_id, write_token, document_id, change, document)"
                  "  SELECT ${run}::bigint, ${token}::bigint, id, 'replaced', document FROM held),"
@@ -155,7 +161,8 @@ private:
                  "  start_offset, end_offset, chunk_hash, context, text, embedding FROM gone)"
                  " UPDATE {document} d SET source_version = w.version::{version}, content_hash = w.hash, chunk_count = w.chunks,"
                  "  run_id = ${run}::bigint, batch_id = ${batch}::bigint, write_token = ${token}::bigint,"
-                 "  written_at = clock_timestamp(){metadata} FROM held w WHERE d.document_id = w.id RETURNING d.document_id",
+                 "  written_at = clock_timestamp(){metadata} FROM held w WHERE d.document_id = w.id RETURNING d.document_id,"
+                 "  d.chunk_count - w.had",
                  fmt::arg("rows", document_rows()), fmt::arg("document", t_.document), fmt::arg("current", still_current()),
                  fmt::arg("journal", t_.journal), fmt::arg("chunk", t_.chunk), fmt::arg("chunks", chunks_of_sql(t_, "held w")),
                  fmt::arg("version", source_.version_type), fmt::arg("metadata", metadata), fmt::arg("run", trailing(1)),
@@ -252,6 +259,8 @@ private:
     const RevisionTables& t_;
     std::unordered_set<std::int64_t> accepted_;
     std::int32_t chunks_written_ = 0;
+    std::int64_t documents_added_ = 0;
+    std::int64_t chunks_added_ = 0;
 };
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "core/fault_point.hpp"
 #include "reconcilers/factory/on.hpp"
 #include "reconcilers/factory/wake.hpp"
+#include "store/feed.hpp"
 #include "store/runs.hpp"
 
 namespace homeostat {
@@ -352,6 +353,8 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
         o.result.chunks = written->chunks;
         o.result.embedded = static_cast<std::int32_t>(work.texts().size());
         o.result.tokens = tokens;
+        // A sweep counts at its end; what the feed heals between two is counted as it is written.
+        if (batch.fed) move_stored(tx, batch.uid, written->change);
         finish_batch(tx, batch, settings_.replica, o.result);
         HOMEOSTAT_REACH("write.before_commit");
         tx.commit();
@@ -372,18 +375,20 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
         use_operators(tx, target.source);
         fence_batch(tx, batch);
         Outcome o;
-        Result<std::int32_t> n = 0;
-        if (batch.kind == BatchKind::move) {
-            n = move_documents(tx, target.source, target.revision, batch.run_id, batch.id, batch.token, batch.keys);
-            o.result.written = n ? *n : 0;
-        } else if (batch.kind == BatchKind::prune) {
-            n = prune_documents(tx, target.source, target.revision, batch.run_id, batch.token, target.spec.documents,
-                                ids_of(batch.keys));
-            o.result.removed = n ? *n : 0;
+        if (batch.kind == BatchKind::prune) {
+            Result<StoredChange> gone = prune_documents(tx, target.source, target.revision, batch.run_id, batch.token,
+                                                        target.spec.documents, ids_of(batch.keys));
+            if (!gone) return gone.error();
+            o.result.removed = static_cast<std::int32_t>(-gone->documents);
+            if (batch.fed) move_stored(tx, batch.uid, *gone);
         } else {
-            n = remove_strays(tx, target.revision, batch.run_id, batch.token, ids_of(batch.keys));
+            Result<std::int32_t> n =
+                batch.kind == BatchKind::move
+                    ? move_documents(tx, target.source, target.revision, batch.run_id, batch.id, batch.token, batch.keys)
+                    : remove_strays(tx, target.revision, batch.run_id, batch.token, ids_of(batch.keys));
+            if (!n) return n.error();
+            if (batch.kind == BatchKind::move) o.result.written = *n;
         }
-        if (!n) return n.error();
         finish_batch(tx, batch, settings_.replica, o.result);
         HOMEOSTAT_REACH("prune.before_commit");
         tx.commit();

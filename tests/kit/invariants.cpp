@@ -107,11 +107,8 @@ std::vector<std::string> broken_invariants(Database& db, const std::string& pipe
                     ")"
                     " FROM homeostat.pipeline_status s" +
                     mine + " AND (s.documents <> (SELECT count(*) FROM " + t.document +
-                    ")"
-                    // A feed keeps the number of documents; chunks are counted by the next sweep.
-                    " OR s.chunks <> (SELECT count(*) FROM " +
-                    t.view +
-                    ") AND NOT EXISTS (SELECT FROM homeostat.feed f WHERE f.uid = s.uid) OR s.source_documents <> s.documents + "
+                    ") OR s.chunks <> (SELECT count(*) FROM " + t.view +
+                    ") OR s.source_documents <> s.documents + "
                     "s.dead_letters)");
     return report.take();
 }
