@@ -1,20 +1,10 @@
 # Every third-party package, found once. Rooms link them PRIVATE, so that an include cannot leak into the next room.
 # What is not a package of this Debian stands in .deps/, put there by scripts/bootstrap.
-set(HOMEOSTAT_DEPS_DIR "${CMAKE_SOURCE_DIR}/.deps" CACHE PATH "Where scripts/bootstrap put libpqxx, PostgreSQL and the model")
-list(PREPEND CMAKE_PREFIX_PATH "${HOMEOSTAT_DEPS_DIR}/pqxx")
+set(HOMEOSTAT_DEPS_DIR "${CMAKE_SOURCE_DIR}/.deps" CACHE PATH "Where scripts/bootstrap put PostgreSQL and the model")
 
 find_package(Threads REQUIRED)
-find_package(libpqxx 7.7 CONFIG QUIET)
-if(NOT libpqxx_FOUND)  # Debian 13's package has a .pc file only
-  find_package(PkgConfig QUIET)
-  if(PkgConfig_FOUND)
-    pkg_check_modules(libpqxx QUIET IMPORTED_TARGET GLOBAL libpqxx>=7.7)
-  endif()
-  if(NOT libpqxx_FOUND)
-    message(FATAL_ERROR "libpqxx 7.7 or newer was not found. Run scripts/bootstrap first: it builds or installs it.")
-  endif()
-  add_library(libpqxx::pqxx ALIAS PkgConfig::libpqxx)
-endif()
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(libpq REQUIRED IMPORTED_TARGET GLOBAL libpq>=14)  # pipeline mode
 find_package(Boost 1.81 CONFIG REQUIRED)
 find_package(OpenSSL 3 REQUIRED)
 find_package(ZLIB REQUIRED)

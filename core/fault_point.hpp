@@ -8,7 +8,7 @@
 
 namespace homeostat {
 
-inline constexpr std::array<std::string_view, 20> kFaultPoints{
+inline constexpr std::array<std::string_view, 19> kFaultPoints{
     "revision.before_commit",   // tables made, not committed
     "revision.after_commit",
     "run.after_start",          // the run row stands, nothing observed
@@ -19,7 +19,6 @@ inline constexpr std::array<std::string_view, 20> kFaultPoints{
     "read.after",               // documents read, nothing embedded
     "embed.before",             // chunked, provider not yet asked
     "embed.after",              // paid for, not yet written
-    "write.after_fence",        // batch row locked
     "write.after_vectors",      // vectors written, batch row still there
     "write.before_commit",      // batch row removed, not committed
     "write.after_commit",

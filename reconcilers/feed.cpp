@@ -92,7 +92,10 @@ Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
         const TargetInfo none;
         Result<Drained> done = drain(**session, uid, target ? *target : none, known, context);
         if (!done) {
+            // What was known of the pipeline may be what was wrong: the next look begins as the first did.
             targets_.forget(uid);
+            const Lock lock(mutex_);
+            known_.erase(uid);
             return done.error();
         }
         drained = *std::move(done);
@@ -165,19 +168,27 @@ Result<Feed::Drained> Feed::drain(Session& session, std::int64_t uid, const Targ
                                   const Context& context) {
     return guarded([&]() -> Result<Drained> {
         Drained drained;
+        FeedGate gate;
+        Result<Changes> changes = Changes{};
         session.keep_plans(true);
         Transaction tx = session.begin();
-        const std::optional<FeedGate> gate = feed_gate(tx, uid, context.epoch);
-        drained.gone = !gate;
-        drained.closed = gate && gate->closed;
+        // The pipeline is mostly what it was at the last look. So what was changed is taken in the same round trip that asks;
+        // where it is another, that is not committed.
+        if (known.revision > 0) {
+            feed_gate(tx, uid, context.epoch, gate);
+            use_operators(tx, target.source);
+            changes = take_changes(tx, uid, target.source, target.revision, settings_.take);
+            if (!changes) return changes.error();
+        } else {
+            gate = feed_gate(tx, uid, context.epoch);
+        }
+        drained.gone = !gate.kept;
+        drained.closed = gate.kept && gate.closed;
         if (drained.gone || drained.closed) return drained;
-        if (gate->generation != known.generation || gate->revision != known.revision) {
-            drained.other = std::make_pair(gate->generation, gate->revision);
+        if (gate.generation != known.generation || gate.revision != known.revision) {
+            drained.other = std::make_pair(gate.generation, gate.revision);
             return drained;
         }
-        use_operators(tx, target.source);
-        Result<Changes> changes = take_changes(tx, uid, target.source, target.revision, settings_.take);
-        if (!changes) return changes.error();
         drained.rows = changes->rows;
         // What was planned under an earlier lease, ours or another's, could not be written under this one.
         const bool adopt = known.epoch != context.epoch;
@@ -186,7 +197,7 @@ Result<Feed::Drained> Feed::drain(Session& session, std::int64_t uid, const Targ
         drained.planned = adopt;
         Span span = telemetry_.tracer.start("drain", SpanKind::internal, context.span);
         span.set("homeostat.changes", changes->rows);
-        plan(tx, uid, target, *gate, *changes, context.under(span), drained);
+        plan(tx, uid, target, gate, *changes, context.under(span), drained);
         if (known.asleep && changes->rows > 0) wake_feed(tx, uid);
         HOMEOSTAT_REACH("feed.before_commit");
         tx.commit();
@@ -247,10 +258,11 @@ void Feed::plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, con
     like.provider = target.provider.name;
     like.fed = true;
     if (!batches.empty()) drained.places = factory_.reserve(like.provider, static_cast<int>(batches.size()));
-    drained.claimed = insert_claimed(tx, like, batches, factory_.claimant(), drained.places.count());
+    insert_claimed(tx, like, batches, factory_.claimant(), drained.places.count(),
+                   [&drained](std::vector<Batch> claimed) { drained.claimed = std::move(claimed); });
     if (sweep) distrust_feed(tx, uid);
     if (!gate.sweeping) move_source_count(tx, uid, changes.inserted - changes.deleted);
-    drained.planned = drained.planned || batches.size() > drained.claimed.size();
+    drained.planned = drained.planned || static_cast<int>(batches.size()) > drained.places.count();
     drained.sweep = sweep;
 }
 

@@ -138,12 +138,12 @@ void insert_batches(Transaction& tx, std::int64_t uid, std::int32_t revision, st
     like.epoch = epoch;
     like.run_id = run_id;
     like.traceparent = traceparent;
-    insert_claimed(tx, like, batches, {}, 0);
+    insert_claimed(tx, like, batches, {}, 0, nullptr);
 }
 
-std::vector<Batch> insert_claimed(Transaction& tx, const Batch& like, const std::vector<PlannedBatch>& batches,
-                                  const Claimant& claimant, int limit) {
-    if (batches.empty()) return {};
+void insert_claimed(Transaction& tx, const Batch& like, const std::vector<PlannedBatch>& batches, const Claimant& claimant,
+                    int limit, std::function<void(std::vector<Batch>)> take) {
+    if (batches.empty()) return;
     std::vector<std::string_view> kinds;
     std::vector<std::string_view> classes;
     std::vector<std::int32_t> priorities;
@@ -161,20 +161,23 @@ std::vector<Batch> insert_claimed(Transaction& tx, const Batch& like, const std:
     params.bytes(binary_array(kinds)).bytes(binary_array(classes)).bytes(binary_array(priorities));
     params.bytes(binary_array(key_views)).bytes(binary_array(documents));
     params.add(limit).add(claimant.replica).add(claimant.ttl.count());
-    const Rows rows = tx.exec(kInsert, params);
     std::vector<Batch> claimed;
-    for (int i = 0; i < std::min(rows.size(), limit); ++i) {
-        const PlannedBatch& planned = batches[static_cast<std::size_t>(i)];
+    for (const PlannedBatch& planned : batches) {
+        if (static_cast<int>(claimed.size()) == limit) break;
         Batch b = like;
-        b.id = rows.i64(i, 0);
-        b.token = rows.i64(i, 1);
         b.kind = planned.kind;
         b.cls = to_string(planned.cls);
         b.priority = planned.priority;
         b.keys = planned.keys;
         claimed.push_back(std::move(b));
     }
-    return claimed;
+    tx.at_commit(kInsert, std::move(params), [claimed = std::move(claimed), take = std::move(take)](const Rows& rows) mutable {
+        for (std::size_t i = 0; i < claimed.size(); ++i) {
+            claimed[i].id = rows.i64(static_cast<int>(i), 0);
+            claimed[i].token = rows.i64(static_cast<int>(i), 1);
+        }
+        if (take) take(std::move(claimed));
+    });
 }
 
 Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl,
@@ -222,21 +225,20 @@ Result<std::vector<std::int64_t>> heartbeat_batches(Session& session, const std:
 }
 
 void fence_batch(Transaction& tx, const Batch& batch) {
-    const Rows rows = tx.exec(kFence, Params::of(batch.id, batch.token));
-    const auto refuse = [&](std::string_view why) { throw StoreFailure(fenced(fmt::format("batch {}: {}", batch.id, why))); };
-    if (rows.empty()) refuse("its claim is no longer ours");
-    if (!rows.boolean(0, 0)) refuse("the pipeline has a newer generation");
-    if (rows.boolean(0, 1)) refuse("the pipeline is suspended");
-    if (rows.boolean(0, 2)) refuse("the pipeline is being deleted");
-    if (!rows.boolean(0, 3)) refuse("the lease has a newer epoch");
+    tx.later(kFence, Params::of(batch.id, batch.token), [id = batch.id](const Rows& rows) {
+        const auto refuse = [&](std::string_view why) { throw StoreFailure(fenced(fmt::format("batch {}: {}", id, why))); };
+        if (rows.empty()) refuse("its claim is no longer ours");
+        if (!rows.boolean(0, 0)) refuse("the pipeline has a newer generation");
+        if (rows.boolean(0, 1)) refuse("the pipeline is suspended");
+        if (rows.boolean(0, 2)) refuse("the pipeline is being deleted");
+        if (!rows.boolean(0, 3)) refuse("the lease has a newer epoch");
+    });
 }
 
 void finish_batch(Transaction& tx, const Batch& batch, std::string_view replica, const BatchResult& r) {
-    const Rows rows =
-        tx.exec(kFinish, Params::of(batch.id, batch.token, replica, r.outcome, r.written, r.dropped, r.removed, r.chunks,
-                                    r.embedded, r.tokens, r.error ? to_string(r.error->cls) : std::string_view(),
-                                    r.error ? r.error->code : std::string(), r.error ? r.error->message : std::string()));
-    if (rows.empty()) throw StoreFailure(fenced(fmt::format("batch {}: its claim is no longer ours", batch.id)));
+    tx.later(kFinish, Params::of(batch.id, batch.token, replica, r.outcome, r.written, r.dropped, r.removed, r.chunks, r.embedded,
+                                 r.tokens, r.error ? to_string(r.error->cls) : std::string_view(),
+                                 r.error ? r.error->code : std::string(), r.error ? r.error->message : std::string()));
 }
 
 void insert_rest(Transaction& tx, const Batch& batch, const std::vector<std::vector<Key>>& parts, std::int32_t attempts,
@@ -244,7 +246,7 @@ void insert_rest(Transaction& tx, const Batch& batch, const std::vector<std::vec
     for (const std::vector<Key>& part : parts) {
         Params params = Params::of(batch.id);
         params.bytes(key_matrix(part)).add(part.size()).add(attempts).add(delay.count()).add(error);
-        tx.exec(kRest, params);
+        tx.later(kRest, std::move(params));
     }
 }
 

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -52,10 +53,11 @@ struct Claimant {
     std::string replica;
     std::chrono::milliseconds ttl{60'000};
 };
-// The same for batches of one pipeline of which the claimant takes the first `limit` at once, without a claim of its own;
-// returns those. `like` says whose they are: everything that they have in common.
-std::vector<Batch> insert_claimed(Transaction& tx, const Batch& like, const std::vector<PlannedBatch>& batches,
-                                  const Claimant& claimant, int limit);
+// The same for batches of one pipeline of which the claimant takes the first `limit` at once, without a claim of its own.
+// `like` says whose they are: everything that they have in common. `take` is given those by the commit, once they have their
+// numbers; not at all where there are no batches.
+void insert_claimed(Transaction& tx, const Batch& like, const std::vector<PlannedBatch>& batches, const Claimant& claimant,
+                    int limit, std::function<void(std::vector<Batch>)> take);
 
 // A batch whose claimants died this often is suspect: it runs alone, in single documents; one more death condemns the document.
 inline constexpr int kSuspectDeaths = 2;
@@ -69,8 +71,8 @@ Result<std::vector<Batch>> claim_batches(Session& session, std::string_view repl
 Result<std::vector<std::int64_t>> heartbeat_batches(Session& session, const std::vector<std::int64_t>& ids,
                                                     const std::vector<std::int64_t>& tokens, std::chrono::milliseconds ttl);
 
-// Locks batch, lease and pipeline for the rest of the transaction. Throws StoreFailure of class fenced where the token is no
-// longer ours, the epoch or the generation moved on, or the pipeline is suspended or being deleted.
+// Locks batch, lease and pipeline for the rest of the transaction. What comes next throws StoreFailure of class fenced where the
+// token is no longer ours, the epoch or the generation moved on, or the pipeline is suspended or being deleted.
 void fence_batch(Transaction& tx, const Batch& batch);
 
 struct BatchResult {
@@ -83,7 +85,7 @@ struct BatchResult {
     std::int32_t embedded = 0;
     std::int64_t tokens = 0;
 };
-// The batch row goes to the history; the last statement before commit.
+// The batch row, which fence_batch holds, goes to the history; the last statement before commit.
 void finish_batch(Transaction& tx, const Batch& batch, std::string_view replica, const BatchResult& result);
 
 // Puts parts of a claimed batch back as new batches of their own (bisecting, or documents that did not fit a budget).

@@ -86,22 +86,10 @@ std::string document_match(const SourceShape& source) {
     return out;
 }
 
-}  // namespace
-
-Result<FeedRow> read_feed(Session& session, std::int64_t uid) {
-    return guarded([&] {
-        const Rows rows = session.exec(kRead, Params::of(uid));
-        if (rows.empty()) return FeedRow{};
-        return FeedRow{true, rows.i64(0, 0), rows.text(0, 1), rows.boolean(0, 2), rows.i64(0, 3)};
-    });
-}
-
-std::optional<FeedGate> feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch) {
-    const std::string lease = pipeline_lease(uid);
-    const Rows rows = tx.exec(kGate, Params::of(uid, lease));
-    if (rows.empty()) return std::nullopt;
-    check_epoch(lease, rows.i64(0, 8), epoch);
+FeedGate gate_at(const Rows& rows) {
     FeedGate g;
+    if (rows.empty()) return g;
+    g.kept = true;
     g.generation = rows.i64(0, 0);
     g.closed = rows.boolean(0, 1) || rows.null(0, 2);
     g.revision = static_cast<std::int32_t>(rows.maybe_i64(0, 2).value_or(0));
@@ -113,15 +101,42 @@ std::optional<FeedGate> feed_gate(Transaction& tx, std::int64_t uid, std::int64_
     return g;
 }
 
-void note_feed_prunes(Transaction& tx, std::int64_t uid, std::int64_t documents) { tx.exec(kPruned, Params::of(uid, documents)); }
+}  // namespace
+
+Result<FeedRow> read_feed(Session& session, std::int64_t uid) {
+    return guarded([&] {
+        const Rows rows = session.exec(kRead, Params::of(uid));
+        if (rows.empty()) return FeedRow{};
+        return FeedRow{true, rows.i64(0, 0), rows.text(0, 1), rows.boolean(0, 2), rows.i64(0, 3)};
+    });
+}
+
+void feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch, FeedGate& gate) {
+    const std::string lease = pipeline_lease(uid);
+    tx.later(kGate, Params::of(uid, lease), [&gate, lease, epoch](const Rows& rows) {
+        if (!rows.empty()) check_epoch(lease, rows.i64(0, 8), epoch);
+        gate = gate_at(rows);
+    });
+}
+
+FeedGate feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch) {
+    const std::string lease = pipeline_lease(uid);
+    const Rows rows = tx.exec(kGate, Params::of(uid, lease));
+    if (!rows.empty()) check_epoch(lease, rows.i64(0, 8), epoch);
+    return gate_at(rows);
+}
+
+void note_feed_prunes(Transaction& tx, std::int64_t uid, std::int64_t documents) {
+    tx.later(kPruned, Params::of(uid, documents));
+}
 
 void keep_feed(Transaction& tx, std::int64_t uid, const std::string& fingerprint, bool trust) {
     tx.exec(kKeep, Params::of(uid, fingerprint, trust));
     tx.exec(kBell, Params::of(uid));
 }
 
-void distrust_feed(Transaction& tx, std::int64_t uid) { tx.exec(kDistrust, Params::of(uid)); }
-void feed_batch_failed(Transaction& tx, std::int64_t uid, std::int64_t run_id) { tx.exec(kFailed, Params::of(uid, run_id)); }
+void distrust_feed(Transaction& tx, std::int64_t uid) { tx.later(kDistrust, Params::of(uid)); }
+void feed_batch_failed(Transaction& tx, std::int64_t uid, std::int64_t run_id) { tx.later(kFailed, Params::of(uid, run_id)); }
 
 Result<std::optional<std::int64_t>> let_feed_sleep(Session& session, std::int64_t uid) {
     return guarded([&]() -> std::optional<std::int64_t> {
@@ -131,7 +146,7 @@ Result<std::optional<std::int64_t>> let_feed_sleep(Session& session, std::int64_
     });
 }
 
-void wake_feed(Transaction& tx, std::int64_t uid) { tx.exec(kWake, Params::of(uid)); }
+void wake_feed(Transaction& tx, std::int64_t uid) { tx.later(kWake, Params::of(uid)); }
 
 Result<bool> has_changes(Session& session, std::int64_t uid) {
     return guarded([&] {
@@ -234,11 +249,11 @@ Result<std::vector<bool>> known_to_feed(Transaction& tx, std::int64_t uid, const
 }
 
 void move_source_count(Transaction& tx, std::int64_t uid, std::int64_t source_documents) {
-    if (source_documents != 0) tx.exec(kCounts, Params::of(uid, source_documents));
+    if (source_documents != 0) tx.later(kCounts, Params::of(uid, source_documents));
 }
 
 void move_stored(Transaction& tx, std::int64_t uid, const StoredChange& change) {
-    if (change.any()) tx.exec(kStored, Params::of(uid, change.documents, change.chunks));
+    if (change.any()) tx.later(kStored, Params::of(uid, change.documents, change.chunks));
 }
 
 }  // namespace homeostat

@@ -35,6 +35,7 @@ void feed_batch_failed(Transaction& tx, std::int64_t uid, std::int64_t run_id);
 
 // What a drain must know of its pipeline, read in its own transaction.
 struct FeedGate {
+    bool kept = false;              // there is a feed; all else says nothing where there is none
     std::int64_t generation = 0;
     std::int32_t revision = 0;      // that is worked on
     bool closed = false;            // nothing may be planned now
@@ -44,8 +45,10 @@ struct FeedGate {
     std::int64_t source_documents = 0;
     std::int64_t pruned_in_window = 0;
 };
-// Holds the lease as hold_lease does, and the transaction is one that does not wait for the disk. Nothing where there is no feed.
-std::optional<FeedGate> feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch);
+// Holds the lease as hold_lease does, and the transaction is one that does not wait for the disk.
+FeedGate feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch);
+// The same with what comes next in the transaction, which fills `gate` in; it must live until then.
+void feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch, FeedGate& gate);
 void note_feed_prunes(Transaction& tx, std::int64_t uid, std::int64_t documents);
 
 // The first who changes the source after this has committed sends a notification. Returns the point in the server's transactions

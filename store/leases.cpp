@@ -92,8 +92,9 @@ Status remove_lease(Session& session, std::string_view resource, std::string_vie
 }
 
 void hold_lease(Transaction& tx, std::string_view resource, std::int64_t epoch) {
-    const Rows rows = tx.exec(kHold, Params::of(resource));
-    check_epoch(resource, rows.empty() ? 0 : rows.i64(0, 0), epoch);
+    tx.later(kHold, Params::of(resource), [resource = std::string(resource), epoch](const Rows& rows) {
+        check_epoch(resource, rows.empty() ? 0 : rows.i64(0, 0), epoch);
+    });
 }
 
 void check_epoch(std::string_view resource, std::int64_t found, std::int64_t epoch) {

@@ -46,7 +46,7 @@ constexpr std::array kTable{
 
 std::string first_line(std::string_view message) {
     for (const std::string_view severity : {"ERROR:  ", "FATAL:  ", "PANIC:  "}) {
-        // libpqxx puts "Failure during ..." before what the server said when preparing.
+        // libpq puts what it was connecting to before what the server said.
         if (const std::size_t at = message.substr(0, message.find('\n')).find(severity); at != std::string_view::npos) {
             message.remove_prefix(at + severity.size());
         }

@@ -1,38 +1,18 @@
 #include "store/session.hpp"
 
 #include <fmt/format.h>
+#include <libpq-fe.h>
 
+#include <algorithm>
 #include <charconv>
-#include <pqxx/pqxx>
+#include <map>
+#include <utility>
 
-#include "store/pg_error.hpp"
-#include "store/statement_cache.hpp"
+#include "store/wire.hpp"
 
 namespace homeostat {
 
 namespace {
-
-// Runs a call into libpqxx and throws what it throws as a StoreFailure: the only place where its exceptions are seen.
-template <class F>
-auto translated(F&& f, bool committing = false) {
-    try {
-        return f();
-    } catch (const pqxx::in_doubt_error& e) {
-        throw StoreFailure(from_broken_link(e.what(), true));
-    } catch (const pqxx::too_many_connections& e) {
-        throw StoreFailure(from_sqlstate("53300", e.what()));
-    } catch (const pqxx::insufficient_privilege& e) {
-        throw StoreFailure(from_sqlstate("42501", e.what()));  // libpqxx 7.10 leaves the SQLSTATE of this one out
-    } catch (const pqxx::broken_connection& e) {
-        throw StoreFailure(from_broken_link(e.what(), committing));
-    } catch (const pqxx::sql_error& e) {
-        // A statement cut off by a dying server carries no SQLSTATE.
-        if (e.sqlstate().empty()) throw StoreFailure(from_broken_link(e.what(), committing));
-        throw StoreFailure(from_sqlstate(e.sqlstate(), e.what()));
-    } catch (const pqxx::failure& e) {
-        throw StoreFailure(from_broken_link(e.what(), committing));
-    }
-}
 
 std::string with_setting(std::string url, std::string_view key, std::string_view value) {
     if (url.find(fmt::format("{}=", key)) != std::string::npos) return url;
@@ -50,20 +30,26 @@ std::string full_url(const ConnectOptions& o) {
     url = with_setting(std::move(url), "keepalives_count", "3");
     url = with_setting(std::move(url), "tcp_user_timeout", "20000");
     url = with_setting(std::move(url), "target_session_attrs", "read-write");
+    url = with_setting(std::move(url), "client_encoding", "UTF8");
     return with_setting(std::move(url), "application_name", o.application_name);
 }
 
-pqxx::params to_pqxx(const Params& params) {
-    pqxx::params out;
-    out.reserve(params.values().size());
-    for (const Params::Value& value : params.values()) {
-        if (const auto* text = std::get_if<std::string>(&value)) {
-            out.append(pqxx::zview(text->c_str(), text->size()));
-        } else if (const auto* binary = std::get_if<std::vector<std::byte>>(&value)) {
-            out.append(pqxx::bytes_view(binary->data(), binary->size()));
-        } else {
-            out.append();
-        }
+std::string_view begin_of(TxMode mode) {
+    switch (mode) {
+        case TxMode::write: return "BEGIN";
+        case TxMode::none: return "";
+        case TxMode::read_only: return "BEGIN READ ONLY";
+        case TxMode::read_snapshot: return "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    }
+    return "BEGIN";
+}
+
+template <class Number>
+Number number_of(std::string_view text) {
+    Number out{};
+    const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), out);
+    if (problem != std::errc{} || end != text.data() + text.size()) {
+        throw StoreFailure(internal_error(fmt::format("the database answered \"{}\" where a number was expected", text)));
     }
     return out;
 }
@@ -72,13 +58,18 @@ pqxx::params to_pqxx(const Params& params) {
 
 Params& Params::add(double d) { return values_.emplace_back(fmt::format("{}", d)), *this; }
 
-int Rows::size() const noexcept { return result_ ? static_cast<int>(result_->size()) : 0; }
-std::int64_t Rows::affected() const { return result_ ? static_cast<std::int64_t>(result_->affected_rows()) : 0; }
-bool Rows::null(int row, int column) const { return (*result_)[row][column].is_null(); }
+int Rows::size() const noexcept { return result_ ? PQntuples(result_.get()) : 0; }
+bool Rows::null(int row, int column) const { return PQgetisnull(result_.get(), row, column) == 1; }
+
+std::int64_t Rows::affected() const {
+    const std::string_view n = result_ ? PQcmdTuples(const_cast<pg_result*>(result_.get())) : "";
+    return n.empty() ? 0 : number_of<std::int64_t>(n);
+}
 
 std::string_view Rows::view(int row, int column) const {
-    const auto field = (*result_)[row][column];
-    return {field.c_str(), field.size()};
+    const char* value = PQgetvalue(result_.get(), row, column);
+    if (value == nullptr) throw StoreFailure(internal_error(fmt::format("an answer has no row {}, column {}", row, column)));
+    return {value, static_cast<std::size_t>(PQgetlength(result_.get(), row, column))};
 }
 
 std::optional<std::string> Rows::maybe(int row, int column) const {
@@ -86,65 +77,85 @@ std::optional<std::string> Rows::maybe(int row, int column) const {
     return text(row, column);
 }
 
-std::int64_t Rows::i64(int row, int column) const {
-    const std::string_view v = view(row, column);
-    std::int64_t out = 0;
-    const auto [end, problem] = std::from_chars(v.data(), v.data() + v.size(), out);
-    if (problem != std::errc{} || end != v.data() + v.size()) {
-        throw StoreFailure(internal_error(fmt::format("the database answered \"{}\" where a whole number was expected", v)));
-    }
-    return out;
-}
+std::int64_t Rows::i64(int row, int column) const { return number_of<std::int64_t>(view(row, column)); }
 
 std::optional<std::int64_t> Rows::maybe_i64(int row, int column) const {
     if (null(row, column)) return std::nullopt;
     return i64(row, column);
 }
 
-double Rows::f64(int row, int column) const {
-    return translated([&] { return (*result_)[row][column].as<double>(); });
-}
+double Rows::f64(int row, int column) const { return number_of<double>(view(row, column)); }
 
 struct Session::Impl {
-    explicit Impl(const ConnectOptions& o) : options(o), connection(full_url(o)) {}
+    explicit Impl(const ConnectOptions& o) : options(o), wire(full_url(o), o.prepare) {}
 
-    pqxx::result run(pqxx::transaction_base& tx, const Statement& statement, const Params& params) {
-        if (!options.prepare) return tx.exec(statement.sql, to_pqxx(params));
-        const StatementCache::Advice advice = statements.use(statement.name, statement.sql);
-        for (const std::string& name : advice.forget) connection.unprepare(name);
-        if (advice.use == StatementCache::Use::as_text) return tx.exec(statement.sql, to_pqxx(params));
-        if (advice.use == StatementCache::Use::prepare) prepare(statement);
-        try {
-            return tx.exec(pqxx::prepped{statement.name}, to_pqxx(params));
-        } catch (const pqxx::sql_error& e) {
-            // "cached plan must not change result type": a table was altered since. The text is forgotten, so that the next use
-            // begins anew; what is not supported at all fails then as what it is.
-            if (advice.use == StatementCache::Use::prepare || e.sqlstate() != "0A000") throw;
-            statements.outdate(statement.name);
-            Error error = from_sqlstate(e.sqlstate(), e.what());
-            error.cls = ErrorClass::db_transient;
-            throw StoreFailure(std::move(error));
-        }
-    }
-
-    void prepare(const Statement& statement) {
-        try {
-            connection.prepare(statement.name, statement.sql);
-        } catch (...) {
-            statements.drop(statement.name);
-            throw;
-        }
+    // Two at a time would be one inside the other.
+    void expect_idle() const {
+        if (busy) throw StoreFailure(internal_error("a session is used while a transaction of it is open"));
     }
 
     ConnectOptions options;
-    pqxx::connection connection;
+    Wire wire;
+    bool busy = false;
     bool keeps_plans = false;
-    StatementCache statements;
+    std::map<std::string, std::function<void(std::string_view)>, std::less<>> listeners;
 };
 
 struct Transaction::Impl {
-    Session::Impl* session;
-    std::unique_ptr<pqxx::transaction_base> tx;
+    Impl(Session::Impl& s, std::string_view b) : session(s), begin(b) { session.busy = true; }
+    Impl(const Impl&) = delete;
+    Impl& operator=(const Impl&) = delete;
+
+    ~Impl() {
+        session.busy = false;
+        if (!begun || committed || !session.wire.usable()) return;
+        try {
+            session.wire.run("ROLLBACK");
+        } catch (const StoreFailure&) {  // NOLINT(bugprone-empty-catch)
+            // The link is broken: the server rolls back by itself.
+        }
+    }
+
+    struct Waiting {
+        Wire::Call call;
+        std::function<void(const Rows&)> use;
+        bool checks = false;  // before COMMIT may be sent
+    };
+
+    // Everything that waits, and this, at once. Its answer, or that of the last.
+    Answer flush(std::optional<Wire::Call> last, bool commits) {
+        std::vector<Wire::Call> calls;
+        const bool begins = !begun && !begin.empty();
+        if (begins) calls.push_back({{"", std::string(begin)}, {}});
+        std::vector<Waiting> sent = std::exchange(waiting, {});
+        for (Waiting& w : sent) calls.push_back(std::move(w.call));
+        if (last) calls.push_back(*std::move(last));
+        if (calls.empty()) return {};
+        begun = begun || begins;
+        std::vector<Answer> answers;
+        // What a check says of an answer explains what failed after it.
+        const auto use = [&] {
+            const std::size_t first = begins ? 1 : 0;
+            for (std::size_t i = 0; i < sent.size() && first + i < answers.size(); ++i) {
+                if (sent[i].use) sent[i].use(Rows(answers[first + i]));
+            }
+        };
+        try {
+            session.wire.run(calls, commits, answers);
+        } catch (const StoreFailure&) {
+            use();
+            throw;
+        }
+        committed = commits;
+        use();
+        return answers.back();
+    }
+
+    Session::Impl& session;
+    const std::string_view begin;  // "" where each statement is by itself
+    bool begun = false;
+    bool committed = false;
+    std::vector<Waiting> waiting;
 };
 
 Transaction::Transaction(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -152,16 +163,41 @@ Transaction::Transaction(Transaction&&) noexcept = default;
 Transaction::~Transaction() = default;
 
 Rows Transaction::exec(const Statement& statement, const Params& params) {
-    return translated(
-        [&] { return Rows(std::make_shared<const pqxx::result>(impl_->session->run(*impl_->tx, statement, params))); });
+    return Rows(impl_->flush(Wire::Call{statement, params}, false));
 }
 
 Rows Transaction::exec(std::string_view sql) {
-    return translated([&] { return Rows(std::make_shared<const pqxx::result>(impl_->tx->exec(sql))); });
+    if (!impl_->begun && impl_->waiting.empty() && !impl_->begin.empty()) {
+        impl_->begun = true;
+        return Rows(impl_->session.wire.run(fmt::format("{}; {}", impl_->begin, sql)));
+    }
+    impl_->flush(std::nullopt, false);
+    return Rows(impl_->session.wire.run(std::string(sql)));
+}
+
+void Transaction::later(Statement statement, Params params, std::function<void(const Rows&)> check) {
+    const bool checks = check != nullptr;
+    impl_->waiting.push_back({{std::move(statement), std::move(params)}, std::move(check), checks});
+}
+
+void Transaction::at_commit(Statement statement, Params params, std::function<void(const Rows&)> use) {
+    impl_->waiting.push_back({{std::move(statement), std::move(params)}, std::move(use), false});
 }
 
 void Transaction::commit() {
-    translated([&] { impl_->tx->commit(); }, true);
+    if (std::any_of(impl_->waiting.begin(), impl_->waiting.end(), [](const Impl::Waiting& w) { return w.checks; })) {
+        impl_->flush(std::nullopt, false);
+    }
+    if (impl_->begin.empty()) {
+        impl_->flush(std::nullopt, false);
+        return;
+    }
+    if (!impl_->begun && impl_->waiting.empty()) return;  // nothing was done
+    const Answer answer = impl_->flush(Wire::Call{{"", "COMMIT"}, {}}, true);
+    // What the server answers where a statement had failed before.
+    if (std::string_view(PQcmdStatus(const_cast<pg_result*>(answer.get()))) != "COMMIT") {
+        throw StoreFailure(internal_error("a transaction was committed in which a statement had failed"));
+    }
 }
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -169,55 +205,35 @@ Session::~Session() = default;
 
 Result<std::unique_ptr<Session>> Session::connect(const ConnectOptions& options) {
     return guarded([&] {
-        return translated([&] {
-            auto impl = std::make_unique<Impl>(options);
-            pqxx::nontransaction tx(impl->connection);
-            // A fixed search path: nothing in a user's schema can stand in for a function or operator of ours. No compiling of
-            // plans: a statement over many keys looks dear to the planner, and compiling it took a second where running it took
-            // five milliseconds.
-            tx.exec(
-                "SELECT set_config('search_path', 'pg_catalog', false), set_config('statement_timeout', $1, false), "
-                "set_config('lock_timeout', $2, false), set_config('idle_in_transaction_session_timeout', '15s', false), "
-                "set_config('DateStyle', 'ISO', false), set_config('IntervalStyle', 'postgres', false), "
-                "set_config('bytea_output', 'hex', false), set_config('extra_float_digits', '1', false), "
-                "set_config('jit', 'off', false)",
-                pqxx::params{std::to_string(options.statement_timeout_ms), std::to_string(options.lock_timeout_ms)});
-            tx.commit();
-            return std::unique_ptr<Session>(new Session(std::move(impl)));
-        });
+        auto impl = std::make_unique<Impl>(options);
+        // A fixed search path: nothing in a user's schema can stand in for a function or operator of ours. No compiling of
+        // plans: a statement over many keys looks dear to the planner, and compiling it took a second where running it took
+        // five milliseconds.
+        const Statement settings{
+            "",
+            "SELECT set_config('search_path', 'pg_catalog', false), set_config('statement_timeout', $1, false), "
+            "set_config('lock_timeout', $2, false), set_config('idle_in_transaction_session_timeout', '15s', false), "
+            "set_config('DateStyle', 'ISO', false), set_config('IntervalStyle', 'postgres', false), "
+            "set_config('bytea_output', 'hex', false), set_config('extra_float_digits', '1', false), "
+            "set_config('jit', 'off', false)"};
+        impl->wire.run({settings, Params::of(options.statement_timeout_ms, options.lock_timeout_ms)});
+        return std::unique_ptr<Session>(new Session(std::move(impl)));
     });
 }
 
 Transaction Session::begin(TxMode mode) {
-    return translated([&] {
-        auto impl = std::make_unique<Transaction::Impl>();
-        impl->session = impl_.get();
-        switch (mode) {
-            case TxMode::write: impl->tx = std::make_unique<pqxx::work>(impl_->connection); break;
-            case TxMode::none: impl->tx = std::make_unique<pqxx::nontransaction>(impl_->connection); break;
-            case TxMode::read_only: impl->tx = std::make_unique<pqxx::read_transaction>(impl_->connection); break;
-            case TxMode::read_snapshot:
-                impl->tx =
-                    std::make_unique<pqxx::transaction<pqxx::isolation_level::repeatable_read, pqxx::write_policy::read_only>>(
-                        impl_->connection);
-                break;
-        }
-        return Transaction(std::move(impl));
-    });
+    impl_->expect_idle();
+    return Transaction(std::make_unique<Transaction::Impl>(*impl_, begin_of(mode)));
 }
 
 Rows Session::exec(const Statement& statement, const Params& params) {
-    return translated([&] {
-        pqxx::nontransaction tx(impl_->connection);
-        return Rows(std::make_shared<const pqxx::result>(impl_->run(tx, statement, params)));
-    });
+    impl_->expect_idle();
+    return Rows(impl_->wire.run({statement, params}));
 }
 
 Rows Session::exec(std::string_view sql) {
-    return translated([&] {
-        pqxx::nontransaction tx(impl_->connection);
-        return Rows(std::make_shared<const pqxx::result>(tx.exec(sql)));
-    });
+    impl_->expect_idle();
+    return Rows(impl_->wire.run(std::string(sql)));
 }
 
 void Session::keep_plans(bool keep) {
@@ -226,20 +242,20 @@ void Session::keep_plans(bool keep) {
     impl_->keeps_plans = keep;
 }
 
-bool Session::usable() const noexcept { return impl_->connection.is_open(); }
+bool Session::usable() const noexcept { return impl_->wire.usable(); }
 
 void Session::listen(std::string_view channel, std::function<void(std::string_view)> on_notify) {
-    translated([&] {
-        impl_->connection.listen(channel,
-                                 [f = std::move(on_notify)](const pqxx::notification& n) { f(std::string_view(n.payload)); });
-    });
+    exec("LISTEN " + quote_name(channel));
+    impl_->listeners[std::string(channel)] = std::move(on_notify);
 }
 
 bool Session::await_notification(std::uint32_t timeout_ms) {
-    return translated(
-        [&] { return impl_->connection.await_notification(timeout_ms / 1000, static_cast<long>(timeout_ms % 1000) * 1000) > 0; });
+    const auto tell = [&](std::string_view channel, std::string_view payload) {
+        if (const auto found = impl_->listeners.find(channel); found != impl_->listeners.end()) found->second(payload);
+    };
+    return impl_->wire.notifications(timeout_ms, tell) > 0;
 }
 
-std::string Session::quote_name(std::string_view identifier) const { return impl_->connection.quote_name(identifier); }
+std::string Session::quote_name(std::string_view identifier) const { return impl_->wire.quote_name(identifier); }
 
 }  // namespace homeostat

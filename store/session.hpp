@@ -1,4 +1,4 @@
-// One connection to PostgreSQL as the rest of the store sees it: named statements, transactions, rows. libpqxx stays behind it.
+// One connection to PostgreSQL as the rest of the store sees it: named statements, transactions, rows. libpq stays behind it.
 //
 // A Session and everything made from it belong to one thread at a time. Calls throw StoreFailure, which carries an Error mapped
 // from the SQLSTATE; the functions of the store's families catch it at their door with guarded(), so nothing is thrown past it.
@@ -18,11 +18,7 @@
 
 #include "core/error.hpp"
 
-namespace pqxx {
-class connection;
-class result;
-class transaction_base;
-}  // namespace pqxx
+struct pg_result;
 
 namespace homeostat {
 
@@ -96,7 +92,7 @@ private:
 class Rows {
 public:
     Rows() = default;
-    explicit Rows(std::shared_ptr<const pqxx::result> result) : result_(std::move(result)) {}
+    explicit Rows(std::shared_ptr<const pg_result> result) : result_(std::move(result)) {}
     int size() const noexcept;
     bool empty() const noexcept { return size() == 0; }
     std::int64_t affected() const;
@@ -111,10 +107,10 @@ public:
     bool boolean(int row, int column) const { return view(row, column) == "t"; }
 
 private:
-    std::shared_ptr<const pqxx::result> result_;
+    std::shared_ptr<const pg_result> result_;
 };
 
-// A statement and the name it is prepared under; the same name with other text is prepared anew.
+// A statement and the name it is prepared under; the same name with other text is prepared anew. Without a name it never is.
 struct Statement {
     std::string name;
     std::string sql;
@@ -125,7 +121,8 @@ enum class TxMode : std::uint8_t { write, none, read_only, read_snapshot };
 
 class Session;
 
-// Rolls back when destroyed without commit. One at a time per session.
+// Rolls back when destroyed without commit. One at a time per session. It begins with its first statement, in the same round
+// trip.
 class Transaction {
 public:
     ~Transaction();
@@ -135,6 +132,13 @@ public:
 
     Rows exec(const Statement& statement, const Params& params = {});
     Rows exec(std::string_view sql);  // DDL and other rare text; several statements may be joined by ;
+
+    // Sent with the next exec or commit, in its round trip; the server looks at it before that. Where it fails, that one throws,
+    // and so does it with what `check` throws of the answer. A commit waits for checks before it is sent.
+    void later(Statement statement, Params params, std::function<void(const Rows&)> check = {});
+    // The same for an answer that is not needed before the commit is done. `use` must not throw.
+    void at_commit(Statement statement, Params params, std::function<void(const Rows&)> use);
+
     // Error.outcome_unknown is set where the link broke while committing.
     void commit();
 
@@ -146,12 +150,12 @@ private:
 };
 
 struct ConnectOptions {
-    std::string url;                          // URI or key=value string; may name several hosts
+    std::string url;  // URI or key=value string; may name several hosts
     std::string application_name = "homeostat";
     std::uint32_t statement_timeout_ms = 30'000;
     std::uint32_t lock_timeout_ms = 5'000;
     std::uint32_t connect_timeout_s = 10;
-    bool prepare = true;                      // false behind a transaction-mode pooler that does not support it
+    bool prepare = true;  // false behind a transaction-mode pooler that does not support it
 };
 
 class Session {
@@ -161,7 +165,7 @@ public:
 
     Transaction begin(TxMode mode = TxMode::write);
     Rows exec(const Statement& statement, const Params& params = {});  // a transaction of its own
-    Rows exec(std::string_view sql);                                   // outside any transaction (CREATE INDEX CONCURRENTLY)
+    Rows exec(std::string_view sql);  // outside any transaction (CREATE INDEX CONCURRENTLY)
     bool usable() const noexcept;
     // From now on the plans of prepared statements are kept rather than made anew for each set of values: right for statements
     // by key over few rows, where planning takes longer than all else. Costs a statement where it changes.

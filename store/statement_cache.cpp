@@ -36,6 +36,11 @@ void StatementCache::drop(std::string_view name) {
     entries_.erase(found);
 }
 
+void StatementCache::clear() noexcept {
+    entries_.clear();
+    ages_.clear();
+}
+
 void StatementCache::outdate(std::string_view name) {
     if (const auto found = entries_.find(name); found != entries_.end()) found->second.sql.clear();
 }

@@ -31,6 +31,8 @@ public:
     void drop(std::string_view name);
     // Its plan is of no use any more: the server is told to forget it at the next use.
     void outdate(std::string_view name);
+    // The server has forgotten all of them.
+    void clear() noexcept;
     std::size_t size() const noexcept { return entries_.size(); }
 
 private:

@@ -84,6 +84,7 @@ struct WriteOutcome {
     StoredChange change;
 };
 
+// The chunks go with what comes next in the transaction.
 Result<WriteOutcome> write_documents(Transaction& tx, const SourceShape& source, const Revision& revision,
                                      const VectorExtension& vectors, const WriteRequest& request);
 

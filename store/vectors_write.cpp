@@ -198,13 +198,13 @@ private:
         if (ids.empty()) return;
         Params offsets;
         offsets.bytes(binary_array(ids)).bytes(binary_array(numbers)).bytes(binary_array(starts)).bytes(binary_array(ends));
-        tx_.exec(
+        tx_.later(
             {t_.prefix + "_offsets",
              fmt::format("UPDATE {} c SET start_offset = w.s, end_offset = w.e FROM unnest($1::bigint[], $2::int[], $3::bigint[],"
                          " $4::bigint[]) AS w(id, number, s, e) WHERE c.document_id = w.id AND c.number = w.number"
                          " AND (c.start_offset, c.end_offset) IS DISTINCT FROM (w.s, w.e)",
                          t_.chunk)},
-            offsets);
+            std::move(offsets));
     }
 
     void write_chunks() {
@@ -240,7 +240,7 @@ private:
             "  AND j.write_token = $9::bigint AND j.chunk_hash = w.hash AND homeostat.vector_ok(j.embedding, {}) LIMIT 1) j ON "
             "true",
             t_.journal, revision_.settings.dimensions);
-        tx_.exec(
+        tx_.later(
             {t_.prefix + (reuse ? "_chunks_reuse" : "_chunks"),
              fmt::format("INSERT INTO {} (document_id, number, start_offset, end_offset, chunk_hash, context, text, embedding)"
                          " SELECT w.id, w.number, w.s, w.e, w.hash, w.context, w.text, {} FROM unnest($1::bigint[], $2::int[],"
@@ -248,7 +248,7 @@ private:
                          " AS w(id, number, s, e, hash, context, text, embedding){}",
                          t_.chunk, reuse ? "coalesce(w.embedding, j.embedding)" : "w.embedding", vectors_.schema,
                          full ? "vector" : "halfvec", reuse ? from_journal : "")},
-            params);
+            std::move(params));
     }
 
     Transaction& tx_;

@@ -341,7 +341,6 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
         Transaction tx = (*session)->begin();
         use_operators(tx, target.source);
         fence_batch(tx, batch);
-        HOMEOSTAT_REACH("write.after_fence");
         Result<WriteOutcome> written = write_documents(tx, target.source, target.revision, target.vectors, request);
         if (!written) return written.error();
         HOMEOSTAT_REACH("write.after_vectors");

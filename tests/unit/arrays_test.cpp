@@ -1,4 +1,4 @@
-// Binary arrays, byte by byte where the layout is the point; what the server makes of them is asked in store_arrays_pgtest.
+// Binary arrays, byte by byte where the layout is the point; what the server makes of them is asked in store_pgtest.
 #include "store/arrays.hpp"
 
 #include <gtest/gtest.h>

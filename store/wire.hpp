@@ -1,0 +1,68 @@
+// The one connection of a session, as libpq has it: statements out, answers back, several at once without waiting in between.
+//
+// Of the store's own; only session.cpp and this file's source know it, and no type of libpq is named in a header. Not safe from
+// several threads. What fails is thrown as StoreFailure.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "store/session.hpp"
+#include "store/statement_cache.hpp"
+
+struct pg_conn;
+
+namespace homeostat {
+
+using Answer = std::shared_ptr<const pg_result>;
+
+class Wire {
+public:
+    explicit Wire(const std::string& url, bool prepare);
+    ~Wire();
+    Wire(const Wire&) = delete;
+    Wire& operator=(const Wire&) = delete;
+
+    struct Call {
+        Statement statement;  // without a name it is never prepared
+        Params params;
+    };
+    // All of them are sent before any is answered (libpq's pipeline mode), so that together they cost one round trip. The first
+    // that fails is thrown, with the answers to those before it in `answers`; the server has not looked at those after it.
+    // Earlier calls must answer with few rows. `commits`: a COMMIT is among them, so that a broken link leaves open whether it
+    // was done.
+    void run(const std::vector<Call>& calls, bool commits, std::vector<Answer>& answers);
+    Answer run(const Call& call);
+    // By the simple protocol: several statements may be joined by ;. The last one's answer.
+    Answer run(const std::string& sql);
+
+    bool usable() const noexcept;
+    std::string quote_name(std::string_view identifier) const;
+    // Calls `f` with channel and payload of each notification that has arrived; waits for one where none has. How many came.
+    int notifications(std::uint32_t timeout_ms, const std::function<void(std::string_view, std::string_view)>& f);
+
+private:
+    // again: of a statement that was prepared earlier.
+    enum class Part { forget, prepare, call, again };
+    struct Sent {
+        Part part;
+        std::size_t call;
+    };
+    std::vector<Sent> send(const std::vector<Call>& calls, bool commits);
+    void send_call(const Call& call, std::size_t index, bool commits, std::vector<Sent>& sent);
+    void check_sent(int ok, bool commits) const;
+    [[noreturn]] void settle_failure(const std::vector<Call>& calls, const std::vector<Sent>& sent, std::size_t failed,
+                                     const pg_result* answer, bool commits);
+    [[noreturn]] void fail(const pg_result* answer, bool commits) const;
+    void tidy();
+
+    const bool prepare_;
+    std::unique_ptr<pg_conn, void (*)(pg_conn*)> link_;
+    StatementCache statements_;
+    bool confused_ = false;  // what the server has prepared is not what we think
+};
+
+}  // namespace homeostat

@@ -1,0 +1,207 @@
+// What a session promises about transactions whose statements travel together: their order, what fails them, what is left after.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "store/session.hpp"
+#include "tests/kit/cluster.hpp"
+
+namespace homeostat {
+namespace {
+
+class StoreSession : public ::testing::Test {
+protected:
+    StoreSession() { db.exec("CREATE TABLE public.t (id int PRIMARY KEY, note text)"); }
+
+    static Statement insert() { return {"t_insert", "INSERT INTO public.t VALUES ($1::int, $2) RETURNING id"}; }
+    std::string rows() { return db.value("SELECT coalesce(string_agg(id || note, ' ' ORDER BY id), '') FROM public.t"); }
+    // Of our session, as others see it.
+    std::string state() {
+        return db.value(
+            "SELECT state FROM pg_stat_activity WHERE application_name = 'under test' AND datname = current_database()");
+    }
+    std::string code_of(const std::function<void()>& f) {
+        const Status done = guarded(f);
+        if (done) return "";
+        return done.error().code.empty() ? std::string(to_string(done.error().cls)) : done.error().code;
+    }
+
+    kit::Database db{kit::Schema::empty};
+    std::unique_ptr<Session> session = *Session::connect({.url = db.url(), .application_name = "under test"});
+};
+
+TEST_F(StoreSession, BeginsWithItsFirstStatementAndEndsWithItsCommit) {
+    {
+        Transaction tx = session->begin();
+        EXPECT_EQ(state(), "idle");
+        tx.exec(insert(), Params::of(1, "a"));
+        EXPECT_EQ(state(), "idle in transaction");
+        tx.commit();
+    }
+    EXPECT_EQ(state(), "idle");
+    {
+        session->begin().exec(insert(), Params::of(2, "b"));
+    }
+    EXPECT_EQ(state(), "idle");
+    session->begin().commit();
+    EXPECT_EQ(rows(), "1a");
+}
+
+TEST_F(StoreSession, WhatWaitsGoesInOrderWithWhatComesNext) {
+    std::vector<int> told;
+    const auto tell = [&](const Rows& answer) { told.push_back(static_cast<int>(answer.i64(0, 0))); };
+    Transaction tx = session->begin();
+    tx.later(insert(), Params::of(1, "a"), tell);
+    tx.later({"t_update", "UPDATE public.t SET note = note || 'x' WHERE id = $1::int"}, Params::of(1));
+    EXPECT_EQ(state(), "idle");
+    EXPECT_EQ(tx.exec({"t_notes", "SELECT note FROM public.t"}, {}).text(0, 0), "ax");
+    EXPECT_EQ(told, std::vector<int>{1});
+    tx.later(insert(), Params::of(2, "b"), tell);
+    tx.at_commit(insert(), Params::of(3, "c"), tell);
+    tx.commit();
+    EXPECT_EQ(told, (std::vector<int>{1, 2, 3}));
+    EXPECT_EQ(rows(), "1ax 2b 3c");
+}
+
+TEST_F(StoreSession, OutsideATransactionEachIsByItself) {
+    Transaction tx = session->begin(TxMode::none);
+    tx.later(insert(), Params::of(1, "a"));
+    tx.commit();
+    tx.exec(insert(), Params::of(2, "b"));
+    EXPECT_EQ(state(), "idle");
+    EXPECT_EQ(rows(), "1a 2b");
+}
+
+TEST_F(StoreSession, ACheckThatThrowsIsHeardBeforeTheCommit) {
+    const auto refuse = [](const Rows&) { throw StoreFailure({.cls = ErrorClass::fenced, .message = "no", .code = "No"}); };
+    for (const bool with_more : {false, true}) {
+        EXPECT_EQ(code_of([&] {
+                      Transaction tx = session->begin();
+                      tx.later(insert(), Params::of(1, "a"), refuse);
+                      if (with_more) tx.exec(insert(), Params::of(2, "b"));
+                      tx.commit();
+                  }),
+                  "No");
+        EXPECT_EQ(state(), "idle");
+        EXPECT_EQ(rows(), "");
+    }
+    // It explains what fails after it.
+    EXPECT_EQ(code_of([&] {
+                  Transaction tx = session->begin();
+                  tx.later(insert(), Params::of(1, "a"), refuse);
+                  tx.exec(insert(), Params::of(1, "twice"));
+              }),
+              "No");
+}
+
+TEST_F(StoreSession, OneThatFailsUndoesAllAndTheSessionGoesOn) {
+    for (int round = 0; round < 4; ++round) {
+        EXPECT_EQ(code_of([&] {
+                      Transaction tx = session->begin();
+                      tx.later(insert(), Params::of(1, "a"));
+                      tx.later({"t_fails", "SELECT 1 / ($1::int - 1)"}, Params::of(1));
+                      tx.later({fmt::format("t_after_{}", round / 2), "SELECT 1"}, {});
+                      tx.commit();
+                  }),
+                  "22012");
+        EXPECT_EQ(state(), "idle");
+        EXPECT_TRUE(session->usable());
+        EXPECT_EQ(session->exec({fmt::format("t_after_{}", round / 2), "SELECT 1"}, {}).i64(0, 0), 1);
+    }
+    EXPECT_EQ(rows(), "");
+    // A statement that failed, then was ignored: what is committed after it is not.
+    EXPECT_EQ(code_of([&] {
+                  Transaction tx = session->begin();
+                  tx.exec(insert(), Params::of(1, "a"));
+                  EXPECT_EQ(code_of([&] { tx.exec("SELECT 1 / 0"); }), "22012");
+                  tx.commit();
+              }),
+              "internal");
+    EXPECT_EQ(rows(), "");
+}
+
+// More statements than are kept prepared, some of them in transactions that fail while one is prepared and another forgotten.
+TEST_F(StoreSession, PreparedStatementsSurviveFailures) {
+    for (int i = 0; i < 1'000; ++i) {
+        const Statement one{fmt::format("s{}", i % 450), fmt::format("SELECT {}", i % 450)};
+        const bool fails = i % 7 == 0;
+        const std::string code = code_of([&] {
+            Transaction tx = session->begin();
+            if (fails) tx.later({"", "SELECT 1 / 0"}, {});
+            for (int again = 0; again < 2; ++again) tx.later(one, {});
+            EXPECT_EQ(tx.exec(one).i64(0, 0), i % 450);
+            tx.commit();
+        });
+        ASSERT_EQ(code, fails ? "22012" : "") << i;
+    }
+    EXPECT_LE(session->exec("SELECT count(*) FROM pg_prepared_statements").i64(0, 0), 384);
+}
+
+TEST_F(StoreSession, APlanThatATableOutgrewIsMadeAnew) {
+    const Statement all{"t_all", "SELECT * FROM public.t"};
+    for (int i = 0; i < 3; ++i) session->exec(all);
+    db.exec("ALTER TABLE public.t ADD COLUMN more int");
+    const Status first = guarded([&] { session->exec(all); });
+    ASSERT_FALSE(first);
+    EXPECT_EQ(first.error().cls, ErrorClass::db_transient);
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(session->exec(all).empty());
+}
+
+TEST_F(StoreSession, ALinkThatIsCutSaysSoAndWhetherACommitMayBeDone) {
+    const std::string kill =
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'under test' AND datname = "
+        "current_database()";
+    const Status cut = guarded([&] {
+        Transaction tx = session->begin();
+        tx.exec(insert(), Params::of(1, "a"));
+        db.value(kill);
+        tx.exec(insert(), Params::of(2, "b"));
+    });
+    ASSERT_FALSE(cut);
+    EXPECT_EQ(cut.error().cls, ErrorClass::db_transient);
+    EXPECT_FALSE(cut.error().outcome_unknown);
+    EXPECT_FALSE(session->usable());
+    session = *Session::connect({.url = db.url(), .application_name = "under test"});
+    const Status unknown = guarded([&] {
+        Transaction tx = session->begin();
+        tx.exec(insert(), Params::of(1, "a"));
+        db.value(kill);
+        tx.commit();
+    });
+    ASSERT_FALSE(unknown);
+    EXPECT_EQ(unknown.error().cls, ErrorClass::db_transient);
+    EXPECT_TRUE(unknown.error().outcome_unknown);
+    EXPECT_EQ(rows(), "");
+}
+
+TEST_F(StoreSession, IsNotUsedTwiceAtATime) {
+    Transaction tx = session->begin();
+    EXPECT_EQ(code_of([&] { session->exec("SELECT 1"); }), "internal");
+    EXPECT_EQ(code_of([&] { session->begin(); }), "internal");
+}
+
+TEST_F(StoreSession, NotificationsReachWhoeverListens) {
+    std::string heard;
+    session->listen("A channel", [&](std::string_view payload) { heard = payload; });
+    EXPECT_FALSE(session->await_notification(1));
+    db.exec("NOTIFY \"A channel\", 'one'");
+    EXPECT_TRUE(session->await_notification(10'000));
+    EXPECT_EQ(heard, "one");
+    // What arrives while a statement runs is not lost.
+    db.exec("NOTIFY \"A channel\", 'two'");
+    session->exec("SELECT 1");
+    EXPECT_TRUE(session->await_notification(10'000));
+    EXPECT_EQ(heard, "two");
+}
+
+TEST_F(StoreSession, TextIsUtf8WhateverTheDatabaseIsMadeOf) {
+    db.exec("CREATE DATABASE homeostat_latin1 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    {
+        const std::unique_ptr<Session> other = *Session::connect({.url = kit::Cluster::shared().url("homeostat_latin1")});
+        EXPECT_EQ(other->exec("SELECT chr(252)").text(0, 0), "\xc3\xbc");
+        EXPECT_EQ(other->exec({"", "SELECT ascii($1)"}, Params::of("\xc3\xbc")).i64(0, 0), 252);
+    }
+    db.exec("DROP DATABASE homeostat_latin1");
+}
+
+}  // namespace
+}  // namespace homeostat
