@@ -99,6 +99,8 @@ Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
             return done.error();
         }
         drained = *std::move(done);
+        if (!drained.claimed.empty())
+            factory_.start(std::move(drained.places), std::move(drained.claimed), **session, *target, context);
         if (!drained.other) break;
         // The pipeline is another than it was at the last look. Once more with what it is now; edits faster than that can wait.
         if (tries == 2) return FeedOutcome{.again_in = milliseconds(20)};
@@ -202,7 +204,6 @@ Result<Feed::Drained> Feed::drain(Session& session, std::int64_t uid, const Targ
         HOMEOSTAT_REACH("feed.before_commit");
         tx.commit();
         HOMEOSTAT_REACH("feed.after_commit");
-        factory_.start(std::move(drained.places), std::move(drained.claimed));
         changes_total_.add(static_cast<double>(changes->rows));
         lag_.observe(std::chrono::duration<double>(changes->oldest).count());
         return drained;

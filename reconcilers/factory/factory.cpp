@@ -40,8 +40,6 @@ std::vector<DeadLetter> letters_of(const Batch& batch, std::vector<DeadLetter> l
 const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120};
 
 constexpr std::uint64_t kHeldPerBatch = 256 << 10;
-constexpr std::uint64_t kLittle = 16 << 10;  // of text, bytes
-constexpr std::size_t kFew = 16;             // documents whose statements take longer to plan than to run
 constexpr Duration kMoment = std::chrono::milliseconds(50);
 
 // What the allocator keeps for later counts against the limit like anything else.
@@ -109,9 +107,10 @@ Result<int> Factory::claim(const Context& context) {
     return static_cast<int>(batches->size());
 }
 
-void Factory::start(Batch batch) {
+void Factory::start(Batch batch, std::unique_ptr<HealWork> ahead) {
     auto running = std::make_shared<Running>();
     running->batch = std::move(batch);
+    running->ahead = std::move(ahead);
     running->started = parts_.clock.steady_now();
     {
         const Lock lock(mutex_);
@@ -219,7 +218,7 @@ asio::awaitable<void> Factory::run(std::shared_ptr<Running> running) {
         failure = target.error();
     } else {
         try {
-            Result<Outcome> outcome = co_await execute(batch, *target, context);
+            Result<Outcome> outcome = co_await execute(*running, *target, context);
             if (!outcome) failure = outcome.error();
         } catch (const std::exception& e) {
             failure = internal_error(e.what());
@@ -238,42 +237,33 @@ asio::awaitable<void> Factory::run(std::shared_ptr<Running> running) {
     ended(batch, !failure);
 }
 
-asio::awaitable<Result<Factory::Outcome>> Factory::execute(const Batch& batch, std::shared_ptr<const TargetInfo> target,
+asio::awaitable<Result<Factory::Outcome>> Factory::execute(Running& running, std::shared_ptr<const TargetInfo> target,
                                                            Context context) {
+    const Batch& batch = running.batch;
     if (batch.deaths >= kSuspectDeaths && (batch.keys.size() > 1 || batch.deaths > kSuspectDeaths)) {
         co_return Error{.cls = ErrorClass::content,
                         .message = fmt::format("{} replicas stopped answering while they worked on it", batch.deaths),
                         .code = "Suspect"};
     }
-    if (batch.kind == BatchKind::heal) co_return co_await heal(batch, target, context);
+    if (batch.kind == BatchKind::heal) co_return co_await heal(running, target, context);
     co_return co_await on(parts_.db, [&] { return change(batch, *target, context); });
 }
 
 // Section 2's execute: read, chunk, embed, write. No transaction is open between the steps.
-asio::awaitable<Result<Factory::Outcome>> Factory::heal(const Batch& batch, std::shared_ptr<const TargetInfo> target,
+asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::shared_ptr<const TargetInfo> target,
                                                         Context context) {
+    const Batch& batch = running.batch;
     // What is read is held once; what becomes of it (chunks, requests, answers, rows to write) many times over. Between the two
     // nothing is held, so that batches which wait for room cannot keep it from each other.
-    const auto budget =
-        static_cast<std::uint64_t>(static_cast<double>(settings_.read_budget) * (settings_.shrink ? parts_.memory.scale() : 1));
-    Result<MemoryBudget::Hold> hold = co_await admit(budget, context);
-    if (!hold) co_return std::move(hold).error();
-    std::uint64_t bytes = 0;
-    std::unique_ptr<HealWork> work;
+    std::unique_ptr<HealWork> work = std::move(running.ahead);
     std::vector<ReadDocument> documents;
-    const Status done = co_await on(parts_.db, [&]() -> Status {
-        Result<std::vector<ReadDocument>> found = read(batch, *target, static_cast<std::int64_t>(budget), context);
-        if (!found) return found.error();
-        documents = *std::move(found);
-        for (const ReadDocument& d : documents) bytes += d.content.size();
-        // An edit or two: another thread would take longer to wake than to cut them.
-        if (bytes <= kLittle) work = chunk(batch, *target, std::move(documents), context);
-        return {};
-    });
-    if (!done) co_return done.error();
-    hold = internal_error("");
-    hold = co_await admit(bytes * kHeldPerByte + kHeldPerBatch, context);
-    if (!hold) co_return std::move(hold).error();
+    if (!work) {
+        const Status done = co_await read_within_budget(batch, *target, context, documents, work);
+        if (!done) co_return done.error();
+    }
+    const std::uint64_t bytes = bytes_of(work ? work->documents() : documents);
+    const Result<MemoryBudget::Hold> hold = co_await admit(bytes * kHeldPerByte + kHeldPerBatch, context);
+    if (!hold) co_return hold.error();
     if (!work) work = co_await on(parts_.cpu, [&] { return chunk(batch, *target, std::move(documents), context); });
     std::int64_t tokens = 0;
     HOMEOSTAT_REACH("embed.before");
@@ -287,43 +277,6 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(const Batch& batch, std:
     }
     HOMEOSTAT_REACH("embed.after");
     co_return co_await on(parts_.db, [&] { return write(batch, *target, *work, tokens, context); });
-}
-
-asio::awaitable<Result<MemoryBudget::Hold>> Factory::admit(std::uint64_t bytes, const Context& context) {
-    std::optional<MemoryBudget::Hold> hold = parts_.memory.try_admit(bytes);
-    if (hold) co_return *std::move(hold);
-    const auto bell = std::make_shared<Wake>(co_await asio::this_coro::executor);
-    while (!hold) {
-        if (context.stop.stop_requested()) co_return cancelled("stopped while waiting for memory");
-        co_await bell->wait(kMoment);
-        hold = parts_.memory.try_admit(bytes);
-    }
-    co_return *std::move(hold);
-}
-
-Result<std::vector<ReadDocument>> Factory::read(const Batch& batch, const TargetInfo& target, std::int64_t budget,
-                                                const Context& context) {
-    Result<Pool::Lease> session = parts_.writes.acquire(context);
-    if (!session) return session.error();
-    Span span = parts_.telemetry.tracer.start("read documents", SpanKind::client, context.span);
-    Result<std::vector<ReadDocument>> documents = guarded([&]() -> Result<std::vector<ReadDocument>> {
-        (*session)->keep_plans(batch.keys.size() <= kFew);
-        Transaction tx = (*session)->begin(target.source.search_path.empty() ? TxMode::none : TxMode::write);
-        use_operators(tx, target.source);
-        Result<std::vector<ReadDocument>> read = read_documents(tx, target.source, target.revision, batch.keys, budget);
-        if (read) tx.commit();
-        return read;
-    });
-    span.end();
-    if (documents) HOMEOSTAT_REACH("read.after");
-    return documents;
-}
-
-std::unique_ptr<HealWork> Factory::chunk(const Batch& batch, const TargetInfo& target, std::vector<ReadDocument> documents,
-                                         const Context& context) {
-    const Span chunking = parts_.telemetry.tracer.start("chunk", SpanKind::internal, context.span);
-    const bool rebuild = batch.cls == to_string(DriftClass::partial);
-    return std::make_unique<HealWork>(std::move(documents), *target.chunker, rebuild);
 }
 
 Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& target, HealWork& work, std::int64_t tokens,

@@ -93,8 +93,9 @@ public:
         int count_ = 0;
     };
     Places reserve(const std::string& provider, int wanted) EXCLUDES(mutex_);
-    // What was claimed for those places, once that is committed.
-    void start(Places places, std::vector<Batch> claimed) EXCLUDES(mutex_);
+    // What was claimed for those places, once that is committed. A single edit or two is read at once, by `session`.
+    void start(Places places, std::vector<Batch> claimed, Session& session, const TargetInfo& target, const Context& context)
+        EXCLUDES(mutex_);
     Claimant claimant() const { return {settings_.replica, settings_.claim_ttl}; }
 
     // Extends the claims of what runs; what is no longer ours is stopped.
@@ -120,6 +121,7 @@ private:
         Batch batch;
         std::stop_source stop;
         SteadyTime started{};
+        std::unique_ptr<HealWork> ahead;  // read already
     };
     struct BatchLine {
         WallTime at{};
@@ -130,6 +132,7 @@ private:
         std::string outcome;
     };
     static constexpr std::size_t kRing = 1'000;  // batches remembered
+    static constexpr std::size_t kFew = 16;  // documents whose statements take longer to plan than to run
     struct Outcome {
         BatchResult result;
     };
@@ -141,13 +144,16 @@ private:
     };
 
     Room room() const EXCLUDES(mutex_);
-    void start(Batch batch) EXCLUDES(mutex_);
+    void start(Batch batch, std::unique_ptr<HealWork> ahead = nullptr) EXCLUDES(mutex_);
     boost::asio::awaitable<void> run(std::shared_ptr<Running> running);
-    boost::asio::awaitable<Result<Outcome>> execute(const Batch& batch, std::shared_ptr<const TargetInfo> target,
-                                                    Context context);
-    boost::asio::awaitable<Result<Outcome>> heal(const Batch& batch, std::shared_ptr<const TargetInfo> target, Context context);
+    boost::asio::awaitable<Result<Outcome>> execute(Running& running, std::shared_ptr<const TargetInfo> target, Context context);
+    boost::asio::awaitable<Result<Outcome>> heal(Running& running, std::shared_ptr<const TargetInfo> target, Context context);
     boost::asio::awaitable<Result<MemoryBudget::Hold>> admit(std::uint64_t bytes, const Context& context);
-    Result<std::vector<ReadDocument>> read(const Batch& batch, const TargetInfo& target, std::int64_t budget,
+    static std::uint64_t bytes_of(const std::vector<ReadDocument>& documents);
+    boost::asio::awaitable<Status> read_within_budget(const Batch& batch, const TargetInfo& target, Context context,
+                                                      std::vector<ReadDocument>& documents, std::unique_ptr<HealWork>& work);
+    std::unique_ptr<HealWork> read_ahead(Session& session, const Batch& batch, const TargetInfo& target, const Context& context);
+    Result<std::vector<ReadDocument>> read(Session& session, const Batch& batch, const TargetInfo& target, std::int64_t budget,
                                            const Context& context);
     std::unique_ptr<HealWork> chunk(const Batch& batch, const TargetInfo& target, std::vector<ReadDocument> documents,
                                     const Context& context);

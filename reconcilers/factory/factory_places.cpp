@@ -73,8 +73,14 @@ void Factory::Places::give_back() noexcept {
     factory_ = nullptr;
 }
 
-void Factory::start(Places places, std::vector<Batch> claimed) {
-    for (Batch& b : claimed) start(std::move(b));
+void Factory::start(Places places, std::vector<Batch> claimed, Session& session, const TargetInfo& target,
+                    const Context& context) {
+    // Several are read side by side.
+    const bool one = claimed.size() == 1;
+    for (Batch& b : claimed) {
+        std::unique_ptr<HealWork> ahead = one ? read_ahead(session, b, target, context) : nullptr;
+        start(std::move(b), std::move(ahead));
+    }
     places.give_back();
 }
 
