@@ -59,12 +59,12 @@ void backfill(kit::Cluster& cluster, std::int64_t documents) {
     std::vector<double> join;
     std::vector<double> sweep;
     std::vector<double> sweep_ratio;
+    Sweeper sweeper(db.url());
     for (int i = 0; i < std::max(rounds, 5); ++i) {
         const double j = timed(db,
                                "SELECT count(*) FROM public.source s LEFT JOIN homeostat_data.p1_r1_document d ON d.key_1 = s.id"
                                " WHERE d.document_id IS NULL OR d.source_version <> s.xmin");
-        double s = 0;
-        check(run_sweep(db.url(), s), "sweep");
+        const double s = sweeper.sweep();
         join.push_back(j);
         sweep.push_back(s);
         sweep_ratio.push_back(s / j);

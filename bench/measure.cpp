@@ -120,42 +120,35 @@ bool run_once(const std::string& url, Embedding embedding) {
     return counts && counts->converged == 1;
 }
 
-bool run_sweep(const std::string& url, double& seconds) {
+Sweeper::Sweeper(const std::string& url) {
     ConnectOptions options;
     options.url = url;
-    Result<std::unique_ptr<Session>> session = Session::connect(options);
-    if (!session) return false;
-    Result<PipelineSpec> spec = find_pipeline(**session, "bench");
-    if (!spec) return false;
-    Result<std::vector<Revision>> revisions = read_revisions(**session, spec->uid);
-    if (!revisions || revisions->empty()) return false;
-    return guarded([&]() -> Result<bool> {
-               Transaction look = (*session)->begin(TxMode::read_only);
-               Result<SourceShape> shape = inspect_source(look, *spec);
-               if (!shape) return shape.error();
-               look.commit();
-               const auto started = std::chrono::steady_clock::now();
-               SliceRequest request;
-               request.limit = 20'000;
-               bool clean = true;
-               for (bool more = true; more;) {
-                   const auto begun = std::chrono::steady_clock::now();
-                   Transaction tx = (*session)->begin(TxMode::read_snapshot);
-                   Result<Slice> slice = observe_slice(tx, *shape, revisions->back(), request);
-                   if (!slice) return slice.error();
-                   clean = clean && slice->items.empty();
-                   request.after = slice->last;
-                   request.seen += slice->source_rows;
-                   more = !slice->final;
-                   // As the reconciler does: a slice that was quick is followed by a larger one.
-                   if (std::chrono::steady_clock::now() - begun < std::chrono::milliseconds(125))
-                       request.limit = std::min<std::int64_t>(request.limit * 2, 200'000);
-               }
-               seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-               if (!clean) return internal_error("drift was found");
-               return true;
-           })
-        .ok();
+    session_ = *Session::connect(options);
+    const PipelineSpec spec = *find_pipeline(*session_, "bench");
+    revision_ = std::make_unique<Revision>((*read_revisions(*session_, spec.uid)).back());
+    Transaction look = session_->begin(TxMode::read_only);
+    source_ = std::make_unique<SourceShape>(*inspect_source(look, spec));
+}
+
+Sweeper::~Sweeper() = default;
+
+double Sweeper::sweep() {
+    const auto started = std::chrono::steady_clock::now();
+    SliceRequest request;
+    request.limit = 20'000;
+    for (bool more = true; more;) {
+        const auto begun = std::chrono::steady_clock::now();
+        Transaction tx = session_->begin(TxMode::read_snapshot);
+        const Slice slice = *observe_slice(tx, *source_, *revision_, request);
+        if (!slice.items.empty()) throw std::runtime_error("drift was found");
+        request.after = slice.last;
+        request.seen += slice.source_rows;
+        more = !slice.final;
+        // As the reconciler does: a slice that was quick is followed by a larger one.
+        if (std::chrono::steady_clock::now() - begun < std::chrono::milliseconds(125))
+            request.limit = std::min<std::int64_t>(request.limit * 2, 200'000);
+    }
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
 }
 
 bool run_floor(const std::string& url) {

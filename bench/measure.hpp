@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,7 +12,13 @@
 #include "reconcilers/factory/gateway.hpp"
 #include "tests/kit/cluster.hpp"
 
-namespace homeostat::bench {
+namespace homeostat {
+
+class Session;
+struct Revision;
+struct SourceShape;
+
+namespace bench {
 
 struct Usage {
     double seconds = 0;
@@ -40,14 +47,26 @@ enum class Embedding : std::uint8_t { null, as_declared };
 // The controller, once, in this process; true where it converged.
 bool run_once(const std::string& url, Embedding embedding);
 
-// The floor of DESIGN: the same source rows read and the same rows written into the same tables and indexes, by the best bare
+// The floor: the same source rows read and the same rows written into the same tables and indexes, by the best bare
 // statements on one connection.
 bool run_floor(const std::string& url);
 
 // What people write by hand: one loop that fetches a hundred documents, posts them, and upserts the vectors as text.
 bool run_worker(const std::string& url, const std::string& port);
 
-// All slices of the revision's source, observed as a shallow sweep does; the seconds of it. False where drift was found.
-bool run_sweep(const std::string& url, double& seconds);
+// All slices of the pipeline's source, observed as a shallow sweep does, on a connection that stays as a pool's do. Throws where
+// drift is found.
+class Sweeper {
+public:
+    explicit Sweeper(const std::string& url);
+    ~Sweeper();
+    double sweep();  // the seconds of it
 
-}  // namespace homeostat::bench
+private:
+    std::unique_ptr<Session> session_;
+    std::unique_ptr<Revision> revision_;
+    std::unique_ptr<SourceShape> source_;
+};
+
+}  // namespace bench
+}  // namespace homeostat
