@@ -86,7 +86,8 @@ const std::array<Setting, 52> kSettings{{
     {"strategy.change", &S::strategy_change, "parallel", "parallel|sequential", "", false, true,
      "A pipeline was declared or its spec changed: heal with many batches side by side, or one at a time."},
     {"strategy.drift", &S::strategy_drift, "parallel", "parallel|sequential", "", false, true,
-     "An interval has passed, or a materialised view was refreshed, and the sweep found drift: likewise."},
+     "An interval has passed, a materialised view was refreshed or a change feed lost its trust, and the sweep found drift: "
+     "likewise."},
     {"strategy.request", &S::strategy_request, "parallel", "parallel|sequential", "", false, true,
      "A person asked for a pass or approved deletions: likewise."},
     {"strategy.retry", &S::strategy_retry, "parallel", "parallel|sequential", "", false, true,

@@ -61,7 +61,7 @@ std::set<ErrorClass> manual_classes(const Settings& s) {
 std::set<std::string> sequential_triggers(const Settings& s) {
     std::set<std::string> out;
     if (s.strategy_change == "sequential") out.insert("spec");
-    if (s.strategy_drift == "sequential") out.insert({"interval", "once", "refresh"});
+    if (s.strategy_drift == "sequential") out.insert({"interval", "once", "refresh", "feed"});
     if (s.strategy_request == "sequential") out.insert({"requested", "approved"});
     if (s.strategy_retry == "sequential") out.insert({"retry", "provider"});
     return out;

@@ -32,7 +32,7 @@ constexpr const char* kSource = R"(
 
 constexpr const char* kWanted = "SELECT id::text, title || E'\\n\\n' || body FROM (SELECT * FROM docs ORDER BY id LIMIT 200) s";
 
-// Every class of DESIGN 4 at once, made in the source and by hand in the stored rows.
+// Every class of drift at once, made in the source and by hand in the stored rows.
 void damage(Database& db) {
     const kit::Tables t = kit::tables_of(db, "docs");
     const auto documents = [&](const std::string& ids) {

@@ -100,6 +100,28 @@ TEST_F(Pace, ARestartLosesNothingOfASlowSweep) {
     end(again);
 }
 
+// Each slice is a query to another server, which feels no more of a sweep than the budget allows.
+TEST_F(Pace, AForeignTableIsSweptWithinTheBudgetToo) {
+    db.exec(
+        "CREATE EXTENSION postgres_fdw; CREATE TABLE far (id int PRIMARY KEY, body text);"
+        "INSERT INTO far SELECT i, 'Body of ' || i FROM generate_series(1, 3000) i;"
+        "DO $$ BEGIN EXECUTE format('CREATE SERVER loop FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host %L, dbname %L)',"
+        " split_part(current_setting('unix_socket_directories'), ',', 1), current_database()); END $$;"
+        "CREATE USER MAPPING FOR postgres SERVER loop OPTIONS (user 'postgres', password_required 'false');"
+        "CREATE FOREIGN TABLE docs (id int, body text) SERVER loop OPTIONS (table_name 'far')");
+    declare("docs", "docs", "key, content, drift_interval, max_prune_ratio", "'id', 'body', '1 day', 1");
+    kit::Process run = start("1000");
+    ASSERT_TRUE(ended("spec")) << run.output();
+    db.exec("UPDATE far SET body = 'Edited' WHERE id % 1000 = 7; DELETE FROM far WHERE id = 3000");
+    let_the_interval_pass();
+    ASSERT_TRUE(ended("interval")) << run.output();
+    EXPECT_EQ(db.value("SELECT ended_at - started_at >= interval '2.5 seconds' FROM homeostat.run_history"
+                       " WHERE trigger = 'interval'"),
+              "t");
+    end(run);
+    expect_converged("docs", "SELECT id::text AS key, body AS content FROM far");
+}
+
 TEST_F(Pace, AtTheStartTheOneSweptLongestAgoGoesFirst) {
     db.exec("CREATE TABLE docs (id int PRIMARY KEY, body text); INSERT INTO docs VALUES (1, 'One')");
     for (const char* name : {"a", "b", "c", "d"}) declare(name, "docs", "content, capture", "'body', 'Off'");
