@@ -134,6 +134,15 @@ void Loop::drain(const std::stop_token& stop) {
     }
 }
 
+// What is thrown past the feed must not end the thread that drains them all.
+Result<FeedOutcome> Loop::look_at_feed(std::int64_t uid, const Context& context) {
+    try {
+        return feed_.look(uid, context);
+    } catch (const std::exception& e) {
+        return internal_error(e.what());
+    }
+}
+
 // The lease is the pipeline's own: who plans its sweeps drains its feed.
 void Loop::drain(std::int64_t uid, const std::stop_token& stop) {
     Result<std::optional<std::int64_t>> epoch = election_.own(pipeline_lease(uid));
@@ -142,7 +151,7 @@ void Loop::drain(std::int64_t uid, const std::stop_token& stop) {
     context.stop = stop;
     context.reconcile_id = fresh_reconcile_id();
     if (epoch) context.epoch = **epoch;
-    Result<FeedOutcome> looked = epoch ? feed_.look(uid, context) : Result<FeedOutcome>(epoch.error());
+    Result<FeedOutcome> looked = epoch ? look_at_feed(uid, context) : Result<FeedOutcome>(epoch.error());
     if (looked) {
         if (looked->planned) wake_dispatcher();
         if (looked->sweep) queue_.add(uid, kPrioritySpec);

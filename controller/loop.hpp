@@ -65,6 +65,7 @@ private:
     static constexpr int kOnceFailures = 8;
 
     void reconcile(const WorkQueue::Item& item, const std::stop_token& stop);
+    Result<FeedOutcome> look_at_feed(std::int64_t uid, const Context& context);
     void drain(std::int64_t uid, const std::stop_token& stop);
     void settle(std::int64_t uid, const ReconcileOutcome& outcome) EXCLUDES(mutex_);
     // When the key is to be called again.

@@ -57,6 +57,13 @@ Feed::Known Feed::known(std::int64_t uid) {
     return known_[uid];
 }
 
+// What was known of the pipeline may be what was wrong: the next look begins as the first did.
+void Feed::begin_anew(std::int64_t uid) {
+    targets_.forget(uid);
+    const Lock lock(mutex_);
+    known_.erase(uid);
+}
+
 void Feed::remember(std::int64_t uid, const Known& known) {
     const Lock lock(mutex_);
     known_[uid] = known;
@@ -86,16 +93,16 @@ Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
         std::shared_ptr<const TargetInfo> target;
         if (known.revision > 0) {
             Result<std::shared_ptr<const TargetInfo>> found = target_of(uid, known, context);
-            if (!found) return found.error();
+            if (!found) {
+                begin_anew(uid);
+                return found.error();
+            }
             target = *std::move(found);
         }
         const TargetInfo none;
         Result<Drained> done = drain(**session, uid, target ? *target : none, known, context);
         if (!done) {
-            // What was known of the pipeline may be what was wrong: the next look begins as the first did.
-            targets_.forget(uid);
-            const Lock lock(mutex_);
-            known_.erase(uid);
+            begin_anew(uid);
             return done.error();
         }
         drained = *std::move(done);
@@ -180,10 +187,10 @@ Result<Feed::Drained> Feed::drain(Session& session, std::int64_t uid, const Targ
             feed_gate(tx, uid, context.epoch, gate);
             use_operators(tx, target.source);
             changes = take_changes(tx, uid, target.source, target.revision, settings_.take);
-            if (!changes) return changes.error();
         } else {
             gate = feed_gate(tx, uid, context.epoch);
         }
+        if (!changes && !gate.kept) return changes.error();  // or the gate was not answered
         drained.gone = !gate.kept;
         drained.closed = gate.kept && gate.closed;
         if (drained.gone || drained.closed) return drained;
@@ -191,6 +198,7 @@ Result<Feed::Drained> Feed::drain(Session& session, std::int64_t uid, const Targ
             drained.other = std::make_pair(gate.generation, gate.revision);
             return drained;
         }
+        if (!changes) return changes.error();
         drained.rows = changes->rows;
         // What was planned under an earlier lease, ours or another's, could not be written under this one.
         const bool adopt = known.epoch != context.epoch;

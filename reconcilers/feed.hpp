@@ -77,6 +77,7 @@ private:
     Result<std::shared_ptr<const TargetInfo>> target_of(std::int64_t uid, const Known& known, const Context& context);
     Result<FeedOutcome> rest(Session& session, std::int64_t uid, Known& known);
     Known known(std::int64_t uid) EXCLUDES(mutex_);
+    void begin_anew(std::int64_t uid) EXCLUDES(mutex_);
     void remember(std::int64_t uid, const Known& known) EXCLUDES(mutex_);
 
     Pool& writes_;

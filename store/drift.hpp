@@ -50,12 +50,12 @@ Result<Slice> observe_slice(Transaction& tx, const SourceShape& source, const Re
 // Rows that cannot be documents because a key column is NULL.
 Result<std::int64_t> count_unkeyed(Transaction& tx, const SourceShape& source);
 
-// By counting, in statements of a bounded length: of each range of documents as it was when that was counted.
+// By counting, in statements of a bounded length: of each range of documents as it was when that was counted. Where the feed
+// moved the status meanwhile it is done again; under a stream of edits a large table's count is off by what came in between.
 struct Totals {
     std::int64_t documents = 0;
     std::int64_t chunks = 0;
-    // What the status said in the snapshot of the last range, which is where documents are added: what was moved since then is
-    // not in the count.
+    // What the status said in the snapshot of the last range: what was moved since then is not in the count.
     std::int64_t told_documents = 0;
     std::int64_t told_chunks = 0;
 };

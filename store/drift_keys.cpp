@@ -21,6 +21,41 @@ std::optional<std::int64_t> next_document(Session& session, const Revision& revi
         .maybe_i64(0, 0);
 }
 
+constexpr int kCountsAtMost = 3;
+
+struct Counted {
+    Totals totals;
+    bool moved = false;  // by the feed, from the first range to the last: of that, a range may have seen any part
+};
+
+Counted count_once(Session& session, const Revision& revision) {
+    Counted out;
+    Totals& t = out.totals;
+    const auto next = [&](std::int64_t after) {
+        return next_document(session, revision, "documents", revision.tables.document, after);
+    };
+    bool began = false;
+    for (std::optional<std::int64_t> first = next(0).value_or(0); first;) {
+        const std::int64_t last = *first + kIdsAtOnce;
+        const Rows rows = session.exec(
+            {revision.tables.prefix + "_totals",
+             fmt::format("SELECT count(*), coalesce(sum(d.chunk_count), 0),"
+                         " coalesce((SELECT s.documents FROM homeostat.pipeline_status s WHERE s.uid = $3::bigint), 0),"
+                         " coalesce((SELECT s.chunks FROM homeostat.pipeline_status s WHERE s.uid = $3::bigint), 0)"
+                         " FROM {} d WHERE d.document_id >= $1::bigint AND d.document_id <= $2::bigint",
+                         revision.tables.document)},
+            Params::of(*first, last, revision.tables.uid));
+        t.documents += rows.i64(0, 0);
+        t.chunks += rows.i64(0, 1);
+        out.moved = out.moved || (began && (t.told_documents != rows.i64(0, 2) || t.told_chunks != rows.i64(0, 3)));
+        t.told_documents = rows.i64(0, 2);
+        t.told_chunks = rows.i64(0, 3);
+        began = true;
+        first = next(last);
+    }
+    return out;
+}
+
 }  // namespace
 
 Result<std::int64_t> count_unkeyed(Transaction& tx, const SourceShape& source) {
@@ -34,27 +69,9 @@ Result<std::int64_t> count_unkeyed(Transaction& tx, const SourceShape& source) {
 
 Result<Totals> count_stored(Session& session, const Revision& revision) {
     return guarded([&] {
-        Totals totals;
-        const auto next = [&](std::int64_t after) {
-            return next_document(session, revision, "documents", revision.tables.document, after);
-        };
-        for (std::optional<std::int64_t> first = next(0).value_or(0); first;) {
-            const std::int64_t last = *first + kIdsAtOnce;
-            const Rows rows = session.exec(
-                {revision.tables.prefix + "_totals",
-                 fmt::format("SELECT count(*), coalesce(sum(d.chunk_count), 0),"
-                             " coalesce((SELECT s.documents FROM homeostat.pipeline_status s WHERE s.uid = $3::bigint), 0),"
-                             " coalesce((SELECT s.chunks FROM homeostat.pipeline_status s WHERE s.uid = $3::bigint), 0)"
-                             " FROM {} d WHERE d.document_id >= $1::bigint AND d.document_id <= $2::bigint",
-                             revision.tables.document)},
-                Params::of(*first, last, revision.tables.uid));
-            totals.documents += rows.i64(0, 0);
-            totals.chunks += rows.i64(0, 1);
-            totals.told_documents = rows.i64(0, 2);
-            totals.told_chunks = rows.i64(0, 3);
-            first = next(last);
-        }
-        return totals;
+        Counted counted = count_once(session, revision);
+        for (int n = 1; n < kCountsAtMost && counted.moved; ++n) counted = count_once(session, revision);
+        return counted.totals;
     });
 }
 

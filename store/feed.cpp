@@ -70,13 +70,15 @@ const Statement kWake{"feed_wake",
 const Statement kPoint{"feed_point", "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"};
 const Statement kSettled{"feed_settled", "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1::bigint"};
 
+// What is not known stays unknown.
 const Statement kCounts{"feed_counts",
                         "UPDATE homeostat.pipeline_status SET source_documents = greatest(source_documents + $2::bigint, 0),"
-                        " updated_at = clock_timestamp() WHERE uid = $1::bigint"};
+                        " updated_at = clock_timestamp() WHERE uid = $1::bigint AND source_documents IS NOT NULL"};
 
+// Below zero only while the first run, which counts at its end, goes on.
 const Statement kStored{"feed_stored",
-                        "UPDATE homeostat.pipeline_status SET documents = greatest(documents + $2::bigint, 0),"
-                        " chunks = greatest(chunks + $3::bigint, 0), updated_at = clock_timestamp() WHERE uid = $1::bigint"};
+                        "UPDATE homeostat.pipeline_status SET documents = documents + $2::bigint, chunks = chunks + $3::bigint,"
+                        " updated_at = clock_timestamp() WHERE uid = $1::bigint"};
 
 std::string document_match(const SourceShape& source) {
     std::string out;

@@ -124,6 +124,7 @@ struct Transaction::Impl {
 
     // Everything that waits, and this, at once. Its answer, or that of the last.
     Answer flush(std::optional<Wire::Call> last, bool commits) {
+        if (refused || committed) throw StoreFailure(internal_error("a transaction is used after its end"));
         std::vector<Wire::Call> calls;
         const bool begins = !begun && !begin.empty();
         if (begins) calls.push_back({{"", std::string(begin)}, {}});
@@ -133,28 +134,33 @@ struct Transaction::Impl {
         if (calls.empty()) return {};
         begun = begun || begins;
         std::vector<Answer> answers;
-        // What a check says of an answer explains what failed after it.
-        const auto use = [&] {
-            const std::size_t first = begins ? 1 : 0;
-            for (std::size_t i = 0; i < sent.size() && first + i < answers.size(); ++i) {
-                if (sent[i].use) sent[i].use(Rows(answers[first + i]));
-            }
-        };
+        const std::size_t first = begins ? 1 : 0;
         try {
             session.wire.run(calls, commits, answers);
         } catch (const StoreFailure&) {
-            use();
+            // What a check says of an answer explains what failed after it.
+            hear(sent, answers, first, true);
             throw;
         }
         committed = commits;
-        use();
+        hear(sent, answers, first, false);
         return answers.back();
+    }
+
+    void hear(const std::vector<Waiting>& sent, const std::vector<Answer>& answers, std::size_t first, bool only_checks) {
+        for (std::size_t i = 0; i < sent.size() && first + i < answers.size(); ++i) {
+            if (!sent[i].use || (only_checks && !sent[i].checks)) continue;
+            refused = sent[i].checks;  // unless it returns
+            sent[i].use(Rows(answers[first + i]));
+            refused = false;
+        }
     }
 
     Session::Impl& session;
     const std::string_view begin;  // "" where each statement is by itself
     bool begun = false;
     bool committed = false;
+    bool refused = false;  // by a check
     std::vector<Waiting> waiting;
 };
 

@@ -41,9 +41,9 @@ struct ReadDocument {
 };
 
 // In the order of `keys`; a key that is in neither source nor documents is in_source = false. `budget` bounds the bytes of
-// content (the first document always comes, however large); of what is left out only key and length are told.
+// content (the first document comes however large it is, if `first_anyway`); of what is left out only key and length are told.
 Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceShape& source, const Revision& revision,
-                                                 const std::vector<Key>& keys, std::int64_t budget);
+                                                 const std::vector<Key>& keys, std::int64_t budget, bool first_anyway = true);
 
 struct WriteChunk {
     std::size_t document = 0;          // index into WriteRequest.documents

@@ -44,7 +44,7 @@ void fill(ReadDocument& d, const Rows& rows, int i, std::size_t metadata) {
 }  // namespace
 
 Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceShape& source, const Revision& revision,
-                                                 const std::vector<Key>& keys, std::int64_t budget) {
+                                                 const std::vector<Key>& keys, std::int64_t budget, bool first_anyway) {
     return guarded([&]() -> Result<std::vector<ReadDocument>> {
         const RevisionTables& t = revision.tables;
         const std::size_t k = source.key.size();
@@ -59,7 +59,7 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
                 // Hashed and sent is only what fits: of the rest no more than the length is looked at, which for a column of text
                 // needs no reading of its text. OFFSET 0, lest the hash be computed wherever it is mentioned.
                 " SELECT r.*, CASE WHEN r.kept THEN sha256(convert_to(r.content, 'UTF8')) END AS homeostat_hash FROM ("
-                "  SELECT r.*, r.present AND (r.i = min(r.i) FILTER (WHERE r.present) OVER ()"
+                "  SELECT r.*, r.present AND (${7}::boolean AND r.i = min(r.i) FILTER (WHERE r.present) OVER ()"
                 "   OR sum(r.bytes) OVER (ORDER BY r.i) <= ${0}::bigint) AS kept FROM ({3}) r) r OFFSET 0) r"
                 // By key, one at a time: a join would be planned while the table is empty and read all of it ever after.
                 " LEFT JOIN LATERAL (SELECT d.document_id, d.write_token, d.content_hash FROM {1} d WHERE r.kept AND {4} LIMIT "
@@ -79,10 +79,10 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
                     }
                     return on;
                 }(),
-                revision.settings.dimensions, t.chunk)};
+                revision.settings.dimensions, t.chunk, k + 2)};
         Params params;
         add_keys(params, keys, k);
-        params.add(budget);
+        params.add(budget).add(first_anyway);
         const Rows rows = tx.exec(read, params);
         if (rows.size() != static_cast<int>(keys.size())) {
             return Error{

@@ -103,6 +103,7 @@ std::vector<Wire::Sent> Wire::send(const std::vector<Call>& calls, bool commits)
 }
 
 void Wire::run(const std::vector<Call>& calls, bool commits, std::vector<Answer>& answers) {
+    if (!usable()) fail(nullptr, false);
     tidy();
     const std::vector<Sent> sent = send(calls, commits);
     Answer failure;
@@ -119,8 +120,13 @@ void Wire::run(const std::vector<Call>& calls, bool commits, std::vector<Answer>
         while (Answer rest = owned(PQgetResult(link_.get()))) {
         }
     }
-    const Answer sync = owned(PQgetResult(link_.get()));
-    if (!sync || PQexitPipelineMode(link_.get()) != 1) fail(nullptr, commits);
+    // Statements outside a transaction are committed here, which may fail as well.
+    for (Answer end = owned(PQgetResult(link_.get())); PQresultStatus(end.get()) != PGRES_PIPELINE_SYNC;
+         end = owned(PQgetResult(link_.get()))) {
+        if (!end || PQstatus(link_.get()) != CONNECTION_OK) fail(nullptr, commits);
+        if (!failure) failure = end;
+    }
+    if (PQexitPipelineMode(link_.get()) != 1) fail(nullptr, commits);
     if (failure) settle_failure(calls, sent, failed, failure.get(), commits);
 }
 
@@ -140,7 +146,7 @@ void Wire::settle_failure(const std::vector<Call>& calls, const std::vector<Sent
     const char* state = PQresultErrorField(answer, PG_DIAG_SQLSTATE);
     // "cached plan must not change result type": a table was altered since. The text is forgotten, so that the next use begins
     // anew; what is not supported at all fails then as what it is.
-    if (state != nullptr && std::string_view(state) == "0A000" && sent[failed].part == Part::again) {
+    if (state != nullptr && std::string_view(state) == "0A000" && failed < sent.size() && sent[failed].part == Part::again) {
         statements_.outdate(calls[sent[failed].call].statement.name);
         Error error = from_sqlstate(state, PQresultErrorMessage(answer));
         error.cls = ErrorClass::db_transient;
@@ -158,6 +164,7 @@ void Wire::tidy() {
 }
 
 Answer Wire::run(const std::string& sql) {
+    if (!usable()) fail(nullptr, false);
     Answer answer = owned(PQexec(link_.get(), sql.c_str()));
     if (!answer || !good(answer.get())) fail(answer.get(), false);
     return answer;

@@ -103,22 +103,23 @@ Result<int> Factory::claim(const Context& context) {
             nothing_at_ = started;
         }
     }
-    for (Batch& b : *batches) start(std::move(b));
+    for (Batch& b : *batches) start(enter(std::move(b)));
     return static_cast<int>(batches->size());
 }
 
-void Factory::start(Batch batch, std::unique_ptr<HealWork> ahead) {
+std::shared_ptr<Factory::Running> Factory::enter(Batch batch) {
     auto running = std::make_shared<Running>();
     running->batch = std::move(batch);
-    running->ahead = std::move(ahead);
     running->started = parts_.clock.steady_now();
     {
         const Lock lock(mutex_);
         running_[running->batch.id] = running;
         alone_ = alone_ || running->batch.deaths >= kSuspectDeaths;
     }
-    asio::co_spawn(parts_.io, run(running), asio::detached);
+    return running;
 }
+
+void Factory::start(std::shared_ptr<Running> running) { asio::co_spawn(parts_.io, run(std::move(running)), asio::detached); }
 
 Status Factory::heartbeat(const Context& context) {
     std::vector<std::int64_t> ids;

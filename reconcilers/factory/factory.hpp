@@ -144,7 +144,8 @@ private:
     };
 
     Room room() const EXCLUDES(mutex_);
-    void start(Batch batch, std::unique_ptr<HealWork> ahead = nullptr) EXCLUDES(mutex_);
+    std::shared_ptr<Running> enter(Batch batch) EXCLUDES(mutex_);
+    void start(std::shared_ptr<Running> running);
     boost::asio::awaitable<void> run(std::shared_ptr<Running> running);
     boost::asio::awaitable<Result<Outcome>> execute(Running& running, std::shared_ptr<const TargetInfo> target, Context context);
     boost::asio::awaitable<Result<Outcome>> heal(Running& running, std::shared_ptr<const TargetInfo> target, Context context);
@@ -154,7 +155,7 @@ private:
                                                       std::vector<ReadDocument>& documents, std::unique_ptr<HealWork>& work);
     std::unique_ptr<HealWork> read_ahead(Session& session, const Batch& batch, const TargetInfo& target, const Context& context);
     Result<std::vector<ReadDocument>> read(Session& session, const Batch& batch, const TargetInfo& target, std::int64_t budget,
-                                           const Context& context);
+                                           bool first_anyway, const Context& context);
     std::unique_ptr<HealWork> chunk(const Batch& batch, const TargetInfo& target, std::vector<ReadDocument> documents,
                                     const Context& context);
     Result<Outcome> write(const Batch& batch, const TargetInfo& target, HealWork& work, std::int64_t tokens,

@@ -78,8 +78,9 @@ void Factory::start(Places places, std::vector<Batch> claimed, Session& session,
     // Several are read side by side.
     const bool one = claimed.size() == 1;
     for (Batch& b : claimed) {
-        std::unique_ptr<HealWork> ahead = one ? read_ahead(session, b, target, context) : nullptr;
-        start(std::move(b), std::move(ahead));
+        std::shared_ptr<Running> running = enter(std::move(b));
+        if (one) running->ahead = read_ahead(session, running->batch, target, context);
+        start(std::move(running));
     }
     places.give_back();
 }

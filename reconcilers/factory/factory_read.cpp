@@ -46,7 +46,8 @@ asio::awaitable<Status> Factory::read_within_budget(const Batch& batch, const Ta
     co_return co_await on(parts_.db, [&]() -> Status {
         Result<Pool::Lease> session = parts_.writes.acquire(context);
         if (!session) return session.error();
-        Result<std::vector<ReadDocument>> found = read(**session, batch, target, static_cast<std::int64_t>(budget), context);
+        Result<std::vector<ReadDocument>> found =
+            read(**session, batch, target, static_cast<std::int64_t>(budget), true, context);
         if (!found) return found.error();
         documents = *std::move(found);
         if (bytes_of(documents) <= kLittle) work = chunk(batch, target, std::move(documents), context);
@@ -59,20 +60,25 @@ asio::awaitable<Status> Factory::read_within_budget(const Batch& batch, const Ta
 std::unique_ptr<HealWork> Factory::read_ahead(Session& session, const Batch& batch, const TargetInfo& target,
                                               const Context& context) {
     if (batch.kind != BatchKind::heal || batch.keys.size() > kFew) return nullptr;
-    Result<std::vector<ReadDocument>> found = read(session, batch, target, kLittle, context);
-    if (!found || bytes_of(*found) > kLittle) return nullptr;
-    if (std::any_of(found->begin(), found->end(), [](const ReadDocument& d) { return d.deferred; })) return nullptr;
-    return chunk(batch, target, *std::move(found), context);
+    Result<std::unique_ptr<HealWork>> work = guarded([&]() -> Result<std::unique_ptr<HealWork>> {
+        Result<std::vector<ReadDocument>> found = read(session, batch, target, kLittle, false, context);
+        if (!found) return found.error();
+        if (std::any_of(found->begin(), found->end(), [](const ReadDocument& d) { return d.deferred; }))
+            return std::unique_ptr<HealWork>();
+        return chunk(batch, target, *std::move(found), context);
+    });
+    return work ? *std::move(work) : nullptr;
 }
 
 Result<std::vector<ReadDocument>> Factory::read(Session& session, const Batch& batch, const TargetInfo& target,
-                                                std::int64_t budget, const Context& context) {
+                                                std::int64_t budget, bool first_anyway, const Context& context) {
     Span span = parts_.telemetry.tracer.start("read documents", SpanKind::client, context.span);
     Result<std::vector<ReadDocument>> documents = guarded([&]() -> Result<std::vector<ReadDocument>> {
         session.keep_plans(batch.keys.size() <= kFew);
         Transaction tx = session.begin(target.source.search_path.empty() ? TxMode::none : TxMode::write);
         use_operators(tx, target.source);
-        Result<std::vector<ReadDocument>> read = read_documents(tx, target.source, target.revision, batch.keys, budget);
+        Result<std::vector<ReadDocument>> read =
+            read_documents(tx, target.source, target.revision, batch.keys, budget, first_anyway);
         if (read) tx.commit();
         return read;
     });

@@ -108,6 +108,33 @@ TEST_F(FeedWhole, WhatChangedWhileNobodyRanIsTakenUpAtTheStart) {
     end(run);
 }
 
+// The feed slept while the revision that it knew was replaced twice, and its tables are gone.
+TEST_F(FeedWhole, WhatTheFeedKnewOfAPipelineMayBeGoneWhenItWakes) {
+    make(30);
+    declare_docs();
+    kit::Process run = homeostat.start({"run", "--set", "revision.keep=1"});
+    ASSERT_TRUE(feed_is("Active")) << run.output();
+    db.exec("UPDATE docs SET body = 'Once' WHERE id = 1");
+    ASSERT_TRUE(follows()) << run.output();
+    ASSERT_TRUE(asleep());
+    for (const char* size : {"100", "200", "300"}) {
+        db.exec(std::string("UPDATE homeostat.pipeline SET chunk_size = ") + size);
+        ASSERT_TRUE(
+            eventually_is("SELECT count(*) FROM homeostat.pipeline p JOIN homeostat.pipeline_status s USING (uid) WHERE"
+                          " s.observed_generation = p.generation",
+                          "1"))
+            << run.output();
+    }
+    ASSERT_EQ(db.value("SELECT to_regclass('homeostat_data.p1_r1_document') IS NULL"), "t");
+    const std::int64_t before = sweeps();
+    db.exec("UPDATE docs SET body = repeat('Much text. ', 5000) WHERE id = 2; UPDATE docs SET body = 'Again' WHERE id = 3");
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM docs_embeddings WHERE id = 3 AND chunk_text = 'Again'", "1")) << run.output();
+    EXPECT_TRUE(eventually_is("SELECT sum(length(chunk_text)) > 50000 FROM docs_embeddings WHERE id = 2", "t")) << run.output();
+    EXPECT_EQ(sweeps(), before);
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
 // Comparisons must neither miss a change nor make a writer's statement fail, whatever the columns are.
 TEST_F(FeedWhole, ColumnsOfAnyTypeAreComparedByTheirText) {
     db.exec(

@@ -84,6 +84,15 @@ TEST_F(StoreSession, ACheckThatThrowsIsHeardBeforeTheCommit) {
         EXPECT_EQ(state(), "idle");
         EXPECT_EQ(rows(), "");
     }
+    // Nothing goes on after it, whoever did not listen.
+    EXPECT_EQ(code_of([&] {
+                  Transaction tx = session->begin();
+                  tx.later(insert(), Params::of(1, "a"), refuse);
+                  EXPECT_EQ(code_of([&] { tx.exec(insert(), Params::of(2, "b")); }), "No");
+                  tx.commit();
+              }),
+              "internal");
+    EXPECT_EQ(rows(), "");
     // It explains what fails after it.
     EXPECT_EQ(code_of([&] {
                   Transaction tx = session->begin();
