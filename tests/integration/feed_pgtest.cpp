@@ -126,6 +126,11 @@ TEST_F(FeedWhole, WhatTheFeedKnewOfAPipelineMayBeGoneWhenItWakes) {
             << run.output();
     }
     ASSERT_EQ(db.value("SELECT to_regclass('homeostat_data.p1_r1_document') IS NULL"), "t");
+    // What is known of a target is looked at again when it is five seconds old.
+    ASSERT_TRUE(
+        eventually_is("SELECT clock_timestamp() > max(written_at) + interval '6 seconds' FROM"
+                      " homeostat_data.p1_r4_document",
+                      "t"));
     const std::int64_t before = sweeps();
     db.exec("UPDATE docs SET body = repeat('Much text. ', 5000) WHERE id = 2; UPDATE docs SET body = 'Again' WHERE id = 3");
     EXPECT_TRUE(eventually_is("SELECT count(*) FROM docs_embeddings WHERE id = 3 AND chunk_text = 'Again'", "1")) << run.output();
