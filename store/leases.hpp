@@ -38,7 +38,8 @@ Status release_leases(Session& session, std::string_view holder);
 // For a resource that will never be again: epochs would begin anew.
 Status remove_lease(Session& session, std::string_view resource, std::string_view holder);
 
-// Locks the lease in share mode for the rest of the transaction; throws StoreFailure of class fenced where the epoch moved on.
+// Locks the lease in share mode for the rest of the transaction, with what comes next in it, which throws StoreFailure of class
+// fenced where the epoch moved on.
 void hold_lease(Transaction& tx, std::string_view resource, std::int64_t epoch);
 
 // The same for an epoch that was read under such a lock.

@@ -6,12 +6,10 @@
 
 #include <algorithm>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/this_coro.hpp>
 #include <set>
 
 #include "core/fault_point.hpp"
 #include "reconcilers/factory/on.hpp"
-#include "reconcilers/factory/wake.hpp"
 #include "store/feed.hpp"
 #include "store/runs.hpp"
 

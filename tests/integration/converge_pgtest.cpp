@@ -45,10 +45,6 @@ protected:
         EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
     }
     bool ready_now() { return db.value("SELECT coalesce(max(kstatus || drift), '') FROM homeostat.pipelines") == "Current0"; }
-    void end(kit::Process& process) {
-        process.signal(SIGTERM);
-        EXPECT_EQ(process.wait(40s).value_or(kit::Exit{}).code, 0) << process.output();
-    }
 };
 
 TEST_F(Converge, OneEditedParagraphOfFiftyChunksEmbedsTwoAtMost) {

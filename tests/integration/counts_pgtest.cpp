@@ -3,14 +3,10 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <csignal>
-
 #include "tests/integration/world.hpp"
 
 namespace homeostat {
 namespace {
-
-using namespace std::chrono_literals;
 
 class Counts : public World {
 protected:
@@ -44,10 +40,6 @@ protected:
         return db.value(
             "SELECT (SELECT count(*) FROM homeostat_data.p1_r1_document) || ' ' || (SELECT count(*) FROM"
             " homeostat_data.p1_r1_chunk)");
-    }
-    void end(kit::Process& process) {
-        process.signal(SIGTERM);
-        EXPECT_EQ(process.wait(40s).value_or(kit::Exit{}).code, 0) << process.output();
     }
 };
 

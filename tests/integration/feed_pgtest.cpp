@@ -40,10 +40,6 @@ protected:
                              "1");
     }
     bool asleep() { return eventually_is("SELECT asleep FROM homeostat.feed_bell", "t"); }
-    void end(kit::Process& process) {
-        process.signal(SIGTERM);
-        EXPECT_EQ(process.wait(40s).value_or(kit::Exit{}).code, 0) << process.output();
-    }
     std::int64_t sweeps() { return number("SELECT count(*) FROM homeostat.run_history"); }
     // A sweep, to its end.
     void reconcile() {

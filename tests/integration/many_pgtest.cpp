@@ -1,5 +1,4 @@
 // Many pipelines at rest, with the real program: that they cost next to nothing together, and that rest is not sleep.
-#include <csignal>
 
 #include "tests/integration/world.hpp"
 
@@ -46,10 +45,6 @@ protected:
     // Passes over all of them, one at a time, are some 450 transactions a second here.
     bool rests() {
         return kit::eventually([&] { return rate() < 30; }, 60s);
-    }
-    void end(kit::Process& process) {
-        process.signal(SIGTERM);
-        EXPECT_EQ(process.wait(40s).value_or(kit::Exit{}).code, 0) << process.output();
     }
 };
 

@@ -20,10 +20,6 @@ protected:
     kit::Process start(const std::string& rows_per_second) {
         return homeostat.start({"run", "--set", "loop.workers=1", "--set", "sweep.rows_per_second=" + rows_per_second});
     }
-    void end(kit::Process& process) {
-        process.signal(SIGTERM);
-        EXPECT_EQ(process.wait(40s).value_or(kit::Exit{}).code, 0) << process.output();
-    }
     // As if the interval had passed, and the poll had come by.
     void let_the_interval_pass() {
         db.exec(

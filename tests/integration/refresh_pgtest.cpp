@@ -1,13 +1,9 @@
 // Refreshes of materialised views with the real program: noticed long before the interval, once each, whatever kind they are of
 // and whether anybody was there to see them.
-#include <csignal>
-
 #include "tests/integration/world.hpp"
 
 namespace homeostat {
 namespace {
-
-using namespace std::chrono_literals;
 
 class Refresh : public World {
 protected:
@@ -25,10 +21,6 @@ protected:
         kit::Process run = homeostat.start({"run"});
         EXPECT_TRUE(eventually_is("SELECT count(*) > 0 FROM homeostat.run_history", "t")) << run.output();
         return run;
-    }
-    void end(kit::Process& process) {
-        process.signal(SIGTERM);
-        EXPECT_EQ(process.wait(40s).value_or(kit::Exit{}).code, 0) << process.output();
     }
     // What is stored is what the table behind the view says.
     bool follows() {

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <csignal>
 #include <string>
 
 #include "tests/kit/fake_endpoint.hpp"
@@ -43,6 +45,12 @@ protected:
 
     void expect_converged(const std::string& pipeline, const std::string& wanted) {
         EXPECT_THAT(kit::broken_invariants(db, pipeline, wanted), ::testing::IsEmpty());
+    }
+
+    // Stopped as an orchestrator does, it gives back what it holds and ends well.
+    void end(kit::Process& process) {
+        process.signal(SIGTERM);
+        EXPECT_EQ(process.wait(std::chrono::seconds(40)).value_or(kit::Exit{}).code, 0) << process.output();
     }
 
     std::int64_t number(const std::string& sql) { return std::stoll(db.value(sql)); }
