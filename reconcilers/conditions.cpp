@@ -157,6 +157,7 @@ public:
             case FeedHealth::pending: return add("ChangeFeed", "False", "Pending", s_.feed.message);
             case FeedHealth::no_right: return add("ChangeFeed", "False", "RightMissing", s_.feed.message);
             case FeedHealth::disabled: return add("ChangeFeed", "False", "TriggersDisabled", s_.feed.message);
+            case FeedHealth::overrun: return add("ChangeFeed", "False", "Overrun", s_.feed.message);
             case FeedHealth::active: return add("ChangeFeed", "True", "Active", "changes are named as they are committed");
         }
     }

@@ -8,6 +8,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_future.hpp>
 #include <future>
+#include <utility>
 
 #include "core/fault_point.hpp"
 #include "reconcilers/factory/plan.hpp"
@@ -74,18 +75,24 @@ Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
     Result<Pool::Lease> session = writes_.acquire(context);
     if (!session) return session.error();
     Drained drained;
+    bool full = false;
     if (known.epoch == context.epoch) {
-        Result<bool> any = has_changes(**session, uid);
-        if (!any && any.error().cls == ErrorClass::db_permanent) {
+        Result<ChangesSeen> seen = look_at_changes(**session, uid);
+        if (!seen && seen.error().cls == ErrorClass::db_permanent) {
             // The feed is gone, or its table: the reconciler knows which.
             const Lock lock(mutex_);
             known_.erase(uid);
             return FeedOutcome{.sweep = true};
         }
-        if (!any) return any.error();
-        if (!*any) {
+        if (!seen) return seen.error();
+        Result<bool> news = tend_room(**session, uid, *seen, known, context);
+        if (!news) return news.error();
+        full = *news;
+        if (!seen->any) {
             Result<FeedOutcome> rested = rest(**session, uid, known);
-            if (rested) remember(uid, known);
+            if (!rested) return rested;
+            remember(uid, known);
+            rested->sweep = full;
             return rested;
         }
     }
@@ -118,7 +125,7 @@ Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
         known_.erase(uid);
         return FeedOutcome{};
     }
-    FeedOutcome outcome{.again_in = std::nullopt, .planned = drained.planned, .sweep = drained.sweep};
+    FeedOutcome outcome{.again_in = std::nullopt, .planned = drained.planned, .sweep = drained.sweep || full};
     if (drained.rows > 0) {
         known.idle = 0;
         known.taken += drained.rows;
@@ -135,6 +142,29 @@ Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
     known.epoch = context.epoch;
     remember(uid, known);
     return outcome;
+}
+
+// Whether it is news that the feed was full. Else there is always room for half of what is worth naming, so that only who is
+// faster than it finds none.
+Result<bool> Feed::tend_room(Session& session, std::int64_t uid, const ChangesSeen& seen, Known& known, const Context& context) {
+    if (seen.full) {
+        if (std::exchange(known.full, true)) return false;
+        const Status told = guarded([&]() -> Status {
+            Transaction tx = session.begin();
+            if (!feed_gate(tx, uid, context.epoch).kept) return {};
+            shut_feed(tx, uid);
+            tx.commit();
+            return {};
+        });
+        if (!told) return told.error();
+        return true;
+    }
+    known.full = false;
+    if (known.room > 0 && seen.room > known.room / 2) return false;
+    Result<std::int64_t> room = make_room(session, uid);
+    if (!room) return room.error();
+    known.room = *room;
+    return false;
 }
 
 // Blocks: this is a thread of the feed's own, and what is looked up is mostly known.

@@ -7,7 +7,8 @@
 //
 // While changes come it looks again by itself, less and less often; then it goes to sleep, which is a fact in the database that
 // the triggers read: from then on the next writer sends a notification. Writers that had already begun cannot know, so it looks
-// on until they have ended. One call at a time for a key; any thread.
+// on until they have ended. Where writers were faster than it, or one statement changed more rows than are worth naming, the
+// triggers have stopped naming: it says so once, and the reconciler sweeps. One call at a time for a key; any thread.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -54,7 +55,9 @@ private:
         std::int64_t generation = 0;
         std::int32_t revision = 0;
         int idle = 0;  // looks in a row that found nothing
-        std::int64_t taken = 0;  // since there was room made
+        std::int64_t taken = 0;  // since it was tidied up
+        std::int64_t room = 0;  // for changes, as it was last made; 0 where that is not known
+        bool full = false;  // and that was said
         bool asleep = false;
         std::optional<std::int64_t> point;  // writers that began before it may not have seen that it sleeps
     };
@@ -75,6 +78,7 @@ private:
               const Context& context, Drained& drained);
     bool prunes_allowed(const TargetInfo& target, const FeedGate& gate, const Changes& changes, std::int64_t gone) const;
     Result<std::shared_ptr<const TargetInfo>> target_of(std::int64_t uid, const Known& known, const Context& context);
+    Result<bool> tend_room(Session& session, std::int64_t uid, const ChangesSeen& seen, Known& known, const Context& context);
     Result<FeedOutcome> rest(Session& session, std::int64_t uid, Known& known);
     Known known(std::int64_t uid) EXCLUDES(mutex_);
     void begin_anew(std::int64_t uid) EXCLUDES(mutex_);

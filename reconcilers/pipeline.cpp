@@ -184,7 +184,7 @@ bool PipelineReconciler::due(const Pass& pass, std::string& trigger, bool& deep)
     }
     if (const std::optional<WallTime> at = sweep_due(pass)) {
         if (*at > now && !deep_due) return false;
-        trigger = pass.refreshed() ? "refresh" : pass.feed.trusted ? "interval" : "feed";
+        trigger = pass.refreshed() ? "refresh" : pass.feed.trusted && !pass.feed.full ? "interval" : "feed";
         return true;
     }
     if (pass.state.next_attempt && *pass.state.next_attempt > now) return false;
@@ -198,7 +198,9 @@ std::optional<WallTime> PipelineReconciler::sweep_due(const Pass& pass) const {
     if (pass.state.failures > 0 || !pass.status.last_sweep) return std::nullopt;
     if (pass.refreshed()) return *pass.status.last_sweep + kBetweenSweeps;
     if (pass.capture_fingerprint.empty()) return std::nullopt;
-    if (!pass.feed.trusted) return *pass.status.last_sweep + kBetweenSweeps;
+    // While a writer goes on of whom the feed may know nothing, one sweep more would not be the last.
+    if (pass.feed.unsettled) return *pass.status.last_sweep + p.drift_interval;
+    if (!pass.feed.trusted || pass.feed.full) return *pass.status.last_sweep + kBetweenSweeps;
     return *pass.status.last_sweep + std::max(p.sweep_interval, p.drift_interval);
 }
 
@@ -207,6 +209,7 @@ milliseconds PipelineReconciler::until_due(const Pass& pass) const {
     const auto left = [&](WallTime at) {
         return std::max(std::chrono::duration_cast<milliseconds>(at - now), milliseconds(100));
     };
+    if (pass.feed.unsettled) return std::min(kBetweenSweeps, pass.declared.drift_interval);
     if (const std::optional<WallTime> at = sweep_due(pass)) return std::min(left(*at), pass.declared.drift_interval);
     return pass.state.next_attempt ? left(*pass.state.next_attempt) : pass.declared.drift_interval;
 }
@@ -214,7 +217,7 @@ milliseconds PipelineReconciler::until_due(const Pass& pass) const {
 // Where the feed is trusted, only time and what a mark tells of (store/rest.hpp) decide that there is something to do.
 std::optional<milliseconds> PipelineReconciler::rests_for(const Pass& pass) const {
     const std::optional<WallTime> sweep = sweep_due(pass);
-    if (!sweep || !pass.feed.trusted || !pass.status.last_deep_sweep) return std::nullopt;
+    if (!sweep || !pass.feed.trusted || pass.feed.full || !pass.status.last_deep_sweep) return std::nullopt;
     const WallTime until = std::min(*sweep, *pass.status.last_deep_sweep + pass.declared.deep_interval);
     return std::max(std::chrono::duration_cast<milliseconds>(until - clock_.now()), milliseconds(0));
 }
@@ -284,6 +287,7 @@ Status PipelineReconciler::begin_run(Pass& pass) {
     if (pass.trigger == "requested" || pass.trigger == "provider") gateway_.allow_probe(pass.provider.name);
     Result<Totals> stored = count_stored(**session, pass.revision);
     if (!stored) return stored.error();
+    if (const Status read = remember_full(**session, pass); !read) return read;
     const Status begun = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         Run run;
@@ -295,11 +299,13 @@ Status PipelineReconciler::begin_run(Pass& pass) {
         run.deep = deep && stored->documents > 0;  // where nothing is stored there is nothing to look at deeply
         run.traceparent = pass.context.span.traceparent();
         // What a refresh brings is nothing that a trigger should have named.
-        run.feed_trusted = pass.feed.trusted && !pass.capture_fingerprint.empty() && !pass.refreshed();
-        // Whatever changes from here on is named, and what changed before is seen by this sweep.
+        run.feed_trusted = pass.feed.trusted && !pass.feed.full && !pass.capture_fingerprint.empty() && !pass.refreshed();
+        // Whatever changes from here on is named, and what changed before is seen by this sweep; where the feed was full, by the
+        // one that begins when all have ended who found it full.
         if (!pass.capture_fingerprint.empty()) {
-            keep_feed(tx, pass.uid, pass.capture_fingerprint, true);
-            pass.feed.trusted = true;
+            if (pass.feed.full) open_feed(tx, pass.uid);
+            pass.feed.trusted = keep_feed(tx, pass.uid, pass.capture_fingerprint, true);
+            if (pass.feed.trusted) pass.feed_seen = {FeedHealth::active, ""};
         }
         pass.run = start_run(tx, run);
         tx.exec({"checkpoint_open",

@@ -78,7 +78,11 @@ Status PipelineReconciler::drop_capture(Pass& pass) {
 
 void PipelineReconciler::tell_capture(Pass& pass, const CaptureState& state, const std::string& refused) {
     pass.capture_fingerprint = state.complete ? state.fingerprint : "";
-    if (state.complete) {
+    if (state.complete && (pass.feed.full || pass.feed.unsettled)) {
+        pass.feed_seen = told(FeedHealth::overrun,
+                              "writers changed more at a time than is worth naming document by document; sweeps find it, and "
+                              "the feed names changes again when they are done");
+    } else if (state.complete) {
         pass.feed_seen = told(FeedHealth::active, "");
     } else if (!state.disabled.empty()) {
         pass.feed_seen = told(FeedHealth::disabled,
@@ -136,6 +140,20 @@ Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan) {
     pass.feed_seen =
         told(FeedHealth::pending, fmt::format("triggers could not be made and will be tried again: {}", error.message));
     return {};
+}
+
+// It may have filled since the pass began. Remembered before it is opened: who opens it does so past the transaction.
+Status PipelineReconciler::remember_full(Session& session, Pass& pass) {
+    if (!pass.feed.kept) return {};
+    Result<FeedRow> feed = read_feed(session, pass.uid);
+    if (!feed) return feed.error();
+    pass.feed = *std::move(feed);
+    if (!pass.feed.full) return {};
+    return guarded([&] {
+        Transaction tx = fenced_transaction(session, pass.lease(), pass.context);
+        shut_feed(tx, pass.uid);
+        tx.commit();
+    });
 }
 
 // Drift of this slice that is not the feed's to heal already.

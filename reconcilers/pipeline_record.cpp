@@ -121,6 +121,12 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     const auto now = clock_.now();
     Result<Totals> stored = count_stored(**session, pass.revision);
     if (!stored) return stored.error();
+    if (run.bypassed > 0) {
+        // A feed that has filled meanwhile, or was told that something changed, did not fail to name it.
+        Result<FeedRow> feed = read_feed(**session, pass.uid);
+        if (!feed) return feed.error();
+        if (feed->full || !feed->trusted) run.bypassed = 0;
+    }
     const Status done = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         // A later revision takes over where it has nothing left to heal: one statement, and search sees one or the other.
@@ -174,6 +180,10 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         return {};
     });
     if (!done) return done.error();
+    // As the source was counted anew.
+    if (!pass.capture_fingerprint.empty()) {
+        if (const Result<std::int64_t> room = make_room(**session, pass.uid); !room) return room.error();
+    }
     compare_pace(pass);
     publish(pass);
     const bool converged = run.found.total() == 0 && run.dead_letters == 0;

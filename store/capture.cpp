@@ -7,6 +7,7 @@
 #include <cctype>
 #include <set>
 
+#include "store/capture_functions.hpp"
 #include "store/text_array.hpp"
 
 namespace homeostat {
@@ -20,7 +21,8 @@ const Statement kMembers{
     "  WHERE c.oid = to_regclass($1) AND c.relkind = 'p') w(oid)"
     // OFFSET 0: by oid, not through the whole catalog.
     " CROSS JOIN LATERAL (SELECT m.oid::text, format('%I.%I', n.nspname, m.relname), homeostat.relation_text(m.oid), m.relkind,"
-    "  has_table_privilege(m.oid, 'TRIGGER') FROM pg_class m JOIN pg_namespace n ON n.oid = m.relnamespace"
+    "  has_table_privilege(m.oid, 'TRIGGER'), EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = m.oid) FROM pg_class m JOIN "
+    "pg_namespace n ON n.oid = m.relnamespace"
     "  WHERE m.oid = w.oid AND m.relkind IN ('r', 'p') OFFSET 0) m ORDER BY w.oid"};
 
 // How a column is compared: as it is where equal values have equal texts; else by its text, byte by byte.
@@ -62,34 +64,19 @@ std::uint64_t fnv1a(std::string_view text) {
     return hash;
 }
 
-constexpr std::string_view kAsText = "::pg_catalog.text COLLATE pg_catalog.\"C\"";
 constexpr std::array<std::string_view, 4> kEvents{"insert", "update", "delete", "truncate"};
 
-struct Column {
-    std::string name;
-    std::string quoted;
-    std::string type;
-    std::string compare;  // suffix
-};
-
-std::vector<Column> columns_of(Transaction& tx, const std::string& relation) {
+std::vector<CapturedColumn> columns_of(Transaction& tx, const std::string& relation) {
     const Rows rows = tx.exec(kComparable, Params::of(relation));
-    std::vector<Column> out;
+    std::vector<CapturedColumn> out;
     for (int i = 0; i < rows.size(); ++i)
         out.push_back({rows.text(i, 0), rows.text(i, 1), rows.text(i, 2) + rows.text(i, 3), rows.text(i, 4)});
     return out;
 }
 
-const Column* find(const std::vector<Column>& columns, const std::string& name) {
-    const auto it = std::find_if(columns.begin(), columns.end(), [&](const Column& c) { return c.name == name; });
+const CapturedColumn* find(const std::vector<CapturedColumn>& columns, const std::string& name) {
+    const auto it = std::find_if(columns.begin(), columns.end(), [&](const CapturedColumn& c) { return c.name == name; });
     return it == columns.end() ? nullptr : &*it;
-}
-
-template <class F>
-std::string joined(const std::vector<Column>& columns, std::string_view between, F&& each) {
-    std::string out;
-    for (std::size_t i = 0; i < columns.size(); ++i) out += (i == 0 ? "" : std::string(between)) + each(columns[i], i + 1);
-    return out;
 }
 
 std::vector<std::string> placeholders(const std::string& text) {
@@ -115,116 +102,18 @@ std::vector<std::string> watched_names(const PipelineSpec& spec) {
     return names;
 }
 
-// Writes the functions of one relation.
-class Functions {
-public:
-    Functions(std::int64_t uid, std::string stem, std::vector<Column> key, std::vector<Column> watched, bool whole_row)
-        : uid_(uid), stem_(std::move(stem)), key_(std::move(key)), watched_(std::move(watched)), whole_row_(whole_row) {}
-
-    // A search path of its own would cost a writer a third of what the function does; nothing in it depends on one: every name
-    // and every operator says its schema, and transition tables come before all else.
-    std::string text(std::string_view event) const {
-        const std::string body = event == "update" && !key_.empty() ? update() : change(event);
-        std::string tag = "$homeostat$";  // anything that no identifier in it holds
-        while (body.find(tag) != std::string::npos) tag.insert(1, "_");
-        return fmt::format(
-            "CREATE OR REPLACE FUNCTION homeostat_data.{}_{}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS {}\n"
-            "#variable_conflict use_column\nDECLARE\n    homeostat_asleep boolean;\nBEGIN\n    {}\n"
-            "    IF homeostat_asleep THEN\n        {}\n        PERFORM pg_catalog.pg_notify('homeostat', 'f{}');\n    END IF;\n"
-            "    RETURN NULL;\nEND {}",
-            stem_, event, tag, body, called(), uid_, tag);
-    }
-
-private:
-    std::string asleep() const {
-        return fmt::format("(SELECT b.asleep FROM homeostat.feed_bell b WHERE b.uid OPERATOR(pg_catalog.=) {})", uid_);
-    }
-
-    // Who calls says so, and nobody after it calls again. Nobody waits for anybody: while one has not committed, others call too.
-    // Above READ COMMITTED a row that changed since the snapshot would be the writer's error, so there it is left alone.
-    std::string called() const {
-        return fmt::format(
-            "IF pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'read committed' THEN\n"
-            "            UPDATE homeostat.feed_bell SET asleep = false WHERE uid OPERATOR(pg_catalog.=) (SELECT b.uid FROM"
-            " homeostat.feed_bell b\n                WHERE b.uid OPERATOR(pg_catalog.=) {} AND b.asleep FOR UPDATE SKIP "
-            "LOCKED);\n"
-            "        END IF;",
-            uid_);
-    }
-
-    std::string then_look() const { return fmt::format("IF FOUND THEN homeostat_asleep := {}; END IF;", asleep()); }
-
-    std::string into() const {
-        return fmt::format("INSERT INTO {} (change, {})", change_table(uid_),
-                           joined(key_, ", ", [](const Column&, std::size_t i) { return fmt::format("key_{}", i); }));
-    }
-
-    std::string change(std::string_view event) const {
-        const std::string table = change_table(uid_);
-        if (event == "truncate") return fmt::format("INSERT INTO {} (change) VALUES ('t'); {}", table, then_look());
-        if (key_.empty()) {
-            return fmt::format(
-                "INSERT INTO {0} (change) SELECT 'x' WHERE NOT EXISTS (SELECT FROM {0} c WHERE c.change OPERATOR(pg_catalog.=) "
-                "'x'); {1}",
-                table, then_look());
-        }
-        if (event == "insert") return fmt::format("{} SELECT 'i', {} FROM new_rows n; {}", into(), list("n"), then_look());
-        return fmt::format("{} SELECT 'd', {} FROM old_rows o; {}", into(), list("o"), then_look());
-    }
-
-    // One row under the key that it had, as most updates are: no join of sets need be prepared. All else: a row whose key changed
-    // is one that went and one that came.
-    std::string update() const {
-        const std::string& key = key_[0].quoted;
-        return fmt::format(
-            "{0} SELECT 'u', {1} FROM new_rows n, old_rows o WHERE (SELECT pg_catalog.count(*) FROM (SELECT FROM new_rows LIMIT "
-            "2) "
-            "w) OPERATOR(pg_catalog.=) 1\n        AND {2} AND ({3}) RETURNING {4} INTO homeostat_asleep;\n    IF NOT FOUND THEN\n"
-            "        {0} SELECT CASE WHEN o.{5} IS NULL THEN 'i' WHEN n.{5} IS NULL THEN 'd' ELSE 'u' END, {6}\n"
-            "        FROM new_rows n FULL JOIN old_rows o ON {2} WHERE n.{5} IS NULL OR o.{5} IS NULL OR {3};\n        {7}\n"
-            "    END IF;",
-            into(), list("n"), same(), differs(), asleep(), key,
-            joined(key_, ", ", [](const Column& c, std::size_t) { return fmt::format("coalesce(n.{0}, o.{0})", c.quoted); }),
-            then_look());
-    }
-
-    std::string list(std::string_view alias) const {
-        return joined(key_, ", ", [&](const Column& c, std::size_t) { return fmt::format("{}.{}", alias, c.quoted); });
-    }
-
-    std::string same() const {
-        return joined(key_, " AND ", [](const Column& c, std::size_t) {
-            return fmt::format("n.{0}{1} OPERATOR(pg_catalog.=) o.{0}{1}", c.quoted, c.compare);
-        });
-    }
-
-    // IS DISTINCT FROM would look for its operator along the writer's search path.
-    std::string differs() const {
-        constexpr std::string_view kDiffers =
-            "(n{0} OPERATOR(pg_catalog.=) o{0}) IS NOT TRUE AND (n{0} IS NOT NULL OR o{0} IS NOT NULL)";
-        if (whole_row_) return fmt::format(kDiffers, kAsText);
-        if (watched_.empty()) return "false";
-        return joined(watched_, " OR ",
-                      [&](const Column& c, std::size_t) { return fmt::format(kDiffers, "." + c.quoted + c.compare); });
-    }
-
-    std::int64_t uid_;
-    std::string stem_;
-    std::vector<Column> key_;
-    std::vector<Column> watched_;
-    bool whole_row_;
-};
-
-std::string trigger(std::int64_t uid, const std::string& relation, const std::string& stem, std::string_view event) {
+std::string trigger(std::int64_t uid, const std::string& relation, const std::string& stem, std::string_view function) {
+    const bool row = function == kRowUpdate;
+    const std::string event(row ? "update" : function);
     std::string rows;
     if (event == "insert") rows = "REFERENCING NEW TABLE AS new_rows ";
     if (event == "delete") rows = "REFERENCING OLD TABLE AS old_rows ";
-    if (event == "update") rows = "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows ";
+    if (event == "update" && !row) rows = "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows ";
     std::string upper(event);
     std::transform(upper.begin(), upper.end(), upper.begin(), [](unsigned char c) { return std::toupper(c); });
     return fmt::format(
-        "CREATE OR REPLACE TRIGGER homeostat_p{}_{} AFTER {} ON {} {}FOR EACH STATEMENT EXECUTE FUNCTION homeostat_data.{}_{}()",
-        uid, event, upper, relation, rows, stem, event);
+        "CREATE OR REPLACE TRIGGER homeostat_p{}_{} AFTER {} ON {} {}FOR EACH {} EXECUTE FUNCTION homeostat_data.{}_{}()", uid,
+        event, upper, relation, rows, row ? "ROW" : "STATEMENT", stem, function);
 }
 
 std::string none_because(char kind) {
@@ -243,7 +132,7 @@ public:
         if (source_.kind == 'r' || source_.kind == 'p') {
             plan_.by_key = true;
             plan_.counts = !spec_.documents;
-            const std::vector<Column> columns = columns_of(tx_, source_.relation);
+            const std::vector<CapturedColumn> columns = columns_of(tx_, source_.relation);
             watch(source_.relation, "", columns, spec_.key, watched_names(spec_));
         } else if (spec_.capture_from.empty()) {
             plan_.none_because = source_.described + none_because(source_.kind);
@@ -271,24 +160,28 @@ private:
         watch(base.table, fmt::format("_b{}", number), columns_of(tx_, base.table), whole ? key : std::vector<std::string>(), {});
     }
 
-    void watch(const std::string& relation, const std::string& suffix, const std::vector<Column>& columns,
+    void watch(const std::string& relation, const std::string& suffix, const std::vector<CapturedColumn>& columns,
                const std::vector<std::string>& key_names, const std::vector<std::string>& watched) {
-        std::vector<Column> key;
+        std::vector<CapturedColumn> key;
         for (const std::string& name : key_names) {
-            if (const Column* c = find(columns, name)) key.push_back(*c);
+            if (const CapturedColumn* c = find(columns, name)) key.push_back(*c);
         }
         if (key.size() != key_names.size()) key.clear();
-        std::vector<Column> compared;
+        std::vector<CapturedColumn> compared;
         for (const std::string& name : watched) {
-            if (const Column* c = find(columns, name)) compared.push_back(*c);
+            if (const CapturedColumn* c = find(columns, name)) compared.push_back(*c);
         }
         const std::string stem = fmt::format("p{}_changed{}", spec_.uid, suffix);
-        const Functions functions(spec_.uid, stem, key, std::move(compared), watched.empty());
-        for (const std::string_view event : kEvents) plan_.own.push_back(functions.text(event));
         const Rows members = tx_.exec(kMembers, Params::of(relation));
+        // Where rows of other tables are reached through this one, only its statement sees all of them.
+        const bool alone = members.size() == 1 && members.view(0, 3) == "r" && !members.boolean(0, 5);
+        std::array<std::string_view, 4> events = kEvents;
+        if (alone && !key.empty()) std::replace(events.begin(), events.end(), std::string_view("update"), kRowUpdate);
+        const CaptureFunctions functions(spec_.uid, stem, std::move(key), std::move(compared), watched.empty());
+        for (const std::string_view event : events) plan_.own.push_back(functions.text(event));
         for (int i = 0; i < members.size(); ++i) {
             plan_.relations.push_back({members.text(i, 1), members.text(i, 2), stem, members.boolean(i, 4)});
-            for (const std::string_view event : kEvents)
+            for (const std::string_view event : events)
                 plan_.triggers.push_back(trigger(spec_.uid, members.text(i, 1), stem, event));
         }
     }
@@ -299,13 +192,20 @@ private:
         for (std::size_t i = 0; i < source_.key.size(); ++i)
             keys += fmt::format(", key_{} {}{}", i + 1, source_.key[i].type, source_.key[i].collate);
         const std::string table = change_table(spec_.uid);
-        plan_.own.insert(plan_.own.begin(),
-                         {fmt::format("DROP TABLE IF EXISTS {}", table),
-                          fmt::format("CREATE TABLE {} (change \"char\" NOT NULL, at timestamptz NOT NULL DEFAULT "
-                                      "clock_timestamp(){}) WITH (autovacuum_vacuum_scale_factor = 0,"
-                                      " autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0,"
-                                      " autovacuum_analyze_threshold = 1000000000)",
-                                      table, keys)});
+        std::vector<std::string> ddl{
+            fmt::format("DROP TABLE IF EXISTS {}", table),
+            fmt::format("CREATE TABLE {} (change \"char\" NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp(){}) WITH "
+                        "(autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,"
+                        " autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000000000)",
+                        table, keys)};
+        const std::array<std::pair<std::string, std::int64_t>, 3> sequences{
+            {{named_sequence(spec_.uid), 1}, {room_sequence(spec_.uid), 1 + kRoomAtLeast}, {full_sequence(spec_.uid), kNotFull}}};
+        // They go with the table.
+        for (const auto& [name, value] : sequences) {
+            ddl.push_back(fmt::format("CREATE SEQUENCE {} OWNED BY {}.change", name, table));
+            ddl.push_back(fmt::format("SELECT setval('{}', {})", name, value));
+        }
+        plan_.own.insert(plan_.own.begin(), ddl.begin(), ddl.end());
     }
 
     Transaction& tx_;
@@ -321,8 +221,6 @@ std::string names_of(const CapturePlan& plan) {
 }
 
 }  // namespace
-
-std::string change_table(std::int64_t uid) { return fmt::format("homeostat_data.p{}_change", uid); }
 
 Result<CapturePlan> plan_capture(Transaction& tx, const PipelineSpec& spec, const SourceShape& source) {
     return guarded([&] { return Planner(tx, spec, source).run(); });

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <set>
 
 #include "store/arrays.hpp"
@@ -13,10 +14,17 @@ namespace homeostat {
 
 namespace {
 
+// Later than any transaction: what a full feed remembers until it is opened.
+constexpr std::int64_t kNotOpened = std::numeric_limits<std::int64_t>::max();
+
+// A feed whose triggers are not yet made anew after an upgrade has no sequences.
 const Statement kRead{"feed_read",
-                      "SELECT run_id, fingerprint, trusted_since IS NOT NULL, CASE WHEN prune_window_start >"
-                      " clock_timestamp() - interval '1 hour' THEN pruned_in_window ELSE 0 END FROM homeostat.feed"
-                      " WHERE uid = $1::bigint"};
+                      "SELECT f.run_id, f.fingerprint, f.trusted_since IS NOT NULL, CASE WHEN f.prune_window_start >"
+                      " clock_timestamp() - interval '1 hour' THEN f.pruned_in_window ELSE 0 END,"
+                      " coalesce(f.settles = $2::bigint OR s.said = $3::bigint, false),"
+                      " coalesce(f.settles > pg_snapshot_xmin(pg_current_snapshot())::text::bigint, false) FROM homeostat.feed f,"
+                      " LATERAL (SELECT pg_sequence_last_value(to_regclass(format('homeostat_data.p%s_full', f.uid))) AS said) s"
+                      " WHERE f.uid = $1::bigint"};
 
 // What a drain commits need not be on the disk at once: a crash that loses it gives the changes back with it, and whatever is
 // made of its batches is committed after it, to the disk.
@@ -43,12 +51,23 @@ const Statement kKeep{
     "feed_keep",
     "INSERT INTO homeostat.feed AS f (uid, fingerprint, trusted_since) VALUES ($1::bigint, $2, CASE WHEN $3::boolean THEN"
     " clock_timestamp() END) ON CONFLICT (uid) DO UPDATE SET fingerprint = excluded.fingerprint,"
-    " trusted_since = CASE WHEN $3::boolean THEN coalesce(f.trusted_since, excluded.trusted_since)"
-    "                      WHEN f.fingerprint = excluded.fingerprint THEN f.trusted_since END, updated_at = clock_timestamp()"
-    " WHERE f.fingerprint <> excluded.fingerprint OR $3::boolean AND f.trusted_since IS NULL"};
+    " (trusted_since, settles) = (SELECT CASE WHEN trust THEN coalesce(f.trusted_since, excluded.trusted_since)"
+    "                                         WHEN f.fingerprint = excluded.fingerprint THEN f.trusted_since END,"
+    "                                    CASE WHEN NOT trust THEN f.settles END"
+    "   FROM (SELECT $3::boolean AND coalesce(f.settles <= pg_snapshot_xmin(pg_current_snapshot())::text::bigint, true)) "
+    "t(trust)),"
+    " updated_at = clock_timestamp() RETURNING f.trusted_since IS NOT NULL"};
 
 const Statement kDistrust{"feed_distrust",
                           "UPDATE homeostat.feed SET trusted_since = NULL WHERE uid = $1::bigint AND trusted_since IS NOT NULL"};
+
+// Sequences are set at once, whatever becomes of the transaction. So a feed is remembered as full before it is opened, and one
+// that was opened by a transaction which then failed is opened once more.
+const Statement kShut{"feed_shut", "UPDATE homeostat.feed SET trusted_since = NULL, settles = $2::bigint WHERE uid = $1::bigint"};
+// Read when there is room: whoever found none has written rows already, so its number is smaller.
+const Statement kOpen{
+    "feed_open",
+    "UPDATE homeostat.feed SET settles = pg_snapshot_xmax(pg_current_snapshot())::text::bigint WHERE uid = $1::bigint"};
 
 const Statement kFailed{"feed_batch_failed",
                         "UPDATE homeostat.feed SET run_id = nextval('homeostat.run_id'), trusted_since = NULL"
@@ -80,6 +99,14 @@ const Statement kStored{"feed_stored",
                         "UPDATE homeostat.pipeline_status SET documents = documents + $2::bigint, chunks = chunks + $3::bigint,"
                         " updated_at = clock_timestamp() WHERE uid = $1::bigint"};
 
+Statement room(std::int64_t uid) {
+    return {fmt::format("p{}_room", uid),
+            fmt::format("SELECT setval('{0}'::regclass, pg_sequence_last_value('{1}'::regclass) + n.room), n.room FROM (SELECT"
+                        " greatest({2}, coalesce((SELECT source_documents FROM homeostat.pipeline_status WHERE uid = {3}), 0)"
+                        "  / {4})) n(room)",
+                        room_sequence(uid), named_sequence(uid), kRoomAtLeast, uid, kRowsForRoom)};
+}
+
 std::string document_match(const SourceShape& source) {
     std::string out;
     for (std::size_t i = 0; i < source.key.size(); ++i) {
@@ -107,9 +134,12 @@ FeedGate gate_at(const Rows& rows) {
 
 Result<FeedRow> read_feed(Session& session, std::int64_t uid) {
     return guarded([&] {
-        const Rows rows = session.exec(kRead, Params::of(uid));
+        const Rows rows = session.exec(kRead, Params::of(uid, kNotOpened, kFull));
         if (rows.empty()) return FeedRow{};
-        return FeedRow{true, rows.i64(0, 0), rows.text(0, 1), rows.boolean(0, 2), rows.i64(0, 3)};
+        FeedRow row{true, rows.i64(0, 0), rows.text(0, 1), rows.boolean(0, 2), rows.i64(0, 3)};
+        row.full = rows.boolean(0, 4);
+        row.unsettled = rows.boolean(0, 5) && !row.full;
+        return row;
     });
 }
 
@@ -132,9 +162,10 @@ void note_feed_prunes(Transaction& tx, std::int64_t uid, std::int64_t documents)
     tx.later(kPruned, Params::of(uid, documents));
 }
 
-void keep_feed(Transaction& tx, std::int64_t uid, const std::string& fingerprint, bool trust) {
-    tx.exec(kKeep, Params::of(uid, fingerprint, trust));
+bool keep_feed(Transaction& tx, std::int64_t uid, const std::string& fingerprint, bool trust) {
+    const bool trusted = tx.exec(kKeep, Params::of(uid, fingerprint, trust)).boolean(0, 0);
     tx.exec(kBell, Params::of(uid));
+    return trusted;
 }
 
 void distrust_feed(Transaction& tx, std::int64_t uid) { tx.later(kDistrust, Params::of(uid)); }
@@ -150,11 +181,27 @@ Result<std::optional<std::int64_t>> let_feed_sleep(Session& session, std::int64_
 
 void wake_feed(Transaction& tx, std::int64_t uid) { tx.later(kWake, Params::of(uid)); }
 
-Result<bool> has_changes(Session& session, std::int64_t uid) {
+Result<ChangesSeen> look_at_changes(Session& session, std::int64_t uid) {
     return guarded([&] {
-        return session.exec({fmt::format("p{}_any", uid), fmt::format("SELECT EXISTS (SELECT FROM {})", change_table(uid))})
-            .boolean(0, 0);
+        const Rows rows =
+            session.exec({fmt::format("p{}_any", uid),
+                          fmt::format("SELECT EXISTS (SELECT FROM {}), pg_sequence_last_value('{}'::regclass) = {},"
+                                      " pg_sequence_last_value('{}'::regclass) - pg_sequence_last_value('{}'::regclass)",
+                                      change_table(uid), full_sequence(uid), kFull, room_sequence(uid), named_sequence(uid))});
+        return ChangesSeen{rows.boolean(0, 0), rows.boolean(0, 1), rows.i64(0, 2)};
     });
+}
+
+Result<std::int64_t> make_room(Session& session, std::int64_t uid) {
+    return guarded([&] { return session.exec(room(uid)).i64(0, 1); });
+}
+
+void shut_feed(Transaction& tx, std::int64_t uid) { tx.later(kShut, Params::of(uid, kNotOpened)); }
+
+void open_feed(Transaction& tx, std::int64_t uid) {
+    tx.exec(room(uid));
+    tx.exec({fmt::format("p{}_open", uid), fmt::format("SELECT setval('{}'::regclass, {})", full_sequence(uid), kNotFull)});
+    tx.exec(kOpen, Params::of(uid));
 }
 
 Status tidy_changes(Session& session, std::int64_t uid) {

@@ -25,10 +25,13 @@ struct FeedRow {
     std::string fingerprint;
     bool trusted = false;
     std::int64_t pruned_in_window = 0;  // within the hour
+    bool full = false;       // what changes is not named, until it is opened
+    bool unsettled = false;  // it is named again, but not what writers do who began before
 };
 Result<FeedRow> read_feed(Session& session, std::int64_t uid);
-// Makes the row where there is none. A fingerprint other than the last takes the trust away; `trust` gives it.
-void keep_feed(Transaction& tx, std::int64_t uid, const std::string& fingerprint, bool trust);
+// Makes the row where there is none. A fingerprint other than the last takes the trust away; `trust` gives it, where everything
+// is named. Whether it is trusted now.
+bool keep_feed(Transaction& tx, std::int64_t uid, const std::string& fingerprint, bool trust);
 void distrust_feed(Transaction& tx, std::int64_t uid);
 // A batch has failed for good: where the feed planned it, a sweep must find again what it was to heal.
 void feed_batch_failed(Transaction& tx, std::int64_t uid, std::int64_t run_id);
@@ -62,8 +65,20 @@ Result<bool> feed_settled(Session& session, std::int64_t point);
 // Makes room of what was taken: each look walks over it.
 Status tidy_changes(Session& session, std::int64_t uid);
 
-// Whether there is anything to take; false where there is no feed.
-Result<bool> has_changes(Session& session, std::int64_t uid);
+struct ChangesSeen {
+    bool any = false;   // to take
+    bool full = false;  // some may have been left out
+    std::int64_t room = 0;  // for more
+};
+Result<ChangesSeen> look_at_changes(Session& session, std::int64_t uid);
+
+// Room for as many changes more as are worth naming: for others reading all of the source costs less, and finds them as well.
+// Returns how much that is. A feed that is full stays so.
+Result<std::int64_t> make_room(Session& session, std::int64_t uid);
+// Remembers that it is full: it is not trusted until it has been opened and whoever may not have seen that has ended.
+void shut_feed(Transaction& tx, std::int64_t uid);
+// What changes is named again, at once and whatever becomes of the transaction, of which it wants to be remembered.
+void open_feed(Transaction& tx, std::int64_t uid);
 
 struct Changes {
     std::int64_t rows = 0;  // taken out of the feed

@@ -1,0 +1,125 @@
+// A change feed names only as much as is worth naming, with the real program: whoever changes more at a time than there is room
+// for pays for no more of it, and what was not named is found by sweeps all the same, told, and named again afterwards.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+
+#include "store/capture_functions.hpp"
+#include "tests/integration/feed_world.hpp"
+
+namespace homeostat {
+namespace {
+
+constexpr const char* kWanted = "SELECT id::text AS key, body AS content FROM docs";
+constexpr const char* kFullNow = "SELECT last_value FROM homeostat_data.p1_full";
+constexpr const char* kNamed = "SELECT count(*) FROM homeostat_data.p1_change";
+constexpr const char* kTrusted = "SELECT trusted_since IS NOT NULL AND settles IS NULL FROM homeostat.feed";
+
+class FeedRoom : public FeedWhole {
+protected:
+    void SetUp() override {
+        make(static_cast<int>(3 * kRoomAtLeast));
+        declare_docs();
+    }
+    void edit_one_by_one(std::int64_t documents, const std::string& text) {
+        db.exec(fmt::format(
+            "DO $$ BEGIN FOR i IN 1..{} LOOP UPDATE docs SET body = '{} ' || i WHERE id = i; COMMIT; END LOOP; END $$", documents,
+            text));
+    }
+    // What is edited from here on is named again, and nothing else is swept for.
+    void expect_named_again(kit::Process& run) {
+        ASSERT_TRUE(eventually_is(kTrusted, "t", std::chrono::seconds(60))) << run.output();
+        ASSERT_TRUE(feed_is("Active")) << run.output();
+        ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.run", "0"));
+        const std::int64_t before = sweeps();
+        db.exec("UPDATE docs SET body = 'Named' WHERE id = 7");
+        EXPECT_TRUE(follows()) << run.output();
+        EXPECT_EQ(sweeps(), before);
+    }
+};
+
+TEST_F(FeedRoom, WritersFasterThanTheFeedAreNamedNoMoreAndSwept) {
+    kit::Process run = start();
+    run.signal(SIGSTOP);
+    edit_one_by_one(2 * kRoomAtLeast, "Edited");
+    EXPECT_EQ(db.value(kFullNow), "2");
+    const std::int64_t named = number(kNamed);
+    EXPECT_GE(named, kRoomAtLeast - 100);
+    EXPECT_LE(named, kRoomAtLeast + 100);
+    // Whoever comes now is not named whatever it does.
+    db.exec("INSERT INTO docs VALUES (100000, 'New', 'x'); DELETE FROM docs WHERE id = 11; UPDATE docs SET id = 0 WHERE id = 12");
+    EXPECT_EQ(number(kNamed), named);
+    run.signal(SIGCONT);
+    EXPECT_TRUE(feed_is("Overrun")) << run.output();
+    EXPECT_TRUE(follows()) << run.output();
+    expect_named_again(run);
+    EXPECT_EQ(number("SELECT coalesce(sum(bypassed), 0) FROM homeostat.run"), 0);
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
+TEST_F(FeedRoom, AStatementOfMoreRowsIsNamedInPart) {
+    kit::Process run = start();
+    run.signal(SIGSTOP);
+    db.exec(
+        fmt::format("INSERT INTO docs SELECT i, 'New ' || i, 'x' FROM generate_series(100001, {}) i", 100000 + 2 * kRoomAtLeast));
+    EXPECT_LE(number(kNamed), kRoomAtLeast + 1);
+    EXPECT_EQ(number(std::string(kNamed) + " WHERE change = 'x'"), 1);
+    run.signal(SIGCONT);
+    EXPECT_TRUE(follows()) << run.output();
+    expect_named_again(run);
+    db.exec(fmt::format("UPDATE docs SET body = 'All ' || id; DELETE FROM docs WHERE id > {}", 100000 + kRoomAtLeast));
+    EXPECT_TRUE(follows()) << run.output();
+    expect_named_again(run);
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
+// Its trigger ran while there was no room, and it commits when there is again.
+TEST_F(FeedRoom, AWriterWhoFoundItFullIsSweptForWhenItHasCommitted) {
+    kit::Process run = start();
+    run.signal(SIGSTOP);
+    edit_one_by_one(kRoomAtLeast + 200, "Edited");
+    ASSERT_EQ(db.value(kFullNow), "2");
+    kit::Sql writer(db.url());
+    writer.exec("BEGIN; UPDATE docs SET body = 'Committed late' WHERE id = 9000");
+    run.signal(SIGCONT);
+    ASSERT_TRUE(eventually_is(std::string(kFullNow), "1")) << run.output();
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.run", "0")) << run.output();
+    EXPECT_EQ(db.value(kTrusted), "f");
+    EXPECT_EQ(condition("docs", "ChangeFeed", "reason"), "Overrun");
+    writer.exec("COMMIT");
+    EXPECT_TRUE(follows()) << run.output();
+    expect_named_again(run);
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
+// Its call was undone with it: nobody was told that the feed is full.
+TEST_F(FeedRoom, WhoFilledItAndThoughtBetterLeavesNothingBehindForLong) {
+    db.exec("UPDATE homeostat.pipeline SET drift_interval = '10 seconds'");
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    db.exec("BEGIN; UPDATE docs SET body = 'Never said'; ROLLBACK");
+    EXPECT_EQ(db.value(kFullNow), "2");
+    db.exec("UPDATE docs SET body = 'Not named' WHERE id = 3");
+    EXPECT_TRUE(follows()) << run.output();
+    expect_named_again(run);
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
+TEST_F(FeedRoom, WhatIsNotLookedAtFillsNothing) {
+    kit::Process run = start();
+    run.signal(SIGSTOP);
+    db.exec("UPDATE docs SET seen = seen + 1; UPDATE docs SET body = body");
+    EXPECT_EQ(db.value(kFullNow), "1");
+    EXPECT_EQ(number(kNamed), 0);
+    run.signal(SIGCONT);
+    end(run);
+}
+
+}  // namespace
+}  // namespace homeostat
