@@ -99,12 +99,15 @@ const Statement kStored{"feed_stored",
                         "UPDATE homeostat.pipeline_status SET documents = documents + $2::bigint, chunks = chunks + $3::bigint,"
                         " updated_at = clock_timestamp() WHERE uid = $1::bigint"};
 
+// What was taken up and waits to be healed takes room too.
 Statement room(std::int64_t uid) {
-    return {fmt::format("p{}_room", uid),
-            fmt::format("SELECT setval('{0}'::regclass, pg_sequence_last_value('{1}'::regclass) + n.room), n.room FROM (SELECT"
-                        " greatest({2}, coalesce((SELECT source_documents FROM homeostat.pipeline_status WHERE uid = {3}), 0)"
-                        "  / {4})) n(room)",
-                        room_sequence(uid), named_sequence(uid), kRoomAtLeast, uid, kRowsForRoom)};
+    return {
+        fmt::format("p{}_room", uid),
+        fmt::format("SELECT setval('{0}'::regclass, pg_sequence_last_value('{1}'::regclass) + greatest(n.room - n.waiting, 0)),"
+                    " n.room FROM (SELECT greatest({2}, coalesce((SELECT source_documents FROM homeostat.pipeline_status"
+                    "  WHERE uid = {3}), 0) / {4}), (SELECT coalesce(sum(b.documents), 0) FROM homeostat.batch b JOIN"
+                    "  homeostat.feed f ON f.uid = b.uid AND f.run_id = b.run_id WHERE b.uid = {3})) n(room, waiting)",
+                    room_sequence(uid), named_sequence(uid), kRoomAtLeast, uid, kRowsForRoom)};
 }
 
 std::string document_match(const SourceShape& source) {

@@ -72,8 +72,8 @@ struct ChangesSeen {
 };
 Result<ChangesSeen> look_at_changes(Session& session, std::int64_t uid);
 
-// Room for as many changes more as are worth naming: for others reading all of the source costs less, and finds them as well.
-// Returns how much that is. A feed that is full stays so.
+// Room for as many changes as are worth naming: for others reading all of the source costs less, and finds them as well. Less
+// what waits to be healed. Returns how many are worth it. A feed that is full stays so.
 Result<std::int64_t> make_room(Session& session, std::int64_t uid);
 // Remembers that it is full: it is not trusted until it has been opened and whoever may not have seen that has ended.
 void shut_feed(Transaction& tx, std::int64_t uid);

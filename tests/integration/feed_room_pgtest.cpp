@@ -111,6 +111,28 @@ TEST_F(FeedRoom, WhoFilledItAndThoughtBetterLeavesNothingBehindForLong) {
     expect_converged("docs", kWanted);
 }
 
+// Taken up at once and healed slowly: what waits takes room like what was not taken up yet.
+TEST_F(FeedRoom, WhatWaitsToBeHealedTakesRoom) {
+    kit::FakeEndpoint endpoint({.dimensions = 16});
+    declare_endpoint(endpoint);
+    db.exec("DELETE FROM docs WHERE id > 100; UPDATE homeostat.pipeline SET provider = 'fake'");
+    kit::Process run = start();
+    db.exec(fmt::format("INSERT INTO docs SELECT i, 'Body of ' || i, 'x' FROM generate_series(101, {}) i", 3 * kRoomAtLeast / 4));
+    ASSERT_TRUE(follows()) << run.output();
+    ASSERT_TRUE(eventually_is(kTrusted, "t"));
+    endpoint.always({.delay = std::chrono::seconds(2)});
+    db.exec("UPDATE docs SET body = 'Waits ' || id");
+    ASSERT_TRUE(eventually_is(kNamed, "0")) << run.output();
+    EXPECT_EQ(db.value(kFullNow), "1");
+    edit_one_by_one(kRoomAtLeast / 2, "Edited");
+    EXPECT_EQ(db.value(kFullNow), "2");
+    endpoint.always({});
+    EXPECT_TRUE(follows()) << run.output();
+    expect_named_again(run);
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
 TEST_F(FeedRoom, WhatIsNotLookedAtFillsNothing) {
     kit::Process run = start();
     run.signal(SIGSTOP);
