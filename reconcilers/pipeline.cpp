@@ -287,7 +287,7 @@ Status PipelineReconciler::begin_run(Pass& pass) {
     if (pass.trigger == "requested" || pass.trigger == "provider") gateway_.allow_probe(pass.provider.name);
     Result<Totals> stored = count_stored(**session, pass.revision);
     if (!stored) return stored.error();
-    if (const Status read = remember_full(**session, pass); !read) return read;
+    if (const Status opened = open_full_feed(**session, pass); !opened) return opened;
     const Status begun = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         Run run;
@@ -302,11 +302,7 @@ Status PipelineReconciler::begin_run(Pass& pass) {
         run.feed_trusted = pass.feed.trusted && !pass.feed.full && !pass.capture_fingerprint.empty() && !pass.refreshed();
         // Whatever changes from here on is named, and what changed before is seen by this sweep; where the feed was full, by the
         // one that begins when all have ended who found it full.
-        if (!pass.capture_fingerprint.empty()) {
-            if (pass.feed.full) open_feed(tx, pass.uid);
-            pass.feed.trusted = keep_feed(tx, pass.uid, pass.capture_fingerprint, true);
-            if (pass.feed.trusted) pass.feed_seen = {FeedHealth::active, ""};
-        }
+        if (!pass.capture_fingerprint.empty()) pass.feed.trusted = keep_feed(tx, pass.uid, pass.capture_fingerprint, true);
         pass.run = start_run(tx, run);
         tx.exec({"checkpoint_open",
                  "INSERT INTO homeostat.checkpoint (uid, revision, run_id, name, documents, chunks)"

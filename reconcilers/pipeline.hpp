@@ -73,7 +73,7 @@ private:
     Status align_capture(Pass& pass, const CapturePlan& plan);
     Status drop_capture(Pass& pass);
     static void tell_capture(Pass& pass, const CaptureState& state, const std::string& refused);
-    Status remember_full(Session& session, Pass& pass);
+    Status open_full_feed(Session& session, Pass& pass);
     Status leave_to_feed(Pass& pass, Transaction& tx, std::vector<DriftItem>& items) const;
     Status record_feed(Pass& pass);
     std::optional<WallTime> sweep_due(const Pass& pass) const;

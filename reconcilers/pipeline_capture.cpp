@@ -142,18 +142,23 @@ Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan) {
     return {};
 }
 
-// It may have filled since the pass began. Remembered before it is opened: who opens it does so past the transaction.
-Status PipelineReconciler::remember_full(Session& session, Pass& pass) {
+// It may have filled since the pass began. What follows sees all that was not named, but of writers who are still under way.
+Status PipelineReconciler::open_full_feed(Session& session, Pass& pass) {
     if (!pass.feed.kept) return {};
     Result<FeedRow> feed = read_feed(session, pass.uid);
     if (!feed) return feed.error();
     pass.feed = *std::move(feed);
-    if (!pass.feed.full) return {};
-    return guarded([&] {
-        Transaction tx = fenced_transaction(session, pass.lease(), pass.context);
-        shut_feed(tx, pass.uid);
-        tx.commit();
-    });
+    if (!pass.feed.full || pass.capture_fingerprint.empty()) return {};
+    const auto in_turn = [&](void (*step)(Transaction&, std::int64_t)) {
+        return guarded([&] {
+            Transaction tx = fenced_transaction(session, pass.lease(), pass.context);
+            step(tx, pass.uid);
+            tx.commit();
+        });
+    };
+    if (const Status shut = in_turn(shut_feed); !shut) return shut;
+    if (const Status opened = open_feed(session, pass.uid); !opened) return opened;
+    return in_turn(note_opened);
 }
 
 // Drift of this slice that is not the feed's to heal already.

@@ -166,6 +166,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         // Where deletions are held back the number to compare with stays, or the brake would let go at the next look.
         if (!pass.prune.blocked) pass.state.previous_source_documents = run.seen;
         s.observed_generation = run.generation;
+        if (pass.feed_seen.health == FeedHealth::overrun && pass.feed.trusted) pass.feed_seen = {FeedHealth::active, ""};
         Seen seen = seen_in(pass.declared, s, pass.run, pass.prune, pass.feed_seen);
         seen.working = false;
         StatusUpdate update = status_update(pass);

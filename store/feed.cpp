@@ -61,13 +61,9 @@ const Statement kKeep{
 const Statement kDistrust{"feed_distrust",
                           "UPDATE homeostat.feed SET trusted_since = NULL WHERE uid = $1::bigint AND trusted_since IS NOT NULL"};
 
-// Sequences are set at once, whatever becomes of the transaction. So a feed is remembered as full before it is opened, and one
-// that was opened by a transaction which then failed is opened once more.
 const Statement kShut{"feed_shut", "UPDATE homeostat.feed SET trusted_since = NULL, settles = $2::bigint WHERE uid = $1::bigint"};
-// Read when there is room: whoever found none has written rows already, so its number is smaller.
-const Statement kOpen{
-    "feed_open",
-    "UPDATE homeostat.feed SET settles = pg_snapshot_xmax(pg_current_snapshot())::text::bigint WHERE uid = $1::bigint"};
+const Statement kOpened{"feed_opened",
+                        "UPDATE homeostat.feed SET settles = pg_current_xact_id()::text::bigint WHERE uid = $1::bigint"};
 
 const Statement kFailed{"feed_batch_failed",
                         "UPDATE homeostat.feed SET run_id = nextval('homeostat.run_id'), trusted_since = NULL"
@@ -85,8 +81,9 @@ const Statement kWake{"feed_wake",
                       "UPDATE homeostat.feed_bell SET asleep = false WHERE uid = (SELECT b.uid FROM homeostat.feed_bell b"
                       " WHERE b.uid = $1::bigint AND b.asleep FOR UPDATE SKIP LOCKED)"};
 
-// Read after the change of `asleep` is committed: whoever did not see it has written rows already, so its number is smaller.
-const Statement kPoint{"feed_point", "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"};
+// A number of its own, given after the change of `asleep` is committed: whoever did not see that has written rows already, so its
+// number is smaller. The end of a snapshot would not do: transactions under way may have larger numbers than that.
+const Statement kPoint{"feed_point", "SELECT pg_current_xact_id()::text::bigint"};
 const Statement kSettled{"feed_settled", "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1::bigint"};
 
 // What is not known stays unknown.
@@ -201,11 +198,15 @@ Result<std::int64_t> make_room(Session& session, std::int64_t uid) {
 
 void shut_feed(Transaction& tx, std::int64_t uid) { tx.later(kShut, Params::of(uid, kNotOpened)); }
 
-void open_feed(Transaction& tx, std::int64_t uid) {
-    tx.exec(room(uid));
-    tx.exec({fmt::format("p{}_open", uid), fmt::format("SELECT setval('{}'::regclass, {})", full_sequence(uid), kNotFull)});
-    tx.exec(kOpen, Params::of(uid));
+Status open_feed(Session& session, std::int64_t uid) {
+    return guarded([&] {
+        session.exec(room(uid));
+        session.exec(
+            {fmt::format("p{}_open", uid), fmt::format("SELECT setval('{}'::regclass, {})", full_sequence(uid), kNotFull)});
+    });
 }
+
+void note_opened(Transaction& tx, std::int64_t uid) { tx.exec(kOpened, Params::of(uid)); }
 
 Status tidy_changes(Session& session, std::int64_t uid) {
     return guarded([&] { session.exec(fmt::format("VACUUM (SKIP_LOCKED) {}", change_table(uid))); });

@@ -75,10 +75,14 @@ Result<ChangesSeen> look_at_changes(Session& session, std::int64_t uid);
 // Room for as many changes as are worth naming: for others reading all of the source costs less, and finds them as well. Less
 // what waits to be healed. Returns how many are worth it. A feed that is full stays so.
 Result<std::int64_t> make_room(Session& session, std::int64_t uid);
-// Remembers that it is full: it is not trusted until it has been opened and whoever may not have seen that has ended.
+// Sequences are set past all transactions, so a full feed is opened in three steps, and whoever finds it after one or two of them
+// begins with the first. Remembered as full, it is not trusted;
 void shut_feed(Transaction& tx, std::int64_t uid);
-// What changes is named again, at once and whatever becomes of the transaction, of which it wants to be remembered.
-void open_feed(Transaction& tx, std::int64_t uid);
+// what changes is named again;
+Status open_feed(Session& session, std::int64_t uid);
+// and who may have found it full has a smaller number than this transaction, which must have begun after that: when all of them
+// have ended, it may be trusted.
+void note_opened(Transaction& tx, std::int64_t uid);
 
 struct Changes {
     std::int64_t rows = 0;  // taken out of the feed

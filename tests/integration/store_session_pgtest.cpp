@@ -2,8 +2,10 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "store/feed.hpp"
 #include "store/session.hpp"
 #include "tests/kit/cluster.hpp"
+#include "tests/kit/process.hpp"
 
 namespace homeostat {
 namespace {
@@ -210,6 +212,21 @@ TEST_F(StoreSession, TextIsUtf8WhateverTheDatabaseIsMadeOf) {
         EXPECT_EQ(other->exec({"", "SELECT ascii($1)"}, Params::of("\xc3\xbc")).i64(0, 0), 252);
     }
     db.exec("DROP DATABASE homeostat_latin1");
+}
+
+// The point is read while the youngest transaction of all has written and not ended: it may have read the flag as it was before.
+TEST(StoreFeed, IsNotSettledBeforeTheYoungestWriterHasEnded) {
+    kit::Database db;
+    const std::unique_ptr<Session> session = *Session::connect({.url = db.url()});
+    db.exec("CREATE TABLE public.t (id int)");
+    kit::Sql writer(db.url());
+    writer.exec("BEGIN; INSERT INTO public.t VALUES (1)");
+    const Result<std::optional<std::int64_t>> point = let_feed_sleep(*session, 1);
+    ASSERT_TRUE(point.ok() && point->has_value());
+    EXPECT_FALSE(*feed_settled(*session, **point));
+    writer.exec("COMMIT");
+    // Other tests write to other databases of the same server.
+    EXPECT_TRUE(kit::eventually([&] { return *feed_settled(*session, **point); }, std::chrono::seconds(30)));
 }
 
 }  // namespace
