@@ -14,16 +14,24 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kKinds{"heal", "move", "prune", "stray"};
 
+// Claims, and what is done under them, need not be on the disk at once: a crash that loses a commit gives the batch back, and
+// what was lost is done again. But it sets the sequence back with it, while whoever drew a number from it may live on: hence the
+// chance in each.
+const std::string kToken = "nextval('homeostat.claim_token') * 1048576 + trunc(random() * 1048576)::bigint";
+const std::string kNotAtOnce = "set_config('synchronous_commit', 'off', true)";
+
 const Statement kInsert{
     "batch_insert",
     "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents,"
     "  claimed_by, claim_token, claim_expires_at)"
     " SELECT $1::bigint, $2::int, $3::bigint, $4::bigint, $5::bigint, $6, w.kind, w.class, w.priority, w.keys::text[], "
     "w.documents,"
-    "  CASE WHEN w.i <= $12::int THEN $13 END, CASE WHEN w.i <= $12::int THEN nextval('homeostat.claim_token') END,"
-    "  CASE WHEN w.i <= $12::int THEN clock_timestamp() + $14::bigint * interval '1 ms' END"
-    " FROM unnest($7::text[], $8::text[], $9::int[], $10::text[], $11::int[]) WITH ORDINALITY"
-    "  AS w(kind, class, priority, keys, documents, i) RETURNING id, claim_token"};
+    "  CASE WHEN w.i <= $12::int THEN $13 END, CASE WHEN w.i <= $12::int THEN " +
+        kToken +
+        " END,"
+        "  CASE WHEN w.i <= $12::int THEN clock_timestamp() + $14::bigint * interval '1 ms' END"
+        " FROM unnest($7::text[], $8::text[], $9::int[], $10::text[], $11::int[]) WITH ORDINALITY"
+        "  AS w(kind, class, priority, keys, documents, i) RETURNING id, claim_token"};
 
 // Only kinds this binary knows: a newer one's work is left to it.
 const Statement kClaim{
@@ -33,11 +41,14 @@ const Statement kClaim{
     "  AND b.kind IN ('heal', 'move', 'prune', 'stray') AND (b.deaths >= $4::int) = $5::boolean"
     "  AND (b.kind <> 'heal' OR p.provider <> ALL ($6::text[]))"
     "  ORDER BY b.priority DESC, b.id LIMIT $2::int FOR UPDATE OF b SKIP LOCKED)"
-    " UPDATE homeostat.batch b SET claimed_by = $1, claim_token = nextval('homeostat.claim_token'),"
-    "  claim_expires_at = clock_timestamp() + $3::bigint * interval '1 ms' FROM ready WHERE b.id = ready.id"
-    " RETURNING b.id, b.uid, b.revision, b.generation, b.epoch, b.run_id, b.kind, b.class, b.priority,"
-    "  array_length(b.keys, 1), ARRAY(SELECT unnest(b.keys))::text, b.attempts, b.deaths, b.claim_token, b.traceparent, "
-    "ready.provider, EXISTS (SELECT FROM homeostat.feed f WHERE f.uid = b.uid AND f.run_id = b.run_id)"};
+    " UPDATE homeostat.batch b SET claimed_by = $1, claim_token = " +
+        kToken +
+        ","
+        "  claim_expires_at = clock_timestamp() + $3::bigint * interval '1 ms' FROM ready WHERE b.id = ready.id"
+        " RETURNING b.id, b.uid, b.revision, b.generation, b.epoch, b.run_id, b.kind, b.class, b.priority,"
+        "  array_length(b.keys, 1), ARRAY(SELECT unnest(b.keys))::text, b.attempts, b.deaths, b.claim_token, b.traceparent, "
+        "ready.provider, EXISTS (SELECT FROM homeostat.feed f WHERE f.uid = b.uid AND f.run_id = b.run_id), " +
+        kNotAtOnce};
 
 const Statement kHeartbeat{
     "batch_heartbeat",
@@ -45,10 +56,11 @@ const Statement kHeartbeat{
     " FROM unnest($1::bigint[], $2::bigint[]) AS w(id, token) WHERE b.id = w.id AND b.claim_token = w.token RETURNING b.id"};
 
 const Statement kFence{"batch_fence",
-                       "SELECT b.generation = p.generation, p.suspend, p.deletion_requested_at IS NOT NULL, b.epoch = l.epoch"
-                       " FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid"
-                       " JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid"
-                       " WHERE b.id = $1::bigint AND b.claim_token = $2::bigint FOR UPDATE OF b FOR SHARE OF p, l"};
+                       "SELECT b.generation = p.generation, p.suspend, p.deletion_requested_at IS NOT NULL, b.epoch = l.epoch, " +
+                           kNotAtOnce +
+                           " FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid"
+                           " JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid"
+                           " WHERE b.id = $1::bigint AND b.claim_token = $2::bigint FOR UPDATE OF b FOR SHARE OF p, l"};
 
 const Statement kFinish{
     "batch_finish",
@@ -78,6 +90,10 @@ const Statement kExists{"batch_exists",
                         "SELECT EXISTS (SELECT FROM homeostat.batch WHERE id = $1::bigint AND claim_token = $2::bigint)"};
 
 const Statement kDiscard{"batch_discard", "DELETE FROM homeostat.batch WHERE uid = $1::bigint AND generation <> $2::bigint"};
+const Statement kWithdraw{
+    "batch_withdraw",
+    "DELETE FROM homeostat.batch WHERE id = ANY (ARRAY(SELECT id FROM homeostat.batch WHERE uid = $1::bigint"
+    " AND run_id = $2::bigint AND kind = 'heal' AND claim_token IS NULL FOR UPDATE SKIP LOCKED)) RETURNING id"};
 const Statement kAdopt{"batch_adopt",
                        "UPDATE homeostat.batch SET epoch = $2::bigint WHERE uid = $1::bigint AND epoch <> $2::bigint"};
 
@@ -263,6 +279,9 @@ Result<bool> batch_exists(Session& session, const Batch& batch) {
 
 void discard_batches(Transaction& tx, std::int64_t uid, std::int64_t generation) {
     tx.exec(kDiscard, Params::of(uid, generation));
+}
+std::int64_t withdraw_batches(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
+    return tx.exec(kWithdraw, Params::of(uid, run_id)).size();
 }
 void adopt_batches(Transaction& tx, std::int64_t uid, std::int64_t epoch) { tx.exec(kAdopt, Params::of(uid, epoch)); }
 

@@ -71,13 +71,14 @@ Result<std::vector<Batch>> claim_batches(Session& session, std::string_view repl
 Result<std::vector<std::int64_t>> heartbeat_batches(Session& session, const std::vector<std::int64_t>& ids,
                                                     const std::vector<std::int64_t>& tokens, std::chrono::milliseconds ttl);
 
-// Locks batch, lease and pipeline for the rest of the transaction. What comes next throws StoreFailure of class fenced where the
-// token is no longer ours, the epoch or the generation moved on, or the pipeline is suspended or being deleted.
+// Locks batch, lease and pipeline for the rest of the transaction, whose commit then does not wait for the disk: were it lost in
+// a crash, the batch would be there again. What comes next throws StoreFailure of class fenced where the token is no longer ours,
+// the epoch or the generation moved on, or the pipeline is suspended or being deleted.
 void fence_batch(Transaction& tx, const Batch& batch);
 
 struct BatchResult {
     std::string outcome = "done";  // done, split, dead_letter, failed
-    std::optional<Error> error;    // what ended it, where it failed
+    std::optional<Error> error;  // what ended it, where it failed
     std::int32_t written = 0;
     std::int32_t dropped = 0;
     std::int32_t removed = 0;
@@ -101,16 +102,18 @@ Result<bool> batch_exists(Session& session, const Batch& batch);
 
 // Removes batches of a pipeline whose generation, epoch or revision has passed, claimed or not: their claimants are fenced.
 void discard_batches(Transaction& tx, std::int64_t uid, std::int64_t generation);
+// Takes back what this run planned to heal and nobody has claimed; returns how many batches that were.
+std::int64_t withdraw_batches(Transaction& tx, std::int64_t uid, std::int64_t run_id);
 // A new owner takes over what its predecessor planned.
 void adopt_batches(Transaction& tx, std::int64_t uid, std::int64_t epoch);
 
 struct OpenBatches {
     std::int64_t batches = 0;
     std::int64_t documents = 0;
-    std::int64_t failing = 0;          // with at least one attempt behind them
+    std::int64_t failing = 0;  // with at least one attempt behind them
     std::string last_error;
     std::optional<std::chrono::milliseconds> next_in;  // until the earliest of those that wait, where none is ready
-    bool of_others = false;            // some of the pipeline are of another epoch than `epoch`
+    bool of_others = false;  // some of the pipeline are of another epoch than `epoch`
 };
 // Of that run; the change feed's are not.
 Result<OpenBatches> open_batches(Session& session, std::int64_t uid, std::int64_t epoch, std::int64_t run_id);

@@ -77,14 +77,13 @@ void create_tables(Transaction& tx, const RevisionTables& t, const RevisionSetti
         " WITH (toast_tuple_target = 8160);"
         // Enough to know how many chunks a document has, of a table whose every page is dear to read.
         "ALTER TABLE {} ALTER document_id SET STATISTICS 10, ALTER number SET STATISTICS 10;"
-        "CREATE TABLE {} (entry bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, run_id bigint NOT NULL, write_token bigint NOT "
-        "NULL,"
-        " document_id bigint NOT NULL, change text NOT NULL, document jsonb, number int, start_offset bigint, end_offset bigint,"
-        " chunk_hash bytea, context text, text text, embedding {}, at timestamptz NOT NULL DEFAULT clock_timestamp())"
-        " WITH (toast_tuple_target = 8160);"
-        "CREATE INDEX {}_journal_document ON {} (document_id, write_token)",
+        // What is written together lies together, also in the index: a replica's writes go to its end.
+        "CREATE TABLE {} (write_token bigint NOT NULL, document_id bigint NOT NULL, entry bigint GENERATED ALWAYS AS IDENTITY,"
+        " run_id bigint NOT NULL, change text NOT NULL, document {}, number int, start_offset bigint, end_offset bigint,"
+        " chunk_hash bytea, context text, text text, embedding {}, at timestamptz NOT NULL DEFAULT clock_timestamp(),"
+        " PRIMARY KEY (write_token, document_id, entry)) WITH (toast_tuple_target = 8160)",
         t.document, keys, source.version_type, metadata, t.prefix, t.document, key_names, t.chunk, embedding, t.chunk, t.journal,
-        embedding, t.prefix, t.journal));
+        t.document, embedding));
 }
 
 // The served view's select list: the user's own names, then ours. The cast without a width lets the width change later.
@@ -308,11 +307,15 @@ Status tend_tables(Session& session, const Revision& revision) {
 
 Status trim_journal(Transaction& tx, const Revision& revision, int weeks) {
     return guarded([&] {
-        tx.exec({revision.tables.prefix + "_trim",
-                 fmt::format("DELETE FROM {0} WHERE entry IN (SELECT entry FROM {0} ORDER BY entry LIMIT 10000)"
-                             " AND at < clock_timestamp() - $1::int * interval '1 week'",
-                             revision.tables.journal)},
-                Params::of(weeks));
+        tx.exec(
+            {revision.tables.prefix + "_trim",
+             // The oldest is asked first: mostly nothing is old enough.
+             fmt::format("DELETE FROM {0} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {0} ORDER BY write_token, document_id, entry"
+                         " LIMIT CASE WHEN (SELECT at FROM {0} ORDER BY write_token, document_id, entry LIMIT 1)"
+                         "  < clock_timestamp() - $1::int * interval '1 week' THEN 10000 ELSE 0 END))"
+                         " AND at < clock_timestamp() - $1::int * interval '1 week'",
+                         revision.tables.journal)},
+            Params::of(weeks));
     });
 }
 

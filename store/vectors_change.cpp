@@ -55,7 +55,7 @@ Result<std::int32_t> move_documents(Transaction& tx, const SourceShape& source, 
                  "  ({}) AS homeostat_differs{} FROM unnest({}) AS w({})"
                  "  JOIN {} s ON {} JOIN {} d ON {} = d.content_hash{}),"
                  " kept AS (INSERT INTO {} (run_id, write_token, document_id, change, document)"
-                 "  SELECT ${}::bigint, ${}::bigint, d.document_id, 'moved', to_jsonb(d) FROM {} d"
+                 "  SELECT ${}::bigint, ${}::bigint, d.document_id, 'moved', d FROM {} d"
                  "  WHERE d.document_id IN (SELECT homeostat_id FROM found WHERE homeostat_differs))"
                  " UPDATE {} d SET source_version = f.homeostat_version, run_id = ${}::bigint, batch_id = ${}::bigint,"
                  "  write_token = ${}::bigint{} FROM found f WHERE d.document_id = f.homeostat_id RETURNING d.document_id",
@@ -84,14 +84,15 @@ Result<StoredChange> prune_documents(Transaction& tx, const SourceShape& source,
         }
         Params params;
         params.bytes(binary_array(ids)).add(run_id).add(token);
-        const Rows rows =
-            tx.exec({t.prefix + (documents ? "_prune_count" : "_prune"),
-                     fmt::format("WITH gone AS (DELETE FROM {} d WHERE d.document_id = ANY ($1::bigint[]) AND ({}) RETURNING d.*)"
-                                 " INSERT INTO {} (run_id, write_token, document_id, change, document)"
-                                 " SELECT $2::bigint, $3::bigint, gone.document_id, 'removed', to_jsonb(gone) FROM gone "
-                                 "RETURNING (document ->> 'chunk_count')::bigint",
-                                 t.document, gone, t.journal)},
-                    params);
+        const Rows rows = tx.exec(
+            {t.prefix + (documents ? "_prune_count" : "_prune"),
+             fmt::format(
+                 "WITH gone AS (DELETE FROM {} d WHERE d.document_id = ANY ($1::bigint[]) AND ({}) RETURNING d.document_id AS id,"
+                 "  d AS document) INSERT INTO {} (run_id, write_token, document_id, change, document)"
+                 " SELECT $2::bigint, $3::bigint, id, 'removed', document FROM gone "
+                 "RETURNING (document).chunk_count::bigint",
+                 t.document, gone, t.journal)},
+            params);
         journal_removed_chunks(tx, t, params);
         StoredChange change{-rows.size(), 0};
         for (int i = 0; i < rows.size(); ++i) change.chunks -= rows.i64(i, 0);

@@ -68,7 +68,7 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
                 " LEFT JOIN LATERAL (SELECT string_agg(format('%s:%s:%s', c.number, CASE WHEN homeostat.vector_ok(c.embedding, "
                 "{5})"
                 "   THEN 't' ELSE 'f' END, encode(c.chunk_hash, 'hex')), ';' ORDER BY c.number) AS stored FROM {6} c"
-                "   WHERE c.document_id = d.document_id) c ON d.document_id IS NOT NULL"
+                "   WHERE c.document_id = d.document_id{8}) c ON true"
                 " ORDER BY r.i",
                 k + 1, t.document, metadata_out, rows_by_key_sql(source),
                 [&] {
@@ -79,7 +79,9 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
                     }
                     return on;
                 }(),
-                revision.settings.dimensions, t.chunk, k + 2)};
+                revision.settings.dimensions, t.chunk, k + 2,
+                // A chunk that is the whole document stays with it or goes with it: of another content none can stay.
+                revision.settings.chunker == "whole" ? " AND d.content_hash = r.homeostat_hash" : "")};
         Params params;
         add_keys(params, keys, k);
         params.add(budget).add(first_anyway);

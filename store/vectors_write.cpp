@@ -128,8 +128,8 @@ private:
         documents_added_ += rows.size();
     }
 
-    // Locked and compared, kept in the journal, and everything of it taken away but the chunks that stay as they are: one
-    // statement.
+    // Compared and updated, kept in the journal as it was, and everything of it taken away but the chunks that stay as they are:
+    // one statement.
     void replace_documents(const DocumentColumns& existing) {
         const std::vector<const WriteChunk*> kept = kept_chunks();
         std::vector<std::int64_t> ids;
@@ -148,23 +148,22 @@ private:
         accept(tx_.exec(
             {t_.prefix + "_replace",
              fmt::format(
-                 "WITH held AS (SELECT w.*, d.chunk_count AS had, to_jsonb(d) AS document FROM {rows} JOIN {document} d ON "
-                 "d.document_id = w.id"
-                 "  AND d.write_token = w.expected{current} ORDER BY d.document_id FOR UPDATE OF d),"
-                 " noted AS (INSERT INTO {journal} (run_id, write_token, document_id, change, document)"
-                 "  SELECT ${run}::bigint, ${token}::bigint, id, 'replaced', document FROM held),"
+                 "WITH held AS (SELECT w.*, d.ctid AS place, d.chunk_count AS had, d AS document FROM {rows} JOIN {document} d"
+                 "  ON d.document_id = w.id AND d.write_token = w.expected{current} ORDER BY d.document_id),"
+                 // Who has written meanwhile has left another token.
+                 " moved AS (UPDATE {document} d SET source_version = w.version::{version}, content_hash = w.hash,"
+                 "  chunk_count = w.chunks, run_id = ${run}::bigint, batch_id = ${batch}::bigint, write_token = ${token}::bigint,"
+                 "  written_at = clock_timestamp(){metadata} FROM held w WHERE d.ctid = w.place AND d.write_token = w.expected"
+                 "  RETURNING w.id, w.chunks - w.had AS more, w.document),"
                  " gone AS (DELETE FROM {chunk} WHERE ctid = ANY (ARRAY({chunks} WHERE (c.document_id, c.number) NOT IN"
                  "  (SELECT * FROM unnest(${ids}::bigint[], ${numbers}::int[])))) RETURNING *),"
-                 " kept AS (INSERT INTO {journal} (run_id, write_token, document_id, change, number, start_offset, end_offset,"
-                 "  chunk_hash, context, text, embedding) SELECT ${run}::bigint, ${token}::bigint, document_id, 'replaced', "
-                 "number,"
-                 "  start_offset, end_offset, chunk_hash, context, text, embedding FROM gone)"
-                 " UPDATE {document} d SET source_version = w.version::{version}, content_hash = w.hash, chunk_count = w.chunks,"
-                 "  run_id = ${run}::bigint, batch_id = ${batch}::bigint, write_token = ${token}::bigint,"
-                 "  written_at = clock_timestamp(){metadata} FROM held w WHERE d.document_id = w.id RETURNING d.document_id,"
-                 "  d.chunk_count - w.had",
+                 " kept AS (INSERT INTO {journal} (run_id, write_token, document_id, change, document, number, start_offset,"
+                 "  end_offset, chunk_hash, context, text, embedding) SELECT ${run}::bigint, ${token}::bigint, m.id, 'replaced',"
+                 "  m.document, g.number, g.start_offset, g.end_offset, g.chunk_hash, g.context, g.text, g.embedding FROM moved m"
+                 "  LEFT JOIN gone g ON g.document_id = m.id)"
+                 " SELECT id, more FROM moved",
                  fmt::arg("rows", document_rows()), fmt::arg("document", t_.document), fmt::arg("current", still_current()),
-                 fmt::arg("journal", t_.journal), fmt::arg("chunk", t_.chunk), fmt::arg("chunks", chunks_of_sql(t_, "held w")),
+                 fmt::arg("journal", t_.journal), fmt::arg("chunk", t_.chunk), fmt::arg("chunks", chunks_of_sql(t_, "moved w")),
                  fmt::arg("version", source_.version_type), fmt::arg("metadata", metadata), fmt::arg("run", trailing(1)),
                  fmt::arg("batch", trailing(2)), fmt::arg("token", trailing(3)), fmt::arg("ids", trailing(4)),
                  fmt::arg("numbers", trailing(5)))},

@@ -1,5 +1,5 @@
-// Connections are cut at random moments, also while committing, and lease rows are edited under two replicas' feet: everything
-// converges, nothing is written twice, no document is blamed.
+// Connections are cut at random moments, also while committing, lease rows are edited under two replicas' feet, and the database
+// crashes with commits that it had not written yet: everything converges, nothing is written twice, no document is blamed.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -99,6 +99,53 @@ TEST_F(Connections, ALeaseTakenByForceFencesItsHolderAndIsTakenBack) {
     end(a);
     end(b);
     expect_whole();
+}
+
+// What is healed commits without waiting for the disk, so each crash takes some of it back: vectors, claims, and batches whose
+// changes are in the feed again.
+TEST(Crashes, OfTheDatabaseLoseNoEdit) {
+    kit::Cluster cluster;
+    kit::FakeEndpoint endpoint({.dimensions = 16, .delay = 5ms});
+    kit::Database db(kit::Schema::migrated, cluster);
+    db.exec(
+        fmt::format("CREATE TABLE docs (id int PRIMARY KEY, body text);"
+                    "INSERT INTO docs SELECT i, 'Body of ' || i FROM generate_series(1, 300) i;"
+                    "INSERT INTO homeostat.provider (name, endpoint, model, dimensions, max_batch, max_in_flight)"
+                    " VALUES ('fake', '{}', 'm', 16, 16, 4);"
+                    "INSERT INTO homeostat.pipeline (name, source, content, provider, target, drift_interval, sweep_interval)"
+                    " VALUES ('docs', 'docs', 'body', 'fake', 'docs_embeddings', '1 day', '30 days')",
+                    endpoint.url()));
+    kit::Process run =
+        kit::Program(db.url(), {{"HOMEOSTAT_BATCH_DOCUMENTS", "16"}, {"HOMEOSTAT_CLAIM_TTL", "5s"}}).start({"run"});
+    const auto eventually_is = [&](const std::string& sql, const std::string& value) {
+        return kit::eventually([&] { return db.value(sql) == value; }, 120s);
+    };
+    const std::string fed =
+        "SELECT count(*) FROM homeostat.condition WHERE (type, reason) IN (('ChangeFeed', 'Active'),"
+        " ('Ready', 'Converged'))";
+    ASSERT_TRUE(eventually_is(fed, "2")) << run.output();
+    for (int crash = 0; crash < 4; ++crash) {
+        const std::string healed = db.value("SELECT count(*) FROM homeostat_data.p1_r1_journal");
+        for (int i = 0; i < 40; ++i)
+            db.exec(fmt::format("UPDATE docs SET body = body || ' {}.{}' WHERE id % 40 = {}", crash, i, i));
+        // In the middle of it.
+        ASSERT_TRUE(
+            kit::eventually([&] { return db.value("SELECT count(*) FROM homeostat_data.p1_r1_journal") != healed; }, 60s));
+        db.reconnect();
+        cluster.stop("immediate");
+        cluster.start();
+    }
+    EXPECT_TRUE(
+        eventually_is("SELECT (SELECT count(*) FROM homeostat_data.p1_change) + (SELECT count(*) FROM homeostat.batch)"
+                      " + (SELECT count(*) FROM docs s LEFT JOIN homeostat_data.p1_r1_document d ON d.key_1 = s.id"
+                      "  WHERE d.source_version IS DISTINCT FROM s.xmin)",
+                      "0"))
+        << run.output();
+    EXPECT_TRUE(eventually_is(fed, "2"));
+    run.signal(SIGTERM);
+    EXPECT_EQ(run.wait(40s).value_or(kit::Exit{}).code, 0) << run.output();
+    EXPECT_THAT(kit::broken_invariants(db, "docs", kWanted), IsEmpty());
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
 }
 
 }  // namespace

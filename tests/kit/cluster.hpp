@@ -84,8 +84,9 @@ public:
     std::string url(std::string_view user = "postgres") const { return cluster_.url(name_, user); }
     Cluster& cluster() noexcept { return cluster_; }
 
-    // On a connection that is opened on first use and kept.
+    // On a connection that is opened on first use and kept, until `reconnect`.
     Sql& sql();
+    void reconnect() { sql_.reset(); }
     std::vector<Row> query(const std::string& text) { return sql().query(text); }
     void exec(const std::string& text) { sql().exec(text); }
     std::string value(const std::string& text) { return sql().value(text); }
