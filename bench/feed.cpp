@@ -20,6 +20,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// How many documents have another vector than that of their text as it is now.
+constexpr const char* kBehind =
+    "SELECT count(*) FROM public.source s LEFT JOIN homeostat_data.p1_r1_document d ON d.key_1 = s.id"
+    " WHERE s.xmin IS DISTINCT FROM d.source_version";
+
 double percentile(std::vector<double> values, double p) {
     std::sort(values.begin(), values.end());
     return values[static_cast<std::size_t>(p * static_cast<double>(values.size() - 1))];
@@ -83,8 +88,7 @@ constexpr int kTurns = 21;
 constexpr const char* kTurn = "-c 16 -j 1 -T 3";
 
 // Turn about, and each goes first as often. The controller is stopped for as long: two cores could not tell its work from the
-// triggers'. `named`: there is
-// room for whatever they change; else for as much as there is, which they fill at once.
+// triggers'. `named`: there is room for whatever they change; else for as much as there is, which they fill at once.
 void tax(kit::Database& db, const std::string& program, const std::string& file, bool named) {
     std::vector<double> off;
     std::vector<double> on;
@@ -108,15 +112,41 @@ void tax(kit::Database& db, const std::string& program, const std::string& file,
                named ? ", were every change named" : "", median(on), median(off), median(ratio));
 }
 
+// The controller goes on beside writers who keep both cores busy, against none and no triggers; then how long until all is
+// healed.
+void beside_writers(kit::Database& db, const Child& controller, const std::string& program, const std::string& file) {
+    std::vector<double> ratio;
+    std::vector<double> on;
+    std::vector<double> healed;
+    for (int i = 0; i < 3; ++i) {
+        controller.signal(SIGSTOP);
+        db.exec("ALTER TABLE public.source DISABLE TRIGGER USER");
+        db.exec("VACUUM public.source");
+        const double off = pgbench(program, db, "-c 16 -j 1 -T 10", file);
+        db.exec("ALTER TABLE public.source ENABLE TRIGGER USER");
+        db.exec("VACUUM public.source");
+        controller.signal(SIGCONT);
+        db.exec("UPDATE homeostat.pipeline SET reconcile_requested = gen_random_uuid()::text");
+        until(db, kBehind, "0");
+        std::this_thread::sleep_for(std::chrono::seconds(8));  // until the feed is trusted again
+        on.push_back(pgbench(program, db, "-c 16 -j 1 -T 30", file));
+        const auto start = Clock::now();
+        until(db, kBehind, "0");
+        healed.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+        ratio.push_back(on.back() / off);
+    }
+    fmt::print(
+        "| the same 16 writers for 30 s beside the running controller, against no triggers and no controller | {:.0f} tx/s | all"
+        " healed {:.1f} s later | {:.2f} |\n",
+        median(on), median(healed), median(ratio));
+}
+
 // The feed is full of what the writers changed, and of all else there is no name.
 void recovery(kit::Database& db, const Child& controller) {
     const auto start = Clock::now();
     db.exec("SELECT setval('homeostat_data.p1_full', 2)");
     controller.signal(SIGCONT);
-    until(db,
-          "SELECT count(*) FROM public.source s LEFT JOIN homeostat_data.p1_r1_document d ON d.key_1 = s.id WHERE"
-          " s.xmin IS DISTINCT FROM d.source_version",
-          "0");
+    until(db, kBehind, "0");
     fmt::print("| from then until every vector is that of its document again | {:.1f} s | | |\n",
                std::chrono::duration<double>(Clock::now() - start).count());
 }
@@ -128,6 +158,7 @@ void recovery(kit::Database& db, const Child& controller) {
 int main(int argc, char** argv) {
     using namespace homeostat::bench;
     std::setvbuf(stdout, nullptr, _IOLBF, 0);
+    const bool only_beside = argc > 1 && std::string(argv[1]) == "beside";
     const int seconds = argc > 1 ? std::atoi(argv[1]) : 60;
     const std::string self = argv[0];
     const std::string here = self.substr(0, self.rfind('/'));
@@ -149,12 +180,19 @@ int main(int argc, char** argv) {
           "SELECT count(*) FROM homeostat.condition WHERE (type, reason) IN (('ChangeFeed', 'Active'), ('Ready', 'Converged'))",
           "2");
     const std::string bin = argc > 2 ? argv[2] : "pgbench";
+    const std::string changes = "UPDATE public.source SET body = 'Text ' || :id || random() WHERE id = :id";
+    if (only_beside) {
+        beside_writers(db, controller, bin, script("/tmp", changes));
+        return 0;
+    }
     single_edits(db, 200);
+    if (seconds == 0) return 0;
     stream(db, bin, "/tmp", seconds);
     controller.signal(SIGSTOP);
-    const std::string file = script("/tmp", "UPDATE public.source SET body = 'Text ' || :id || random() WHERE id = :id");
+    const std::string file = script("/tmp", changes);
     tax(db, bin, file, false);
     tax(db, bin, file, true);
     recovery(db, controller);
+    beside_writers(db, controller, bin, file);
     return 0;
 }

@@ -54,6 +54,7 @@ struct Settings {
     Millis sweep_slice_target{};
     std::uint32_t sweep_rows_per_second{};
     double sweep_share{};
+    double feed_overrun_share{};
     Millis drain_budget{};
     std::string embed_model_dir;  // absolute or as given; empty = no built-in model was found
     std::uint32_t embed_threads{};

@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 52> kSettings{{
+const std::array<Setting, 53> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -70,6 +70,9 @@ const std::array<Setting, 52> kSettings{{
      "Source rows that a sweep of a pipeline compares a second, at most, where nobody waits for it; 0 means no limit."},
     {"sweep.share", &S::sweep_share, "0.5", "0.01", "1", false, true,
      "The share of its time in which such a sweep observes; for the rest it leaves the database alone."},
+    {"feed.overrun_share", &S::feed_overrun_share, "0.1", "0.01", "1", false, true,
+     "The share of its time in which a sweep observes and heals behind writers who keep the database busy, for as long as they "
+     "go on; for the rest it leaves the database to them."},
     {"drain.budget", &S::drain_budget, "25s", "0", "10m", false, true,
      "How long a stopping replica waits for batches in flight before it gives them back."},
     {"embed.model_dir", &S::embed_model_dir, "", "", "", false, true,

@@ -74,6 +74,7 @@ PipelineSettings pipeline_settings(const Settings& s, bool once) {
     p.slice = s.sweep_slice;
     p.slice_target = s.sweep_slice_target;
     p.budget = {s.sweep_rows_per_second, s.sweep_share};
+    p.overrun_share = s.feed_overrun_share;
     p.prune_floor = s.prune_floor;
     p.history_weeks = static_cast<int>(s.history_weeks);
     p.keep_revisions = static_cast<int>(s.revision_keep);
@@ -159,12 +160,12 @@ struct Controller::Impl {
           queue(c, m),
           feeds(c, m, "feed"),
           election(connection(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
-          pipelines(reads, writes, gateway, memory, c, telemetry(), pipeline_settings(s, run_once)),
-          factory(
-              {reads, writes, gateway, targets, memory, c, telemetry(), io.get_executor(), db.get_executor(), cpu.get_executor(),
-               [this](std::int64_t uid, bool last) { batch_ended(uid, last); }, [this] { loop.wake_dispatcher(); }},
-              factory_settings(s, run_once)),
-          feed(writes, targets, factory, io.get_executor(), telemetry(), feed_settings(s)),
+          pipelines(reads, writes, gateway, memory, pressure, c, telemetry(), pipeline_settings(s, run_once)),
+          factory({reads, writes, gateway, targets, memory, pressure, c, telemetry(), io.get_executor(), db.get_executor(),
+                   cpu.get_executor(), [this](std::int64_t uid, bool last) { batch_ended(uid, last); },
+                   [this] { loop.wake_dispatcher(); }},
+                  factory_settings(s, run_once)),
+          feed(writes, targets, factory, pressure, c, io.get_executor(), telemetry(), feed_settings(s)),
           loop(queue, feeds, election, pipelines, feed, factory, health, reads, c, telemetry(), loop_settings()),
           target_views(reads, writes, c, telemetry(), run_once, [this] { loop.wake_watch(); }),
           target_watch(election, target_views, reads, c, {s.loop_poll, s.lease_renew, s.loop_pass_timeout, run_once},
@@ -299,6 +300,7 @@ struct Controller::Impl {
     asio::thread_pool db;
     asio::thread_pool cpu;
     MemoryBudget memory;
+    WriterPressure pressure;
     Gateway gateway;
     Targets targets;
     WorkQueue queue;

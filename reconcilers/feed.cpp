@@ -30,6 +30,8 @@ constexpr std::chrono::microseconds kPause{500};
 constexpr std::chrono::microseconds kLaterPause{3'000};
 constexpr int kLooksAtFirst = 100;
 constexpr int kLooksBeforeSleep = 150;
+constexpr std::chrono::microseconds kWatched{100'000};  // between looks while it is watched how much writers change
+constexpr std::int64_t kBurst = 100;  // changes taken at once, from which on it is
 constexpr milliseconds kUnsettled{250};  // between looks while writers from before are under way
 constexpr std::int64_t kUntidy = 2'000;  // changes taken, after which autovacuum, which comes once a minute, is not waited for
 
@@ -42,11 +44,13 @@ boost::asio::awaitable<std::optional<Result<Targets::Info>>> ask(Targets& target
 
 }  // namespace
 
-Feed::Feed(Pool& writes, Targets& targets, Factory& factory, boost::asio::any_io_executor io, Telemetry telemetry,
-           FeedSettings settings)
+Feed::Feed(Pool& writes, Targets& targets, Factory& factory, WriterPressure& pressure, const Clock& clock,
+           boost::asio::any_io_executor io, Telemetry telemetry, FeedSettings settings)
     : writes_(writes),
       targets_(targets),
       factory_(factory),
+      pressure_(pressure),
+      clock_(clock),
       io_(std::move(io)),
       telemetry_(telemetry),
       settings_(settings),
@@ -56,6 +60,13 @@ Feed::Feed(Pool& writes, Targets& targets, Factory& factory, boost::asio::any_io
 Feed::Known Feed::known(std::int64_t uid) {
     const Lock lock(mutex_);
     return known_[uid];
+}
+
+// Nothing is to be looked at until somebody calls.
+void Feed::leave(std::int64_t uid) {
+    pressure_.forget(uid);
+    const Lock lock(mutex_);
+    known_.erase(uid);
 }
 
 // What was known of the pipeline may be what was wrong: the next look begins as the first did.
@@ -71,24 +82,37 @@ void Feed::remember(std::int64_t uid, const Known& known) {
 }
 
 Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
+    Result<FeedOutcome> outcome = look_once(uid, context);
+    // Whoever presses does not call.
+    if (outcome && pressure_.watched(uid)) {
+        outcome->again_in = std::min(outcome->again_in.value_or(kWatched), kWatched);
+    }
+    return outcome;
+}
+
+Result<FeedOutcome> Feed::look_once(std::int64_t uid, const Context& context) {
     Known known = this->known(uid);
     Result<Pool::Lease> session = writes_.acquire(context);
     if (!session) return session.error();
     Drained drained;
     bool full = false;
     if (known.epoch == context.epoch) {
+        const SteadyTime asked = clock_.steady_now();
         Result<ChangesSeen> seen = look_at_changes(**session, uid);
+        if (seen) pressure_.answered(clock_.steady_now() - asked);
         if (!seen && seen.error().cls == ErrorClass::db_permanent) {
             // The feed is gone, or its table: the reconciler knows which.
-            const Lock lock(mutex_);
-            known_.erase(uid);
+            leave(uid);
             return FeedOutcome{.sweep = true};
         }
         if (!seen) return seen.error();
         Result<bool> news = tend_room(**session, uid, *seen, known, context);
         if (!news) return news.error();
-        full = *news;
+        Result<bool> relieved = feel_pressure(**session, uid, *seen, *news || known.burst >= kBurst);
+        if (!relieved) return relieved.error();
+        full = *news || *relieved;
         if (!seen->any) {
+            known.burst = 0;
             Result<FeedOutcome> rested = rest(**session, uid, known);
             if (!rested) return rested;
             remember(uid, known);
@@ -121,13 +145,13 @@ Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
         std::tie(known.generation, known.revision) = *drained.other;
     }
     if (drained.gone || drained.closed) {
-        const Lock lock(mutex_);
-        known_.erase(uid);
+        leave(uid);
         return FeedOutcome{};
     }
     FeedOutcome outcome{.again_in = std::nullopt, .planned = drained.planned, .sweep = drained.sweep || full};
     if (drained.rows > 0) {
         known.idle = 0;
+        known.burst = drained.rows;
         known.taken += drained.rows;
         known.asleep = false;
         known.point.reset();
@@ -160,11 +184,22 @@ Result<bool> Feed::tend_room(Session& session, std::int64_t uid, const ChangesSe
         return true;
     }
     known.full = false;
+    // Who presses is named for as long as there is room, and then swept for.
+    if (pressure_.pressing(uid, clock_.steady_now())) return false;
     if (known.room > 0 && seen.room > known.room / 2) return false;
     Result<std::int64_t> room = make_room(session, uid);
     if (!room) return room.error();
     known.room = *room;
     return false;
+}
+
+// Whether writers who pressed have let up: what was healed slowly until then need not be any more.
+Result<bool> Feed::feel_pressure(Session& session, std::int64_t uid, const ChangesSeen& seen, bool many) {
+    if (!many && !pressure_.watched(uid)) return false;
+    if (!pressure_.due(uid, clock_.steady_now())) return false;
+    Result<std::int64_t> rows = rows_changed(session, uid);
+    if (!rows) return rows.error();
+    return pressure_.look(uid, seen.named, *rows, clock_.steady_now());
 }
 
 // Blocks: this is a thread of the feed's own, and what is looked up is mostly known.

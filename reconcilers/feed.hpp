@@ -22,6 +22,7 @@
 #include "core/telemetry.hpp"
 #include "reconcilers/factory/factory.hpp"
 #include "reconcilers/factory/targets.hpp"
+#include "reconcilers/factory/writer_pressure.hpp"
 #include "store/feed.hpp"
 #include "store/pool.hpp"
 
@@ -43,19 +44,21 @@ struct FeedOutcome {
 class Feed {
 public:
     // All outlive the feed. `io`: where what is known of a pipeline is looked up; it runs for as long as look() may be called.
-    Feed(Pool& writes, Targets& targets, Factory& factory, boost::asio::any_io_executor io, Telemetry telemetry,
-         FeedSettings settings);
+    Feed(Pool& writes, Targets& targets, Factory& factory, WriterPressure& pressure, const Clock& clock,
+         boost::asio::any_io_executor io, Telemetry telemetry, FeedSettings settings);
 
     // `context.epoch` is that of the pipeline's lease. Error of class fenced where it moved on.
     Result<FeedOutcome> look(std::int64_t uid, const Context& context) EXCLUDES(mutex_);
 
 private:
+    Result<FeedOutcome> look_once(std::int64_t uid, const Context& context) EXCLUDES(mutex_);
     struct Known {
         std::int64_t epoch = 0;  // of the lease at the last look
         std::int64_t generation = 0;
         std::int32_t revision = 0;
         int idle = 0;  // looks in a row that found nothing
         std::int64_t taken = 0;  // since it was tidied up
+        std::int64_t burst = 0;  // taken at the last look
         std::int64_t room = 0;  // for changes, as it was last made; 0 where that is not known
         bool full = false;  // and that was said
         bool asleep = false;
@@ -79,14 +82,18 @@ private:
     bool prunes_allowed(const TargetInfo& target, const FeedGate& gate, const Changes& changes, std::int64_t gone) const;
     Result<std::shared_ptr<const TargetInfo>> target_of(std::int64_t uid, const Known& known, const Context& context);
     Result<bool> tend_room(Session& session, std::int64_t uid, const ChangesSeen& seen, Known& known, const Context& context);
+    Result<bool> feel_pressure(Session& session, std::int64_t uid, const ChangesSeen& seen, bool many);
     Result<FeedOutcome> rest(Session& session, std::int64_t uid, Known& known);
     Known known(std::int64_t uid) EXCLUDES(mutex_);
+    void leave(std::int64_t uid) EXCLUDES(mutex_);
     void begin_anew(std::int64_t uid) EXCLUDES(mutex_);
     void remember(std::int64_t uid, const Known& known) EXCLUDES(mutex_);
 
     Pool& writes_;
     Targets& targets_;
     Factory& factory_;
+    WriterPressure& pressure_;
+    const Clock& clock_;
     const boost::asio::any_io_executor io_;
     Telemetry telemetry_;
     const FeedSettings settings_;

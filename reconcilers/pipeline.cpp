@@ -33,11 +33,13 @@ Transaction fenced_transaction(Session& session, const std::string& lease, const
 }
 
 PipelineReconciler::PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const MemoryBudget& memory,
-                                       const Clock& clock, Telemetry telemetry, PipelineSettings settings)
+                                       const WriterPressure& pressure, const Clock& clock, Telemetry telemetry,
+                                       PipelineSettings settings)
     : reads_(reads),
       writes_(writes),
       gateway_(gateway),
       memory_(memory),
+      pressure_(pressure),
       clock_(clock),
       telemetry_(telemetry),
       settings_(std::move(settings)) {}

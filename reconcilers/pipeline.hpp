@@ -21,6 +21,7 @@
 #include "reconcilers/factory/gateway.hpp"
 #include "reconcilers/factory/memory.hpp"
 #include "reconcilers/factory/prune.hpp"
+#include "reconcilers/factory/writer_pressure.hpp"
 #include "reconcilers/reconciler.hpp"
 #include "reconcilers/sweep_budget.hpp"
 #include "store/capture.hpp"
@@ -37,6 +38,7 @@ struct PipelineSettings {
     std::int64_t slice = 20'000;  // source rows a slice begins with
     std::chrono::milliseconds slice_target{250};
     SweepBudget budget;  // of sweeps that nobody waits for
+    double overrun_share = 0.1;  // of the time in which such a sweep observes and heals while writers press; above 0, at most 1
     std::int64_t prune_floor = 10;
     int history_weeks = 4;  // for which the journal is kept
     int keep_revisions = 2;  // with the served one
@@ -51,8 +53,8 @@ struct PipelineSettings {
 class PipelineReconciler final : public Reconciler {
 public:
     // All outlive the reconciler.
-    PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const MemoryBudget& memory, const Clock& clock,
-                       Telemetry telemetry, PipelineSettings settings);
+    PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const MemoryBudget& memory, const WriterPressure& pressure,
+                       const Clock& clock, Telemetry telemetry, PipelineSettings settings);
 
     Result<ReconcileOutcome> reconcile(std::int64_t uid, const Context& context) override EXCLUDES(mutex_);
 
@@ -72,7 +74,7 @@ private:
     Status keep_capture(Pass& pass);
     Status align_capture(Pass& pass, const CapturePlan& plan);
     Status drop_capture(Pass& pass);
-    static void tell_capture(Pass& pass, const CaptureState& state, const std::string& refused);
+    void tell_capture(Pass& pass, const CaptureState& state, const std::string& refused) const;
     Status open_full_feed(Session& session, Pass& pass);
     Status leave_to_feed(Pass& pass, Transaction& tx, std::vector<DriftItem>& items) const;
     Status record_feed(Pass& pass);
@@ -99,9 +101,11 @@ private:
     std::int64_t window(const Pass& pass) const;
     std::vector<DriftItem> wanted_now(Pass& pass, const std::vector<DriftItem>& items) const;
     static bool paced(const Pass& pass);
+    bool pressed(const Pass& pass) const;
+    Status withdraw(Pass& pass);
     std::int64_t slice_limit(const Pass& pass) EXCLUDES(mutex_);
     void learn_slice(const Pass& pass, std::int64_t limit, Duration took) EXCLUDES(mutex_);
-    void note_slice(const Pass& pass, Duration took, std::int64_t rows) EXCLUDES(mutex_);
+    void note_slice(const Pass& pass, Duration took, std::int64_t rows, std::size_t drift) EXCLUDES(mutex_);
     std::chrono::milliseconds pause_left(const Pass& pass) EXCLUDES(mutex_);
     Status record_pause(Pass& pass);
     void publish(const Pass& pass);
@@ -113,13 +117,18 @@ private:
     Pool& writes_;
     Gateway& gateway_;
     const MemoryBudget& memory_;
+    const WriterPressure& pressure_;
     const Clock& clock_;
     Telemetry telemetry_;
     const PipelineSettings settings_;
     Mutex mutex_;
     std::map<std::pair<std::int64_t, bool>, std::int64_t> slice_limits_
         GUARDED_BY(mutex_);  // of a pipeline's sweeps, deep or not
-    std::map<std::int64_t, SteadyTime> next_slices_ GUARDED_BY(mutex_);  // not before, where the sweep takes its time
+    struct NextSlice {  // not before
+        SteadyTime paced{};  // where the sweep takes its time
+        SteadyTime pressed{};  // and where writers press
+    };
+    std::map<std::int64_t, NextSlice> next_slices_ GUARDED_BY(mutex_);
     struct Pace {
         SteadyTime started{};
         double documents_per_second = 0;  // as runs before it went; 0 = not known

@@ -76,12 +76,15 @@ Status PipelineReconciler::drop_capture(Pass& pass) {
     return {};
 }
 
-void PipelineReconciler::tell_capture(Pass& pass, const CaptureState& state, const std::string& refused) {
+void PipelineReconciler::tell_capture(Pass& pass, const CaptureState& state, const std::string& refused) const {
     pass.capture_fingerprint = state.complete ? state.fingerprint : "";
     if (state.complete && (pass.feed.full || pass.feed.unsettled)) {
         pass.feed_seen = told(FeedHealth::overrun,
-                              "writers changed more at a time than is worth naming document by document; sweeps find it, and "
-                              "the feed names changes again when they are done");
+                              pressure_.pressing(pass.uid, clock_.steady_now())
+                                  ? "writers keep the database busy with changes; sweeps find them and heal them in "
+                                    "feed.overrun_share of the time, and all of it once the writers let up"
+                                  : "writers changed more at a time than is worth naming document by document; sweeps find it, "
+                                    "and the feed names changes again when they are done");
     } else if (state.complete) {
         pass.feed_seen = told(FeedHealth::active, "");
     } else if (!state.disabled.empty()) {

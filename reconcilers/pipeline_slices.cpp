@@ -21,6 +21,7 @@ std::int64_t PipelineReconciler::slice_limit(const Pass& pass) {
     // A deep sweep reads every text and vector: how much of that a moment holds is found out from below.
     const std::int64_t first = pass.run->deep ? std::min(settings_.slice, kFirstSlice) : settings_.slice;
     const std::int64_t limit = slice_limits_.try_emplace({pass.uid, pass.run->deep}, first).first->second;
+    if (pressed(pass)) return std::min<std::int64_t>(limit, settings_.batch_documents);
     if (paced(pass)) return slice_within(limit, settings_.budget);
     // Whoever heals need not wait for all of the first slice to be compared.
     const bool begins = pass.run->sweeps == 1 && !pass.run->cursor;
@@ -39,9 +40,30 @@ void PipelineReconciler::learn_slice(const Pass& pass, std::int64_t limit, Durat
 // Whoever asks for a pass while a sweep takes its time waits for that very run: from then on it hurries.
 bool PipelineReconciler::paced(const Pass& pass) { return nobody_waits(pass.run->trigger) && !pass.asked() && !pass.approved(); }
 
-void PipelineReconciler::note_slice(const Pass& pass, Duration took, std::int64_t rows) {
-    const milliseconds pause = paced(pass) ? pause_after(took, rows, settings_.budget) : milliseconds(0);
-    const SteadyTime next = clock_.steady_now() + pause;
+// Writers who change more than can be followed: what is healed behind them is paced like what is observed.
+bool PipelineReconciler::pressed(const Pass& pass) const {
+    return paced(pass) && pressure_.pressing(pass.uid, clock_.steady_now());
+}
+
+// What was planned before that was known would be healed at full speed: it is taken back, and a later sweep finds it again.
+Status PipelineReconciler::withdraw(Pass& pass) {
+    if (pass.open.documents <= settings_.batch_documents) return {};  // as much as a slice plans now
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    return guarded([&] {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        pass.open.batches -= withdraw_batches(tx, pass.uid, pass.run->id);
+        tx.commit();
+    });
+}
+
+void PipelineReconciler::note_slice(const Pass& pass, Duration took, std::int64_t rows, std::size_t drift) {
+    if (!paced(pass)) return;
+    SweepBudget behind_writers = settings_.budget;
+    behind_writers.share = std::min(behind_writers.share, settings_.overrun_share);
+    const Duration with_healing = took + pressure_.work(static_cast<std::int64_t>(drift));
+    const SteadyTime now = clock_.steady_now();
+    const NextSlice next{now + pause_after(took, rows, settings_.budget), now + pause_after(with_healing, rows, behind_writers)};
     const Lock lock(mutex_);
     next_slices_[pass.uid] = next;
 }
@@ -49,10 +71,12 @@ void PipelineReconciler::note_slice(const Pass& pass, Duration took, std::int64_
 // A hint of this replica: another that takes the pipeline over begins at once.
 milliseconds PipelineReconciler::pause_left(const Pass& pass) {
     if (!paced(pass)) return milliseconds(0);
+    const bool behind_writers = pressed(pass);
     const Lock lock(mutex_);
     const auto it = next_slices_.find(pass.uid);
     if (it == next_slices_.end()) return milliseconds(0);
-    return std::max(std::chrono::ceil<milliseconds>(it->second - clock_.steady_now()), milliseconds(0));
+    const SteadyTime next = behind_writers ? it->second.pressed : it->second.paced;
+    return std::max(std::chrono::ceil<milliseconds>(next - clock_.steady_now()), milliseconds(0));
 }
 
 // A sweep that takes its time may last for hours, and must not look idle meanwhile. Only that it goes on is told: what it finds
@@ -63,14 +87,15 @@ Status PipelineReconciler::record_pause(Pass& pass) {
     return guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         StatusUpdate update = status_update(pass);
-        update.status.conditions = {{"Reconciling",
-                                     "True",
-                                     "Progressing",
-                                     fmt::format("{}: {} rows compared so far, as fast as sweep.rows_per_second and sweep.share "
-                                                 "allow",
-                                                 to_string(pass.run->phase), pass.run->seen),
-                                     pass.status.observed_generation,
-                                     {}}};
+        update.status.conditions = {
+            {"Reconciling",
+             "True",
+             "Progressing",
+             fmt::format("{}: {} rows compared so far, as fast as {}", to_string(pass.run->phase), pass.run->seen,
+                         pressed(pass) ? "feed.overrun_share allows while writers keep the database busy"
+                                       : "sweep.rows_per_second and sweep.share allow"),
+             pass.status.observed_generation,
+             {}}};
         write_status(tx, update, pass.context.reconcile_id);
         tx.commit();
     });

@@ -73,6 +73,9 @@ Result<ReconcileOutcome> PipelineReconciler::advance(Pass& pass) {
     if (const Status answered = answer_for_planned(pass); !answered) return answered.error();
     const bool told = pass.is("Reconciling");
     bool swept = false;
+    if (pressed(pass)) {
+        if (const Status withdrawn = withdraw(pass); !withdrawn) return withdrawn.error();
+    }
     while (run.phase == RunPhase::sweeping) {
         const std::int64_t room = window(pass) - pass.open.batches;
         if (room <= 0) {
@@ -117,7 +120,7 @@ Status PipelineReconciler::sweep(Pass& pass) {
     const std::vector<bool>& dead = observed->dead;
     const Duration took = clock_.steady_now() - started;
     learn_slice(pass, request.limit, took);
-    note_slice(pass, took, slice.source_rows);
+    note_slice(pass, took, slice.source_rows, slice.items.size());
     HOMEOSTAT_REACH("observe.after_slice");
     if (!run.cursor) run.unkeyed = observed->unkeyed;
     // A document whose content was refused is left alone until it is edited: what cannot be healed must not be retried for ever.
@@ -210,7 +213,7 @@ Status PipelineReconciler::dispatch(Pass& pass, const Slice& slice) {
 
 // Batches planned ahead: the back-pressure. One, where the event that began the run is to be met one batch at a time.
 std::int64_t PipelineReconciler::window(const Pass& pass) const {
-    if (pass.run && settings_.sequential.contains(pass.run->trigger)) return 1;
+    if (pass.run && (settings_.sequential.contains(pass.run->trigger) || pressed(pass))) return 1;
     if (pass.declared.backpressure != "throttle") return settings_.window;
     if (memory_.state().level == MemoryLevel::stopped) return 1;
     return std::max<std::int64_t>(1, static_cast<std::int64_t>(settings_.window * memory_.scale()));

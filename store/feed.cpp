@@ -96,6 +96,13 @@ const Statement kStored{"feed_stored",
                         "UPDATE homeostat.pipeline_status SET documents = documents + $2::bigint, chunks = chunks + $3::bigint,"
                         " updated_at = clock_timestamp() WHERE uid = $1::bigint"};
 
+// Of a partitioned table it is the partitions that count.
+const Statement kRowsChanged{
+    "feed_rows_changed",
+    "SELECT coalesce(sum(pg_stat_get_tuples_inserted(oid) + pg_stat_get_tuples_updated(oid) + pg_stat_get_tuples_deleted(oid)),"
+    " 0)::bigint FROM (SELECT tgrelid AS oid FROM pg_trigger WHERE tgname LIKE $1"
+    "  UNION SELECT p.relid FROM pg_trigger t, pg_partition_tree(t.tgrelid) p WHERE t.tgname LIKE $1) r"};
+
 // What was taken up and waits to be healed takes room too.
 Statement room(std::int64_t uid) {
     return {
@@ -185,11 +192,16 @@ Result<ChangesSeen> look_at_changes(Session& session, std::int64_t uid) {
     return guarded([&] {
         const Rows rows =
             session.exec({fmt::format("p{}_any", uid),
-                          fmt::format("SELECT EXISTS (SELECT FROM {}), pg_sequence_last_value('{}'::regclass) = {},"
-                                      " pg_sequence_last_value('{}'::regclass) - pg_sequence_last_value('{}'::regclass)",
-                                      change_table(uid), full_sequence(uid), kFull, room_sequence(uid), named_sequence(uid))});
-        return ChangesSeen{rows.boolean(0, 0), rows.boolean(0, 1), rows.i64(0, 2)};
+                          fmt::format("SELECT EXISTS (SELECT FROM {0}), s.\"full\" = {1}, s.named, s.room - s.named FROM (SELECT"
+                                      " pg_sequence_last_value('{2}'::regclass), pg_sequence_last_value('{3}'::regclass),"
+                                      " pg_sequence_last_value('{4}'::regclass)) s(\"full\", room, named)",
+                                      change_table(uid), kFull, full_sequence(uid), room_sequence(uid), named_sequence(uid))});
+        return ChangesSeen{rows.boolean(0, 0), rows.boolean(0, 1), rows.i64(0, 2), rows.i64(0, 3)};
     });
+}
+
+Result<std::int64_t> rows_changed(Session& session, std::int64_t uid) {
+    return guarded([&] { return session.exec(kRowsChanged, Params::of(fmt::format("homeostat\\_p{}\\_%", uid))).i64(0, 0); });
 }
 
 Result<std::int64_t> make_room(Session& session, std::int64_t uid) {

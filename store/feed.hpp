@@ -68,9 +68,14 @@ Status tidy_changes(Session& session, std::int64_t uid);
 struct ChangesSeen {
     bool any = false;   // to take
     bool full = false;  // some may have been left out
+    std::int64_t named = 0;  // so far, in all
     std::int64_t room = 0;  // for more
 };
 Result<ChangesSeen> look_at_changes(Session& session, std::int64_t uid);
+
+// Rows that were inserted, updated or deleted so far in the tables whose changes the feed is told of, as PostgreSQL's statistics
+// have them: a second late, and 0 where track_counts is off.
+Result<std::int64_t> rows_changed(Session& session, std::int64_t uid);
 
 // Room for as many changes as are worth naming: for others reading all of the source costs less, and finds them as well. Less
 // what waits to be healed. Returns how many are worth it. A feed that is full stays so.

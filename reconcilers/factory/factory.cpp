@@ -256,10 +256,12 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::s
     // nothing is held, so that batches which wait for room cannot keep it from each other.
     std::unique_ptr<HealWork> work = std::move(running.ahead);
     std::vector<ReadDocument> documents;
+    SteadyTime began = parts_.clock.steady_now();
     if (!work) {
         const Status done = co_await read_within_budget(batch, *target, context, documents, work);
         if (!done) co_return done.error();
     }
+    const Duration reading = parts_.clock.steady_now() - began;
     const std::uint64_t bytes = bytes_of(work ? work->documents() : documents);
     const Result<MemoryBudget::Hold> hold = co_await admit(bytes * kHeldPerByte + kHeldPerBatch, context);
     if (!hold) co_return hold.error();
@@ -275,7 +277,10 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::s
         work->attach(*std::move(embedded));
     }
     HOMEOSTAT_REACH("embed.after");
-    co_return co_await on(parts_.db, [&] { return write(batch, *target, *work, tokens, context); });
+    began = parts_.clock.steady_now();
+    Result<Outcome> written = co_await on(parts_.db, [&] { return write(batch, *target, *work, tokens, context); });
+    if (written) parts_.pressure.worked(batch.keys.size(), reading + (parts_.clock.steady_now() - began));
+    co_return written;
 }
 
 Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& target, HealWork& work, std::int64_t tokens,

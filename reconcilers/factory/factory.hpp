@@ -26,6 +26,7 @@
 #include "reconcilers/factory/memory.hpp"
 #include "reconcilers/factory/retry.hpp"
 #include "reconcilers/factory/targets.hpp"
+#include "reconcilers/factory/writer_pressure.hpp"
 #include "store/batches.hpp"
 #include "store/pool.hpp"
 
@@ -53,6 +54,7 @@ struct FactoryParts {
     Gateway& gateway;
     Targets& targets;
     MemoryBudget& memory;
+    WriterPressure& pressure;
     const Clock& clock;
     Telemetry telemetry;
     boost::asio::any_io_executor io;
