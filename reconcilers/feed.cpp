@@ -113,6 +113,7 @@ Result<FeedOutcome> Feed::look_once(std::int64_t uid, const Context& context) {
         full = *news || *relieved;
         if (!seen->any) {
             known.burst = 0;
+            widen(**session, uid, known);
             Result<FeedOutcome> rested = rest(**session, uid, known);
             if (!rested) return rested;
             remember(uid, known);
@@ -148,6 +149,8 @@ Result<FeedOutcome> Feed::look_once(std::int64_t uid, const Context& context) {
         leave(uid);
         return FeedOutcome{};
     }
+    // What is still to be taken takes room too, and is not counted.
+    if (drained.rows < settings_.take) widen(**session, uid, known);
     FeedOutcome outcome{.again_in = std::nullopt, .planned = drained.planned, .sweep = drained.sweep || full};
     if (drained.rows > 0) {
         known.idle = 0;
@@ -185,12 +188,16 @@ Result<bool> Feed::tend_room(Session& session, std::int64_t uid, const ChangesSe
     }
     known.full = false;
     // Who presses is named for as long as there is room, and then swept for.
-    if (pressure_.pressing(uid, clock_.steady_now())) return false;
-    if (known.room > 0 && seen.room > known.room / 2) return false;
-    Result<std::int64_t> room = make_room(session, uid);
-    if (!room) return room.error();
-    known.room = *room;
+    const bool enough = known.room > 0 && seen.room > known.room / 2;
+    known.widen = !enough && !pressure_.pressing(uid, clock_.steady_now());
     return false;
+}
+
+// Not before what was changed is planned: until then it is not seen to wait. Where it cannot be done, the next look asks for it.
+void Feed::widen(Session& session, std::int64_t uid, Known& known) {
+    if (!std::exchange(known.widen, false)) return;
+    const Result<std::int64_t> room = make_room(session, uid);
+    known.room = room ? *room : 0;
 }
 
 // Whether writers who pressed have let up: what was healed slowly until then need not be any more.

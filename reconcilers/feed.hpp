@@ -60,6 +60,7 @@ private:
         std::int64_t taken = 0;  // since it was tidied up
         std::int64_t burst = 0;  // taken at the last look
         std::int64_t room = 0;  // for changes, as it was last made; 0 where that is not known
+        bool widen = false;  // there is to be more
         bool full = false;  // and that was said
         bool asleep = false;
         std::optional<std::int64_t> point;  // writers that began before it may not have seen that it sleeps
@@ -82,6 +83,7 @@ private:
     bool prunes_allowed(const TargetInfo& target, const FeedGate& gate, const Changes& changes, std::int64_t gone) const;
     Result<std::shared_ptr<const TargetInfo>> target_of(std::int64_t uid, const Known& known, const Context& context);
     Result<bool> tend_room(Session& session, std::int64_t uid, const ChangesSeen& seen, Known& known, const Context& context);
+    void widen(Session& session, std::int64_t uid, Known& known);
     Result<bool> feel_pressure(Session& session, std::int64_t uid, const ChangesSeen& seen, bool many);
     Result<FeedOutcome> rest(Session& session, std::int64_t uid, Known& known);
     Known known(std::int64_t uid) EXCLUDES(mutex_);

@@ -139,6 +139,17 @@ void FakeEndpoint::forget_script() {
     always_ = FakeAnswer{.delay = options_.delay};
 }
 
+void FakeEndpoint::withhold() {
+    const Lock lock(mutex_);
+    withheld_ = true;
+}
+
+void FakeEndpoint::release() {
+    const Lock lock(mutex_);
+    withheld_ = false;
+    changed_.notify_all();
+}
+
 void FakeEndpoint::drop_connections() {
     const Lock lock(mutex_);
     for (auto& session : sessions_) session.wire.interrupt();
@@ -207,6 +218,7 @@ bool FakeEndpoint::handle(Wire& wire, WireRequest http) {
     FakeAnswer answer = take_answer(request);
     if (!understood && answer.status == 200) answer.status = request.http.method == "POST" ? 400 : 404;
     if (answer.delay.count() > 0 && !wait(answer.delay)) return false;
+    if (!wait_for_release()) return false;
     if (answer.flaw == Flaw::drop_before) {
         wire.reset();
         return false;
@@ -262,6 +274,14 @@ bool FakeEndpoint::wait(std::chrono::milliseconds delay) {
     const Lock lock(mutex_);
     while (std::chrono::steady_clock::now() < deadline) {
         if (!changed_.wait_until(mutex_, stop_.get_token(), deadline)) return false;
+    }
+    return true;
+}
+
+bool FakeEndpoint::wait_for_release() {
+    const Lock lock(mutex_);
+    while (withheld_) {
+        if (!changed_.wait(mutex_, stop_.get_token())) return false;
     }
     return true;
 }

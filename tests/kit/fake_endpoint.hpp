@@ -91,6 +91,9 @@ public:
     void when_text(std::string part, FakeAnswer answer) EXCLUDES(mutex_);
     void always(FakeAnswer answer) EXCLUDES(mutex_);
     void forget_script() EXCLUDES(mutex_);
+    // Requests that arrive wait for their answers until they are released.
+    void withhold() EXCLUDES(mutex_);
+    void release() EXCLUDES(mutex_);
     // Ends every open connection from this side, as a server does that restarts.
     void drop_connections() EXCLUDES(mutex_);
 
@@ -118,6 +121,7 @@ private:
     std::optional<FakeAnswer> over_limit(const FakeRequest& request) const;
     FakeAnswer take_answer(const FakeRequest& request) EXCLUDES(mutex_);
     bool wait(std::chrono::milliseconds delay) EXCLUDES(mutex_);
+    bool wait_for_release() EXCLUDES(mutex_);
     bool send(Wire& wire, const FakeRequest& request, const FakeAnswer& answer);
 
     const FakeEndpointOptions options_;
@@ -135,6 +139,7 @@ private:
     std::deque<FakeAnswer> script_ GUARDED_BY(mutex_);
     std::vector<std::pair<std::string, FakeAnswer>> by_text_ GUARDED_BY(mutex_);
     FakeAnswer always_ GUARDED_BY(mutex_);
+    bool withheld_ GUARDED_BY(mutex_) = false;
     std::deque<FakeRequest> requests_ GUARDED_BY(mutex_);
     std::list<Session> sessions_ GUARDED_BY(mutex_);
     std::thread acceptor_;
