@@ -206,7 +206,7 @@ Result<bool> Feed::feel_pressure(Session& session, std::int64_t uid, const Chang
     if (!pressure_.due(uid, clock_.steady_now())) return false;
     Result<std::int64_t> rows = rows_changed(session, uid);
     if (!rows) return rows.error();
-    return pressure_.look(uid, seen.named, *rows, clock_.steady_now());
+    return pressure_.look(uid, seen.named, *rows, seen.full, clock_.steady_now());
 }
 
 // Blocks: this is a thread of the feed's own, and what is looked up is mostly known.

@@ -42,7 +42,7 @@ bool WriterPressure::due(std::int64_t uid, SteadyTime now) const {
     return it == seen_.end() || now - it->second.at >= kBetweenLooks;
 }
 
-bool WriterPressure::look(std::int64_t uid, std::int64_t named, std::int64_t rows, SteadyTime now) {
+bool WriterPressure::look(std::int64_t uid, std::int64_t named, std::int64_t rows, bool full, SteadyTime now) {
     const Lock lock(mutex_);
     const auto [it, first] = seen_.try_emplace(uid);
     Seen& seen = it->second;
@@ -58,7 +58,7 @@ bool WriterPressure::look(std::int64_t uid, std::int64_t named, std::int64_t row
     seen.changes = changes;
     seen.at = now;
     const bool before = seen.pressing;
-    if (!before && seen.many >= kTwice && mean_ > 2 * least_ + kSlowBy) {
+    if (!before && full && seen.many >= kTwice && mean_ > 2 * least_ + kSlowBy) {
         seen.pressing = true;
         seen.hold = std::clamp(seen.hold * 2, kHold, kLongestHold);
         seen.until = now + seen.hold;

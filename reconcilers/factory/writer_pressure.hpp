@@ -2,8 +2,9 @@
 // small share of the time.
 //
 // What is healed under such writers is mostly changed again before anybody searches for it, and each vector is paid for by them.
-// Two things together say that it is so: many rows are changed a second, and the smallest of our statements takes much longer
-// than it can, which is what waiting for a core looks like. Where the machine has room for both, nothing is slowed.
+// Three things together say that it is so: many rows are changed a second, healing falls behind them, so that the feed is full,
+// and the smallest of our statements takes much longer than it can, which is what waiting for a core looks like. Where the
+// machine has room for both, nothing is slowed.
 //
 // While writers press, their change feed is given no more room, and the reconciler plans one small slice at a time and leaves the
 // database alone in between. A hint of this replica: one that takes the pipeline over finds out for itself. Thread-safe.
@@ -30,11 +31,11 @@ public:
     // Whether it is time for that: a quarter of a second after the last look, or at once.
     bool due(std::int64_t uid, SteadyTime now) const EXCLUDES(mutex_);
     // `named`: changes that the feed has named in all; `rows`: that the writers of its tables have
-    // changed, in all, which is known a second late. One statement may change many rows, so it takes two looks, one soon after
-    // the other, to find that writers press. They have let up when little was changed for two seconds; else they are taken to
-    // press for half a minute, and for longer each time, as what is healed slowly does not show what healing at full speed would
-    // do to them. Returns whether that is over now.
-    bool look(std::int64_t uid, std::int64_t named, std::int64_t rows, SteadyTime now) EXCLUDES(mutex_);
+    // changed, in all, which is known a second late; `full`: the feed names no more. One statement may change many rows, so it
+    // takes two looks, one soon after the other, to find that writers press. They have let up when little was changed for two
+    // seconds; else they are taken to press for half a minute, and for longer each time, as what is healed slowly does not show
+    // what healing at full speed would do to them. Returns whether that is over now.
+    bool look(std::int64_t uid, std::int64_t named, std::int64_t rows, bool full, SteadyTime now) EXCLUDES(mutex_);
     // As of the last look; no longer than a few seconds after it.
     bool pressing(std::int64_t uid, SteadyTime now) const EXCLUDES(mutex_);
 

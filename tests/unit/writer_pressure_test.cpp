@@ -16,7 +16,7 @@ protected:
         rows += more;
         if (!full) named += more;
         now += 500ms;
-        return pressure.look(kUid, named, rows, now);
+        return pressure.look(kUid, named, rows, full, now);
     }
     void answers(Duration each) {
         for (int i = 0; i < 100; ++i) pressure.answered(each);
@@ -27,7 +27,7 @@ protected:
         answers(3ms);
         look(0);
         look(5'000);
-        look(5'000);
+        look(5'000, true);
     }
     bool pressing() { return pressure.pressing(kUid, now); }
 
@@ -37,15 +37,17 @@ protected:
     std::int64_t rows = 5'000'000;
 };
 
-TEST_F(Pressure, TakesManyChangesTwiceAndSlowAnswers) {
+TEST_F(Pressure, TakesManyChangesTwiceAFullFeedAndSlowAnswers) {
     answers(100us);
     look(0);
     EXPECT_TRUE(pressure.watched(kUid));
     look(5'000);
-    look(5'000);
+    look(5'000, true);
     EXPECT_FALSE(pressing()) << "the machine has room for both";
     answers(3ms);
     look(5'000);
+    EXPECT_FALSE(pressing()) << "healing keeps up with them";
+    look(5'000, true);
     EXPECT_TRUE(pressing());
     EXPECT_FALSE(pressure.pressing(8, now));
 }
@@ -55,7 +57,7 @@ TEST_F(Pressure, IsNotOneLargeStatement) {
     answers(3ms);
     for (int i = 0; i < 3; ++i) {
         look(0);
-        look(20'000);
+        look(20'000, true);
         EXPECT_FALSE(pressing());
         EXPECT_TRUE(pressure.watched(kUid));
         for (int quiet = 0; quiet < 4; ++quiet) look(0);
@@ -91,9 +93,9 @@ TEST_F(Pressure, IsNotAStatementThatStatisticsTellOfLater) {
     answers(3ms);
     look(0);
     named += 10'000;
-    look(0);
+    look(0, true);
     rows += 10'000;
-    look(0);
+    look(0, true);
     EXPECT_FALSE(pressing());
 }
 
