@@ -292,6 +292,8 @@ Status PipelineReconciler::begin_run(Pass& pass) {
     if (const Status opened = open_full_feed(**session, pass); !opened) return opened;
     const Status begun = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        // What the feed planned for what was declared before would be refused for ever; this run sees what it was for.
+        discard_batches(tx, pass.uid, pass.declared.generation);
         Run run;
         run.uid = pass.uid;
         run.revision = pass.revision.number;

@@ -336,6 +336,26 @@ TEST_F(FeedWhole, WithoutTheRightTheTriggersArePrintedForSomebodyElse) {
     db.exec(fmt::format("DROP OWNED BY {0} CASCADE; DROP ROLE {0}", role));
 }
 
+// What was planned for the old declaration is refused; the sweep for the new one sees what it was for.
+TEST_F(FeedWhole, WhatWaitsWhileThePipelineIsDeclaredAnewIsNotTriedForEver) {
+    make(100);
+    kit::FakeEndpoint endpoint({.dimensions = 16});
+    declare_endpoint(endpoint);
+    declare_docs();
+    kit::Process run = start();
+    endpoint.withhold();
+    db.exec("UPDATE docs SET body = 'Waits ' || id");
+    ASSERT_TRUE(eventually_is("SELECT count(*) > 0 FROM homeostat.batch WHERE claim_token IS NOT NULL", "t")) << run.output();
+    db.exec("UPDATE homeostat.pipeline SET max_prune_rows = 7");
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.run", "1")) << run.output();
+    endpoint.release();
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_TRUE(eventually_is("SELECT (SELECT count(*) FROM homeostat.batch) + (SELECT count(*) FROM homeostat.run)", "0"))
+        << run.output();
+    end(run);
+    expect_converged("docs", "SELECT id::text AS key, body AS content FROM docs");
+}
+
 TEST_F(FeedWhole, SwitchedOffOrDeletedNothingIsLeftOnTheSource) {
     make(20);
     declare_docs();
