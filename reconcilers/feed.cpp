@@ -293,11 +293,12 @@ Result<Feed::Drained> Feed::drain(Session& session, std::int64_t uid, const Targ
 void Feed::plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, const FeedGate& gate, const Changes& changes,
                 const Context& context, Drained& drained) {
     std::vector<DriftItem> heal;
-    std::vector<std::int64_t> gone;
+    std::vector<Key> gone;  // id and key
     std::int64_t fresh = 0;
     for (const DriftItem& item : changes.items) {
         if (item.cls == DriftClass::orphaned) {
-            gone.push_back(item.document_id);
+            gone.push_back({std::to_string(item.document_id)});
+            gone.back().insert(gone.back().end(), item.key.begin(), item.key.end());
         } else {
             heal.push_back(item);
             fresh += item.cls == DriftClass::missing ? 1 : 0;
@@ -325,7 +326,7 @@ void Feed::plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, con
         }
         for (std::size_t at = 0; at < gone.size(); at += 1'000) {
             PlannedBatch b{BatchKind::prune, DriftClass::orphaned, target.spec.priority, {}};
-            for (std::size_t i = at; i < std::min(gone.size(), at + 1'000); ++i) b.keys.push_back({std::to_string(gone[i])});
+            for (std::size_t i = at; i < std::min(gone.size(), at + 1'000); ++i) b.keys.push_back(std::move(gone[i]));
             batches.push_back(std::move(b));
         }
     }

@@ -80,6 +80,14 @@ const Statement kRest{
     " SELECT uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, $2::text[], $3::int, $4::int, deaths,"
     "  clock_timestamp() + $5::bigint * interval '1 ms', $6 FROM homeostat.batch WHERE id = $1::bigint"};
 
+// Less urgent than anything of its pipeline.
+const Statement kPutAway{
+    "batch_put_away",
+    "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents,"
+    "  run_after)"
+    " SELECT uid, revision, generation, epoch, run_id, traceparent, 'stray', class, priority - 1, $2::text[], $3::int,"
+    "  clock_timestamp() + $4::bigint * interval '1 ms' FROM homeostat.batch WHERE id = $1::bigint"};
+
 const Statement kRelease{
     "batch_release",
     "UPDATE homeostat.batch SET claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL, attempts = attempts + $3::int,"
@@ -264,6 +272,14 @@ void insert_rest(Transaction& tx, const Batch& batch, const std::vector<std::vec
         params.bytes(key_matrix(part)).add(part.size()).add(attempts).add(delay.count()).add(error);
         tx.later(kRest, std::move(params));
     }
+}
+
+void insert_put_away(Transaction& tx, const Batch& batch, const std::vector<std::int64_t>& ids, std::chrono::milliseconds delay) {
+    std::vector<Key> keys;
+    for (const std::int64_t id : ids) keys.push_back({std::to_string(id)});
+    Params params = Params::of(batch.id);
+    params.bytes(key_matrix(keys)).add(keys.size()).add(delay.count());
+    tx.later(kPutAway, std::move(params));
 }
 
 Status release_batch(Session& session, const Batch& batch, bool counts_attempt, std::chrono::milliseconds delay,

@@ -24,7 +24,7 @@ struct PlannedBatch {
     BatchKind kind = BatchKind::heal;
     DriftClass cls = DriftClass::missing;
     std::int32_t priority = 0;
-    std::vector<Key> keys;  // of documents; for prune and stray: document ids as text
+    std::vector<Key> keys;  // of documents; for stray: document ids as text; for prune the same, and keys where known
 };
 
 struct Batch {
@@ -92,6 +92,9 @@ void finish_batch(Transaction& tx, const Batch& batch, std::string_view replica,
 // Puts parts of a claimed batch back as new batches of their own (bisecting, or documents that did not fit a budget).
 void insert_rest(Transaction& tx, const Batch& batch, const std::vector<std::vector<Key>>& parts, std::int32_t attempts,
                  std::chrono::milliseconds delay, std::string_view error);
+
+// What a claimed batch has superseded: a batch that has the chunks of those documents put away, some time later.
+void insert_put_away(Transaction& tx, const Batch& batch, const std::vector<std::int64_t>& ids, std::chrono::milliseconds delay);
 
 // Gives a claim back: after a failure with one more attempt and a delay, or as it was.
 Status release_batch(Session& session, const Batch& batch, bool counts_attempt, std::chrono::milliseconds delay,

@@ -152,9 +152,11 @@ Result<std::vector<std::int64_t>> stray_chunks(Session& session, const Revision&
                  fmt::format("SELECT DISTINCT c.document_id FROM {} c LEFT JOIN {} d ON d.document_id = c.document_id"
                              " AND d.document_id >= $1::bigint AND d.document_id <= $2::bigint"
                              " WHERE c.document_id >= $1::bigint AND c.document_id <= $2::bigint AND d.document_id IS NULL"
-                             " ORDER BY 1 LIMIT $3::bigint",
+                             // What was superseded is put away without being asked for.
+                             " AND c.document_id NOT IN (SELECT unnest(b.keys)::bigint FROM homeostat.batch b"
+                             "  WHERE b.uid = $4::bigint AND b.kind = 'stray') ORDER BY 1 LIMIT $3::bigint",
                              revision.tables.chunk, revision.tables.document)},
-                Params::of(*first, after, static_cast<std::int64_t>(limit - ids.size())));
+                Params::of(*first, after, static_cast<std::int64_t>(limit - ids.size()), revision.tables.uid));
             for (int i = 0; i < rows.size(); ++i) ids.push_back(rows.i64(i, 0));
         }
         return ids;

@@ -110,7 +110,8 @@ Statement room(std::int64_t uid) {
         fmt::format("SELECT setval('{0}'::regclass, pg_sequence_last_value('{1}'::regclass) + greatest(n.room - n.waiting, 0)),"
                     " n.room FROM (SELECT greatest({2}, coalesce((SELECT source_documents FROM homeostat.pipeline_status"
                     "  WHERE uid = {3}), 0) / {4}), (SELECT coalesce(sum(b.documents), 0) FROM homeostat.batch b JOIN"
-                    "  homeostat.feed f ON f.uid = b.uid AND f.run_id = b.run_id WHERE b.uid = {3})) n(room, waiting)",
+                    "  homeostat.feed f ON f.uid = b.uid AND f.run_id = b.run_id WHERE b.uid = {3} AND b.kind <> 'stray'))"
+                    " n(room, waiting)",
                     room_sequence(uid), named_sequence(uid), kRoomAtLeast, uid, kRowsForRoom)};
 }
 

@@ -4,6 +4,10 @@
 // Compare-and-set: a document whose row another batch has written since it was read, or whose source row has changed since
 // (where its version tells), is dropped from the write and left to the next observation. So an older read never overwrites a
 // newer vector. What is replaced goes to the journal first, which is also where unchanged chunks get their vectors back from.
+//
+// Where many documents are replaced whole, each gets another id instead: its old chunks belong to no document from then on, so
+// that nobody sees them, and remove_strays puts them into the journal when there is time for that. Copying them costs as much
+// as writing the new ones.
 #pragma once
 
 #include <cstdint>
@@ -68,6 +72,7 @@ struct WriteRequest {
     std::int64_t token = 0;
     std::vector<WriteDocument> documents;
     std::vector<WriteChunk> chunks;    // in order of document, number
+    std::size_t supersede_from = 0;    // documents replaced whole, from which on they get other ids; 0 = never
 };
 
 // By how much there are more documents and chunks than before, or fewer.
@@ -82,6 +87,7 @@ struct WriteOutcome {
     std::int32_t dropped = 0;  // healed by another batch, or changed since they were read
     std::int32_t chunks = 0;
     StoredChange change;
+    std::vector<std::int64_t> superseded;  // ids of which only chunks are left, which are the caller's to have put away
 };
 
 // The chunks go with what comes next in the transaction.
@@ -93,11 +99,11 @@ Result<WriteOutcome> write_documents(Transaction& tx, const SourceShape& source,
 Result<std::int32_t> move_documents(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
                                     std::int64_t batch_id, std::int64_t token, const std::vector<Key>& keys);
 
-// Removes documents by id: orphaned ones only where their source row is still absent, excess ones (declared count given) only
-// where they still lie beyond it. Returns what went, as negative numbers.
+// Removes documents: orphaned ones only where their source row is still absent, excess ones (declared count given) only where
+// they still lie beyond it. They are named by id, or by id and key: then the key tells, as whoever heals a document meanwhile may
+// give it another id. Returns what went, as negative numbers.
 Result<StoredChange> prune_documents(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
-                                     std::int64_t token, std::optional<std::int64_t> documents,
-                                     const std::vector<std::int64_t>& ids);
+                                     std::int64_t token, std::optional<std::int64_t> documents, const std::vector<Key>& named);
 
 // Removes chunks whose document row is gone.
 Result<std::int32_t> remove_strays(Transaction& tx, const Revision& revision, std::int64_t run_id, std::int64_t token,

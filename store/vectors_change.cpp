@@ -11,8 +11,11 @@ namespace homeostat {
 
 namespace {
 
-// Documents to the journal as removed, and their chunks after them; `$1` ids, `$2` run, `$3` token.
-void journal_removed_chunks(Transaction& tx, const RevisionTables& t, const Params& params) {
+// Chunks without a document, to the journal.
+void journal_removed_chunks(Transaction& tx, const RevisionTables& t, const std::vector<std::int64_t>& ids, std::int64_t run_id,
+                            std::int64_t token) {
+    Params params;
+    params.bytes(binary_array(ids)).add(run_id).add(token);
     tx.exec(
         {t.prefix + "_drop_chunks",
          fmt::format("WITH gone AS (DELETE FROM {0} WHERE ctid = ANY (ARRAY({3}"
@@ -68,12 +71,17 @@ Result<std::int32_t> move_documents(Transaction& tx, const SourceShape& source, 
 }
 
 Result<StoredChange> prune_documents(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
-                                     std::int64_t token, std::optional<std::int64_t> documents,
-                                     const std::vector<std::int64_t>& ids) {
+                                     std::int64_t token, std::optional<std::int64_t> documents, const std::vector<Key>& named) {
     return guarded([&] {
         const RevisionTables& t = revision.tables;
+        const std::size_t k = source.key.size();
         std::string document_key;
-        for (std::size_t i = 0; i < source.key.size(); ++i) document_key += fmt::format("{}d.key_{}", i == 0 ? "" : ", ", i + 1);
+        std::string on;
+        for (std::size_t i = 0; i < k; ++i) {
+            document_key += fmt::format("{}d.key_{}", i == 0 ? "" : ", ", i + 1);
+            on += fmt::format("{0}d.key_{1} = w.k{1}::{2}{3}", i == 0 ? "" : " AND ", i + 1, source.key[i].type,
+                              source.key[i].collate);
+        }
         std::string gone =
             fmt::format("NOT EXISTS (SELECT FROM {} s WHERE {})", source.relation, match_source(source, "d.key_{0}"));
         if (documents) {
@@ -82,20 +90,45 @@ Result<StoredChange> prune_documents(Transaction& tx, const SourceShape& source,
                                 std::max<std::int64_t>(*documents - 1, 0));
             if (*documents == 0) gone = "true";
         }
+        const bool by_key = !named.empty() && named.front().size() == k + 1;
         Params params;
-        params.bytes(binary_array(ids)).add(run_id).add(token);
-        const Rows rows = tx.exec(
-            {t.prefix + (documents ? "_prune_count" : "_prune"),
-             fmt::format(
-                 "WITH gone AS (DELETE FROM {} d WHERE d.document_id = ANY ($1::bigint[]) AND ({}) RETURNING d.document_id AS id,"
-                 "  d AS document) INSERT INTO {} (run_id, write_token, document_id, change, document)"
-                 " SELECT $2::bigint, $3::bigint, id, 'removed', document FROM gone "
-                 "RETURNING (document).chunk_count::bigint",
-                 t.document, gone, t.journal)},
-            params);
-        journal_removed_chunks(tx, t, params);
-        StoredChange change{-rows.size(), 0};
-        for (int i = 0; i < rows.size(); ++i) change.chunks -= rows.i64(i, 0);
+        std::string ids = "$1::bigint[]";
+        if (by_key) {
+            std::vector<Key> keys;
+            for (const Key& n : named) keys.emplace_back(n.begin() + 1, n.end());
+            add_keys(params, keys, k);
+            ids = fmt::format(
+                "ARRAY(SELECT d.document_id FROM unnest({}) AS w({}) CROSS JOIN LATERAL (SELECT d.document_id"
+                " FROM {} d WHERE {} LIMIT 1) d)",
+                numbered(k, "${}::text[]"), numbered(k, "k{}"), t.document, on);
+        } else {
+            std::vector<std::int64_t> numbers;
+            for (const Key& n : named) numbers.push_back(std::stoll(n.front()));
+            params.bytes(binary_array(numbers));
+        }
+        params.add(run_id).add(token);
+        const int run = by_key ? static_cast<int>(k) + 1 : 2;
+        const Statement prune{
+            t.prefix + (by_key ? "_prune_key" : "_prune") + (documents ? "_count" : ""),
+            fmt::format("WITH gone AS (DELETE FROM {} d WHERE d.document_id = ANY ({}) AND ({}) RETURNING d.document_id AS id,"
+                        "  d AS document) INSERT INTO {} (run_id, write_token, document_id, change, document)"
+                        " SELECT ${}::bigint, ${}::bigint, id, 'removed', document FROM gone "
+                        "RETURNING document_id, (document).chunk_count::bigint",
+                        t.document, ids, gone, t.journal, run, run + 1)};
+        StoredChange change;
+        std::vector<std::int64_t> removed;
+        const auto remove = [&] {
+            const Rows rows = tx.exec(prune, params);
+            for (int i = 0; i < rows.size(); ++i) {
+                removed.push_back(rows.i64(i, 0));
+                change.chunks -= rows.i64(i, 1);
+            }
+        };
+        remove();
+        // Whoever was waited for may have given it another id.
+        if (by_key && removed.size() < named.size()) remove();
+        change.documents = -static_cast<std::int64_t>(removed.size());
+        if (!removed.empty()) journal_removed_chunks(tx, t, removed, run_id, token);
         return change;
     });
 }
@@ -103,9 +136,7 @@ Result<StoredChange> prune_documents(Transaction& tx, const SourceShape& source,
 Result<std::int32_t> remove_strays(Transaction& tx, const Revision& revision, std::int64_t run_id, std::int64_t token,
                                    const std::vector<std::int64_t>& ids) {
     return guarded([&] {
-        Params params;
-        params.bytes(binary_array(ids)).add(run_id).add(token);
-        journal_removed_chunks(tx, revision.tables, params);
+        journal_removed_chunks(tx, revision.tables, ids, run_id, token);
         return static_cast<std::int32_t>(ids.size());
     });
 }

@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "store/arrays.hpp"
 #include "store/sql_fragments.hpp"
@@ -34,15 +34,24 @@ public:
     WriteOutcome run() {
         DocumentColumns fresh;
         DocumentColumns existing;
-        for (const WriteDocument& d : request_.documents) (d.read->write_token ? existing : fresh).add(d);
+        DocumentColumns whole;
+        const std::vector<bool> anew = replaced_whole();
+        for (std::size_t i = 0; i < request_.documents.size(); ++i) {
+            const WriteDocument& d = request_.documents[i];
+            (!d.read->write_token ? fresh : anew[i] ? whole : existing).add(d);
+        }
         if (!fresh.empty()) insert_documents(fresh);
         if (!existing.empty()) replace_documents(existing);
+        if (!whole.empty()) supersede_documents(whole);
         write_chunks();
         WriteOutcome outcome;
         outcome.written = static_cast<std::int32_t>(accepted_.size());
         outcome.dropped = static_cast<std::int32_t>(request_.documents.size() - accepted_.size());
         outcome.chunks = chunks_written_;
         outcome.change = {documents_added_, chunks_added_};
+        for (const auto& [read, stored] : accepted_) {
+            if (read != stored) outcome.superseded.push_back(read);
+        }
         return outcome;
     }
 
@@ -97,11 +106,27 @@ private:
 
     int trailing(int i) const { return 5 + static_cast<int>(source_.key.size() + source_.metadata.size()) + i; }
 
+    // Id as it was read, chunks more, and id as it is now.
     void accept(const Rows& rows) {
         for (int i = 0; i < rows.size(); ++i) {
-            accepted_.insert(rows.i64(i, 0));
+            accepted_.emplace(rows.i64(i, 0), rows.i64(i, 2));
             chunks_added_ += rows.i64(i, 1);
         }
+    }
+
+    // Documents of which no chunk stays, nor gives its vector to another, where they are enough.
+    std::vector<bool> replaced_whole() const {
+        std::vector<bool> out(request_.documents.size(), request_.supersede_from > 0);
+        for (const WriteChunk& c : request_.chunks) {
+            if (c.vector == nullptr) out[c.document] = false;
+        }
+        std::size_t n = 0;
+        for (std::size_t i = 0; i < out.size(); ++i) {
+            out[i] = out[i] && request_.documents[i].read->write_token;
+            n += out[i] ? 1 : 0;
+        }
+        if (n < request_.supersede_from) out.assign(out.size(), false);
+        return out;
     }
 
     void insert_documents(const DocumentColumns& fresh) {
@@ -120,7 +145,8 @@ private:
              fmt::format(
                  "INSERT INTO {} (document_id, source_version, content_hash, chunk_count, run_id, batch_id, write_token{})"
                  " SELECT w.id, w.version::{}, w.hash, w.chunks, ${}::bigint, ${}::bigint, ${}::bigint{} FROM {}{}"
-                 " WHERE w.expected = 0 ON CONFLICT ({}) DO NOTHING RETURNING document_id, chunk_count",
+                 " WHERE w.expected = 0 ON CONFLICT ({}) DO NOTHING RETURNING document_id, chunk_count,"
+                 " document_id",
                  t_.document, columns, source_.version_type, trailing(1), trailing(2), trailing(3), values, document_rows(),
                  still_current(), numbered(source_.key.size(), "key_{}"))},
             document_params(fresh));
@@ -128,8 +154,27 @@ private:
         documents_added_ += rows.size();
     }
 
-    // Compared and updated, kept in the journal as it was, and everything of it taken away but the chunks that stay as they are:
-    // one statement.
+    // Compared and updated; `also` is set too, as a list that ends with a comma.
+    std::string moved_sql(std::string_view also) const {
+        std::string metadata;
+        for (std::size_t i = 0; i < source_.metadata.size(); ++i) {
+            metadata +=
+                fmt::format(", {} = w.m{}::{}", t_.metadata_column(source_.metadata[i].name), i + 1, source_.metadata[i].type);
+        }
+        return fmt::format(
+            "WITH held AS (SELECT w.*, d.ctid AS place, d.chunk_count AS had, d AS document FROM {rows} JOIN {document} d"
+            "  ON d.document_id = w.id AND d.write_token = w.expected{current} ORDER BY d.document_id),"
+            // Who has written meanwhile has left another token.
+            " moved AS (UPDATE {document} d SET {also}source_version = w.version::{version}, content_hash = w.hash,"
+            "  chunk_count = w.chunks, run_id = ${run}::bigint, batch_id = ${batch}::bigint, write_token = ${token}::bigint,"
+            "  written_at = clock_timestamp(){metadata} FROM held w WHERE d.ctid = w.place AND d.write_token = w.expected"
+            "  RETURNING w.id, w.chunks - w.had AS more, d.document_id AS now, w.document)",
+            fmt::arg("rows", document_rows()), fmt::arg("document", t_.document), fmt::arg("current", still_current()),
+            fmt::arg("also", also), fmt::arg("version", source_.version_type), fmt::arg("metadata", metadata),
+            fmt::arg("run", trailing(1)), fmt::arg("batch", trailing(2)), fmt::arg("token", trailing(3)));
+    }
+
+    // Kept in the journal as it was, and everything of it taken away but the chunks that stay as they are: one statement.
     void replace_documents(const DocumentColumns& existing) {
         const std::vector<const WriteChunk*> kept = kept_chunks();
         std::vector<std::int64_t> ids;
@@ -140,35 +185,34 @@ private:
         }
         Params params = document_params(existing);
         params.bytes(binary_array(ids)).bytes(binary_array(numbers));
-        std::string metadata;
-        for (std::size_t i = 0; i < source_.metadata.size(); ++i) {
-            metadata +=
-                fmt::format(", {} = w.m{}::{}", t_.metadata_column(source_.metadata[i].name), i + 1, source_.metadata[i].type);
-        }
         accept(tx_.exec(
             {t_.prefix + "_replace",
-             fmt::format(
-                 "WITH held AS (SELECT w.*, d.ctid AS place, d.chunk_count AS had, d AS document FROM {rows} JOIN {document} d"
-                 "  ON d.document_id = w.id AND d.write_token = w.expected{current} ORDER BY d.document_id),"
-                 // Who has written meanwhile has left another token.
-                 " moved AS (UPDATE {document} d SET source_version = w.version::{version}, content_hash = w.hash,"
-                 "  chunk_count = w.chunks, run_id = ${run}::bigint, batch_id = ${batch}::bigint, write_token = ${token}::bigint,"
-                 "  written_at = clock_timestamp(){metadata} FROM held w WHERE d.ctid = w.place AND d.write_token = w.expected"
-                 "  RETURNING w.id, w.chunks - w.had AS more, w.document),"
-                 " gone AS (DELETE FROM {chunk} WHERE ctid = ANY (ARRAY({chunks} WHERE (c.document_id, c.number) NOT IN"
-                 "  (SELECT * FROM unnest(${ids}::bigint[], ${numbers}::int[])))) RETURNING *),"
-                 " kept AS (INSERT INTO {journal} (run_id, write_token, document_id, change, document, number, start_offset,"
-                 "  end_offset, chunk_hash, context, text, embedding) SELECT ${run}::bigint, ${token}::bigint, m.id, 'replaced',"
-                 "  m.document, g.number, g.start_offset, g.end_offset, g.chunk_hash, g.context, g.text, g.embedding FROM moved m"
-                 "  LEFT JOIN gone g ON g.document_id = m.id)"
-                 " SELECT id, more FROM moved",
-                 fmt::arg("rows", document_rows()), fmt::arg("document", t_.document), fmt::arg("current", still_current()),
-                 fmt::arg("journal", t_.journal), fmt::arg("chunk", t_.chunk), fmt::arg("chunks", chunks_of_sql(t_, "moved w")),
-                 fmt::arg("version", source_.version_type), fmt::arg("metadata", metadata), fmt::arg("run", trailing(1)),
-                 fmt::arg("batch", trailing(2)), fmt::arg("token", trailing(3)), fmt::arg("ids", trailing(4)),
-                 fmt::arg("numbers", trailing(5)))},
+             moved_sql("") +
+                 fmt::format(
+                     ", gone AS (DELETE FROM {chunk} WHERE ctid = ANY (ARRAY({chunks} WHERE (c.document_id, c.number) NOT IN"
+                     "  (SELECT * FROM unnest(${ids}::bigint[], ${numbers}::int[])))) RETURNING *),"
+                     " kept AS (INSERT INTO {journal} (run_id, write_token, document_id, change, document, number, start_offset,"
+                     "  end_offset, chunk_hash, context, text, embedding) SELECT ${run}::bigint, ${token}::bigint, m.id,"
+                     "  'replaced', m.document, g.number, g.start_offset, g.end_offset, g.chunk_hash, g.context, g.text,"
+                     "  g.embedding FROM moved m LEFT JOIN gone g ON g.document_id = m.id)"
+                     " SELECT id, more, now FROM moved",
+                     fmt::arg("journal", t_.journal), fmt::arg("chunk", t_.chunk),
+                     fmt::arg("chunks", chunks_of_sql(t_, "moved w")), fmt::arg("run", trailing(1)),
+                     fmt::arg("token", trailing(3)), fmt::arg("ids", trailing(4)), fmt::arg("numbers", trailing(5)))},
             params));
         move_offsets(kept);
+    }
+
+    // Another id: what it had stays behind under the old one. Kept in the journal is the document; its chunks follow when they
+    // are put away.
+    void supersede_documents(const DocumentColumns& whole) {
+        accept(tx_.exec({t_.prefix + "_supersede",
+                         moved_sql(fmt::format("document_id = nextval('{}_document_id_seq'::regclass), ", t_.document)) +
+                             fmt::format(", kept AS (INSERT INTO {} (run_id, write_token, document_id, change, document)"
+                                         "  SELECT ${}::bigint, ${}::bigint, id, 'replaced', document FROM moved)"
+                                         " SELECT id, more, now FROM moved",
+                                         t_.journal, trailing(1), trailing(3))},
+                        document_params(whole)));
     }
 
     std::int64_t id_of(const WriteChunk& c) const { return request_.documents[c.document].read->document_id; }
@@ -215,7 +259,7 @@ private:
         bool reuse = false;
         for (const WriteChunk& c : request_.chunks) {
             if (c.kept || !accepted(c)) continue;
-            ids.push_back(id_of(c));
+            ids.push_back(accepted_.at(id_of(c)));
             numbers.push_back(c.number);
             starts.push_back(c.start);
             ends.push_back(c.end);
@@ -256,7 +300,7 @@ private:
     const VectorExtension& vectors_;
     const WriteRequest& request_;
     const RevisionTables& t_;
-    std::unordered_set<std::int64_t> accepted_;
+    std::unordered_map<std::int64_t, std::int64_t> accepted_;  // ids as they were read, and as they are now
     std::int32_t chunks_written_ = 0;
     std::int64_t documents_added_ = 0;
     std::int64_t chunks_added_ = 0;

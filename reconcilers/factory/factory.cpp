@@ -39,6 +39,10 @@ const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 
 constexpr std::uint64_t kHeldPerBatch = 256 << 10;
 constexpr Duration kMoment = std::chrono::milliseconds(50);
+// Of so many documents at once the old chunks are put away later, when those who wait for vectors have theirs. Of fewer the
+// batch that does it would cost more than is saved.
+constexpr std::size_t kSupersedeFrom = 32;
+constexpr std::chrono::milliseconds kPutAwayAfter{2'000};
 
 // What the allocator keeps for later counts against the limit like anything else.
 void give_back_free_memory() {
@@ -293,6 +297,7 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
     request.run_id = batch.run_id;
     request.batch_id = batch.id;
     request.token = batch.token;
+    if (batch.fed) request.supersede_from = kSupersedeFrom;
     Result<Outcome> outcome = guarded([&]() -> Result<Outcome> {
         (*session)->keep_plans(batch.keys.size() <= kFew);
         Transaction tx = (*session)->begin();
@@ -302,6 +307,7 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
         if (!written) return written.error();
         HOMEOSTAT_REACH("write.after_vectors");
         Outcome o;
+        if (!written->superseded.empty()) insert_put_away(tx, batch, written->superseded, kPutAwayAfter);
         insert_rest(tx, batch, work.deferred(settings_.read_budget), batch.attempts, std::chrono::milliseconds(0), "");
         if (!work.dead().empty()) add_dead_letters(tx, batch.uid, batch.revision, letters_of(batch, work.dead()));
         o.result.written = written->written;
@@ -332,8 +338,8 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
         fence_batch(tx, batch);
         Outcome o;
         if (batch.kind == BatchKind::prune) {
-            Result<StoredChange> gone = prune_documents(tx, target.source, target.revision, batch.run_id, batch.token,
-                                                        target.spec.documents, ids_of(batch.keys));
+            Result<StoredChange> gone =
+                prune_documents(tx, target.source, target.revision, batch.run_id, batch.token, target.spec.documents, batch.keys);
             if (!gone) return gone.error();
             o.result.removed = static_cast<std::int32_t>(-gone->documents);
             if (batch.fed) move_stored(tx, batch.uid, *gone);
