@@ -83,10 +83,10 @@ void Feed::remember(std::int64_t uid, const Known& known) {
 
 Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
     Result<FeedOutcome> outcome = look_once(uid, context);
-    // Whoever presses does not call.
-    if (outcome && pressure_.watched(uid)) {
-        outcome->again_in = std::min(outcome->again_in.value_or(kWatched), kWatched);
-    }
+    if (!outcome) return outcome;
+    // Whoever presses does not call; nor does what waits, when it is healed and takes no more room.
+    if (pressure_.watched(uid)) outcome->again_in = std::min(outcome->again_in.value_or(kWatched), kWatched);
+    if (!outcome->again_in && known(uid).narrow) outcome->again_in = settings_.poll;
     return outcome;
 }
 
@@ -189,15 +189,16 @@ Result<bool> Feed::tend_room(Session& session, std::int64_t uid, const ChangesSe
     known.full = false;
     // Who presses is named for as long as there is room, and then swept for.
     const bool enough = known.room > 0 && seen.room > known.room / 2;
-    known.widen = !enough && !pressure_.pressing(uid, clock_.steady_now());
+    known.widen = (!enough || (known.narrow && known.asleep)) && !pressure_.pressing(uid, clock_.steady_now());
     return false;
 }
 
 // Not before what was changed is planned: until then it is not seen to wait. Where it cannot be done, the next look asks for it.
 void Feed::widen(Session& session, std::int64_t uid, Known& known) {
     if (!std::exchange(known.widen, false)) return;
-    const Result<std::int64_t> room = make_room(session, uid);
-    known.room = room ? *room : 0;
+    const Result<RoomMade> room = make_room(session, uid);
+    known.room = room ? room->worth : 0;
+    known.narrow = room && room->less;
 }
 
 // Whether writers who pressed have let up: what was healed slowly until then need not be any more.

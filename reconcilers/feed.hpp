@@ -61,6 +61,7 @@ private:
         std::int64_t burst = 0;  // taken at the last look
         std::int64_t room = 0;  // for changes, as it was last made; 0 where that is not known
         bool widen = false;  // there is to be more
+        bool narrow = false;  // there was less, for what waits
         bool full = false;  // and that was said
         bool asleep = false;
         std::optional<std::int64_t> point;  // writers that began before it may not have seen that it sleeps

@@ -183,7 +183,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     if (!done) return done.error();
     // As the source was counted anew.
     if (!pass.capture_fingerprint.empty()) {
-        if (const Result<std::int64_t> room = make_room(**session, pass.uid); !room) return room.error();
+        if (const Result<RoomMade> room = make_room(**session, pass.uid); !room) return room.error();
     }
     compare_pace(pass);
     publish(pass);

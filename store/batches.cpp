@@ -33,11 +33,12 @@ const Statement kInsert{
         " FROM unnest($7::text[], $8::text[], $9::int[], $10::text[], $11::int[]) WITH ORDINALITY"
         "  AS w(kind, class, priority, keys, documents, i) RETURNING id, claim_token"};
 
-// Only kinds this binary knows: a newer one's work is left to it.
+// Only kinds this binary knows: a newer one's work is left to it. What was planned for an earlier declaration would be refused.
 const Statement kClaim{
     "batch_claim",
     "WITH ready AS (SELECT b.id, p.provider FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid"
-    "  WHERE b.claim_token IS NULL AND b.run_after <= clock_timestamp() AND NOT p.suspend AND p.deletion_requested_at IS NULL"
+    "  WHERE b.claim_token IS NULL AND b.run_after <= clock_timestamp() AND NOT p.suspend AND p.deletion_requested_at IS NULL "
+    "AND b.generation = p.generation"
     "  AND b.kind IN ('heal', 'move', 'prune', 'stray') AND (b.deaths >= $4::int) = $5::boolean"
     "  AND (b.kind <> 'heal' OR p.provider <> ALL ($6::text[]))"
     "  ORDER BY b.priority DESC, b.id LIMIT $2::int FOR UPDATE OF b SKIP LOCKED)"
@@ -80,12 +81,12 @@ const Statement kRest{
     " SELECT uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, $2::text[], $3::int, $4::int, deaths,"
     "  clock_timestamp() + $5::bigint * interval '1 ms', $6 FROM homeostat.batch WHERE id = $1::bigint"};
 
-// Less urgent than anything of its pipeline.
+// As urgent as what a sweep finds of that kind: not at all.
 const Statement kPutAway{
     "batch_put_away",
     "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents,"
     "  run_after)"
-    " SELECT uid, revision, generation, epoch, run_id, traceparent, 'stray', class, priority - 1, $2::text[], $3::int,"
+    " SELECT uid, revision, generation, epoch, run_id, traceparent, 'stray', class, 0, $2::text[], $3::int,"
     "  clock_timestamp() + $4::bigint * interval '1 ms' FROM homeostat.batch WHERE id = $1::bigint"};
 
 const Statement kRelease{
@@ -97,7 +98,15 @@ const Statement kRelease{
 const Statement kExists{"batch_exists",
                         "SELECT EXISTS (SELECT FROM homeostat.batch WHERE id = $1::bigint AND claim_token = $2::bigint)"};
 
-const Statement kDiscard{"batch_discard", "DELETE FROM homeostat.batch WHERE uid = $1::bigint AND generation <> $2::bigint"};
+// A chunk without a document is one whatever is declared, so that is still done, but not to tables of an earlier revision.
+const Statement kDiscard{
+    "batch_discard",
+    "DELETE FROM homeostat.batch b WHERE b.uid = $1::bigint AND b.generation <> $2::bigint AND (b.kind <> 'stray'"
+    " OR b.revision <> (SELECT max(r.revision) FROM homeostat.revision r WHERE r.uid = $1::bigint))"};
+const Statement kRestamp{
+    "batch_restamp",
+    "UPDATE homeostat.batch b SET generation = p.generation FROM homeostat.pipeline p WHERE p.uid = $1::bigint AND b.uid = p.uid"
+    " AND b.kind = 'stray' AND b.generation <> p.generation"};
 const Statement kWithdraw{
     "batch_withdraw",
     "DELETE FROM homeostat.batch WHERE id = ANY (ARRAY(SELECT id FROM homeostat.batch WHERE uid = $1::bigint"
@@ -295,6 +304,7 @@ Result<bool> batch_exists(Session& session, const Batch& batch) {
 
 void discard_batches(Transaction& tx, std::int64_t uid, std::int64_t generation) {
     tx.exec(kDiscard, Params::of(uid, generation));
+    tx.exec(kRestamp, Params::of(uid));
 }
 std::int64_t withdraw_batches(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
     return tx.exec(kWithdraw, Params::of(uid, run_id)).size();

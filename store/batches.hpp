@@ -103,7 +103,8 @@ Status release_batch(Session& session, const Batch& batch, bool counts_attempt, 
 // Whether the batch is still there under this token: the question after a commit whose outcome is unknown.
 Result<bool> batch_exists(Session& session, const Batch& batch);
 
-// Removes batches of a pipeline whose generation, epoch or revision has passed, claimed or not: their claimants are fenced.
+// Removes batches of a pipeline whose generation has passed, claimed or not: their claimants are fenced. Strays of the newest
+// revision stay, of the generation that is declared now.
 void discard_batches(Transaction& tx, std::int64_t uid, std::int64_t generation);
 // Takes back what this run planned to heal and nobody has claimed; returns how many batches that were.
 std::int64_t withdraw_batches(Transaction& tx, std::int64_t uid, std::int64_t run_id);

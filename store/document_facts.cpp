@@ -147,7 +147,7 @@ private:
         facts_.chunks_intact = rows.boolean(0, 2) && facts_.chunks == facts_.chunk_count;
     }
 
-    // Keys stand column by column in a batch; deletions name document ids instead.
+    // Keys stand column by column in a batch; deletions name document ids, some before their keys.
     void read_batch() {
         std::string match;
         for (std::size_t i = 1; i <= n_; ++i) match += fmt::format(" AND b.keys[{}][i] = ${}", i, i);

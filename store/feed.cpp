@@ -105,14 +105,14 @@ const Statement kRowsChanged{
 
 // What was taken up and waits to be healed takes room too.
 Statement room(std::int64_t uid) {
-    return {
-        fmt::format("p{}_room", uid),
-        fmt::format("SELECT setval('{0}'::regclass, pg_sequence_last_value('{1}'::regclass) + greatest(n.room - n.waiting, 0)),"
-                    " n.room FROM (SELECT greatest({2}, coalesce((SELECT source_documents FROM homeostat.pipeline_status"
-                    "  WHERE uid = {3}), 0) / {4}), (SELECT coalesce(sum(b.documents), 0) FROM homeostat.batch b JOIN"
-                    "  homeostat.feed f ON f.uid = b.uid AND f.run_id = b.run_id WHERE b.uid = {3} AND b.kind <> 'stray'))"
-                    " n(room, waiting)",
-                    room_sequence(uid), named_sequence(uid), kRoomAtLeast, uid, kRowsForRoom)};
+    return {fmt::format("p{}_room", uid),
+            fmt::format(
+                "SELECT setval('{0}'::regclass, pg_sequence_last_value('{1}'::regclass) + greatest(n.room - n.waiting, 0)),"
+                " n.room, n.waiting FROM (SELECT greatest({2}, coalesce((SELECT source_documents FROM homeostat.pipeline_status"
+                "  WHERE uid = {3}), 0) / {4}), (SELECT coalesce(sum(b.documents), 0) FROM homeostat.batch b JOIN"
+                "  homeostat.feed f ON f.uid = b.uid AND f.run_id = b.run_id WHERE b.uid = {3} AND b.kind <> 'stray'))"
+                " n(room, waiting)",
+                room_sequence(uid), named_sequence(uid), kRoomAtLeast, uid, kRowsForRoom)};
 }
 
 std::string document_match(const SourceShape& source) {
@@ -205,8 +205,11 @@ Result<std::int64_t> rows_changed(Session& session, std::int64_t uid) {
     return guarded([&] { return session.exec(kRowsChanged, Params::of(fmt::format("homeostat\\_p{}\\_%", uid))).i64(0, 0); });
 }
 
-Result<std::int64_t> make_room(Session& session, std::int64_t uid) {
-    return guarded([&] { return session.exec(room(uid)).i64(0, 1); });
+Result<RoomMade> make_room(Session& session, std::int64_t uid) {
+    return guarded([&] {
+        const Rows rows = session.exec(room(uid));
+        return RoomMade{rows.i64(0, 1), rows.i64(0, 2) > 0};
+    });
 }
 
 void shut_feed(Transaction& tx, std::int64_t uid) { tx.later(kShut, Params::of(uid, kNotOpened)); }
@@ -299,7 +302,7 @@ Result<std::vector<bool>> known_to_feed(Transaction& tx, std::int64_t uid, const
             columns += fmt::format("{0}b.keys[{1}][u.j] AS k{1}", i == 0 ? "" : ", ", i + 1);
             planned += fmt::format("{0}p.k{1} = w.k{1}", i == 0 ? "" : " AND ", i + 1);
         }
-        // Batches of the feed are few and small; deletions carry document ids instead of keys.
+        // Batches of the feed are few and small; deletions carry document ids before their keys.
         const Rows rows = tx.exec(
             {fmt::format("p{}_known", uid),
              fmt::format("WITH w AS MATERIALIZED (SELECT * FROM unnest({0}) WITH ORDINALITY AS w({1}, i))"

@@ -78,8 +78,12 @@ Result<ChangesSeen> look_at_changes(Session& session, std::int64_t uid);
 Result<std::int64_t> rows_changed(Session& session, std::int64_t uid);
 
 // Room for as many changes as are worth naming: for others reading all of the source costs less, and finds them as well. Less
-// what waits to be healed. Returns how many are worth it. A feed that is full stays so.
-Result<std::int64_t> make_room(Session& session, std::int64_t uid);
+// what waits to be healed. A feed that is full stays so.
+struct RoomMade {
+    std::int64_t worth = 0;  // naming
+    bool less = false;       // was made, as some wait
+};
+Result<RoomMade> make_room(Session& session, std::int64_t uid);
 // Sequences are set past all transactions, so a full feed is opened in three steps, and whoever finds it after one or two of them
 // begins with the first. Remembered as full, it is not trusted;
 void shut_feed(Transaction& tx, std::int64_t uid);

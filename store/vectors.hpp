@@ -5,9 +5,9 @@
 // (where its version tells), is dropped from the write and left to the next observation. So an older read never overwrites a
 // newer vector. What is replaced goes to the journal first, which is also where unchanged chunks get their vectors back from.
 //
-// Where many documents are replaced whole, each gets another id instead: its old chunks belong to no document from then on, so
-// that nobody sees them, and remove_strays puts them into the journal when there is time for that. Copying them costs as much
-// as writing the new ones.
+// Where the feed has many documents replaced whole and no run is under way, each gets another id instead: its old chunks belong
+// to no document from then on, so that nobody sees them, and remove_strays puts them into the journal when there is time for
+// that. Copying them costs as much as writing the new ones.
 #pragma once
 
 #include <cstdint>
@@ -72,7 +72,7 @@ struct WriteRequest {
     std::int64_t token = 0;
     std::vector<WriteDocument> documents;
     std::vector<WriteChunk> chunks;    // in order of document, number
-    std::size_t supersede_from = 0;    // documents replaced whole, from which on they get other ids; 0 = never
+    bool fed = false;                  // by the change feed, of which no sweep looks at what comes of it
 };
 
 // By how much there are more documents and chunks than before, or fewer.
@@ -88,6 +88,8 @@ struct WriteOutcome {
     std::int32_t chunks = 0;
     StoredChange change;
     std::vector<std::int64_t> superseded;  // ids of which only chunks are left, which are the caller's to have put away
+    std::vector<std::size_t> contested;  // of the request's documents, if fed: dropped as another batch had written them, maybe
+                                         // from an older row; to be read again
 };
 
 // The chunks go with what comes next in the transaction.

@@ -11,6 +11,10 @@ namespace homeostat {
 
 namespace {
 
+// Of so many documents at once the old chunks are put away later, when those who wait for vectors have theirs. Of fewer the batch
+// that does it would cost more than is saved.
+constexpr std::size_t kSupersedeFrom = 32;
+
 // The columns of one write, document by document.
 struct DocumentColumns {
     std::vector<std::int64_t> ids;
@@ -34,15 +38,9 @@ public:
     WriteOutcome run() {
         DocumentColumns fresh;
         DocumentColumns existing;
-        DocumentColumns whole;
-        const std::vector<bool> anew = replaced_whole();
-        for (std::size_t i = 0; i < request_.documents.size(); ++i) {
-            const WriteDocument& d = request_.documents[i];
-            (!d.read->write_token ? fresh : anew[i] ? whole : existing).add(d);
-        }
+        for (const WriteDocument& d : request_.documents) (d.read->write_token ? existing : fresh).add(d);
         if (!fresh.empty()) insert_documents(fresh);
         if (!existing.empty()) replace_documents(existing);
-        if (!whole.empty()) supersede_documents(whole);
         write_chunks();
         WriteOutcome outcome;
         outcome.written = static_cast<std::int32_t>(accepted_.size());
@@ -52,6 +50,7 @@ public:
         for (const auto& [read, stored] : accepted_) {
             if (read != stored) outcome.superseded.push_back(read);
         }
+        if (request_.fed) outcome.contested = contested();
         return outcome;
     }
 
@@ -87,14 +86,15 @@ private:
         return params;
     }
 
-    std::string document_rows() const {
+    std::string document_rows(bool whole) const {
         const std::size_t k = source_.key.size();
         const std::size_t m = source_.metadata.size();
         return fmt::format(
-            "unnest($1::bigint[], $2::bigint[], $3::text[], $4::bytea[], $5::int[], {}{}{})"
-            " AS w(id, expected, version, hash, chunks, {}{}{})",
+            "unnest($1::bigint[], $2::bigint[], $3::text[], $4::bytea[], $5::int[], {}{}{}{})"
+            " AS w(id, expected, version, hash, chunks, {}{}{}{})",
             numbered(k, "${}::text[]", 6), m == 0 ? "" : ", ", numbered(m, "${}::text[]", 6 + static_cast<int>(k)),
-            numbered(k, "k{}"), m == 0 ? "" : ", ", numbered(m, "m{}"));
+            whole ? fmt::format(", ${}::int[]", trailing(4)) : "", numbered(k, "k{}"), m == 0 ? "" : ", ", numbered(m, "m{}"),
+            whole ? ", whole" : "");
     }
 
     // Where comparing the source's version costs one index look-up, a row that changed since it was read is left out.
@@ -114,18 +114,17 @@ private:
         }
     }
 
-    // Documents of which no chunk stays, nor gives its vector to another, where they are enough.
-    std::vector<bool> replaced_whole() const {
-        std::vector<bool> out(request_.documents.size(), request_.supersede_from > 0);
+    // 1 for each of which no chunk stays, nor gives its vector to another, where they are enough.
+    std::vector<std::int32_t> replaced_whole(const DocumentColumns& existing) const {
+        std::vector<bool> whole(request_.documents.size(), true);
         for (const WriteChunk& c : request_.chunks) {
-            if (c.vector == nullptr) out[c.document] = false;
+            if (c.vector == nullptr) whole[c.document] = false;
         }
-        std::size_t n = 0;
-        for (std::size_t i = 0; i < out.size(); ++i) {
-            out[i] = out[i] && request_.documents[i].read->write_token;
-            n += out[i] ? 1 : 0;
-        }
-        if (n < request_.supersede_from) out.assign(out.size(), false);
+        std::vector<std::int32_t> out;
+        for (const WriteDocument* d : existing.documents)
+            out.push_back(whole[static_cast<std::size_t>(d - request_.documents.data())] ? 1 : 0);
+        const auto n = static_cast<std::size_t>(std::count(out.begin(), out.end(), 1));
+        if (!request_.fed || n < kSupersedeFrom) out.assign(out.size(), 0);
         return out;
     }
 
@@ -147,34 +146,15 @@ private:
                  " SELECT w.id, w.version::{}, w.hash, w.chunks, ${}::bigint, ${}::bigint, ${}::bigint{} FROM {}{}"
                  " WHERE w.expected = 0 ON CONFLICT ({}) DO NOTHING RETURNING document_id, chunk_count,"
                  " document_id",
-                 t_.document, columns, source_.version_type, trailing(1), trailing(2), trailing(3), values, document_rows(),
+                 t_.document, columns, source_.version_type, trailing(1), trailing(2), trailing(3), values, document_rows(false),
                  still_current(), numbered(source_.key.size(), "key_{}"))},
             document_params(fresh));
         accept(rows);
         documents_added_ += rows.size();
     }
 
-    // Compared and updated; `also` is set too, as a list that ends with a comma.
-    std::string moved_sql(std::string_view also) const {
-        std::string metadata;
-        for (std::size_t i = 0; i < source_.metadata.size(); ++i) {
-            metadata +=
-                fmt::format(", {} = w.m{}::{}", t_.metadata_column(source_.metadata[i].name), i + 1, source_.metadata[i].type);
-        }
-        return fmt::format(
-            "WITH held AS (SELECT w.*, d.ctid AS place, d.chunk_count AS had, d AS document FROM {rows} JOIN {document} d"
-            "  ON d.document_id = w.id AND d.write_token = w.expected{current} ORDER BY d.document_id),"
-            // Who has written meanwhile has left another token.
-            " moved AS (UPDATE {document} d SET {also}source_version = w.version::{version}, content_hash = w.hash,"
-            "  chunk_count = w.chunks, run_id = ${run}::bigint, batch_id = ${batch}::bigint, write_token = ${token}::bigint,"
-            "  written_at = clock_timestamp(){metadata} FROM held w WHERE d.ctid = w.place AND d.write_token = w.expected"
-            "  RETURNING w.id, w.chunks - w.had AS more, d.document_id AS now, w.document)",
-            fmt::arg("rows", document_rows()), fmt::arg("document", t_.document), fmt::arg("current", still_current()),
-            fmt::arg("also", also), fmt::arg("version", source_.version_type), fmt::arg("metadata", metadata),
-            fmt::arg("run", trailing(1)), fmt::arg("batch", trailing(2)), fmt::arg("token", trailing(3)));
-    }
-
-    // Kept in the journal as it was, and everything of it taken away but the chunks that stay as they are: one statement.
+    // Compared and updated, kept in the journal as it was, and everything of it taken away but the chunks that stay as they are:
+    // one statement, which locks in one order. What gets another id leaves its chunks behind under the old one.
     void replace_documents(const DocumentColumns& existing) {
         const std::vector<const WriteChunk*> kept = kept_chunks();
         std::vector<std::int64_t> ids;
@@ -184,35 +164,67 @@ private:
             numbers.push_back(c->number);
         }
         Params params = document_params(existing);
-        params.bytes(binary_array(ids)).bytes(binary_array(numbers));
+        params.bytes(binary_array(replaced_whole(existing))).bytes(binary_array(ids)).bytes(binary_array(numbers));
+        std::string metadata;
+        for (std::size_t i = 0; i < source_.metadata.size(); ++i) {
+            metadata +=
+                fmt::format(", {} = w.m{}::{}", t_.metadata_column(source_.metadata[i].name), i + 1, source_.metadata[i].type);
+        }
         accept(tx_.exec(
             {t_.prefix + "_replace",
-             moved_sql("") +
-                 fmt::format(
-                     ", gone AS (DELETE FROM {chunk} WHERE ctid = ANY (ARRAY({chunks} WHERE (c.document_id, c.number) NOT IN"
-                     "  (SELECT * FROM unnest(${ids}::bigint[], ${numbers}::int[])))) RETURNING *),"
-                     " kept AS (INSERT INTO {journal} (run_id, write_token, document_id, change, document, number, start_offset,"
-                     "  end_offset, chunk_hash, context, text, embedding) SELECT ${run}::bigint, ${token}::bigint, m.id,"
-                     "  'replaced', m.document, g.number, g.start_offset, g.end_offset, g.chunk_hash, g.context, g.text,"
-                     "  g.embedding FROM moved m LEFT JOIN gone g ON g.document_id = m.id)"
-                     " SELECT id, more, now FROM moved",
-                     fmt::arg("journal", t_.journal), fmt::arg("chunk", t_.chunk),
-                     fmt::arg("chunks", chunks_of_sql(t_, "moved w")), fmt::arg("run", trailing(1)),
-                     fmt::arg("token", trailing(3)), fmt::arg("ids", trailing(4)), fmt::arg("numbers", trailing(5)))},
+             fmt::format(
+                 "WITH held AS (SELECT w.*, d.ctid AS place, d.chunk_count AS had, d AS document FROM {rows} JOIN {document} d"
+                 "  ON d.document_id = w.id AND d.write_token = w.expected{current} ORDER BY d.document_id),"
+                 // Who has written meanwhile has left another token. A run counts documents by their ids.
+                 " moved AS (UPDATE {document} d SET document_id = CASE WHEN w.whole = 1 AND NOT EXISTS (SELECT FROM "
+                 "homeostat.run"
+                 "   r WHERE r.uid = {uid}) THEN nextval('{document}_document_id_seq'::regclass) ELSE d.document_id END,"
+                 "  source_version = w.version::{version}, content_hash = w.hash,"
+                 "  chunk_count = w.chunks, run_id = ${run}::bigint, batch_id = ${batch}::bigint, write_token = ${token}::bigint,"
+                 "  written_at = clock_timestamp(){metadata} FROM held w WHERE d.ctid = w.place AND d.write_token = w.expected"
+                 "  RETURNING w.id, w.chunks - w.had AS more, d.document_id AS now, w.document),"
+                 " gone AS (DELETE FROM {chunk} WHERE ctid = ANY (ARRAY({chunks} WHERE (c.document_id, c.number) NOT IN"
+                 "  (SELECT * FROM unnest(${ids}::bigint[], ${numbers}::int[])))) RETURNING *),"
+                 " kept AS (INSERT INTO {journal} (run_id, write_token, document_id, change, document, number, start_offset,"
+                 "  end_offset, chunk_hash, context, text, embedding) SELECT ${run}::bigint, ${token}::bigint, m.id, 'replaced',"
+                 "  m.document, g.number, g.start_offset, g.end_offset, g.chunk_hash, g.context, g.text, g.embedding FROM moved m"
+                 "  LEFT JOIN gone g ON g.document_id = m.id)"
+                 " SELECT id, more, now FROM moved",
+                 fmt::arg("rows", document_rows(true)), fmt::arg("document", t_.document), fmt::arg("current", still_current()),
+                 fmt::arg("uid", t_.uid), fmt::arg("journal", t_.journal), fmt::arg("chunk", t_.chunk),
+                 fmt::arg("chunks", chunks_of_sql(t_, "(SELECT * FROM moved WHERE now = id) w")),
+                 fmt::arg("version", source_.version_type), fmt::arg("metadata", metadata), fmt::arg("run", trailing(1)),
+                 fmt::arg("batch", trailing(2)), fmt::arg("token", trailing(3)), fmt::arg("ids", trailing(5)),
+                 fmt::arg("numbers", trailing(6)))},
             params));
         move_offsets(kept);
     }
 
-    // Another id: what it had stays behind under the old one. Kept in the journal is the document; its chunks follow when they
-    // are put away.
-    void supersede_documents(const DocumentColumns& whole) {
-        accept(tx_.exec({t_.prefix + "_supersede",
-                         moved_sql(fmt::format("document_id = nextval('{}_document_id_seq'::regclass), ", t_.document)) +
-                             fmt::format(", kept AS (INSERT INTO {} (run_id, write_token, document_id, change, document)"
-                                         "  SELECT ${}::bigint, ${}::bigint, id, 'replaced', document FROM moved)"
-                                         " SELECT id, more, now FROM moved",
-                                         t_.journal, trailing(1), trailing(3))},
-                        document_params(whole)));
+    // Of what was left out, those that another batch has written since they were read, maybe from what was there before.
+    std::vector<std::size_t> contested() {
+        std::vector<std::size_t> left;
+        std::vector<std::int64_t> ids;
+        std::vector<std::int64_t> expected;
+        for (std::size_t i = 0; i < request_.documents.size(); ++i) {
+            const ReadDocument& r = *request_.documents[i].read;
+            if (accepted_.contains(r.document_id)) continue;
+            left.push_back(i);
+            ids.push_back(r.document_id);
+            expected.push_back(r.write_token.value_or(0));
+        }
+        std::vector<std::size_t> out;
+        if (left.empty()) return out;
+        Params params;
+        params.bytes(binary_array(ids)).bytes(binary_array(expected));
+        const Rows rows = tx_.exec(
+            {t_.prefix + "_contested",
+             fmt::format("SELECT w.i FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS w(id, expected, i)"
+                         " LEFT JOIN LATERAL (SELECT d.write_token FROM {} d WHERE d.document_id = w.id LIMIT 1) d ON true"
+                         " WHERE d.write_token IS DISTINCT FROM w.expected",
+                         t_.document)},
+            params);
+        for (int i = 0; i < rows.size(); ++i) out.push_back(left[static_cast<std::size_t>(rows.i64(i, 0) - 1)]);
+        return out;
     }
 
     std::int64_t id_of(const WriteChunk& c) const { return request_.documents[c.document].read->document_id; }

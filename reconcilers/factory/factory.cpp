@@ -26,6 +26,12 @@ std::vector<std::int64_t> ids_of(const std::vector<Key>& keys) {
     return ids;
 }
 
+std::vector<Key> keys_of(const WriteRequest& request, const std::vector<std::size_t>& documents) {
+    std::vector<Key> keys;
+    for (const std::size_t i : documents) keys.push_back(request.documents[i].read->key);
+    return keys;
+}
+
 // What the gateway does not know of a dead letter.
 std::vector<DeadLetter> letters_of(const Batch& batch, std::vector<DeadLetter> letters) {
     for (DeadLetter& l : letters) {
@@ -39,9 +45,7 @@ const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 
 constexpr std::uint64_t kHeldPerBatch = 256 << 10;
 constexpr Duration kMoment = std::chrono::milliseconds(50);
-// Of so many documents at once the old chunks are put away later, when those who wait for vectors have theirs. Of fewer the
-// batch that does it would cost more than is saved.
-constexpr std::size_t kSupersedeFrom = 32;
+// For so long those who wait for vectors come before what was superseded.
 constexpr std::chrono::milliseconds kPutAwayAfter{2'000};
 
 // What the allocator keeps for later counts against the limit like anything else.
@@ -297,7 +301,7 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
     request.run_id = batch.run_id;
     request.batch_id = batch.id;
     request.token = batch.token;
-    if (batch.fed) request.supersede_from = kSupersedeFrom;
+    request.fed = batch.fed;
     Result<Outcome> outcome = guarded([&]() -> Result<Outcome> {
         (*session)->keep_plans(batch.keys.size() <= kFew);
         Transaction tx = (*session)->begin();
@@ -308,7 +312,9 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
         HOMEOSTAT_REACH("write.after_vectors");
         Outcome o;
         if (!written->superseded.empty()) insert_put_away(tx, batch, written->superseded, kPutAwayAfter);
-        insert_rest(tx, batch, work.deferred(settings_.read_budget), batch.attempts, std::chrono::milliseconds(0), "");
+        std::vector<std::vector<Key>> rest = work.deferred(settings_.read_budget);
+        if (!written->contested.empty()) rest.push_back(keys_of(request, written->contested));
+        insert_rest(tx, batch, rest, batch.attempts, std::chrono::milliseconds(0), "");
         if (!work.dead().empty()) add_dead_letters(tx, batch.uid, batch.revision, letters_of(batch, work.dead()));
         o.result.written = written->written;
         o.result.dropped = written->dropped + work.gone();

@@ -77,7 +77,7 @@ Status Factory::end_failed(Session& session, const Batch& batch, const TargetInf
         result.error = error;
         if (fate == BatchFate::split) {
             insert_rest(tx, batch, split_keys(batch, error), 0, std::chrono::milliseconds(0), error.message);
-        } else if (fate == BatchFate::dead_letter && target != nullptr) {
+        } else if (fate == BatchFate::dead_letter && target != nullptr && batch.kind == BatchKind::heal) {
             use_operators(tx, target->source);
             Result<std::vector<ReadDocument>> read = read_documents(tx, target->source, target->revision, batch.keys, 1);
             if (!read) return read.error();

@@ -141,6 +141,29 @@ TEST_F(FeedRoom, WhatWaitsToBeHealedTakesRoom) {
     expect_converged("docs", kWanted);
 }
 
+TEST_F(FeedRoom, IsWholeAgainWhenWhatWaitedIsHealedThoughNobodyWrites) {
+    kit::FakeEndpoint endpoint({.dimensions = 16});
+    declare_endpoint(endpoint);
+    db.exec("UPDATE homeostat.provider SET timeout = '2 minutes' WHERE name = 'fake'");
+    db.exec("DELETE FROM docs WHERE id > 3000; UPDATE homeostat.pipeline SET provider = 'fake'");
+    kit::Process run = start();
+    endpoint.withhold();
+    db.exec("UPDATE docs SET body = 'Waits ' || id");
+    ASSERT_TRUE(eventually_is(kNamed, "0")) << run.output();
+    ASSERT_TRUE(asleep()) << run.output();
+    // And until it is not watched any more whether the writers go on.
+    const std::string then = db.value("SELECT clock_timestamp()");
+    ASSERT_TRUE(eventually_is("SELECT clock_timestamp() > '" + then + "'::timestamptz + interval '4 s'", "t"));
+    endpoint.release();
+    ASSERT_TRUE(follows()) << run.output();
+    EXPECT_TRUE(eventually_is(fmt::format("SELECT r.last_value - n.last_value >= {} FROM homeostat_data.p1_room r,"
+                                          " homeostat_data.p1_named n",
+                                          kRoomAtLeast),
+                              "t"))
+        << run.output();
+    end(run);
+}
+
 TEST_F(FeedRoom, WhatIsNotLookedAtFillsNothing) {
     kit::Process run = start();
     run.signal(SIGSTOP);

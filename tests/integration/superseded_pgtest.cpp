@@ -16,6 +16,10 @@ constexpr const char* kStrays =
     " (SELECT FROM homeostat_data.p1_r1_document d WHERE d.document_id = c.document_id)";
 constexpr const char* kWaits = "SELECT count(*) > 0 FROM homeostat.batch WHERE kind = 'stray'";
 
+constexpr const char* kLocked =
+    "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    " AND application_name LIKE 'homeostat%'";
+
 class Superseded : public FeedWhole {
 protected:
     void SetUp() override {
@@ -72,8 +76,10 @@ TEST_F(Superseded, IsSeenByNobodyAndPutAwayLater) {
 TEST_F(Superseded, IsPutAwaySoonAndAgain) {
     kit::Process run = start();
     for (int i = 0; i < 3; ++i) {
+        const std::string ids = db.value(kDocuments);
         db.exec(fmt::format("UPDATE docs SET body = 'Body {} of ' || id", i));
         ASSERT_TRUE(follows()) << run.output();
+        EXPECT_NE(db.value(kDocuments), ids);
     }
     EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.batch", "0")) << run.output();
     EXPECT_EQ(db.value(kStrays), "0");
@@ -99,19 +105,67 @@ TEST_F(Superseded, AreManyOnlyAndWhole) {
     expect_converged("docs", kWanted);
 }
 
-// Batches of what was declared before are discarded: the sweep that follows finds what they were for.
-TEST_F(Superseded, IsFoundWhereWhatWasDeclaredChanges) {
+// Whatever is declared meanwhile, and whatever fails: a chunk without a document is one.
+TEST_F(Superseded, IsStillPutAwayWhereWhatIsDeclaredChangesAndARunFails) {
     kit::Process run = start();
     hold();
     remember();
     db.exec("UPDATE docs SET body = 'Another body of ' || id");
     ASSERT_TRUE(follows()) << run.output();
     ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.batch WHERE kind <> 'stray'", "0"));
-    db.exec("DROP TRIGGER hold ON homeostat.batch");
+    const std::int64_t before = sweeps();
     db.exec("UPDATE homeostat.pipeline SET max_prune_rows = 7");
-    EXPECT_TRUE(eventually_is(kStrays, "0")) << run.output();
-    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.batch", "0"));
+    ASSERT_TRUE(kit::eventually([&] { return sweeps() > before; })) << run.output();
+    db.exec("ALTER TABLE docs RENAME TO elsewhere; UPDATE homeostat.pipeline SET reconcile_requested = 'now'");
+    ASSERT_TRUE(eventually_is("SELECT last_error <> '' FROM homeostat.pipeline_status", "t")) << run.output();
+    db.exec("ALTER TABLE elsewhere RENAME TO docs; UPDATE homeostat.pipeline SET reconcile_requested = 'and again'");
+    ASSERT_TRUE(eventually_is("SELECT last_error FROM homeostat.pipeline_status", "")) << run.output();
+    EXPECT_EQ(db.value(kStrays), "300");
+    let_go();
+    EXPECT_TRUE(eventually_is("SELECT (SELECT count(*) FROM homeostat.batch) + (SELECT count(*) FROM homeostat.run)", "0"))
+        << run.output();
+    EXPECT_EQ(db.value(kStrays), "0");
     expect_all_in_the_journal();
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.condition WHERE (type, status) = ('Ready', 'True')", "1"));
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
+// The counts of a run go by ids.
+TEST_F(Superseded, IsNothingWhileARunIsUnderWay) {
+    kit::FakeEndpoint endpoint({.dimensions = 16});
+    declare_endpoint(endpoint);
+    db.exec("UPDATE homeostat.provider SET timeout = '2 minutes', max_batch = 64 WHERE name = 'fake'");
+    db.exec("UPDATE homeostat.pipeline SET provider = 'fake'");
+    kit::Process run = start();
+    const std::string ids = db.value(kDocuments);
+    endpoint.withhold();
+    db.exec(
+        "ALTER TABLE docs DISABLE TRIGGER ALL; UPDATE docs SET body = 'Found by a sweep' WHERE id = 1; ALTER TABLE docs ENABLE"
+        " TRIGGER ALL; UPDATE homeostat.pipeline SET reconcile_requested = 'now'");
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.batch b JOIN homeostat.run r ON r.id = b.run_id", "1"));
+    db.exec("UPDATE docs SET body = 'Another body of ' || id WHERE id > 100");
+    ASSERT_TRUE(eventually_is("SELECT count(*) > 3 FROM homeostat.batch", "t")) << run.output();
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.run"), "1");
+    endpoint.release();
+    ASSERT_TRUE(follows()) << run.output();
+    EXPECT_TRUE(eventually_is("SELECT (SELECT count(*) FROM homeostat.batch) + (SELECT count(*) FROM homeostat.run)", "0"))
+        << run.output();
+    EXPECT_EQ(db.value(kDocuments), ids);
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
+// Read before another batch committed what it had read before the edit: it is read again.
+TEST_F(Superseded, WhatTwoBatchesHealedAtOnceIsReadAgain) {
+    kit::Process run = start();
+    kit::Sql other(db.url());
+    other.exec("BEGIN; UPDATE homeostat_data.p1_r1_document SET write_token = 1 WHERE key_1 = 7");
+    db.exec("UPDATE docs SET body = 'Edited last' WHERE id = 7");
+    ASSERT_TRUE(eventually_is(kLocked, "t")) << run.output();
+    other.exec("COMMIT");
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.batch", "0"));
     end(run);
     expect_converged("docs", kWanted);
 }
@@ -125,11 +179,7 @@ TEST_F(Superseded, IsStillFoundByWhoeverDeletesTheDocument) {
         " UPDATE homeostat_data.p1_r1_chunk SET document_id = 1000000 WHERE document_id = (SELECT document_id FROM"
         "  homeostat_data.p1_r1_document WHERE key_1 = 7) AND (SELECT count(*) FROM d) = 1");
     db.exec("DELETE FROM docs WHERE id = 7");
-    ASSERT_TRUE(
-        eventually_is("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND"
-                      " wait_event_type = 'Lock' AND application_name LIKE 'homeostat%'",
-                      "1"))
-        << run.output();
+    ASSERT_TRUE(eventually_is(kLocked, "t")) << run.output();
     other.exec("COMMIT");
     EXPECT_TRUE(follows()) << run.output();
     EXPECT_EQ(db.value(kStrays), "0");

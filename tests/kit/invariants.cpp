@@ -74,7 +74,7 @@ std::vector<std::string> broken_invariants(Database& db, const std::string& pipe
                 "SELECT type FROM homeostat.condition c JOIN homeostat.pipeline p USING (uid)" + mine +
                     " AND c.observed_generation > p.generation");
     // What was superseded is put away later, seen by nobody until then.
-    const std::string put_away = " AND kind = 'stray' AND class = 'stale' AND attempts = 0";
+    const std::string put_away = " AND kind = 'stray' AND attempts = 0 AND run_id IN (SELECT run_id FROM homeostat.feed)";
     report.none("batches left over",
                 "SELECT id, kind, class, last_error FROM homeostat.batch" + mine + " AND NOT (true" + put_away + ")");
     report.none("runs left over", "SELECT id, phase FROM homeostat.run" + mine);
