@@ -144,8 +144,7 @@ private:
              fmt::format(
                  "INSERT INTO {} (document_id, source_version, content_hash, chunk_count, run_id, batch_id, write_token{})"
                  " SELECT w.id, w.version::{}, w.hash, w.chunks, ${}::bigint, ${}::bigint, ${}::bigint{} FROM {}{}"
-                 " WHERE w.expected = 0 ON CONFLICT ({}) DO NOTHING RETURNING document_id, chunk_count,"
-                 " document_id",
+                 " WHERE w.expected = 0 ON CONFLICT ({}) DO NOTHING RETURNING document_id AS id, chunk_count, document_id AS now",
                  t_.document, columns, source_.version_type, trailing(1), trailing(2), trailing(3), values, document_rows(false),
                  still_current(), numbered(source_.key.size(), "key_{}"))},
             document_params(fresh));
@@ -176,11 +175,11 @@ private:
                  "WITH held AS (SELECT w.*, d.ctid AS place, d.chunk_count AS had, d AS document FROM {rows} JOIN {document} d"
                  "  ON d.document_id = w.id AND d.write_token = w.expected{current} ORDER BY d.document_id),"
                  // Who has written meanwhile has left another token. A run counts documents by their ids.
-                 " moved AS (UPDATE {document} d SET document_id = CASE WHEN w.whole = 1 AND NOT EXISTS (SELECT FROM "
-                 "homeostat.run"
-                 "   r WHERE r.uid = {uid}) THEN nextval('{document}_document_id_seq'::regclass) ELSE d.document_id END,"
-                 "  source_version = w.version::{version}, content_hash = w.hash,"
-                 "  chunk_count = w.chunks, run_id = ${run}::bigint, batch_id = ${batch}::bigint, write_token = ${token}::bigint,"
+                 " moved AS (UPDATE {document} d SET document_id = CASE WHEN w.whole = 1"
+                 "   AND NOT EXISTS (SELECT FROM homeostat.run r WHERE r.uid = {uid})"
+                 "   THEN nextval('{document}_document_id_seq'::regclass) ELSE d.document_id END,"
+                 "  source_version = w.version::{version}, content_hash = w.hash, chunk_count = w.chunks,"
+                 "  run_id = ${run}::bigint, batch_id = ${batch}::bigint, write_token = ${token}::bigint,"
                  "  written_at = clock_timestamp(){metadata} FROM held w WHERE d.ctid = w.place AND d.write_token = w.expected"
                  "  RETURNING w.id, w.chunks - w.had AS more, d.document_id AS now, w.document),"
                  " gone AS (DELETE FROM {chunk} WHERE ctid = ANY (ARRAY({chunks} WHERE (c.document_id, c.number) NOT IN"
