@@ -25,6 +25,7 @@ constexpr double kLong = 0.5;  // seconds of a transaction whose statement is wo
 
 // The controller with an embedder that costs nothing, for as long as `work` takes.
 int with_controller(const std::string& url, const std::function<void(const Registry&)>& work) {
+    bound_allocator();
     spdlog::set_level(spdlog::level::warn);
     const SystemClock clock;
     Registry metrics;
@@ -168,6 +169,7 @@ int measure(const std::string& self, std::int64_t documents, bool only_edits) {
             "| one statement that changes {} of them, to the last vector | {:.0f} docs/s | longest transaction {:.2f} s, old"
             " chunks in the journal after {:.1f} s | {:.2f} x backfill |\n",
             documents / 100, median(rates), longest_edit, median(put_away), median(rates) / backfill);
+        fmt::print("| resident memory at most, so far | {:.0f} MiB | | |\n", memory_mib(controller.pid(), "VmHWM"));
         if (only_edits) return 0;
         double longest_sweep = 0;
         const double swept = sweep(db, longest_sweep);

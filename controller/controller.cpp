@@ -1,6 +1,7 @@
 #include "controller/controller.hpp"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/executor_work_guard.hpp>
@@ -340,5 +341,12 @@ void Controller::stop() {
 }
 
 std::uint16_t Controller::http_port() const noexcept { return impl_->http ? impl_->http->port() : 0; }
+
+// Many threads, short-lived buffers: without a bound every thread's arena keeps its high-water mark.
+void bound_allocator() noexcept {
+    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+}
 
 }  // namespace homeostat

@@ -25,6 +25,9 @@ struct RunSummaryCounts {
     int failed = 0;
 };
 
+// For the whole process, before it makes threads.
+void bound_allocator() noexcept;
+
 class Controller {
 public:
     // `clock` and `spans` outlive the controller; `spans` may be null. `once`: every pipeline is reconciled until nothing is left

@@ -1,6 +1,5 @@
 // `homeostat run`: the controller itself, until stopped or, with --once, until nothing is left to do.
 #include <fmt/format.h>
-#include <malloc.h>
 #include <signal.h>  // NOLINT(modernize-deprecated-headers): sigwait and friends are POSIX
 #include <spdlog/spdlog.h>
 
@@ -49,10 +48,7 @@ int run_once_result(const RunSummaryCounts& c, CliContext& context) {
 }
 
 int run_controller(CliContext& context, bool once) {
-    // Many threads, short-lived buffers: without a bound every thread's arena keeps its high-water mark.
-    mallopt(M_ARENA_MAX, 2);
-    mallopt(M_TRIM_THRESHOLD, 1 << 20);
-    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    bound_allocator();
     set_up_log(context.settings());
     Signals signals;
     std::stop_source stop;
