@@ -52,6 +52,15 @@ std::string slice_rows_sql(const SourceShape& source, std::string_view range, bo
     return fmt::format("SELECT {} FROM {} s WHERE {} AND {}", columns, source.relation, key_not_null(source), range);
 }
 
+std::string match_document(const SourceShape& source, std::string_view row) {
+    std::string on;
+    for (std::size_t i = 0; i < source.key.size(); ++i) {
+        on += fmt::format("{0}d.key_{1} = {2}.k{1}::{3}{4}", i == 0 ? "" : " AND ", i + 1, row, source.key[i].type,
+                          source.key[i].collate);
+    }
+    return on;
+}
+
 std::string rows_by_key_sql(const SourceShape& source) {
     const std::size_t k = source.key.size();
     std::string metadata;

@@ -15,6 +15,8 @@ std::string numbered(std::size_t n, std::string_view pattern, int first = 1);
 
 // s."a" = <right> AND ...; `right` has {0} for the number of the key column, {1} for its type, {2} for its collation.
 std::string match_source(const SourceShape& source, std::string_view right);
+// A document `d` of ours by the texts k1, k2, … of `row`.
+std::string match_document(const SourceShape& source, std::string_view row);
 
 // ROW($1::text::integer, ...) from parameter `first` on.
 std::string parameter_row(const SourceShape& source, int first);

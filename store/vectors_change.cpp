@@ -76,11 +76,8 @@ Result<StoredChange> prune_documents(Transaction& tx, const SourceShape& source,
         const RevisionTables& t = revision.tables;
         const std::size_t k = source.key.size();
         std::string document_key;
-        std::string on;
         for (std::size_t i = 0; i < k; ++i) {
             document_key += fmt::format("{}d.key_{}", i == 0 ? "" : ", ", i + 1);
-            on += fmt::format("{0}d.key_{1} = w.k{1}::{2}{3}", i == 0 ? "" : " AND ", i + 1, source.key[i].type,
-                              source.key[i].collate);
         }
         std::string gone =
             fmt::format("NOT EXISTS (SELECT FROM {} s WHERE {})", source.relation, match_source(source, "d.key_{0}"));
@@ -100,7 +97,7 @@ Result<StoredChange> prune_documents(Transaction& tx, const SourceShape& source,
             ids = fmt::format(
                 "ARRAY(SELECT d.document_id FROM unnest({}) AS w({}) CROSS JOIN LATERAL (SELECT d.document_id"
                 " FROM {} d WHERE {} LIMIT 1) d)",
-                numbered(k, "${}::text[]"), numbered(k, "k{}"), t.document, on);
+                numbered(k, "${}::text[]"), numbered(k, "k{}"), t.document, match_document(source, "w"));
         } else {
             std::vector<std::int64_t> numbers;
             for (const Key& n : named) numbers.push_back(std::stoll(n.front()));

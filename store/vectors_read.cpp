@@ -70,15 +70,7 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
                 "   THEN 't' ELSE 'f' END, encode(c.chunk_hash, 'hex')), ';' ORDER BY c.number) AS stored FROM {6} c"
                 "   WHERE c.document_id = d.document_id{8}) c ON true"
                 " ORDER BY r.i",
-                k + 1, t.document, metadata_out, rows_by_key_sql(source),
-                [&] {
-                    std::string on;
-                    for (std::size_t i = 0; i < k; ++i) {
-                        on += fmt::format("{}d.key_{} = r.k{}::{}{}", i == 0 ? "" : " AND ", i + 1, i + 1, source.key[i].type,
-                                          source.key[i].collate);
-                    }
-                    return on;
-                }(),
+                k + 1, t.document, metadata_out, rows_by_key_sql(source), match_document(source, "r"),
                 revision.settings.dimensions, t.chunk, k + 2,
                 // A chunk that is the whole document stays with it or goes with it: of another content none can stay.
                 revision.settings.chunker == "whole" ? " AND d.content_hash = r.homeostat_hash" : "")};

@@ -199,28 +199,31 @@ private:
         move_offsets(kept);
     }
 
-    // Of what was left out, those that another batch has written since they were read, maybe from what was there before.
+    // Of what was left out, those that another batch has written since they were read, maybe from what was there before. Where it
+    // was the source that changed, that is named by itself.
     std::vector<std::size_t> contested() {
         std::vector<std::size_t> left;
-        std::vector<std::int64_t> ids;
+        std::vector<Key> keys;
         std::vector<std::int64_t> expected;
         for (std::size_t i = 0; i < request_.documents.size(); ++i) {
             const ReadDocument& r = *request_.documents[i].read;
             if (accepted_.contains(r.document_id)) continue;
             left.push_back(i);
-            ids.push_back(r.document_id);
+            keys.push_back(r.key);
             expected.push_back(r.write_token.value_or(0));
         }
         std::vector<std::size_t> out;
         if (left.empty()) return out;
+        const std::size_t k = source_.key.size();
         Params params;
-        params.bytes(binary_array(ids)).bytes(binary_array(expected));
+        add_keys(params, keys, k);
+        params.bytes(binary_array(expected));
         const Rows rows = tx_.exec(
             {t_.prefix + "_contested",
-             fmt::format("SELECT w.i FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS w(id, expected, i)"
-                         " LEFT JOIN LATERAL (SELECT d.write_token FROM {} d WHERE d.document_id = w.id LIMIT 1) d ON true"
-                         " WHERE d.write_token IS DISTINCT FROM w.expected",
-                         t_.document)},
+             fmt::format("SELECT w.i FROM unnest({}, ${}::bigint[]) WITH ORDINALITY AS w({}, expected, i)"
+                         " LEFT JOIN LATERAL (SELECT d.write_token FROM {} d WHERE {} LIMIT 1) d ON true"
+                         " WHERE coalesce(d.write_token, 0) <> w.expected",
+                         numbered(k, "${}::text[]"), k + 1, numbered(k, "k{}"), t_.document, match_document(source_, "w"))},
             params);
         for (int i = 0; i < rows.size(); ++i) out.push_back(left[static_cast<std::size_t>(rows.i64(i, 0) - 1)]);
         return out;
