@@ -305,6 +305,15 @@ void Feed::plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, con
             fresh += item.cls == DriftClass::missing ? 1 : 0;
         }
     }
+    // A row that went while its first heal is under way: its document comes to be, and has to go again. (Its id is not known.)
+    if (!changes.unborn.empty()) {
+        Result<std::vector<Key>> coming = coming_to_be(tx, target.source, target.revision, changes.unborn);
+        if (!coming) throw StoreFailure(coming.error());
+        for (const Key& key : *coming) {
+            gone.push_back({"0"});
+            gone.back().insert(gone.back().end(), key.begin(), key.end());
+        }
+    }
     // The first N of a source in key order: what comes or goes may move the border, and only a sweep sees the border.
     bool sweep = changes.sweep || (target.spec.documents && (fresh > 0 || !gone.empty()));
     if (sweep && target.spec.documents) {
@@ -315,7 +324,7 @@ void Feed::plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, con
     EmbedderLimits limits;
     limits.max_batch = target.provider.max_batch;
     std::vector<PlannedBatch> batches =
-        plan_batches(heal, {batch_documents(limits, settings_.batch_documents), target.spec.priority, false});
+        plan_batches(heal, {batch_documents(limits, settings_.batch_documents), target.spec.priority, false, true});
     if (!gone.empty() && target.spec.prune != "Never") {
         const auto n = static_cast<std::int64_t>(gone.size());
         if (prunes_allowed(target, gate, changes, n)) {
@@ -326,7 +335,7 @@ void Feed::plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, con
             gone.clear();
         }
         for (std::size_t at = 0; at < gone.size(); at += 1'000) {
-            PlannedBatch b{BatchKind::prune, DriftClass::orphaned, target.spec.priority, {}};
+            PlannedBatch b{BatchKind::prune, DriftClass::orphaned, target.spec.priority * 100, {}};
             for (std::size_t i = at; i < std::min(gone.size(), at + 1'000); ++i) b.keys.push_back(std::move(gone[i]));
             batches.push_back(std::move(b));
         }
@@ -344,7 +353,6 @@ void Feed::plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, con
     insert_claimed(tx, like, batches, factory_.claimant(), drained.places.count(),
                    [&drained](std::vector<Batch> claimed) { drained.claimed = std::move(claimed); });
     if (sweep) distrust_feed(tx, uid);
-    if (!gate.sweeping) move_source_count(tx, uid, changes.inserted - changes.deleted);
     drained.planned = drained.planned || static_cast<int>(batches.size()) > drained.places.count();
     drained.sweep = sweep;
 }

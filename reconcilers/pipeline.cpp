@@ -52,7 +52,11 @@ Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const C
     }
     if (pass.declared.deleting) return finalize(pass);
     Result<ReconcileOutcome> outcome = run_pass(pass);
-    if (outcome) return outcome;
+    if (outcome) {
+        // Also while a run goes on, however long that takes: an edit does not wait for the end of a fill.
+        outcome->fed = pass.feed.kept && !settings_.once;
+        return outcome;
+    }
     const Error& error = outcome.error();
     // What says nothing about the pipeline is the loop's business; all else is told to whoever looks at the pipeline.
     if (error.cls == ErrorClass::fenced || error.cls == ErrorClass::cancelled || error.cls == ErrorClass::db_transient)
@@ -112,7 +116,6 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
         return ReconcileOutcome{.again_in = until_due(pass),
                                 .settled = true,
                                 .converged = pass.status.last_error.empty() && pass.status.drift.total() == 0,
-                                .fed = pass.feed.kept,
                                 .rests = rests_for(pass)};
     }
     Result<std::string> awaited = awaits(pass);
@@ -169,7 +172,8 @@ Status PipelineReconciler::supersede(Pass& pass) {
     if (!session) return session.error();
     return guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-        discard_batches(tx, pass.uid, pass.declared.generation);
+        discard_outdated_batches(tx, pass.uid, pass.declared.generation, pass.revision.number);
+        discard_run_batches(tx, pass.uid, pass.run->id);
         end_run(tx, *pass.run, pass.declared.name, "Superseded", "the spec changed under way");
         tx.commit();
     });
@@ -239,6 +243,8 @@ Status PipelineReconciler::prepare_revision(Pass& pass) {
         if (!vectors) return vectors.error();
         pass.vectors = *std::move(vectors);
         if (!fresh) pass.spec = spec_of_revision(pass.declared, pass.revision.settings);
+        const bool turned = turn_to_revision(tx, pass.uid, fresh ? 0 : pass.revision.number, pass.revisions);
+        if (!fresh) pass.revision = *revision_holding(pass.revisions, wanted);
         Result<SourceShape> source = inspect_source(tx, pass.spec);
         if (!source) return source.error();
         pass.source = *std::move(source);
@@ -275,7 +281,7 @@ Status PipelineReconciler::prepare_revision(Pass& pass) {
             }
         }
         HOMEOSTAT_REACH("revision.before_commit");
-        if (changed || first) tx.commit();
+        if (changed || first || turned) tx.commit();
         HOMEOSTAT_REACH("revision.after_commit");
         return {};
     });
@@ -293,7 +299,7 @@ Status PipelineReconciler::begin_run(Pass& pass) {
     const Status begun = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         // What the feed planned for what was declared before would be refused for ever; this run sees what it was for.
-        discard_batches(tx, pass.uid, pass.declared.generation);
+        discard_outdated_batches(tx, pass.uid, pass.declared.generation, pass.revision.number);
         Run run;
         run.uid = pass.uid;
         run.revision = pass.revision.number;

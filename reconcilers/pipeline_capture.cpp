@@ -167,7 +167,7 @@ Status PipelineReconciler::open_full_feed(Session& session, Pass& pass) {
 // Drift of this slice that is not the feed's to heal already.
 Status PipelineReconciler::leave_to_feed(Pass& pass, Transaction& tx, std::vector<DriftItem>& items) const {
     if (settings_.once || !pass.feed.kept || pass.capture_fingerprint.empty()) return {};
-    Result<std::vector<bool>> known = known_to_feed(tx, pass.uid, pass.source, pass.feed.run_id, items);
+    Result<std::vector<bool>> known = known_to_feed(tx, pass.source, pass.revision, pass.feed.run_id, items);
     if (!known) return known.error();
     std::vector<DriftItem> left;
     for (std::size_t i = 0; i < items.size(); ++i) {

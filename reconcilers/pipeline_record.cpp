@@ -190,8 +190,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     const bool converged = run.found.total() == 0 && run.dead_letters == 0;
     spdlog::info("pipeline \"{}\": {} ({} documents, {} chunks)", pass.declared.name, result, pass.status.documents,
                  pass.status.chunks);
-    return ReconcileOutcome{
-        .again_in = until_due(pass), .settled = true, .converged = converged, .fed = pass.feed.kept, .rests = rests_for(pass)};
+    return ReconcileOutcome{.again_in = until_due(pass), .settled = true, .converged = converged, .rests = rests_for(pass)};
 }
 
 // The pass failed: the run ends, what it left planned is withdrawn, and the status says why and when it is tried again.
@@ -227,7 +226,7 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
             }
             seen.drift = pass.status.drift;
             seen.source_documents = pass.status.source_documents;
-            discard_batches(tx, pass.uid, -1);
+            discard_run_batches(tx, pass.uid, pass.run->id);
             end_run(tx, *pass.run, pass.declared.name, "Failed", error.message);
         }
         StatusUpdate update = status_update(pass);

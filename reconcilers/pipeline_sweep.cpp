@@ -89,8 +89,7 @@ Result<ReconcileOutcome> PipelineReconciler::advance(Pass& pass) {
             if (swept || !told) {
                 if (const Status s = record_pause(pass); !s) return s.error();
             }
-            // The feed is looked at meanwhile.
-            return ReconcileOutcome{.again_in = pause, .fed = pass.feed.kept};
+            return ReconcileOutcome{.again_in = pause};
         }
         if (const Status s = sweep(pass); !s) return s.error();
         swept = true;

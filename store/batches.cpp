@@ -98,11 +98,12 @@ const Statement kRelease{
 const Statement kExists{"batch_exists",
                         "SELECT EXISTS (SELECT FROM homeostat.batch WHERE id = $1::bigint AND claim_token = $2::bigint)"};
 
-// A chunk without a document is one whatever is declared, so that is still done, but not to tables of an earlier revision.
-const Statement kDiscard{
-    "batch_discard",
-    "DELETE FROM homeostat.batch b WHERE b.uid = $1::bigint AND b.generation <> $2::bigint AND (b.kind <> 'stray'"
-    " OR b.revision <> (SELECT max(r.revision) FROM homeostat.revision r WHERE r.uid = $1::bigint))"};
+// A chunk without a document is one whatever is declared, so that is still done, but not to tables of another revision.
+const Statement kDiscard{"batch_discard", R"sql(
+    DELETE FROM homeostat.batch b WHERE b.uid = $1::bigint
+        AND (b.revision <> $3::int OR (b.generation <> $2::bigint AND b.kind <> 'stray')))sql"};
+const Statement kDiscardRun{"batch_discard_run",
+                            "DELETE FROM homeostat.batch WHERE uid = $1::bigint AND run_id = $2::bigint AND kind <> 'stray'"};
 const Statement kRestamp{
     "batch_restamp",
     "UPDATE homeostat.batch b SET generation = p.generation FROM homeostat.pipeline p WHERE p.uid = $1::bigint AND b.uid = p.uid"
@@ -302,9 +303,12 @@ Result<bool> batch_exists(Session& session, const Batch& batch) {
     return guarded([&] { return session.exec(kExists, Params::of(batch.id, batch.token)).boolean(0, 0); });
 }
 
-void discard_batches(Transaction& tx, std::int64_t uid, std::int64_t generation) {
-    tx.exec(kDiscard, Params::of(uid, generation));
+void discard_outdated_batches(Transaction& tx, std::int64_t uid, std::int64_t generation, std::int32_t revision) {
+    tx.exec(kDiscard, Params::of(uid, generation, revision));
     tx.exec(kRestamp, Params::of(uid));
+}
+void discard_run_batches(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
+    tx.exec(kDiscardRun, Params::of(uid, run_id));
 }
 std::int64_t withdraw_batches(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
     return tx.exec(kWithdraw, Params::of(uid, run_id)).size();

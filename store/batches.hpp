@@ -103,9 +103,11 @@ Status release_batch(Session& session, const Batch& batch, bool counts_attempt, 
 // Whether the batch is still there under this token: the question after a commit whose outcome is unknown.
 Result<bool> batch_exists(Session& session, const Batch& batch);
 
-// Removes batches of a pipeline whose generation has passed, claimed or not: their claimants are fenced. Strays of the newest
-// revision stay, of the generation that is declared now.
-void discard_batches(Transaction& tx, std::int64_t uid, std::int64_t generation);
+// Removes batches of a pipeline that were planned for another generation or revision, claimed or not: their claimants are fenced.
+// Strays stay, of the same revision. Whoever discards begins a sweep in the same transaction: it sees what they were to heal.
+void discard_outdated_batches(Transaction& tx, std::int64_t uid, std::int64_t generation, std::int32_t revision);
+// Removes what this run planned, claimed or not; the change feed's batches are not its own.
+void discard_run_batches(Transaction& tx, std::int64_t uid, std::int64_t run_id);
 // Takes back what this run planned to heal and nobody has claimed; returns how many batches that were.
 std::int64_t withdraw_batches(Transaction& tx, std::int64_t uid, std::int64_t run_id);
 // A new owner takes over what its predecessor planned.
@@ -125,6 +127,12 @@ Result<OpenBatches> open_batches(Session& session, std::int64_t uid, std::int64_
 // Returns claims that expired to the queue; a batch that saw its owner die is marked, and after two deaths comes back split
 // into single documents, after three it is a dead letter. Returns how many were rescued.
 Result<int> rescue_batches(Session& session);
+
+// Of these keys, those that an open heal of this revision holds, in the order given. A heal commits its documents together with
+// the end of its batch: so one statement sees either the batch or what it has written, and a document that is in neither now
+// comes to be only by a heal that reads the source after now.
+std::vector<bool> keys_under_way(Transaction& tx, std::int64_t uid, std::int32_t revision, const SourceShape& source,
+                                 const std::vector<Key>& keys);
 
 struct DeadLetter {
     Key key;

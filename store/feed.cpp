@@ -6,6 +6,7 @@
 #include <set>
 
 #include "store/arrays.hpp"
+#include "store/batches.hpp"
 #include "store/capture.hpp"
 #include "store/leases.hpp"
 #include "store/sql_fragments.hpp"
@@ -26,19 +27,22 @@ const Statement kRead{"feed_read",
                       " LATERAL (SELECT pg_sequence_last_value(to_regclass(format('homeostat_data.p%s_full', f.uid))) AS said) s"
                       " WHERE f.uid = $1::bigint"};
 
-// What a drain commits need not be on the disk at once: a crash that loses it gives the changes back with it, and whatever is
-// made of its batches is committed after it, to the disk.
+// The pipeline's row is held so that nothing is planned for a declaration, or for a revision, that is no longer the one worked
+// on: who changes either waits for this transaction, and whatever comes after the change sees it. What a drain commits need not
+// be on the disk at once: a crash that loses it gives the changes back with it, and whatever is made of its batches is committed
+// after it, to the disk.
 const Statement kGate{
     "feed_gate",
     "SELECT p.generation, p.suspend OR p.deletion_requested_at IS NOT NULL OR p.management <> 'Manage' OR p.drift_policy <> "
     "'Enforce',"
-    " (SELECT max(r.revision) FROM homeostat.revision r WHERE r.uid = p.uid AND r.state <> 'retired'), f.run_id,"
+    " (SELECT r.revision FROM homeostat.revision r WHERE r.uid = p.uid AND r.state <> 'retired'"
+    "  ORDER BY r.state = 'building' DESC, r.revision DESC LIMIT 1), f.run_id,"
     " EXISTS (SELECT FROM homeostat.run u WHERE u.uid = p.uid), coalesce(s.documents, 0), coalesce(s.source_documents, 0),"
     " CASE WHEN f.prune_window_start > clock_timestamp() - interval '1 hour' THEN f.pruned_in_window ELSE 0 END"
     " + CASE WHEN s.prune_window_start > clock_timestamp() - interval '1 hour' THEN s.pruned_in_window ELSE 0 END"
     ", l.epoch, set_config('synchronous_commit', 'off', true) FROM homeostat.pipeline p JOIN homeostat.feed f ON f.uid = p.uid "
     "JOIN homeostat.lease l ON l.resource = $2"
-    " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid WHERE p.uid = $1::bigint FOR SHARE OF l"};
+    " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid WHERE p.uid = $1::bigint FOR SHARE OF p, l"};
 
 const Statement kPruned{
     "feed_pruned",
@@ -86,15 +90,11 @@ const Statement kWake{"feed_wake",
 const Statement kPoint{"feed_point", "SELECT pg_current_xact_id()::text::bigint"};
 const Statement kSettled{"feed_settled", "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1::bigint"};
 
-// What is not known stays unknown.
-const Statement kCounts{"feed_counts",
-                        "UPDATE homeostat.pipeline_status SET source_documents = greatest(source_documents + $2::bigint, 0),"
-                        " updated_at = clock_timestamp() WHERE uid = $1::bigint AND source_documents IS NOT NULL"};
-
-// Below zero only while the first run, which counts at its end, goes on.
-const Statement kStored{"feed_stored",
-                        "UPDATE homeostat.pipeline_status SET documents = documents + $2::bigint, chunks = chunks + $3::bigint,"
-                        " updated_at = clock_timestamp() WHERE uid = $1::bigint"};
+// Below zero only while the first run, which counts at its end, goes on. What is not known of the source stays unknown.
+const Statement kStored{"feed_stored", R"sql(
+    UPDATE homeostat.pipeline_status SET documents = documents + $2::bigint, chunks = chunks + $3::bigint,
+        source_documents = greatest(source_documents + $2::bigint, 0), updated_at = clock_timestamp()
+    WHERE uid = $1::bigint)sql"};
 
 // Of a partitioned table it is the partitions that count.
 const Statement kRowsChanged{
@@ -245,15 +245,16 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
         // A source without a version of its own cannot say that it is unchanged: the batch compares contents.
         const std::string changed =
             source.version == VersionKind::hash ? "true" : "s.homeostat_version IS DISTINCT FROM d.source_version";
-        // What is to be done about each key, by what is there now: m(issing), c(hanged), o(rphaned); others are as they should
-        // be.
+        // What is to be done about each key, by what is there now: m(issing), c(hanged), o(rphaned), u(nborn); others are as they
+        // should be.
         const Rows rows = tx.exec(
             {revision.tables.prefix + "_take",
              fmt::format(
                  "WITH taken AS (DELETE FROM {0} c WHERE c.ctid = ANY (ARRAY(SELECT o.ctid FROM {0} o LIMIT $1::bigint))"
                  "  RETURNING c.change, greatest(0, extract(epoch FROM clock_timestamp() - c.at) * 1000)::bigint AS age{1})"
                  " SELECT t.change, t.age, CASE WHEN s.present AND d.document_id IS NULL THEN 'm' WHEN s.present AND {2} THEN 'c'"
-                 "  WHEN s.present IS NULL AND d.document_id IS NOT NULL THEN 'o' END, d.document_id{3} FROM taken t"
+                 "  WHEN s.present IS NOT NULL OR t.change IN ('t', 'x') THEN NULL"
+                 "  WHEN d.document_id IS NOT NULL THEN 'o' ELSE 'u' END, d.document_id{3} FROM taken t"
                  " LEFT JOIN LATERAL (SELECT true AS present, {4} AS homeostat_version FROM {5} s WHERE {6} LIMIT 1) s ON true"
                  " LEFT JOIN LATERAL (SELECT d.document_id, d.source_version FROM {7} d WHERE {8} LIMIT 1) d ON true",
                  change_table(uid), keys, changed, texts, source.version_sql, source.relation, match_source(source, "t.k{0}"),
@@ -273,6 +274,10 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
             for (int k = 0; k < n; ++k) key.push_back(rows.text(i, 4 + k));
             if (!seen.insert(key).second) continue;
             const char c = rows.view(i, 2).front();
+            if (c == 'u') {
+                changes.unborn.push_back(std::move(key));
+                continue;
+            }
             changes.items.push_back({c == 'm'   ? DriftClass::missing
                                      : c == 'c' ? DriftClass::stale
                                                 : DriftClass::orphaned,
@@ -282,7 +287,7 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
     });
 }
 
-Result<std::vector<bool>> known_to_feed(Transaction& tx, std::int64_t uid, const SourceShape& source, std::int64_t run_id,
+Result<std::vector<bool>> known_to_feed(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
                                         const std::vector<DriftItem>& items) {
     return guarded([&] {
         std::vector<bool> known(items.size(), false);
@@ -292,7 +297,8 @@ Result<std::vector<bool>> known_to_feed(Transaction& tx, std::int64_t uid, const
         for (const DriftItem& item : items) keys.push_back(item.key);
         Params params;
         add_keys(params, keys, n);
-        params.add(uid).add(run_id);
+        const std::int64_t uid = revision.tables.uid;
+        params.add(uid).add(run_id).add(revision.number);
         std::string named;
         std::string columns;
         std::string planned;
@@ -302,23 +308,46 @@ Result<std::vector<bool>> known_to_feed(Transaction& tx, std::int64_t uid, const
             columns += fmt::format("{0}b.keys[{1}][u.j] AS k{1}", i == 0 ? "" : ", ", i + 1);
             planned += fmt::format("{0}p.k{1} = w.k{1}", i == 0 ? "" : " AND ", i + 1);
         }
-        // Batches of the feed are few and small; deletions carry document ids before their keys.
+        // Batches of the feed are few and small; deletions carry document ids before their keys. What heals another revision, or
+        // was planned for an earlier declaration and will never be claimed, heals nothing here.
         const Rows rows = tx.exec(
             {fmt::format("p{}_known", uid),
              fmt::format("WITH w AS MATERIALIZED (SELECT * FROM unnest({0}) WITH ORDINALITY AS w({1}, i))"
                          " SELECT w.i FROM w JOIN {2} c ON {3} UNION"
                          " SELECT w.i FROM w JOIN (SELECT {7} FROM homeostat.batch b, generate_series(1, b.documents) u(j)"
-                         "  WHERE b.uid = ${4}::bigint AND b.run_id = ${5}::bigint AND b.kind = 'heal') p ON {6}",
-                         numbered(n, "${}::text[]"), numbered(n, "k{}"), change_table(uid), named, n + 1, n + 2, planned,
-                         columns)},
+                         "  WHERE b.uid = ${4}::bigint AND b.run_id = ${5}::bigint AND b.kind = 'heal'"
+                         "   AND b.revision = ${8}::int AND b.generation = (SELECT q.generation FROM homeostat.pipeline q"
+                         "    WHERE q.uid = b.uid)) p ON {6}",
+                         numbered(n, "${}::text[]"), numbered(n, "k{}"), change_table(uid), named, n + 1, n + 2, planned, columns,
+                         n + 3)},
             params);
         for (int i = 0; i < rows.size(); ++i) known[static_cast<std::size_t>(rows.i64(i, 0) - 1)] = true;
         return known;
     });
 }
 
-void move_source_count(Transaction& tx, std::int64_t uid, std::int64_t source_documents) {
-    if (source_documents != 0) tx.later(kCounts, Params::of(uid, source_documents));
+Result<std::vector<Key>> coming_to_be(Transaction& tx, const SourceShape& source, const Revision& revision,
+                                      const std::vector<Key>& keys) {
+    return guarded([&] {
+        // In this order: a heal that ends in between has its document seen.
+        const std::vector<bool> under_way = keys_under_way(tx, revision.tables.uid, revision.number, source, keys);
+        std::vector<Key> out;
+        if (keys.empty()) return out;
+        const std::size_t n = source.key.size();
+        Params params;
+        add_keys(params, keys, n);
+        const Rows rows = tx.exec(
+            {revision.tables.prefix + "_stored",
+             fmt::format("SELECT w.i FROM unnest({}) WITH ORDINALITY AS w({}, i) WHERE EXISTS (SELECT FROM {} d WHERE {})",
+                         numbered(n, "${}::text[]"), numbered(n, "k{}"), revision.tables.document, match_document(source, "w"))},
+            params);
+        std::vector<bool> coming = under_way;
+        for (int i = 0; i < rows.size(); ++i) coming[static_cast<std::size_t>(rows.i64(i, 0) - 1)] = true;
+        for (std::size_t i = 0; i < keys.size(); ++i) {
+            if (coming[i]) out.push_back(keys[i]);
+        }
+        return out;
+    });
 }
 
 void move_stored(Transaction& tx, std::int64_t uid, const StoredChange& change) {

@@ -96,7 +96,8 @@ void note_opened(Transaction& tx, std::int64_t uid);
 struct Changes {
     std::int64_t rows = 0;  // taken out of the feed
     std::vector<DriftItem> items;  // missing, stale (its version differs), orphaned; none where nothing is to be done
-    std::int64_t inserted = 0;  // of documents, where the feed counts them
+    std::vector<Key> unborn;  // gone from the source, and not stored: a heal under way may still bring them
+    std::int64_t inserted = 0;  // rows of the source
     std::int64_t deleted = 0;
     bool sweep = false;  // something changed that has no key
     std::chrono::milliseconds oldest{0};  // age of the oldest change taken
@@ -107,12 +108,15 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
 
 // Of these keys, those that the feed knows of already: named and not taken yet, or in a batch of its own that is open. In the
 // order given, in the snapshot of `tx`.
-Result<std::vector<bool>> known_to_feed(Transaction& tx, std::int64_t uid, const SourceShape& source, std::int64_t run_id,
+Result<std::vector<bool>> known_to_feed(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
                                         const std::vector<DriftItem>& items);
 
-// What a drain saw come and go, until the next sweep counts anew.
-void move_source_count(Transaction& tx, std::int64_t uid, std::int64_t source_documents);
-// What a batch of the feed wrote, in its transaction; the row that says it is locked from here to the commit.
+// Of these keys, those that will be stored by a heal under way, or are by now.
+Result<std::vector<Key>> coming_to_be(Transaction& tx, const SourceShape& source, const Revision& revision,
+                                      const std::vector<Key>& keys);
+
+// What a batch of the feed wrote, in its transaction; the row that says it is locked from here to the commit. The source has as
+// many documents more or fewer: a sweep counts it at its end, and between two it is what is stored that tells.
 void move_stored(Transaction& tx, std::int64_t uid, const StoredChange& change);
 
 }  // namespace homeostat

@@ -27,6 +27,12 @@ const Statement kServe{"revision_serve",
                        " served_at = CASE WHEN revision = $2::int THEN coalesce(served_at, clock_timestamp()) ELSE served_at END,"
                        " retired_at = CASE WHEN revision = $2::int THEN NULL ELSE coalesce(retired_at, clock_timestamp()) END"
                        " WHERE uid = $1::bigint AND (revision = $2::int OR state = 'served')"};
+const Statement kTurn{"revision_turn", R"sql(
+    WITH held AS MATERIALIZED (SELECT FROM homeostat.pipeline p WHERE p.uid = $1::bigint FOR UPDATE)
+    UPDATE homeostat.revision r SET state = CASE WHEN r.revision = $2::int THEN 'building' ELSE 'retired' END,
+        retired_at = CASE WHEN r.revision = $2::int THEN NULL ELSE clock_timestamp() END
+    FROM (SELECT count(*) FROM held) h
+    WHERE r.uid = $1::bigint AND CASE WHEN r.revision = $2::int THEN r.state = 'retired' ELSE r.state = 'building' END)sql"};
 // A retired revision goes once a later one is served; the count keeps some to go back to.
 const Statement kOld{
     "revision_old",
@@ -187,6 +193,18 @@ const Revision* revision_holding(const std::vector<Revision>& revisions, const R
     const auto it =
         std::find_if(revisions.rbegin(), revisions.rend(), [&](const Revision& r) { return r.settings.same_vectors(wanted); });
     return it == revisions.rend() ? nullptr : &*it;
+}
+
+bool turn_to_revision(Transaction& tx, std::int64_t uid, std::int32_t number, std::vector<Revision>& revisions) {
+    bool turned = false;
+    for (Revision& r : revisions) {
+        const bool other = r.number == number ? r.state == "retired" : r.state == "building";
+        if (!other) continue;
+        r.state = r.number == number ? "building" : "retired";
+        turned = true;
+    }
+    if (turned) tx.exec(kTurn, Params::of(uid, number));
+    return turned;
 }
 
 Result<std::vector<Revision>> read_revisions(Session& session, std::int64_t uid) {

@@ -61,6 +61,11 @@ struct Revision {
 // has goes back to that revision: nothing is embedded twice.
 const Revision* revision_holding(const std::vector<Revision>& revisions, const RevisionSettings& wanted);
 
+// Makes `number` (0: one that is still to be made) the revision that is worked on: served, or building. Another that was building
+// is abandoned, and retired. Waits for transactions that plan for what was worked on before (store/feed.hpp), so that whoever
+// sweeps after this sees all that they planned. `revisions` follows; true where anything changed.
+bool turn_to_revision(Transaction& tx, std::int64_t uid, std::int32_t number, std::vector<Revision>& revisions);
+
 Result<std::vector<Revision>> read_revisions(Session& session, std::int64_t uid);  // ascending
 
 // Creates tables for the next revision and its row, in the given transaction.

@@ -1,9 +1,11 @@
 // Documents in and vectors out, a batch at a time: what `read` and `write` of the way through do in SQL.
 //
 // A write is one transaction of the caller's: fence first (store/batches.hpp), then write_documents, then the batch row goes.
-// Compare-and-set: a document whose row another batch has written since it was read, or whose source row has changed since
-// (where its version tells), is dropped from the write and left to the next observation. So an older read never overwrites a
-// newer vector. What is replaced goes to the journal first, which is also where unchanged chunks get their vectors back from.
+// Compare-and-set: a document whose row another batch has written or removed since it was read is dropped from the write, and is
+// the caller's to have read again in the same transaction. So an older read never overwrites a newer vector, and no drop is
+// silent. A write never looks at the source: it stores the version that was read, and whatever moved on since is named by the
+// change feed or differs in the next sweep. What is replaced goes to the journal first, which is also where unchanged chunks get
+// their vectors back from.
 //
 // Where the feed has many documents replaced whole and no run is under way, each gets another id instead: its old chunks belong
 // to no document from then on, so that nobody sees them, and remove_strays puts them into the journal when there is time for
@@ -72,7 +74,7 @@ struct WriteRequest {
     std::int64_t token = 0;
     std::vector<WriteDocument> documents;
     std::vector<WriteChunk> chunks;    // in order of document, number
-    bool fed = false;                  // by the change feed, of which no sweep looks at what comes of it
+    bool fed = false;                  // planned by the change feed
 };
 
 // By how much there are more documents and chunks than before, or fewer.
@@ -84,28 +86,43 @@ struct StoredChange {
 
 struct WriteOutcome {
     std::int32_t written = 0;
-    std::int32_t dropped = 0;  // healed by another batch, or changed since they were read
+    std::int32_t dropped = 0;  // written or removed by another batch since they were read
     std::int32_t chunks = 0;
     StoredChange change;
     std::vector<std::int64_t> superseded;  // ids of which only chunks are left, which are the caller's to have put away
-    std::vector<std::size_t> contested;  // of the request's documents, if fed: dropped as another batch had written them, maybe
-                                         // from an older row; to be read again
+    std::vector<std::size_t> contested;  // of the request's documents: those that were dropped, which are to be read again
 };
 
 // The chunks go with what comes next in the transaction.
 Result<WriteOutcome> write_documents(Transaction& tx, const SourceShape& source, const Revision& revision,
                                      const VectorExtension& vectors, const WriteRequest& request);
 
-// Brings metadata and source version of unchanged documents up to date; reads the content hash again so that a document that
-// changed meanwhile is left alone. Returns how many rows changed.
-Result<std::int32_t> move_documents(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
-                                    std::int64_t batch_id, std::int64_t token, const std::vector<Key>& keys);
+// What a batch that embeds nothing did, and which of its keys it had to leave: they are to be looked at again, by a batch that is
+// written in the same transaction.
+struct ChangeOutcome {
+    std::int32_t changed = 0;
+    std::vector<Key> contested;
+};
 
+// Brings metadata and source version of unchanged documents up to date; reads the content hash again so that a document that
+// changed meanwhile is left alone, and leaves what another batch has written since.
+Result<ChangeOutcome> move_documents(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
+                                     std::int64_t batch_id, std::int64_t token, const std::vector<Key>& keys);
+
+struct PruneRequest {
+    std::int64_t run_id = 0;
+    std::int64_t token = 0;
+    std::optional<std::int64_t> documents;  // declared count
+    const std::vector<Key>& named;  // by id, or by id and key: then the key tells, as a heal may have given it another id
+};
+struct PruneOutcome {
+    StoredChange change;  // negative numbers
+    std::vector<Key> contested;  // as in `named`
+};
 // Removes documents: orphaned ones only where their source row is still absent, excess ones (declared count given) only where
-// they still lie beyond it. They are named by id, or by id and key: then the key tells, as whoever heals a document meanwhile may
-// give it another id. Returns what went, as negative numbers.
-Result<StoredChange> prune_documents(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
-                                     std::int64_t token, std::optional<std::int64_t> documents, const std::vector<Key>& named);
+// they still lie beyond it. A key without a document that a heal under way may have read is contested: its document comes later.
+Result<PruneOutcome> prune_documents(Transaction& tx, const SourceShape& source, const Revision& revision,
+                                     const PruneRequest& request);
 
 // Removes chunks whose document row is gone.
 Result<std::int32_t> remove_strays(Transaction& tx, const Revision& revision, std::int64_t run_id, std::int64_t token,

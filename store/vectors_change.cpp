@@ -2,8 +2,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "store/arrays.hpp"
+#include "store/batches.hpp"
 #include "store/sql_fragments.hpp"
 #include "store/vectors.hpp"
 
@@ -29,8 +31,8 @@ void journal_removed_chunks(Transaction& tx, const RevisionTables& t, const std:
 
 }  // namespace
 
-Result<std::int32_t> move_documents(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
-                                    std::int64_t batch_id, std::int64_t token, const std::vector<Key>& keys) {
+Result<ChangeOutcome> move_documents(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
+                                     std::int64_t batch_id, std::int64_t token, const std::vector<Key>& keys) {
     return guarded([&] {
         const RevisionTables& t = revision.tables;
         const std::size_t k = source.key.size();
@@ -40,7 +42,7 @@ Result<std::int32_t> move_documents(Transaction& tx, const SourceShape& source, 
         std::string on;
         std::string set;
         for (std::size_t i = 0; i < k; ++i) {
-            on += fmt::format(" AND d.key_{} = s.{}", i + 1, source.key[i].quoted);
+            on += fmt::format(" AND homeostat_d.key_{} = s.{}", i + 1, source.key[i].quoted);
         }
         for (const ColumnShape& m : source.metadata) set += fmt::format(", {} = f.{}", t.metadata_column(m.name), m.quoted);
         const int run = static_cast<int>(k) + 1;
@@ -48,86 +50,154 @@ Result<std::int32_t> move_documents(Transaction& tx, const SourceShape& source, 
         std::string differs = "false";
         for (const ColumnShape& m : source.metadata) {
             metadata += ", s." + m.quoted;
-            differs += fmt::format(" OR s.{}::text IS DISTINCT FROM d.{}::text", m.quoted, t.metadata_column(m.name));
+            differs += fmt::format(" OR s.{}::text IS DISTINCT FROM homeostat_d.{}::text", m.quoted, t.metadata_column(m.name));
         }
-        // Only what a rollback would have to restore is journaled: a bare change of version is not.
+        // Whoever has written a document since this statement began has left another token: that one may hold a newer row of the
+        // source than was found here. Only what a rollback would have to restore is journaled: a bare change of version is not.
         const Rows rows = tx.exec(
             {t.prefix + "_move",
-             fmt::format(
-                 "WITH found AS MATERIALIZED (SELECT d.document_id AS homeostat_id, {} AS homeostat_version,"
-                 "  ({}) AS homeostat_differs{} FROM unnest({}) AS w({})"
-                 "  JOIN {} s ON {} JOIN {} d ON {} = d.content_hash{}),"
-                 " kept AS (INSERT INTO {} (run_id, write_token, document_id, change, document)"
-                 "  SELECT ${}::bigint, ${}::bigint, d.document_id, 'moved', d FROM {} d"
-                 "  WHERE d.document_id IN (SELECT homeostat_id FROM found WHERE homeostat_differs))"
-                 " UPDATE {} d SET source_version = f.homeostat_version, run_id = ${}::bigint, batch_id = ${}::bigint,"
-                 "  write_token = ${}::bigint{} FROM found f WHERE d.document_id = f.homeostat_id RETURNING d.document_id",
-                 source.version_sql, differs, metadata, numbered(k, "${}::text[]"), numbered(k, "k{}"), source.relation,
-                 match_source(source, "w.k{0}::{1}{2}"), t.document, source.content_hash(), on, t.journal, run, run + 2,
-                 t.document, t.document, run, run + 1, run + 2, set)},
+             fmt::format("WITH found AS MATERIALIZED (SELECT w.i AS homeostat_i, homeostat_d.document_id AS homeostat_id,"
+                         "  homeostat_d.write_token AS homeostat_token, homeostat_d AS homeostat_document, {version} AS "
+                         "homeostat_version,"
+                         "  ({differs}) AS homeostat_differs{metadata} FROM unnest({keys}) WITH ORDINALITY AS w({names}, i)"
+                         "  JOIN {source} s ON {match} JOIN {document} homeostat_d ON {hash} = homeostat_d.content_hash{on}),"
+                         " moved AS (UPDATE {document} d SET source_version = f.homeostat_version, run_id = ${run}::bigint,"
+                         "  batch_id = ${batch}::bigint, write_token = ${token}::bigint{set} FROM found f"
+                         "  WHERE d.document_id = f.homeostat_id AND d.write_token = f.homeostat_token"
+                         "  RETURNING d.document_id, f.homeostat_i, f.homeostat_differs, f.homeostat_document),"
+                         " kept AS (INSERT INTO {journal} (run_id, write_token, document_id, change, document)"
+                         "  SELECT ${run}::bigint, ${token}::bigint, document_id, 'moved', homeostat_document FROM moved"
+                         "  WHERE homeostat_differs)"
+                         " SELECT f.homeostat_i, m.homeostat_i IS NOT NULL FROM found f LEFT JOIN moved m USING (homeostat_i)",
+                         fmt::arg("version", source.version_sql), fmt::arg("differs", differs), fmt::arg("metadata", metadata),
+                         fmt::arg("keys", numbered(k, "${}::text[]")), fmt::arg("names", numbered(k, "k{}")),
+                         fmt::arg("source", source.relation), fmt::arg("match", match_source(source, "w.k{0}::{1}{2}")),
+                         fmt::arg("document", t.document), fmt::arg("hash", source.content_hash()), fmt::arg("on", on),
+                         fmt::arg("set", set), fmt::arg("journal", t.journal), fmt::arg("run", run), fmt::arg("batch", run + 1),
+                         fmt::arg("token", run + 2))},
             params);
-        return static_cast<std::int32_t>(rows.size());
+        ChangeOutcome out;
+        for (int i = 0; i < rows.size(); ++i) {
+            if (rows.boolean(i, 1)) {
+                ++out.changed;
+            } else {
+                out.contested.push_back(keys[static_cast<std::size_t>(rows.i64(i, 0) - 1)]);
+            }
+        }
+        return out;
     });
 }
 
-Result<StoredChange> prune_documents(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
-                                     std::int64_t token, std::optional<std::int64_t> documents, const std::vector<Key>& named) {
-    return guarded([&] {
-        const RevisionTables& t = revision.tables;
-        const std::size_t k = source.key.size();
+namespace {
+
+// Who is not in the source any more, as one statement finds and removes it. A document that was written since the statement began
+// has another token, and maybe a source row again that the statement cannot see: it is left, and looked at anew.
+class Pruning {
+public:
+    Pruning(Transaction& tx, const SourceShape& source, const Revision& revision, const PruneRequest& request)
+        : tx_(tx), source_(source), t_(revision.tables), request_(request), k_(source.key.size()) {
+        by_key_ = !request.named.empty() && request.named.front().size() == k_ + 1;
+    }
+
+    PruneOutcome run() {
+        PruneOutcome out;
+        // Asked first: a heal that ends after this has its document seen by what follows.
+        if (by_key_) under_way_ = keys_under_way(tx_, t_.uid, t_.revision, source_, keys());
+        constexpr int kTries = 3;
+        std::vector<bool> left;
+        for (int i = 0; i < kTries && remove(left); ++i) {
+        }
+        for (std::size_t i = 0; i < request_.named.size(); ++i) {
+            const bool later = (i < left.size() && left[i]) || (i < under_way_.size() && under_way_[i] && !found_.contains(i));
+            if (later) out.contested.push_back(request_.named[i]);
+        }
+        out.change.documents = -static_cast<std::int64_t>(removed_.size());
+        out.change.chunks = -chunks_;
+        if (!removed_.empty()) journal_removed_chunks(tx_, t_, removed_, request_.run_id, request_.token);
+        return out;
+    }
+
+private:
+    std::vector<Key> keys() const {
+        std::vector<Key> out;
+        for (const Key& n : request_.named) out.emplace_back(n.begin() + 1, n.end());
+        return out;
+    }
+
+    std::string gone() const {
         std::string document_key;
-        for (std::size_t i = 0; i < k; ++i) {
-            document_key += fmt::format("{}d.key_{}", i == 0 ? "" : ", ", i + 1);
-        }
-        std::string gone =
-            fmt::format("NOT EXISTS (SELECT FROM {} s WHERE {})", source.relation, match_source(source, "d.key_{0}"));
-        if (documents) {
-            gone += fmt::format(" OR ROW({}) > (SELECT {} FROM {} s ORDER BY {} OFFSET {} LIMIT 1)", document_key,
-                                source.key_list("s"), source.relation, source.key_list("s"),
-                                std::max<std::int64_t>(*documents - 1, 0));
-            if (*documents == 0) gone = "true";
-        }
-        const bool by_key = !named.empty() && named.front().size() == k + 1;
+        for (std::size_t i = 0; i < k_; ++i) document_key += fmt::format("{}d.key_{}", i == 0 ? "" : ", ", i + 1);
+        std::string out =
+            fmt::format("NOT EXISTS (SELECT FROM {} s WHERE {})", source_.relation, match_source(source_, "d.key_{0}"));
+        if (!request_.documents) return out;
+        if (*request_.documents == 0) return "true";
+        return out + fmt::format(" OR ROW({}) > (SELECT {} FROM {} s ORDER BY {} OFFSET {} LIMIT 1)", document_key,
+                                 source_.key_list("s"), source_.relation, source_.key_list("s"), *request_.documents - 1);
+    }
+
+    // Whether any is left to be looked at again: by a statement that sees what this one could not.
+    bool remove(std::vector<bool>& left) {
+        left.assign(request_.named.size(), false);
         Params params;
-        std::string ids = "$1::bigint[]";
-        if (by_key) {
-            std::vector<Key> keys;
-            for (const Key& n : named) keys.emplace_back(n.begin() + 1, n.end());
-            add_keys(params, keys, k);
-            ids = fmt::format(
-                "ARRAY(SELECT d.document_id FROM unnest({}) AS w({}) CROSS JOIN LATERAL (SELECT d.document_id"
-                " FROM {} d WHERE {} LIMIT 1) d)",
-                numbered(k, "${}::text[]"), numbered(k, "k{}"), t.document, match_document(source, "w"));
+        std::string which;
+        int run = 2;
+        if (by_key_) {
+            add_keys(params, keys(), k_);
+            which = fmt::format(
+                "unnest({}) WITH ORDINALITY AS w({}, i) CROSS JOIN LATERAL (SELECT d.* FROM {} d WHERE {} LIMIT 1)"
+                " d",
+                numbered(k_, "${}::text[]"), numbered(k_, "k{}"), t_.document, match_document(source_, "w"));
+            run = static_cast<int>(k_) + 1;
         } else {
             std::vector<std::int64_t> numbers;
-            for (const Key& n : named) numbers.push_back(std::stoll(n.front()));
+            for (const Key& n : request_.named) numbers.push_back(std::stoll(n.front()));
             params.bytes(binary_array(numbers));
+            which =
+                fmt::format("unnest($1::bigint[]) WITH ORDINALITY AS w(id, i) JOIN {} d ON d.document_id = w.id", t_.document);
         }
-        params.add(run_id).add(token);
-        const int run = by_key ? static_cast<int>(k) + 1 : 2;
-        const Statement prune{
-            t.prefix + (by_key ? "_prune_key" : "_prune") + (documents ? "_count" : ""),
-            fmt::format("WITH gone AS (DELETE FROM {} d WHERE d.document_id = ANY ({}) AND ({}) RETURNING d.document_id AS id,"
-                        "  d AS document) INSERT INTO {} (run_id, write_token, document_id, change, document)"
-                        " SELECT ${}::bigint, ${}::bigint, id, 'removed', document FROM gone "
-                        "RETURNING document_id, (document).chunk_count::bigint",
-                        t.document, ids, gone, t.journal, run, run + 1)};
-        StoredChange change;
-        std::vector<std::int64_t> removed;
-        const auto remove = [&] {
-            const Rows rows = tx.exec(prune, params);
-            for (int i = 0; i < rows.size(); ++i) {
-                removed.push_back(rows.i64(i, 0));
-                change.chunks -= rows.i64(i, 1);
+        params.add(request_.run_id).add(request_.token);
+        const Rows rows = tx_.exec(
+            {t_.prefix + (by_key_ ? "_prune_key" : "_prune") + (request_.documents ? "_count" : ""),
+             fmt::format(
+                 "WITH named AS MATERIALIZED (SELECT w.i, d.document_id AS id, d.write_token AS token, ({}) AS gone FROM {}),"
+                 " removed AS (DELETE FROM {} d USING named n WHERE d.document_id = n.id AND d.write_token = n.token"
+                 "  AND n.gone RETURNING n.i, d.document_id AS id, d.chunk_count AS chunks, d AS document),"
+                 " kept AS (INSERT INTO {} (run_id, write_token, document_id, change, document)"
+                 "  SELECT ${}::bigint, ${}::bigint, id, 'removed', document FROM removed)"
+                 " SELECT n.i, n.gone, r.id, r.chunks::bigint FROM named n LEFT JOIN removed r USING (i)",
+                 gone(), which, t_.document, t_.journal, run, run + 1)},
+            params);
+        bool again = false;
+        for (int i = 0; i < rows.size(); ++i) {
+            const auto at = static_cast<std::size_t>(rows.i64(i, 0) - 1);
+            found_.insert(at);
+            if (!rows.null(i, 2)) {
+                removed_.push_back(rows.i64(i, 2));
+                chunks_ += rows.i64(i, 3);
+            } else if (rows.boolean(i, 1)) {
+                left[at] = again = true;
             }
-        };
-        remove();
-        // Whoever was waited for may have given it another id.
-        if (by_key && removed.size() < named.size()) remove();
-        change.documents = -static_cast<std::int64_t>(removed.size());
-        if (!removed.empty()) journal_removed_chunks(tx, t, removed, run_id, token);
-        return change;
-    });
+        }
+        return again;
+    }
+
+    Transaction& tx_;
+    const SourceShape& source_;
+    const RevisionTables& t_;
+    const PruneRequest& request_;
+    std::size_t k_;
+    bool by_key_ = false;
+    std::vector<bool> under_way_;
+    std::set<std::size_t> found_;  // there was a document
+    std::vector<std::int64_t> removed_;
+    std::int64_t chunks_ = 0;
+};
+
+}  // namespace
+
+Result<PruneOutcome> prune_documents(Transaction& tx, const SourceShape& source, const Revision& revision,
+                                     const PruneRequest& request) {
+    return guarded([&] { return Pruning(tx, source, revision, request).run(); });
 }
 
 Result<std::int32_t> remove_strays(Transaction& tx, const Revision& revision, std::int64_t run_id, std::int64_t token,

@@ -50,7 +50,7 @@ public:
         for (const auto& [read, stored] : accepted_) {
             if (read != stored) outcome.superseded.push_back(read);
         }
-        if (request_.fed) outcome.contested = contested();
+        outcome.contested = contested();
         return outcome;
     }
 
@@ -97,13 +97,6 @@ private:
             whole ? ", whole" : "");
     }
 
-    // Where comparing the source's version costs one index look-up, a row that changed since it was read is left out.
-    std::string still_current() const {
-        if (source_.version == VersionKind::hash) return "";
-        return fmt::format(" JOIN {} s ON {} AND {} IS NOT DISTINCT FROM w.version::{}", source_.relation,
-                           match_source(source_, "w.k{0}::{1}{2}"), source_.version_sql, source_.version_type);
-    }
-
     int trailing(int i) const { return 5 + static_cast<int>(source_.key.size() + source_.metadata.size()) + i; }
 
     // Id as it was read, chunks more, and id as it is now.
@@ -143,10 +136,10 @@ private:
             {t_.prefix + "_insert",
              fmt::format(
                  "INSERT INTO {} (document_id, source_version, content_hash, chunk_count, run_id, batch_id, write_token{})"
-                 " SELECT w.id, w.version::{}, w.hash, w.chunks, ${}::bigint, ${}::bigint, ${}::bigint{} FROM {}{}"
+                 " SELECT w.id, w.version::{}, w.hash, w.chunks, ${}::bigint, ${}::bigint, ${}::bigint{} FROM {}"
                  " WHERE w.expected = 0 ON CONFLICT ({}) DO NOTHING RETURNING document_id AS id, chunk_count, document_id AS now",
                  t_.document, columns, source_.version_type, trailing(1), trailing(2), trailing(3), values, document_rows(false),
-                 still_current(), numbered(source_.key.size(), "key_{}"))},
+                 numbered(source_.key.size(), "key_{}"))},
             document_params(fresh));
         accept(rows);
         documents_added_ += rows.size();
@@ -173,7 +166,7 @@ private:
             {t_.prefix + "_replace",
              fmt::format(
                  "WITH held AS (SELECT w.*, d.ctid AS place, d.chunk_count AS had, d AS document FROM {rows} JOIN {document} d"
-                 "  ON d.document_id = w.id AND d.write_token = w.expected{current} ORDER BY d.document_id),"
+                 "  ON d.document_id = w.id AND d.write_token = w.expected ORDER BY d.document_id),"
                  // Who has written meanwhile has left another token. A run counts documents by their ids.
                  " moved AS (UPDATE {document} d SET document_id = CASE WHEN w.whole = 1"
                  "   AND NOT EXISTS (SELECT FROM homeostat.run r WHERE r.uid = {uid})"
@@ -189,8 +182,8 @@ private:
                  "  m.document, g.number, g.start_offset, g.end_offset, g.chunk_hash, g.context, g.text, g.embedding FROM moved m"
                  "  LEFT JOIN gone g ON g.document_id = m.id)"
                  " SELECT id, more, now FROM moved",
-                 fmt::arg("rows", document_rows(true)), fmt::arg("document", t_.document), fmt::arg("current", still_current()),
-                 fmt::arg("uid", t_.uid), fmt::arg("journal", t_.journal), fmt::arg("chunk", t_.chunk),
+                 fmt::arg("rows", document_rows(true)), fmt::arg("document", t_.document), fmt::arg("uid", t_.uid),
+                 fmt::arg("journal", t_.journal), fmt::arg("chunk", t_.chunk),
                  fmt::arg("chunks", chunks_of_sql(t_, "(SELECT * FROM moved WHERE now = id) w")),
                  fmt::arg("version", source_.version_type), fmt::arg("metadata", metadata), fmt::arg("run", trailing(1)),
                  fmt::arg("batch", trailing(2)), fmt::arg("token", trailing(3)), fmt::arg("ids", trailing(5)),
@@ -199,33 +192,13 @@ private:
         move_offsets(kept);
     }
 
-    // Of what was left out, those that another batch has written since they were read, maybe from what was there before. Where it
-    // was the source that changed, that is named by itself.
-    std::vector<std::size_t> contested() {
-        std::vector<std::size_t> left;
-        std::vector<Key> keys;
-        std::vector<std::int64_t> expected;
-        for (std::size_t i = 0; i < request_.documents.size(); ++i) {
-            const ReadDocument& r = *request_.documents[i].read;
-            if (accepted_.contains(r.document_id)) continue;
-            left.push_back(i);
-            keys.push_back(r.key);
-            expected.push_back(r.write_token.value_or(0));
-        }
+    // What was left out is what another batch has written or removed since it was read, maybe from an older read than ours.
+    // Nothing else is left out: whether the source has moved on is not asked here, as that is named or swept by itself.
+    std::vector<std::size_t> contested() const {
         std::vector<std::size_t> out;
-        if (left.empty()) return out;
-        const std::size_t k = source_.key.size();
-        Params params;
-        add_keys(params, keys, k);
-        params.bytes(binary_array(expected));
-        const Rows rows = tx_.exec(
-            {t_.prefix + "_contested",
-             fmt::format("SELECT w.i FROM unnest({}, ${}::bigint[]) WITH ORDINALITY AS w({}, expected, i)"
-                         " LEFT JOIN LATERAL (SELECT d.write_token FROM {} d WHERE {} LIMIT 1) d ON true"
-                         " WHERE coalesce(d.write_token, 0) <> w.expected",
-                         numbered(k, "${}::text[]"), k + 1, numbered(k, "k{}"), t_.document, match_document(source_, "w"))},
-            params);
-        for (int i = 0; i < rows.size(); ++i) out.push_back(left[static_cast<std::size_t>(rows.i64(i, 0) - 1)]);
+        for (std::size_t i = 0; i < request_.documents.size(); ++i) {
+            if (!accepted_.contains(request_.documents[i].read->document_id)) out.push_back(i);
+        }
         return out;
     }
 

@@ -45,6 +45,8 @@ const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 
 constexpr std::uint64_t kHeldPerBatch = 256 << 10;
 constexpr Duration kMoment = std::chrono::milliseconds(50);
+// When a key that another batch is busy with is looked at again.
+constexpr std::chrono::milliseconds kContestedAfter{100};
 // For so long those who wait for vectors come before what was superseded.
 constexpr std::chrono::milliseconds kPutAwayAfter{2'000};
 
@@ -343,20 +345,27 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
         use_operators(tx, target.source);
         fence_batch(tx, batch);
         Outcome o;
+        std::vector<Key> contested;
         if (batch.kind == BatchKind::prune) {
-            Result<StoredChange> gone =
-                prune_documents(tx, target.source, target.revision, batch.run_id, batch.token, target.spec.documents, batch.keys);
+            Result<PruneOutcome> gone = prune_documents(tx, target.source, target.revision,
+                                                        {batch.run_id, batch.token, target.spec.documents, batch.keys});
             if (!gone) return gone.error();
-            o.result.removed = static_cast<std::int32_t>(-gone->documents);
-            if (batch.fed) move_stored(tx, batch.uid, *gone);
+            o.result.removed = static_cast<std::int32_t>(-gone->change.documents);
+            if (batch.fed) move_stored(tx, batch.uid, gone->change);
+            contested = std::move(gone->contested);
+        } else if (batch.kind == BatchKind::move) {
+            Result<ChangeOutcome> moved =
+                move_documents(tx, target.source, target.revision, batch.run_id, batch.id, batch.token, batch.keys);
+            if (!moved) return moved.error();
+            o.result.written = moved->changed;
+            contested = std::move(moved->contested);
         } else {
-            Result<std::int32_t> n =
-                batch.kind == BatchKind::move
-                    ? move_documents(tx, target.source, target.revision, batch.run_id, batch.id, batch.token, batch.keys)
-                    : remove_strays(tx, target.revision, batch.run_id, batch.token, ids_of(batch.keys));
+            Result<std::int32_t> n = remove_strays(tx, target.revision, batch.run_id, batch.token, ids_of(batch.keys));
             if (!n) return n.error();
-            if (batch.kind == BatchKind::move) o.result.written = *n;
         }
+        o.result.dropped = static_cast<std::int32_t>(contested.size());
+        // Named again in the transaction that leaves it out.
+        if (!contested.empty()) insert_rest(tx, batch, {std::move(contested)}, batch.attempts, kContestedAfter, "");
         finish_batch(tx, batch, settings_.replica, o.result);
         HOMEOSTAT_REACH("prune.before_commit");
         tx.commit();

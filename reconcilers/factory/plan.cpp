@@ -29,7 +29,7 @@ std::int64_t divide_up(std::int64_t a, std::int64_t b) { return b == 0 ? 0 : (a 
 std::int32_t batch_priority(DriftClass cls, const PlanLimits& limits) {
     const auto place = std::find(kOrder.begin(), kOrder.end(), cls);
     const auto value = static_cast<std::int32_t>(kOrder.end() - place);
-    return (limits.emergency ? 1'000'000 : 0) + limits.priority * 100 + value;
+    return (limits.emergency ? 1'000'000 : 0) + limits.priority * 100 + (limits.from_feed ? 50 : 0) + value;
 }
 
 std::uint32_t batch_documents(const EmbedderLimits& provider, std::uint32_t most) {

@@ -16,6 +16,7 @@ struct PlanLimits {
     std::uint32_t documents = 128;  // of a batch
     std::int32_t priority = 0;      // of the pipeline
     bool emergency = false;         // coverage first: missing documents only
+    bool from_feed = false;         // somebody has just written them: before all that a sweep finds of the same pipeline
 };
 
 // Batches of one class each, most valuable classes first, in key order within a class. Orphaned and excess documents are not in
