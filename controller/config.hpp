@@ -26,6 +26,7 @@ struct Settings {
     std::string database_url;  // resolved where it was given by reference; empty = libpq's own defaults and PG* variables
     std::uint32_t database_read_connections{};
     std::uint32_t database_write_connections{};
+    std::uint32_t database_feed_connections{};
     Millis database_statement_timeout{};
     Millis database_lock_timeout{};
     Millis database_connect_timeout{};

@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 53> kSettings{{
+const std::array<Setting, 54> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -18,6 +18,9 @@ const std::array<Setting, 53> kSettings{{
      "Connections for observing: counting, sweeping, reading documents."},
     {"database.write_connections", &S::database_write_connections, "3", "1", "64", false, true,
      "Connections for writing: batches, vectors, status."},
+    // Two threads consume feeds, and one more connection is there for what they planned to be written.
+    {"database.feed_connections", &S::database_feed_connections, "3", "3", "64", false, true,
+     "Connections for change feeds and the edits they name, which do not queue behind a fill."},
     {"database.statement_timeout", &S::database_statement_timeout, "30s", "1s", "1h", false, true,
      "The longest a single statement may run before PostgreSQL cancels it."},
     {"database.lock_timeout", &S::database_lock_timeout, "5s", "100ms", "10m", false, true,

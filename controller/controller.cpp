@@ -151,22 +151,24 @@ struct Controller::Impl {
           health(c),
           reads(connection(s, "homeostat-read"), s.database_read_connections),
           writes(connection(s, "homeostat-write"), s.database_write_connections),
+          feed_writes(connection(s, "homeostat-feed"), s.database_feed_connections),
           db(s.database_read_connections + s.database_write_connections),
+          feed_db(s.database_feed_connections),
           cpu(cores(s)),
           memory(memory_budget(s), m),
           gateway({make ? std::move(make) : make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()),
                    db.get_executor(), c, telemetry(), &reads},
                   gateway_settings(s, run_once)),
-          targets(reads, db.get_executor(), c, m),
+          targets(reads, feed_db.get_executor(), c, m),
           queue(c, m),
           feeds(c, m, "feed"),
           election(connection(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
           pipelines(reads, writes, gateway, memory, pressure, c, telemetry(), pipeline_settings(s, run_once)),
-          factory({reads, writes, gateway, targets, memory, pressure, c, telemetry(), io.get_executor(), db.get_executor(),
-                   cpu.get_executor(), [this](std::int64_t uid, bool last) { batch_ended(uid, last); },
-                   [this] { loop.wake_dispatcher(); }},
+          factory({reads, writes, feed_writes, gateway, targets, memory, pressure, c, telemetry(), io.get_executor(),
+                   db.get_executor(), feed_db.get_executor(), cpu.get_executor(),
+                   [this](std::int64_t uid, bool last) { batch_ended(uid, last); }, [this] { loop.wake_dispatcher(); }},
                   factory_settings(s, run_once)),
-          feed(writes, targets, factory, pressure, c, io.get_executor(), telemetry(), feed_settings(s)),
+          feed(feed_writes, targets, factory, pressure, c, io.get_executor(), telemetry(), feed_settings(s)),
           loop(queue, feeds, election, pipelines, feed, factory, health, reads, c, telemetry(), loop_settings()),
           target_views(reads, writes, c, telemetry(), run_once, [this] { loop.wake_watch(); }),
           target_watch(election, target_views, reads, c, {s.loop_poll, s.lease_renew, s.loop_pass_timeout, run_once},
@@ -286,6 +288,7 @@ struct Controller::Impl {
         io.stop();
         io_threads.clear();
         db.join();
+        feed_db.join();
         cpu.join();
     }
 
@@ -297,8 +300,10 @@ struct Controller::Impl {
     Health health;
     Pool reads;
     Pool writes;
+    Pool feed_writes;
     asio::io_context io;
     asio::thread_pool db;
+    asio::thread_pool feed_db;
     asio::thread_pool cpu;
     MemoryBudget memory;
     WriterPressure pressure;

@@ -89,7 +89,8 @@ Check check_clock(double skew) {
 }
 
 Check check_connections(const ServerFacts& f, const Settings& s) {
-    const std::int64_t need = s.database_read_connections + s.database_write_connections + kOtherConnections;
+    const std::int64_t need =
+        s.database_read_connections + s.database_write_connections + s.database_feed_connections + kOtherConnections;
     const std::string what = fmt::format("{} of {} are in use; a replica takes up to {}", f.connections, f.max_connections, need);
     if (need > f.max_connections) {
         return {CheckHealth::fail, "connections", what,

@@ -243,7 +243,7 @@ asio::awaitable<Result<Embeddings>> EmbedJob::call(const Part& part) {
 asio::awaitable<Result<Embeddings>> EmbedJob::send(ChannelPtr channel, const Part& part) {
     std::uint64_t tokens = 0;
     for (const std::size_t i : part) tokens += tokens_[i];
-    Result<Lane::Permit> permit = co_await channel->lane->enter(part.size(), tokens, context_);
+    Result<Lane::Permit> permit = co_await channel->lane->enter(part.size(), tokens, order_.urgent, context_);
     if (!permit) co_return permit.error();
     std::vector<std::string> copy;
     const bool whole = part.size() == texts_.size();

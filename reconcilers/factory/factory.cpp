@@ -255,7 +255,7 @@ asio::awaitable<Result<Factory::Outcome>> Factory::execute(Running& running, std
                         .code = "Suspect"};
     }
     if (batch.kind == BatchKind::heal) co_return co_await heal(running, target, context);
-    co_return co_await on(parts_.db, [&] { return change(batch, *target, context); });
+    co_return co_await on(db_for(batch), [&] { return change(batch, *target, context); });
 }
 
 // Section 2's execute: read, chunk, embed, write. No transaction is open between the steps.
@@ -280,7 +280,7 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::s
     HOMEOSTAT_REACH("embed.before");
     if (!work->texts().empty()) {
         const RevisionSettings& s = target->revision.settings;
-        EmbedOrder order{target->provider, target->peers, s.model, s.dimensions, TextRole::document};
+        EmbedOrder order{target->provider, target->peers, s.model, s.dimensions, TextRole::document, batch.fed};
         Result<Embedded> embedded = co_await parts_.gateway.embed(std::move(order), work->texts(), context);
         if (!embedded) co_return std::move(embedded).error();
         tokens = static_cast<std::int64_t>(embedded->vectors.tokens);
@@ -288,7 +288,7 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::s
     }
     HOMEOSTAT_REACH("embed.after");
     began = parts_.clock.steady_now();
-    Result<Outcome> written = co_await on(parts_.db, [&] { return write(batch, *target, *work, tokens, context); });
+    Result<Outcome> written = co_await on(db_for(batch), [&] { return write(batch, *target, *work, tokens, context); });
     if (written) parts_.pressure.worked(batch.keys.size(), reading + (parts_.clock.steady_now() - began));
     co_return written;
 }
@@ -296,7 +296,7 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::s
 Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& target, HealWork& work, std::int64_t tokens,
                                         const Context& context) {
     if (context.stop.stop_requested()) return cancelled("stopped before writing");
-    Result<Pool::Lease> session = parts_.writes.acquire(Context{});
+    Result<Pool::Lease> session = pool_for(batch).acquire(Context{});
     if (!session) return session.error();
     Span span = parts_.telemetry.tracer.start("write vectors", SpanKind::client, context.span);
     WriteRequest& request = work.request();
@@ -337,7 +337,7 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
 
 // Batches that embed nothing: metadata and versions, deletions, strays. One transaction each.
 Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& target, const Context& context) {
-    Result<Pool::Lease> session = parts_.writes.acquire(context);
+    Result<Pool::Lease> session = pool_for(batch).acquire(context);
     if (!session) return session.error();
     Span span = parts_.telemetry.tracer.start(to_string(batch.kind), SpanKind::client, context.span);
     return guarded([&]() -> Result<Outcome> {

@@ -51,6 +51,7 @@ struct FactorySettings {
 struct FactoryParts {
     Pool& reads;
     Pool& writes;
+    Pool& feeds;  // for the few documents of an edit, which do not queue behind a fill
     Gateway& gateway;
     Targets& targets;
     MemoryBudget& memory;
@@ -59,6 +60,7 @@ struct FactoryParts {
     Telemetry telemetry;
     boost::asio::any_io_executor io;
     boost::asio::any_io_executor db;
+    boost::asio::any_io_executor feed_db;  // as many threads as `feeds` has connections
     boost::asio::any_io_executor cpu;
     // A batch of this pipeline has ended; `last`: and this replica has no other of it. Not for batches of a change feed that are
     // healed: nobody waits for them. Called from any thread.
@@ -168,6 +170,10 @@ private:
     void record(const Batch& batch, std::string_view outcome, SteadyTime started) EXCLUDES(mutex_);
     void ended(const Batch& batch, bool healed) EXCLUDES(mutex_);
     double random() EXCLUDES(mutex_);
+    // Of an edit or two that the change feed named.
+    static bool express(const Batch& batch) { return batch.fed && batch.keys.size() <= kFew; }
+    Pool& pool_for(const Batch& batch) { return express(batch) ? parts_.feeds : parts_.writes; }
+    boost::asio::any_io_executor db_for(const Batch& batch) const { return express(batch) ? parts_.feed_db : parts_.db; }
 
     FactoryParts parts_;
     const FactorySettings settings_;

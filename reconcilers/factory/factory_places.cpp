@@ -47,7 +47,8 @@ Factory::Places Factory::reserve(const std::string& provider, int wanted) {
     const auto used = std::count_if(running_.begin(), running_.end(),
                                     [&](const auto& entry) { return entry.second->batch.provider == provider; });
     int& reserved = reserved_[provider];
-    const int count = std::min(wanted, settings_.slots - static_cast<int>(used) - reserved);
+    // A quarter more than a fill may use: however full it is, an edit finds a place.
+    const int count = std::min(wanted, settings_.slots + std::max(1, settings_.slots / 4) - static_cast<int>(used) - reserved);
     if (count <= 0) return {};
     reserved += count;
     return {*this, provider, count};

@@ -43,8 +43,8 @@ asio::awaitable<Status> Factory::read_within_budget(const Batch& batch, const Ta
         static_cast<std::uint64_t>(static_cast<double>(settings_.read_budget) * (settings_.shrink ? parts_.memory.scale() : 1));
     const Result<MemoryBudget::Hold> hold = co_await admit(budget, context);
     if (!hold) co_return hold.error();
-    co_return co_await on(parts_.db, [&]() -> Status {
-        Result<Pool::Lease> session = parts_.writes.acquire(context);
+    co_return co_await on(db_for(batch), [&]() -> Status {
+        Result<Pool::Lease> session = pool_for(batch).acquire(context);
         if (!session) return session.error();
         Result<std::vector<ReadDocument>> found =
             read(**session, batch, target, static_cast<std::int64_t>(budget), true, context);

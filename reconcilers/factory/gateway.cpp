@@ -234,7 +234,7 @@ asio::awaitable<Result<Embeddings>> Gateway::ask_embedder(ChannelPtr channel, La
 asio::awaitable<Result<bool>> Gateway::ask_canary(ChannelPtr channel, std::string model, std::uint32_t dimensions,
                                                   Context context) {
     const std::vector<std::string> texts{kCanaryText};
-    Result<Lane::Permit> permit = co_await channel->lane->enter(1, estimate_tokens(kCanaryText), context);
+    Result<Lane::Permit> permit = co_await channel->lane->enter(1, estimate_tokens(kCanaryText), true, context);
     if (!permit) co_return permit.error();
     Result<Embeddings> answer = co_await ask_embedder(channel, *permit, texts, TextRole::document, dimensions, context);
     if (!answer) co_return answer.error();

@@ -60,6 +60,7 @@ struct EmbedOrder {
     std::string model;
     std::uint32_t dimensions = 0;
     TextRole role = TextRole::document;
+    bool urgent = false;  // somebody has just written it, or waits: before what a fill asks for
 };
 
 struct RefusedText {

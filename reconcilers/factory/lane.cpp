@@ -61,7 +61,18 @@ Lane::Lane(const ProviderSpec& provider, std::string model, const Clock& clock, 
     publish(clock_.steady_now());
 }
 
-int Lane::allowed(SteadyTime now) const { return std::min({remote_.allowed(now), local_.allowed(now), concurrency_.limit()}); }
+int Lane::allowed(bool urgent, SteadyTime now) const {
+    const int limit = urgent ? std::min(concurrency_.limit() + 1, concurrency_.ceiling()) : concurrency_.limit();
+    return std::min({remote_.allowed(now), local_.allowed(now), limit});
+}
+
+bool Lane::is_next(bool urgent) const { return waiting_.empty() || (urgent && !waiting_.front().urgent); }
+
+void Lane::queue(Waiter waiter) {
+    const auto place = waiter.urgent ? std::find_if(waiting_.begin(), waiting_.end(), [](const Waiter& w) { return !w.urgent; })
+                                     : waiting_.end();
+    waiting_.insert(place, std::move(waiter));
+}
 
 std::optional<Error> Lane::left_alone(const Breaker& breaker, SteadyTime now) const {
     if (breaker.state(now) != BreakerState::open) return std::nullopt;
@@ -88,7 +99,7 @@ std::optional<Error> Lane::refusal(SteadyTime now) const {
     return e;
 }
 
-Lane::Verdict Lane::judge(std::size_t texts, std::uint64_t tokens, SteadyTime now) {
+Lane::Verdict Lane::judge(std::size_t texts, std::uint64_t tokens, bool urgent, SteadyTime now) {
     if (auto e = refusal(now)) return {.go = false, .until = {}, .refusal = std::move(e)};
     SteadyTime earliest = gate_.opens_at();
     for (const auto* rate : {&requests_rate_, &tokens_rate_}) {
@@ -101,7 +112,7 @@ Lane::Verdict Lane::judge(std::size_t texts, std::uint64_t tokens, SteadyTime no
         e.message = fmt::format("provider \"{}\" takes smaller requests than {} texts of {} tokens", provider_, texts, tokens);
         return {.go = false, .until = {}, .refusal = std::move(e)};
     }
-    if (in_flight_ >= allowed(now)) return {};
+    if (in_flight_ >= allowed(urgent, now)) return {};
     if (!in_process_ && ventures_ > 0 && !limits_.proven(texts, tokens)) return {};
     return {.go = true, .until = {}, .refusal = {}};
 }
@@ -124,20 +135,20 @@ Lane::Permit Lane::admit(std::size_t texts, std::uint64_t tokens, SteadyTime now
     return p;
 }
 
-asio::awaitable<Result<Lane::Permit>> Lane::enter(std::size_t texts, std::uint64_t tokens, Context context) {
+asio::awaitable<Result<Lane::Permit>> Lane::enter(std::size_t texts, std::uint64_t tokens, bool urgent, Context context) {
     const auto self = shared_from_this();
     const asio::any_io_executor executor = co_await asio::this_coro::executor;
     std::shared_ptr<Wake> waiter;
     {
         const Lock lock(mutex_);
         const SteadyTime now = clock_.steady_now();
-        if (waiting_.empty()) {
-            Verdict v = judge(texts, tokens, now);
+        if (is_next(urgent)) {
+            Verdict v = judge(texts, tokens, urgent, now);
             if (v.refusal) co_return *std::move(v.refusal);
             if (v.go) co_return admit(texts, tokens, now);
         }
         waiter = std::make_shared<Wake>(executor);
-        waiting_.push_back(waiter);
+        queue({waiter, urgent});
     }
     const std::stop_callback on_stop(context.stop, [waiter] { waiter->wake(); });
     for (;;) {
@@ -149,13 +160,13 @@ asio::awaitable<Result<Lane::Permit>> Lane::enter(std::size_t texts, std::uint64
             // Only the first may go; that it went lets the next one look.
             if (context.stop.stop_requested()) {
                 v.refusal = cancelled("stopped before the provider was asked");
-            } else if (waiting_.front() == waiter) {
-                v = judge(texts, tokens, now);
+            } else if (waiting_.front().wake == waiter) {
+                v = judge(texts, tokens, urgent, now);
             } else {
                 v.refusal = refusal(now);
             }
             if (v.go || v.refusal) {
-                std::erase(waiting_, waiter);
+                std::erase_if(waiting_, [&](const Waiter& w) { return w.wake == waiter; });
                 std::optional<Permit> permit;
                 if (v.go) permit = admit(texts, tokens, now);
                 wake();
@@ -169,7 +180,7 @@ asio::awaitable<Result<Lane::Permit>> Lane::enter(std::size_t texts, std::uint64
 }
 
 void Lane::wake() {
-    if (!waiting_.empty()) waiting_.front()->wake();
+    if (!waiting_.empty()) waiting_.front().wake->wake();
 }
 
 void Lane::note_breaker(const Permit& permit, CallResult result, const Error* error, SteadyTime now) {
@@ -283,7 +294,7 @@ std::uint64_t Lane::max_tokens() const {
 
 int Lane::room() const {
     const Lock lock(mutex_);
-    return std::max(0, allowed(clock_.steady_now()) - in_flight_ - static_cast<int>(waiting_.size()));
+    return std::max(0, allowed(false, clock_.steady_now()) - in_flight_ - static_cast<int>(waiting_.size()));
 }
 
 void Lane::eject(const Error& why, Duration length) {

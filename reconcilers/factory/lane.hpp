@@ -63,7 +63,10 @@ public:
 
     Lane(const ProviderSpec& provider, std::string model, const Clock& clock, Telemetry telemetry, std::uint64_t seed);
 
-    boost::asio::awaitable<Result<Permit>> enter(std::size_t texts, std::uint64_t tokens, Context context) EXCLUDES(mutex_);
+    // `urgent` requests go before all that are not, and may be one more than the limit that was found by trying; never more than
+    // the provider is declared to take.
+    boost::asio::awaitable<Result<Permit>> enter(std::size_t texts, std::uint64_t tokens, bool urgent, Context context)
+        EXCLUDES(mutex_);
     // `billed`: tokens as the provider counted them, 0 = unknown. `error`: absent where it answered.
     void leave(const Permit& permit, const Error* error, std::uint64_t billed) EXCLUDES(mutex_);
 
@@ -93,9 +96,15 @@ private:
         std::optional<SteadyTime> until;  // else: until somebody leaves
         std::optional<Error> refusal;
     };
-    Verdict judge(std::size_t texts, std::uint64_t tokens, SteadyTime now) REQUIRES(mutex_);
+    struct Waiter {
+        std::shared_ptr<Wake> wake;
+        bool urgent = false;
+    };
+    Verdict judge(std::size_t texts, std::uint64_t tokens, bool urgent, SteadyTime now) REQUIRES(mutex_);
+    void queue(Waiter waiter) REQUIRES(mutex_);
+    bool is_next(bool urgent) const REQUIRES(mutex_);
     Permit admit(std::size_t texts, std::uint64_t tokens, SteadyTime now) REQUIRES(mutex_);
-    int allowed(SteadyTime now) const REQUIRES(mutex_);
+    int allowed(bool urgent, SteadyTime now) const REQUIRES(mutex_);
     std::optional<Error> refusal(SteadyTime now) const REQUIRES(mutex_);
     std::optional<Error> left_alone(const Breaker& breaker, SteadyTime now) const REQUIRES(mutex_);
     void note(const Permit& permit, const Error* error, std::uint64_t billed, SteadyTime now) REQUIRES(mutex_);
@@ -130,7 +139,7 @@ private:
     RequestLimits limits_ GUARDED_BY(mutex_);
     std::string reason_ GUARDED_BY(mutex_);
     std::string last_error_ GUARDED_BY(mutex_);
-    std::deque<std::shared_ptr<Wake>> waiting_ GUARDED_BY(mutex_);
+    std::deque<Waiter> waiting_ GUARDED_BY(mutex_);  // the urgent ones first
     int in_flight_ GUARDED_BY(mutex_) = 0;
     int ventures_ GUARDED_BY(mutex_) = 0;
     bool dirty_ GUARDED_BY(mutex_) = false;

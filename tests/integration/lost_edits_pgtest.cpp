@@ -1,0 +1,195 @@
+// No edit is lost: whatever is done to a row while its text is on the way, with the real program and a provider that answers when
+// it is told to. What is asserted is what search would find.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+
+#include "tests/integration/feed_world.hpp"
+
+namespace homeostat {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr const char* kWanted = "SELECT id::text AS key, body AS content FROM docs";
+constexpr const char* kNothingWaits =
+    "SELECT (SELECT count(*) FROM homeostat_data.p1_change) + (SELECT count(*) FROM homeostat.batch WHERE kind <> 'stray')";
+
+class LostEdits : public FeedWhole {
+protected:
+    void begin(int documents, const std::string& columns = "", const std::string& values = "") {
+        make(documents);
+        declare_endpoint(endpoint);
+        declare_docs(columns, values);
+    }
+    // From here on answers are withheld; returns once the provider has been asked again.
+    void edit_in_flight(const std::string& sql) {
+        const std::uint64_t before = endpoint.requests().size();
+        endpoint.withhold();
+        db.exec(sql);
+        ASSERT_TRUE(kit::eventually([&] { return endpoint.requests().size() > before; }));
+    }
+    // At rest, without a sweep: what search finds is the source, and the status says so.
+    void expect_true_without_a_sweep(kit::Process& run, std::int64_t sweeps_before) {
+        EXPECT_TRUE(follows()) << run.output();
+        EXPECT_TRUE(eventually_is(kNothingWaits, "0")) << run.output();
+        EXPECT_TRUE(follows()) << run.output();
+        EXPECT_EQ(sweeps(), sweeps_before);
+        EXPECT_TRUE(
+            eventually_is("SELECT source_documents = documents AND documents = (SELECT count(*) FROM docs)"
+                          " FROM homeostat.pipeline_status",
+                          "t"))
+            << db.value("SELECT source_documents || ' ' || documents FROM homeostat.pipeline_status");
+    }
+
+    kit::FakeEndpoint endpoint{{.dimensions = 16}};
+};
+
+struct Meanwhile {
+    const char* name;
+    const char* first;  // what is on the way
+    const char* then;  // what is done to it meanwhile
+};
+
+class WhatIsDoneMeanwhile : public LostEdits, public ::testing::WithParamInterface<Meanwhile> {};
+
+TEST_P(WhatIsDoneMeanwhile, IsNotLost) {
+    begin(20);
+    kit::Process run = start();
+    const std::int64_t before = sweeps();
+    edit_in_flight(GetParam().first);
+    db.exec(GetParam().then);
+    endpoint.release();
+    expect_true_without_a_sweep(run, before);
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
+constexpr const char* kEdit = "UPDATE docs SET body = 'Edited' WHERE id = 2";
+constexpr const char* kNew = "INSERT INTO docs VALUES (100, 'New', 'x')";
+
+INSTANTIATE_TEST_SUITE_P(
+    LostEdits, WhatIsDoneMeanwhile,
+    ::testing::Values(
+        Meanwhile{"TouchedColumn", kEdit, "UPDATE docs SET seen = seen + 1 WHERE id = 2"},
+        Meanwhile{"UpdateOfNothing", kEdit, "UPDATE docs SET body = body WHERE id = 2"},
+        Meanwhile{"TouchedOften", kEdit,
+                  "DO $$ BEGIN FOR i IN 1..20 LOOP UPDATE docs SET seen = i WHERE id = 2; COMMIT; END LOOP; END $$"},
+        Meanwhile{"RowLocked", kEdit, "SELECT FROM docs WHERE id = 2 FOR UPDATE"},
+        Meanwhile{"EditedAgain", kEdit, "UPDATE docs SET body = 'Edited again' WHERE id = 2"},
+        Meanwhile{"EditedBack", kEdit, "UPDATE docs SET body = 'Body of 2' WHERE id = 2"},
+        Meanwhile{"Undone", kEdit, "BEGIN; UPDATE docs SET body = 'Never' WHERE id = 2; ROLLBACK"},
+        Meanwhile{"Deleted", kEdit, "DELETE FROM docs WHERE id = 2"},
+        Meanwhile{"DeletedAndBack", kEdit, "DELETE FROM docs WHERE id = 2; INSERT INTO docs VALUES (2, 'Back', 'x')"},
+        Meanwhile{"Renamed", kEdit, "UPDATE docs SET id = 200 WHERE id = 2"},
+        Meanwhile{"RewrittenTable", kEdit, "ALTER TABLE docs ADD COLUMN extra text DEFAULT md5(random()::text)"},
+        Meanwhile{"NewTouched", kNew, "UPDATE docs SET seen = 1 WHERE id = 100"},
+        Meanwhile{"NewDeleted", kNew, "DELETE FROM docs WHERE id = 100"},
+        Meanwhile{"NewDeletedAndBack", kNew, "DELETE FROM docs WHERE id = 100; INSERT INTO docs VALUES (100, 'Another', 'x')"},
+        Meanwhile{"NewBackAndDeleted", kNew,
+                  "DELETE FROM docs WHERE id = 100; INSERT INTO docs VALUES (100, 'Another', 'x');"
+                  "DELETE FROM docs WHERE id = 100"},
+        Meanwhile{"NewRenamed", kNew, "UPDATE docs SET id = 101 WHERE id = 100"},
+        Meanwhile{"NewMovedOnto", kNew, "DELETE FROM docs WHERE id = 3; UPDATE docs SET id = 3 WHERE id = 100"}),
+    [](const auto& row) { return row.param.name; });
+
+TEST_F(LostEdits, ATouchWhileTheFeedIsFullLosesNothing) {
+    begin(100);
+    kit::Process run = start();
+    edit_in_flight("UPDATE docs SET body = 'Edited ' || id");
+    db.exec("SELECT setval('homeostat_data.p1_full', 2); UPDATE docs SET seen = seen + 1");
+    endpoint.release();
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_TRUE(eventually_is("SELECT trusted_since IS NOT NULL FROM homeostat.feed", "t")) << run.output();
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
+// A row that went while a sweep's batch had it, where no trigger tells.
+TEST_F(LostEdits, ARowThatGoesDuringASweepIsGoneAtItsEnd) {
+    begin(30, ", capture", ", 'Off'");
+    endpoint.withhold();
+    kit::Process run = homeostat.start({"run"});
+    ASSERT_TRUE(endpoint.wait_for_requests(1));
+    db.exec("DELETE FROM docs WHERE id <= 3; UPDATE docs SET seen = 1; UPDATE docs SET body = 'Edited' WHERE id = 4");
+    endpoint.release();
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.run_history WHERE result = 'Converged'", "1")) << run.output();
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
+// The tables of the abandoned revision must not swallow what the feed names.
+TEST_F(LostEdits, ADeclarationThatIsTakenBackBeforeItIsFilledIsFollowedAgain) {
+    begin(60);
+    kit::FakeEndpoint other({.dimensions = 16, .salt = "other"});
+    db.exec(
+        fmt::format("INSERT INTO homeostat.provider (name, endpoint, model, dimensions, max_batch, max_in_flight, timeout)"
+                    " VALUES ('other', '{}', 'n', 16, 16, 2, '10 seconds')",
+                    other.url()));
+    kit::Process run = start();
+    for (int round = 0; round < 2; ++round) {
+        other.withhold();
+        db.exec("UPDATE homeostat.pipeline SET provider = 'other'");
+        ASSERT_TRUE(eventually_is("SELECT count(*) > 0 FROM homeostat.revision WHERE state = 'building'", "t")) << run.output();
+        db.exec(fmt::format("UPDATE docs SET body = 'While it changes {}' WHERE id = 5", round));
+        db.exec("UPDATE homeostat.pipeline SET provider = 'fake'");
+        other.release();
+        ASSERT_TRUE(
+            eventually_is("SELECT count(*) FROM homeostat.pipeline p JOIN homeostat.pipeline_status s USING (uid)"
+                          " WHERE s.observed_generation = p.generation AND NOT EXISTS (SELECT FROM homeostat.run)",
+                          "1"))
+            << run.output();
+        EXPECT_TRUE(follows()) << run.output();
+        EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.revision WHERE state = 'building'"), "0");
+        const std::int64_t before = sweeps();
+        db.exec(fmt::format("UPDATE docs SET body = 'Edited {}' WHERE id = 7; INSERT INTO docs VALUES ({}, 'New', 'x')", round,
+                            1'000 + round));
+        expect_true_without_a_sweep(run, before);
+    }
+    // And forward once more, to its end.
+    db.exec("UPDATE homeostat.pipeline SET provider = 'other'");
+    ASSERT_TRUE(eventually_is("SELECT model FROM homeostat.revision WHERE state = 'served'", "n")) << run.output();
+    EXPECT_TRUE(follows()) << run.output();
+    end(run);
+}
+
+TEST_F(LostEdits, AnEditIsHealedWhileAFillGoesOn) {
+    begin(100);
+    kit::Process run = start();
+    // What is new waits for its answers; what is edited does not.
+    endpoint.when_text("Slow", {.delay = 1s});
+    db.exec(
+        "ALTER TABLE docs DISABLE TRIGGER USER; INSERT INTO docs SELECT i, 'Slow ' || i, 'x' FROM generate_series(1000, 3000) i;"
+        "ALTER TABLE docs ENABLE TRIGGER USER");
+    ASSERT_EQ(homeostat.run({"reconcile", "docs"}).exit.code, 0);
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.run WHERE planned > 1000", "1")) << run.output();
+    for (int i = 1; i <= 3; ++i) {
+        db.exec(fmt::format("UPDATE docs SET body = 'Quick {}' WHERE id = {}", i, i));
+        EXPECT_TRUE(
+            eventually_is(fmt::format("SELECT chunk_text FROM docs_embeddings WHERE id = {}", i), fmt::format("Quick {}", i)))
+            << run.output();
+    }
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.run"), "1");
+    endpoint.forget_script();
+    run.signal(SIGKILL);
+}
+
+TEST_F(LostEdits, CountsAreExactAfterAFillDuringWhichRowsCame) {
+    begin(2'000);
+    endpoint.always({.delay = 20ms});
+    kit::Process run = homeostat.start({"run"});
+    ASSERT_TRUE(eventually_is("SELECT coalesce(sum(written), 0) > 100 FROM homeostat.batch_history", "t")) << run.output();
+    db.exec(
+        "INSERT INTO docs SELECT i, 'New ' || i, 'x' FROM generate_series(5001, 5050) i; DELETE FROM docs WHERE id <= 20;"
+        "INSERT INTO docs SELECT -i, 'Before all ' || i, 'x' FROM generate_series(1, 7) i");
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.run_history WHERE result = 'Converged'", "1")) << run.output();
+    expect_true_without_a_sweep(run, sweeps());
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
+}  // namespace
+}  // namespace homeostat
