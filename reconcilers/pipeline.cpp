@@ -207,6 +207,8 @@ std::optional<WallTime> PipelineReconciler::sweep_due(const Pass& pass) const {
     // While a writer goes on of whom the feed may know nothing, one sweep more would not be the last.
     if (pass.feed.unsettled) return *pass.status.last_sweep + p.drift_interval;
     if (!pass.feed.trusted || pass.feed.full) return *pass.status.last_sweep + kBetweenSweeps;
+    // What a run has found and left is nobody's to name.
+    if (pass.status.drift.total() > 0) return *pass.status.last_sweep + p.drift_interval;
     return *pass.status.last_sweep + std::max(p.sweep_interval, p.drift_interval);
 }
 

@@ -33,6 +33,11 @@ std::vector<std::vector<Key>> split_keys(const Batch& batch, const Error& error)
     return parts;
 }
 
+// Deletions and moves have no text that could be refused, and without its target a batch's texts cannot be read.
+bool condemns(const Batch& batch, const TargetInfo* target, BatchFate fate) {
+    return fate == BatchFate::dead_letter && target != nullptr && batch.kind == BatchKind::heal;
+}
+
 }  // namespace
 
 Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, const Error& failure, const Context& context) {
@@ -77,7 +82,7 @@ Status Factory::end_failed(Session& session, const Batch& batch, const TargetInf
         result.error = error;
         if (fate == BatchFate::split) {
             insert_rest(tx, batch, split_keys(batch, error), 0, std::chrono::milliseconds(0), error.message);
-        } else if (fate == BatchFate::dead_letter && target != nullptr && batch.kind == BatchKind::heal) {
+        } else if (condemns(batch, target, fate)) {
             use_operators(tx, target->source);
             Result<std::vector<ReadDocument>> read = read_documents(tx, target->source, target->revision, batch.keys, 1);
             if (!read) return read.error();
@@ -91,7 +96,9 @@ Status Factory::end_failed(Session& session, const Batch& batch, const TargetInf
             add_dead_letters(tx, batch.uid, batch.revision, letters);
         }
         finish_batch(tx, batch, settings_.replica, result);
-        if (fate == BatchFate::fail_run) feed_batch_failed(tx, batch.uid, batch.run_id);
+        // What leaves no name behind has to be found again.
+        const bool forgotten = fate == BatchFate::dead_letter && !condemns(batch, target, fate);
+        if (fate == BatchFate::fail_run || forgotten) feed_batch_failed(tx, batch.uid, batch.run_id);
         tx.commit();
         return {};
     });

@@ -1,0 +1,34 @@
+// Writers as applications are: edits, touches, upserts, moves of keys, bulk statements, transactions that are undone or stay
+// open, and a schema that changes under them.
+#pragma once
+
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/chaos/chaos_world.hpp"
+
+namespace homeostat::chaos {
+
+class Workload {
+public:
+    Workload(World& world, int writers);
+    // Stops the writers and waits for them. What a writer was told that no fault explains: our triggers are in his statements.
+    std::vector<std::string> stop();
+    std::uint64_t committed() const noexcept { return committed_; }
+
+private:
+    void write(const std::stop_token& stop, int writer);
+    std::string transaction(Dice& dice, const Table& table);
+    std::string statement(Dice& dice, const Table& table);
+
+    World& world_;
+    std::mutex mutex_;
+    std::vector<std::string> refused_;
+    std::atomic<std::uint64_t> committed_{0};
+    std::atomic<std::uint64_t> serial_{0};
+    std::vector<std::jthread> writers_;
+};
+
+}  // namespace homeostat::chaos
