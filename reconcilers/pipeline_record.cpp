@@ -174,6 +174,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         update.source_counted = true;
         update.status.conditions = conditions_of(seen);
         write_status(tx, update, pass.context.reconcile_id);
+        if (run.found.total() == 0) count_source_as_stored(tx, pass.source, pass.revision);
         end_run(tx, run, pass.declared.name, result, message);
         HOMEOSTAT_REACH("finish.before_commit");
         tx.commit();

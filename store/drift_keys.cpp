@@ -118,6 +118,21 @@ Status settle_dead_letters(Transaction& tx, const SourceShape& source, const Rev
     });
 }
 
+void count_source_as_stored(Transaction& tx, const SourceShape& source, const Revision& revision) {
+    std::string match;
+    for (std::size_t i = 0; i < source.key.size(); ++i) {
+        match += fmt::format("{}d.key_{} = l.key[{}]::{}{}", i == 0 ? "" : " AND ", i + 1, i + 1, source.key[i].type,
+                             source.key[i].collate);
+    }
+    tx.exec({revision.tables.prefix + "_source_count", fmt::format(R"sql(
+        UPDATE homeostat.pipeline_status s SET source_documents = s.documents + (
+            SELECT count(*) FROM homeostat.dead_letter l WHERE l.uid = $1::bigint AND l.revision = $2::int
+                AND NOT EXISTS (SELECT FROM {} d WHERE {}))
+        WHERE s.uid = $1::bigint)sql",
+                                                                   revision.tables.document, match)},
+            Params::of(revision.tables.uid, revision.number));
+}
+
 Result<ContentSize> content_size(Transaction& tx, const SourceShape& source, const std::vector<Key>& keys) {
     return guarded([&] {
         Params params;
