@@ -30,6 +30,8 @@ struct Settings {
     Millis database_statement_timeout{};
     Millis database_lock_timeout{};
     Millis database_connect_timeout{};
+    Millis database_answer_timeout{};
+    Millis database_start_timeout{};
     bool database_prepare{};
     std::string log_level;
     std::string log_format;

@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 54> kSettings{{
+const std::array<Setting, 56> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -27,6 +27,11 @@ const std::array<Setting, 54> kSettings{{
      "The longest a statement may wait for a lock."},
     {"database.connect_timeout", &S::database_connect_timeout, "10s", "1s", "5m", false, true,
      "The longest a connection may take to be made."},
+    {"database.answer_timeout", &S::database_answer_timeout, "4s", "500ms", "5m", false, true,
+     "How long a connection may say nothing while an answer is awaited; then the server is asked over another one whether it still "
+     "works on it, and where it does not the connection is given up."},
+    {"database.start_timeout", &S::database_start_timeout, "60s", "0", "1h", false, true,
+     "How long `run --once` waits for a database that is not there when it starts; `run` waits as long as it takes."},
     {"database.prepare", &S::database_prepare, "true", "", "", false, true,
      "Whether statements are prepared; turn it off behind a transaction-mode pooler that does not support it."},
     {"log.level", &S::log_level, "info", "trace|debug|info|warn|error", "", false, true,

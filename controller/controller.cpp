@@ -7,7 +7,6 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/thread_pool.hpp>
-#include <random>
 #include <thread>
 
 #include "controller/election.hpp"
@@ -15,7 +14,9 @@
 #include "controller/export_prometheus.hpp"
 #include "controller/http/health.hpp"
 #include "controller/http/server.hpp"
+#include "controller/liveness.hpp"
 #include "controller/loop.hpp"
+#include "controller/part_settings.hpp"
 #include "controller/target_watch.hpp"
 #include "controller/workqueue.hpp"
 #include "reconcilers/factory/factory.hpp"
@@ -31,112 +32,7 @@ namespace asio = boost::asio;
 
 namespace {
 
-ConnectOptions connection(const Settings& s, std::string name) {
-    ConnectOptions o;
-    o.url = s.database_url;
-    o.application_name = std::move(name);
-    o.statement_timeout_ms = static_cast<std::uint32_t>(s.database_statement_timeout.count());
-    o.lock_timeout_ms = static_cast<std::uint32_t>(s.database_lock_timeout.count());
-    o.connect_timeout_s = static_cast<std::uint32_t>(std::max<std::int64_t>(1, s.database_connect_timeout.count() / 1000));
-    o.prepare = s.database_prepare;
-    return o;
-}
-
-// What is left to a person rather than met by the strategy of its class.
-std::set<ErrorClass> manual_classes(const Settings& s) {
-    const std::pair<const std::string&, std::vector<ErrorClass>> rows[] = {
-        {s.strategy_throttled, {ErrorClass::throttled}},
-        {s.strategy_breaker_open, {ErrorClass::unavailable}},
-        {s.strategy_transient, {ErrorClass::transient, ErrorClass::timeout, ErrorClass::local}},
-        {s.strategy_bad_answer, {ErrorClass::bad_answer}},
-        {s.strategy_too_large, {ErrorClass::too_large}},
-        {s.strategy_content, {ErrorClass::content}}};
-    std::set<ErrorClass> out;
-    for (const auto& [strategy, classes] : rows) {
-        if (strategy == "manual_intervention") out.insert(classes.begin(), classes.end());
-    }
-    return out;
-}
-
-// The triggers of runs, by the event they come from.
-std::set<std::string> sequential_triggers(const Settings& s) {
-    std::set<std::string> out;
-    if (s.strategy_change == "sequential") out.insert("spec");
-    if (s.strategy_drift == "sequential") out.insert({"interval", "once", "refresh", "feed"});
-    if (s.strategy_request == "sequential") out.insert({"requested", "approved"});
-    if (s.strategy_retry == "sequential") out.insert({"retry", "provider"});
-    return out;
-}
-
-PipelineSettings pipeline_settings(const Settings& s, bool once) {
-    PipelineSettings p;
-    p.batch_documents = s.batch_documents;
-    p.window = static_cast<int>(s.batch_window);
-    p.slice = s.sweep_slice;
-    p.slice_target = s.sweep_slice_target;
-    p.budget = {s.sweep_rows_per_second, s.sweep_share};
-    p.overrun_share = s.feed_overrun_share;
-    p.prune_floor = s.prune_floor;
-    p.history_weeks = static_cast<int>(s.history_weeks);
-    p.keep_revisions = static_cast<int>(s.revision_keep);
-    p.retry_base = s.loop_backoff_base;
-    p.retry_cap = s.loop_backoff_cap;
-    p.once = once;
-    p.sequential = sequential_triggers(s);
-    return p;
-}
-
-// What is declared, or half of what this process may use: the rest is for the program itself and for what cannot be counted.
-std::uint64_t memory_budget(const Settings& s) {
-    return s.memory_budget > 0 ? s.memory_budget : std::max<std::uint64_t>(64ULL << 20, memory_limit() / 2);
-}
-
-FactorySettings factory_settings(const Settings& s, bool once) {
-    FactorySettings f;
-    f.once = once;
-    f.replica = s.replica_name;
-    f.slots = static_cast<int>(s.batch_in_flight);
-    f.claim_ttl = s.claim_ttl;
-    f.batch_documents = s.batch_documents;
-    // All slots full of text at once must fit into the budget, with what becomes of it.
-    const std::uint64_t share = memory_budget(s) / (std::max(1U, s.batch_in_flight) * kHeldPerByte);
-    f.read_budget =
-        static_cast<std::int64_t>(std::clamp<std::uint64_t>(share, 64 << 10, std::max<std::uint64_t>(s.batch_bytes, 64 << 10)));
-    f.memory_limit = memory_limit();
-    f.retry = {s.retry_base, s.retry_cap, static_cast<int>(s.batch_max_attempts), manual_classes(s)};
-    f.shrink = s.strategy_memory_pressure == "reduce_batch_size";
-    f.seed = std::random_device{}();
-    return f;
-}
-
-FeedSettings feed_settings(const Settings& s) {
-    FeedSettings f;
-    f.batch_documents = s.batch_documents;
-    f.prune_floor = s.prune_floor;
-    return f;
-}
-
-GatewaySettings gateway_settings(const Settings& s, bool once) {
-    GatewaySettings g;
-    g.probe_at_once = once;
-    g.manual = manual_classes(s);
-    g.replica = s.replica_name;
-    g.retry_base = s.retry_base;
-    g.seed = std::random_device{}();
-    g.cache = {s.cache_bytes, s.cache_ttl};
-    if (s.cache_compress_above > 0) g.compress_above = s.cache_compress_above;
-    return g;
-}
-
-unsigned cores(const Settings& s) {
-    return s.embed_threads > 0 ? s.embed_threads : std::max(1U, std::thread::hardware_concurrency());
-}
-
-std::optional<std::pair<std::string, std::uint16_t>> listen_address(const std::string& text) {
-    const std::size_t colon = text.rfind(':');
-    if (text.empty() || colon == std::string::npos) return std::nullopt;
-    return std::make_pair(text.substr(0, colon), static_cast<std::uint16_t>(std::stoi(text.substr(colon + 1))));
-}
+constexpr std::chrono::milliseconds kFarewell{1'000};  // to give back what is left, after the budget
 
 }  // namespace
 
@@ -149,9 +45,9 @@ struct Controller::Impl {
           metrics(m),
           tracer(spans, c),
           health(c),
-          reads(connection(s, "homeostat-read"), s.database_read_connections),
-          writes(connection(s, "homeostat-write"), s.database_write_connections),
-          feed_writes(connection(s, "homeostat-feed"), s.database_feed_connections),
+          reads(connection(s, "homeostat-read", abandon.get_token()), s.database_read_connections),
+          writes(connection(s, "homeostat-write", abandon.get_token()), s.database_write_connections),
+          feed_writes(connection(s, "homeostat-feed", abandon.get_token()), s.database_feed_connections),
           db(s.database_read_connections + s.database_write_connections),
           feed_db(s.database_feed_connections),
           cpu(cores(s)),
@@ -162,19 +58,28 @@ struct Controller::Impl {
           targets(reads, feed_db.get_executor(), c, m),
           queue(c, m),
           feeds(c, m, "feed"),
-          election(connection(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
+          election(keeping(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
+          liveness(keeping(s, "homeostat-live"), {s.replica_name, s.lease_ttl}, c, m),
           pipelines(reads, writes, gateway, memory, pressure, c, telemetry(), pipeline_settings(s, run_once)),
-          factory({reads, writes, feed_writes, gateway, targets, memory, pressure, c, telemetry(), io.get_executor(),
+          factory({reads, writes, feed_writes, gateway, targets, memory, pressure, gate, c, telemetry(), io.get_executor(),
                    db.get_executor(), feed_db.get_executor(), cpu.get_executor(),
                    [this](std::int64_t uid, bool last) { batch_ended(uid, last); }, [this] { loop.wake_dispatcher(); }},
                   factory_settings(s, run_once)),
           feed(feed_writes, targets, factory, pressure, c, io.get_executor(), telemetry(), feed_settings(s)),
-          loop(queue, feeds, election, pipelines, feed, factory, health, reads, c, telemetry(), loop_settings()),
+          loop(queue, feeds, election, liveness, pipelines, feed, factory, health, reads, c, telemetry(), loop_settings()),
           target_views(reads, writes, c, telemetry(), run_once, [this] { loop.wake_watch(); }),
           target_watch(election, target_views, reads, c, {s.loop_poll, s.lease_renew, s.loop_pass_timeout, run_once},
                        [this](const Result<RunSummaryCounts>& counts) { loop.target_views_listed(counts); }) {}
 
     Telemetry telemetry() { return {metrics, tracer}; }
+
+    // Of connections that keep this replica's place: what they ask for is not waited for long, but asked for again.
+    ConnectOptions keeping(const Settings& s, std::string name) const {
+        ConnectOptions o = connection(s, std::move(name), abandon.get_token());
+        o.lock_timeout_ms = std::min(o.lock_timeout_ms, 1'000U);
+        o.statement_timeout_ms = std::min(o.statement_timeout_ms, 10'000U);
+        return o;
+    }
 
     LoopSettings loop_settings() const {
         LoopSettings l;
@@ -187,6 +92,7 @@ struct Controller::Impl {
         l.history_weeks = static_cast<int>(settings.history_weeks);
         l.replica = settings.replica_name;
         l.once = once;
+        l.check_schema = check_schema;
         return l;
     }
 
@@ -202,11 +108,8 @@ struct Controller::Impl {
         for (const std::int64_t uid : loop.fed()) feeds.add(uid, kPriorityDrift);
     }
 
-    Status check_schema() {
-        Context context;
-        Result<Pool::Lease> session = reads.acquire(context);
-        if (!session) return session.error().with_prefix("the database cannot be used");
-        Result<int> version = schema_version(**session);
+    static Status check_schema(Session& session) {
+        Result<int> version = schema_version(session);
         if (!version) return version.error();
         if (*version < newest_migration()) {
             return invalid(fmt::format("the schema is at {} and this binary needs {}; run `homeostat migrate up`", *version,
@@ -217,6 +120,33 @@ struct Controller::Impl {
                                        newest_migration()));
         }
         return {};
+    }
+
+    Status look_for_database(const std::stop_token& stop) {
+        Context context;
+        context.stop = stop;
+        Result<Pool::Lease> session = reads.acquire(context);
+        if (!session) return session.error().with_prefix("the database cannot be used");
+        return check_schema(**session);
+    }
+
+    // A database that is not there is waited for; who waits for the end of this run is told after a while.
+    Status await_database(const std::stop_token& stop) {
+        const std::stop_callback stopping(stop, [this] { abandon.request_stop(); });
+        const SteadyTime started = clock.steady_now();
+        Mutex alone;
+        CondVar woken;
+        for (int tries = 0;; ++tries) {
+            health.tick();
+            const Status there = look_for_database(stop);
+            health.set_ready(there);
+            if (there || there.error().cls != ErrorClass::db_transient) return there;
+            if (stop.stop_requested()) return cancelled("stopped before the database could be used");
+            if (once && clock.steady_now() - started >= settings.database_start_timeout) return there;
+            if (tries % 30 == 0) spdlog::warn("{}; it is waited for", there.error().message);
+            const Lock lock(alone);
+            woken.wait_until(alone, stop, std::chrono::steady_clock::now() + std::min(settings.loop_poll, Millis(500)));
+        }
     }
 
     Status start_http() {
@@ -231,30 +161,22 @@ struct Controller::Impl {
         return http->start();
     }
 
-    Status start() {
-        const SteadyTime started = clock.steady_now();
+    Status start(const std::stop_token& stop) {
         work.emplace(io.get_executor());
         for (int i = 0; i < 2; ++i) io_threads.emplace_back([this] { io.run(); });
         if (const Status served = start_http(); !served) return served;
-        Status schema = check_schema();
-        // A connection that breaks in this very moment is no reason to give up; a database that is not there is one.
-        for (int more = 4; more > 0 && !schema && schema.error().cls == ErrorClass::db_transient; --more) {
-            if (clock.steady_now() - started > std::chrono::seconds(2)) break;
-            std::this_thread::sleep_for(std::chrono::milliseconds(100));
-            schema = check_schema();
-        }
-        if (!schema) return schema;
-        health.set_ready({});
+        if (const Status there = await_database(stop); !there) return there;
         // One worker plans while another may be building an index.
         for (std::uint32_t i = 0; i < settings.loop_workers; ++i) {
             workers.emplace_back([this](const std::stop_token& s) { loop.work(s); });
         }
+        keeper = std::jthread([this](const std::stop_token& s) { loop.keep(s); });
         dispatcher = std::jthread([this](const std::stop_token& s) { loop.dispatch(s); });
         watcher = std::jthread([this](const std::stop_token& s) { loop.watch(s); });
         target_watcher = std::jthread([this](const std::stop_token& s) { target_watch.watch(s); });
         if (!once) {
             listener = std::jthread([this](const std::stop_token& s) {
-                listen_for_changes(connection(settings, "homeostat-listen"), s,
+                listen_for_changes(connection(settings, "homeostat-listen", abandon.get_token()), s,
                                    {.changed = [this](std::int64_t uid) { queue.add(uid, kPrioritySpec); },
                                     .fed = [this](std::int64_t uid) { feeds.add(uid, kPriorityRequested); },
                                     .connected = [this] { listening(); }});
@@ -265,24 +187,39 @@ struct Controller::Impl {
     }
 
     void stop() {
-        for (std::jthread* t : {&target_watcher, &watcher, &listener}) {
-            t->request_stop();
+        // Whatever the database does, this ends: who still waits for it when the time is up waits no longer.
+        const std::jthread watchdog([this](const std::stop_token& done) {
+            Mutex alone;
+            CondVar woken;
+            const auto until = std::chrono::steady_clock::now() + settings.drain_budget + kFarewell;
+            const Lock lock(alone);
+            while (!done.stop_requested() && std::chrono::steady_clock::now() < until) woken.wait_until(alone, done, until);
+            if (!done.stop_requested()) abandon.request_stop();
+        });
+        const auto budget = std::chrono::steady_clock::now() + settings.drain_budget;
+        std::vector<std::jthread*> planners{&target_watcher, &watcher, &listener};
+        for (std::jthread& w : workers) planners.push_back(&w);
+        for (std::jthread& w : drainers) planners.push_back(&w);
+        for (std::jthread* t : planners) t->request_stop();
+        for (std::jthread* t : planners) {
             if (t->joinable()) t->join();
         }
-        for (auto* threads : {&workers, &drainers}) {
-            for (std::jthread& w : *threads) w.request_stop();
-            for (std::jthread& w : *threads) w.join();
-            threads->clear();
+        workers.clear();
+        drainers.clear();
+        // The keeper goes on sending heartbeats while the factory drains.
+        factory.drain(budget);
+        for (std::jthread* t : {&dispatcher, &keeper}) t->request_stop();
+        for (std::jthread* t : {&dispatcher, &keeper}) {
+            if (t->joinable()) t->join();
         }
-        // The dispatcher goes on sending heartbeats while the factory drains.
-        factory.drain(std::chrono::steady_clock::now() + settings.drain_budget);
-        dispatcher.request_stop();
-        if (dispatcher.joinable()) dispatcher.join();
+        factory.give_back_owed(Context{});
         // What was learnt of providers is for the next start too.
         if (const Status shared = factory.share(Context{}, true); !shared)
             spdlog::debug("what was learnt of providers is lost: {}", shared.error().message);
         if (const Status resigned = election.resign(); !resigned)
             spdlog::debug("leases are left to expire: {}", resigned.error().message);
+        if (const Status left = liveness.leave(); !left)
+            spdlog::debug("this replica is not told to have ended: {}", left.error().message);
         if (http) http->stop(std::chrono::seconds(2));
         work.reset();
         io.stop();
@@ -297,6 +234,7 @@ struct Controller::Impl {
     const Clock& clock;
     Registry& metrics;
     const Tracer tracer;
+    std::stop_source abandon;  // whoever waits for the database waits no longer
     Health health;
     Pool reads;
     Pool writes;
@@ -307,11 +245,13 @@ struct Controller::Impl {
     asio::thread_pool cpu;
     MemoryBudget memory;
     WriterPressure pressure;
+    WriteGate gate;
     Gateway gateway;
     Targets targets;
     WorkQueue queue;
     WorkQueue feeds;
     Election election;
+    Liveness liveness;
     PipelineReconciler pipelines;
     Factory factory;
     Feed feed;
@@ -324,6 +264,7 @@ struct Controller::Impl {
     std::vector<std::jthread> workers;
     std::vector<std::jthread> drainers;
     std::jthread dispatcher;
+    std::jthread keeper;
     std::jthread watcher;
     std::jthread target_watcher;
     std::jthread listener;
@@ -336,7 +277,7 @@ Controller::Controller(const Settings& settings, bool once, const Clock& clock, 
 
 Controller::~Controller() { stop(); }
 
-Status Controller::start() { return impl_->start(); }
+Status Controller::start(const std::stop_token& stop) { return impl_->start(stop); }
 
 Result<RunSummaryCounts> Controller::wait(const std::stop_token& stop) { return impl_->loop.wait(stop); }
 

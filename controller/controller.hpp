@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <stop_token>
 #include <string>
 
 #include "controller/config.hpp"
@@ -38,8 +39,9 @@ public:
     Controller(const Controller&) = delete;
     Controller& operator=(const Controller&) = delete;
 
-    // Fails with a sentence where the database cannot be reached or its schema is not this binary's.
-    Status start();
+    // Waits for the database, until `stop`; with `once` for a while. Fails with a sentence where it cannot be reached or its
+    // schema is not this binary's.
+    Status start(const std::stop_token& stop = {});
     // Blocks until `stop` is requested or, in `once` mode, every pipeline has settled.
     Result<RunSummaryCounts> wait(const std::stop_token& stop);
     // Safe twice, and without start(). Returns when every thread has ended.

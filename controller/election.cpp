@@ -2,117 +2,147 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 namespace homeostat {
 
 Election::Election(ConnectOptions options, ElectionSettings settings, const Clock& clock, Registry& metrics)
-    : options_(std::move(options)),
-      settings_(std::move(settings)),
+    : settings_(std::move(settings)),
       clock_(clock),
       held_gauge_(metrics.gauge("homeostat_leases_held", "Pipelines this replica plans.")),
-      transitions_(metrics.counter("homeostat_lease_transitions_total", "Leases gained or lost.")) {}
+      transitions_(metrics.counter("homeostat_lease_transitions_total", "Leases gained or lost.")),
+      asks_(std::move(options), 1) {}
 
-Result<Session*> Election::session() {
-    if (session_ && session_->usable()) return session_.get();
-    Result<std::unique_ptr<Session>> fresh = Session::connect(options_);
-    if (!fresh) return fresh.error();
-    session_ = *std::move(fresh);
-    return session_.get();
+std::optional<std::optional<std::int64_t>> Election::known(const std::string& resource, SteadyTime now) const {
+    const Lock lock(mutex_);
+    if (const auto it = held_.find(resource); it != held_.end() && now < it->second.trusted_until) return it->second.epoch;
+    if (const auto it = foreign_.find(resource); it != foreign_.end() && now < it->second) return std::optional<std::int64_t>();
+    return std::nullopt;
 }
 
 Result<std::optional<std::int64_t>> Election::own(const std::string& resource) {
-    const Lock lock(mutex_);
-    const SteadyTime started = clock_.steady_now();
-    if (const auto it = held_.find(resource); it != held_.end() && started < it->second.trusted_until)
-        return std::optional(it->second.epoch);
-    if (const auto it = foreign_.find(resource); it != foreign_.end() && started < it->second)
-        return std::optional<std::int64_t>();
-    Result<Session*> connection = session();
-    if (!connection) return connection.error();
-    Result<std::optional<Lease>> lease = acquire_lease(**connection, resource, settings_.replica, settings_.ttl);
+    if (const auto answer = known(resource, clock_.steady_now())) return *answer;
+    Result<Pool::Lease> session = asks_.acquire(Context{});
+    if (!session) return session.error();
+    // Another thread may have asked while this one waited.
+    const SteadyTime asked = clock_.steady_now();
+    if (const auto answer = known(resource, asked)) return *answer;
+    Result<std::optional<Lease>> lease = acquire_lease(**session, resource, settings_.replica, settings_.ttl);
     if (!lease) return lease.error();
-    if (!*lease) {
-        if (held_.erase(resource) > 0) transitions_.add();
-        foreign_[resource] = started + settings_.ttl;
-        held_gauge_.set(static_cast<double>(held_.size()));
-        return std::optional<std::int64_t>();
-    }
-    foreign_.erase(resource);
-    const auto [it, fresh] = held_.insert_or_assign(resource, Held{(*lease)->epoch, started + settings_.ttl - settings_.margin});
-    if (fresh) transitions_.add();
-    held_gauge_.set(static_cast<double>(held_.size()));
-    return std::optional(it->second.epoch);
+    note(resource, *lease, asked);
+    return *lease ? std::optional((*lease)->epoch) : std::nullopt;
 }
 
-Result<Renewal> Election::renew() {
+void Election::note(const std::string& resource, const std::optional<Lease>& lease, SteadyTime asked) {
     const Lock lock(mutex_);
+    const auto it = held_.find(resource);
+    if (!lease) {
+        if (it != held_.end()) {
+            held_.erase(it);
+            transitions_.add();
+        }
+        foreign_[resource] = asked + settings_.ttl;
+    } else {
+        foreign_.erase(resource);
+        if (it == held_.end()) transitions_.add();
+        // Of two answers that crossed, the newer epoch counts.
+        if (it == held_.end() || it->second.epoch <= lease->epoch)
+            held_[resource] = {lease->epoch, asked + settings_.ttl - settings_.margin};
+    }
+    held_gauge_.set(static_cast<double>(held_.size()));
+}
+
+Result<Renewal> Election::renew(Session& session) {
     Renewal renewal;
-    if (held_.empty() && foreign_.empty()) return renewal;
-    Result<Session*> connection = session();
-    if (!connection) return connection.error();
-    Result<std::vector<std::string>> lost = renew_held(**connection);
+    Result<std::vector<std::string>> lost = renew_held(session);
     if (!lost) return lost.error();
     renewal.lost = *std::move(lost);
     // What was lost is told whatever becomes of this: it is forgotten already.
-    Result<std::vector<std::string>> freed = look_at_foreign(**connection);
+    Result<std::vector<std::string>> freed = look_at_foreign(session);
     if (freed) renewal.freed = *std::move(freed);
     return renewal;
 }
 
+// Leases that are acquired meanwhile are not spoken of in the answer, and stay as they are.
 Result<std::vector<std::string>> Election::renew_held(Session& session) {
+    std::map<std::string, Held> before;
+    {
+        const Lock lock(mutex_);
+        before = held_;
+    }
     std::vector<std::string> lost;
-    if (held_.empty()) return lost;
-    const SteadyTime started = clock_.steady_now();
+    if (before.empty()) return lost;
+    const SteadyTime asked = clock_.steady_now();
     Result<std::vector<Lease>> leases = renew_leases(session, settings_.replica, settings_.ttl);
     if (!leases) return leases.error();
-    std::map<std::string, Held> still;
-    for (const Lease& lease : *leases) still[lease.resource] = {lease.epoch, started + settings_.ttl - settings_.margin};
-    for (const auto& [resource, held] : held_) {
-        const auto it = still.find(resource);
-        if (it != still.end() && it->second.epoch == held.epoch) continue;
+    std::map<std::string, std::int64_t> renewed;
+    for (const Lease& lease : *leases) renewed[lease.resource] = lease.epoch;
+    const Lock lock(mutex_);
+    for (const auto& [resource, held] : before) {
+        const auto now = held_.find(resource);
+        if (now == held_.end() || now->second.epoch != held.epoch) continue;
+        const auto it = renewed.find(resource);
+        if (it != renewed.end() && it->second == held.epoch) {
+            now->second.trusted_until = std::max(now->second.trusted_until, asked + settings_.ttl - settings_.margin);
+            continue;
+        }
         spdlog::info("lease {} was lost; another replica may plan it", resource);
         transitions_.add();
         lost.push_back(resource);
+        held_.erase(now);
     }
-    held_ = std::move(still);
     held_gauge_.set(static_cast<double>(held_.size()));
     return lost;
 }
 
 Result<std::vector<std::string>> Election::look_at_foreign(Session& session) {
-    std::vector<std::string> freed;
-    if (foreign_.empty()) return freed;
     std::vector<std::string> names;
-    for (const auto& [resource, until] : foreign_) names.push_back(resource);
-    const SteadyTime started = clock_.steady_now();
+    {
+        const Lock lock(mutex_);
+        for (const auto& [resource, until] : foreign_) names.push_back(resource);
+    }
+    std::vector<std::string> freed;
+    if (names.empty()) return freed;
+    const SteadyTime asked = clock_.steady_now();
     Result<std::vector<std::string>> live = foreign_leases(session, settings_.replica, names);
     if (!live) return live.error();
-    std::map<std::string, SteadyTime> still;
-    for (const std::string& resource : *live) still[resource] = started + settings_.ttl;
+    std::sort(live->begin(), live->end());
+    const Lock lock(mutex_);
     for (const std::string& resource : names) {
-        if (!still.contains(resource)) freed.push_back(resource);
+        const auto it = foreign_.find(resource);
+        if (it == foreign_.end()) continue;
+        if (std::binary_search(live->begin(), live->end(), resource)) {
+            it->second = asked + settings_.ttl;
+        } else {
+            foreign_.erase(it);
+            freed.push_back(resource);
+        }
     }
-    foreign_ = std::move(still);
     return freed;
 }
 
 Status Election::leave(const std::string& resource) {
-    const Lock lock(mutex_);
-    held_.erase(resource);
-    foreign_.erase(resource);
-    held_gauge_.set(static_cast<double>(held_.size()));
-    Result<Session*> connection = session();
-    if (!connection) return connection.error();
-    return remove_lease(**connection, resource, settings_.replica);
+    {
+        const Lock lock(mutex_);
+        held_.erase(resource);
+        foreign_.erase(resource);
+        held_gauge_.set(static_cast<double>(held_.size()));
+    }
+    Result<Pool::Lease> session = asks_.acquire(Context{});
+    if (!session) return session.error();
+    return remove_lease(**session, resource, settings_.replica);
 }
 
 Status Election::resign() {
-    const Lock lock(mutex_);
-    if (held_.empty()) return {};
-    held_.clear();
-    held_gauge_.set(0);
-    Result<Session*> connection = session();
-    if (!connection) return connection.error();
-    return release_leases(**connection, settings_.replica);
+    {
+        const Lock lock(mutex_);
+        if (held_.empty()) return {};
+        held_.clear();
+        held_gauge_.set(0);
+    }
+    Result<Pool::Lease> session = asks_.acquire(Context{});
+    if (!session) return session.error();
+    return release_leases(**session, settings_.replica);
 }
 
 std::size_t Election::held() const {

@@ -1,8 +1,10 @@
 // Which pipelines this replica plans: follower or owner of each, over store/leases.
 //
 // Ownership is trusted only until a local deadline counted from the start of the request that got or renewed it, and ending
-// before the lease does on the server; every write checks the epoch again in its own transaction. Losing a lease is normal. Has a
-// connection of its own, so that no load elsewhere can delay a renewal. Safe from any thread.
+// before the lease does on the server; every write checks the epoch again in its own transaction. Losing a lease is normal.
+//
+// What is known is under a lock, which is never held across a statement. renew() runs on its caller's own session, so that no
+// load elsewhere can delay it; own() and leave() are safe from any thread and have a connection between them.
 #pragma once
 
 #include <chrono>
@@ -16,6 +18,7 @@
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
 #include "store/leases.hpp"
+#include "store/pool.hpp"
 #include "store/session.hpp"
 
 namespace homeostat {
@@ -39,8 +42,8 @@ public:
     // at the last renewal.
     Result<std::optional<std::int64_t>> own(const std::string& resource) EXCLUDES(mutex_);
     // Renews everything held in one statement, and asks in another which of those that others had are free. What was lost is
-    // forgotten.
-    Result<Renewal> renew() EXCLUDES(mutex_);
+    // forgotten. One caller at a time.
+    Result<Renewal> renew(Session& session) EXCLUDES(mutex_);
     // What it was for is gone: it is let go and forgotten.
     Status leave(const std::string& resource) EXCLUDES(mutex_);
     // Lets everything go, so that a successor need not wait for the leases to expire.
@@ -52,17 +55,17 @@ private:
         std::int64_t epoch = 0;
         SteadyTime trusted_until;
     };
-    Result<Session*> session() REQUIRES(mutex_);
-    Result<std::vector<std::string>> renew_held(Session& session) REQUIRES(mutex_);
-    Result<std::vector<std::string>> look_at_foreign(Session& session) REQUIRES(mutex_);
+    std::optional<std::optional<std::int64_t>> known(const std::string& resource, SteadyTime now) const EXCLUDES(mutex_);
+    void note(const std::string& resource, const std::optional<Lease>& lease, SteadyTime asked) EXCLUDES(mutex_);
+    Result<std::vector<std::string>> renew_held(Session& session) EXCLUDES(mutex_);
+    Result<std::vector<std::string>> look_at_foreign(Session& session) EXCLUDES(mutex_);
 
-    const ConnectOptions options_;
     const ElectionSettings settings_;
     const Clock& clock_;
     Gauge& held_gauge_;
     Counter& transitions_;
+    Pool asks_;
     mutable Mutex mutex_;
-    std::unique_ptr<Session> session_ GUARDED_BY(mutex_);
     std::map<std::string, Held> held_ GUARDED_BY(mutex_);
     // What others hold, and until when that is taken for granted: a standby of a thousand pipelines does not ask for each.
     std::map<std::string, SteadyTime> foreign_ GUARDED_BY(mutex_);

@@ -14,6 +14,11 @@ namespace {
 
 const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
 
+constexpr std::chrono::milliseconds kAway{2'000};  // between tries while the database is away, at most
+constexpr int kToldAgain = 30;
+constexpr std::chrono::milliseconds kGlance{250};  // between looks whether our own session is there
+constexpr std::chrono::milliseconds kLook{1'000};  // between looks at other replicas
+
 std::string fresh_reconcile_id() {
     thread_local std::mt19937_64 engine(std::random_device{}());
     return fmt::format("{:016x}", engine());
@@ -21,11 +26,12 @@ std::string fresh_reconcile_id() {
 
 }  // namespace
 
-Loop::Loop(WorkQueue& queue, WorkQueue& feeds, Election& election, Reconciler& reconciler, Feed& feed, Factory& factory,
-           Health& health, Pool& reads, const Clock& clock, Telemetry telemetry, LoopSettings settings)
+Loop::Loop(WorkQueue& queue, WorkQueue& feeds, Election& election, Liveness& liveness, Reconciler& reconciler, Feed& feed,
+           Factory& factory, Health& health, Pool& reads, const Clock& clock, Telemetry telemetry, LoopSettings settings)
     : queue_(queue),
       feeds_(feeds),
       election_(election),
+      liveness_(liveness),
       reconciler_(reconciler),
       feed_(feed),
       factory_(factory),
@@ -55,6 +61,7 @@ void Loop::work(const std::stop_token& stop) {
 // Take, own, call, and one switch with four outcomes.
 void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     if (settled(item.key)) return;
+    if (!usable()) return queue_.add(item.key, item.priority, settings_.poll);
     const auto count = [this](std::string_view result) {
         telemetry_.metrics
             .counter("controller_runtime_reconcile_total", "Reconciles by result.",
@@ -102,9 +109,12 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
         const Lock lock(mutex_);
         failures = ++failures_[item.key];
     }
-    spdlog::warn("pipeline {}: {}", item.key, error.message);
+    // While the database is away every pipeline fails alike, and must be there soon after it comes back.
+    const bool away = error.cls == ErrorClass::db_transient || error.cls == ErrorClass::db_resource;
+    if (!away || failures == 1 || failures % kToldAgain == 0) spdlog::warn("pipeline {}: {}", item.key, error.message);
     if (settings_.once && (failures >= kOnceFailures || !error.retryable())) give_up(error);
-    queue_.add(item.key, item.priority, full_jitter(failures - 1, settings_.backoff_base, settings_.backoff_cap, 0.75));
+    const auto cap = away ? std::min(settings_.backoff_cap, kAway) : settings_.backoff_cap;
+    queue_.add(item.key, item.priority, full_jitter(failures - 1, std::min(settings_.backoff_base, cap), cap, 0.75));
 }
 
 void Loop::follow(const WorkQueue::Item& item, const ReconcileOutcome& outcome) {
@@ -145,6 +155,7 @@ Result<FeedOutcome> Loop::look_at_feed(std::int64_t uid, const Context& context)
 
 // The lease is the pipeline's own: who plans its sweeps drains its feed.
 void Loop::drain(std::int64_t uid, const std::stop_token& stop) {
+    if (!usable()) return feeds_.add(uid, kPriorityDrift, settings_.poll);
     Result<std::optional<std::int64_t>> epoch = election_.own(pipeline_lease(uid));
     if (epoch && !*epoch) return;  // another replica's: it is called too
     Context context;
@@ -216,12 +227,16 @@ void Loop::target_views_listed(const Result<RunSummaryCounts>& counts) {
 void Loop::dispatch(const std::stop_token& stop) {
     Context context;
     context.stop = stop;
+    int failures = 0;
     while (!stop.stop_requested()) {
-        const Result<int> claimed = factory_.claim(context);
-        if (!claimed && claimed.error().cls != ErrorClass::cancelled)
-            spdlog::warn("batches cannot be claimed: {}", claimed.error().message);
-        if (const Status kept = keep_alive(clock_.steady_now()); !kept)
-            spdlog::warn("claims cannot be kept alive: {}", kept.error().message);
+        Status done;
+        if (usable()) {
+            const Result<int> claimed = factory_.claim(context);
+            done = claimed ? factory_.share(Context{}) : Status(claimed.error());
+        }
+        failures = done ? 0 : failures + 1;
+        if (!done && done.error().cls != ErrorClass::cancelled && (failures == 1 || failures % kToldAgain == 0))
+            spdlog::warn("batches cannot be claimed: {}", done.error().message);
         const Lock lock(mutex_);
         const auto until = std::chrono::steady_clock::now() + settings_.poll;
         while (!dispatch_wanted_ && std::chrono::steady_clock::now() < until) {
@@ -231,33 +246,59 @@ void Loop::dispatch(const std::stop_token& stop) {
     }
 }
 
+void Loop::keep(const std::stop_token& stop) {
+    Mutex alone;
+    CondVar stopped;
+    int failures = 0;
+    SteadyTime next_look{};
+    while (!stop.stop_requested()) {
+        const SteadyTime now = clock_.steady_now();
+        // A session that breaks is made again at once: others take it for the process.
+        if (usable() && (now >= next_look || !liveness_.alive())) {
+            const Status kept = keep_alive(now);
+            next_look = clock_.steady_now() + kLook;
+            failures = kept ? 0 : failures + 1;
+            if (failures == 1 || (failures > 0 && failures % kToldAgain == 0))
+                spdlog::warn("claims and leases cannot be kept alive: {}", kept.error().message);
+        }
+        const Lock lock(alone);
+        stopped.wait_until(alone, stop, std::chrono::steady_clock::now() + kGlance);
+    }
+}
+
 Status Loop::keep_alive(SteadyTime now) {
-    if (now >= next_renew_) {
+    Result<int> rescued = liveness_.look();
+    if (!rescued) return rescued.error();
+    Result<Session*> session = liveness_.session();
+    if (!session) return session.error();
+    if (*rescued > 0 || now >= next_renew_) {
         next_renew_ = now + settings_.renew;
-        Result<Renewal> renewal = election_.renew();
-        if (!renewal) return renewal.error();
-        // From now on as a follower, who looks whether it is free: whoever took it may be gone by then.
-        for (const std::string& lease : renewal->lost) {
-            if (const auto uid = pipeline_of_lease(lease)) queue_.add(*uid, kPriorityDrift, settings_.renew);
-        }
-        for (const std::string& lease : renewal->freed) {
-            if (const auto uid = pipeline_of_lease(lease)) queue_.add(*uid, kPriorityDrift);
-        }
+        if (const Status renewed = renew(**session); !renewed) return renewed;
     }
-    if (const Status shared = factory_.share(Context{}); !shared) return shared;
-    if (now >= next_heartbeat_) {
-        next_heartbeat_ = now + settings_.heartbeat;
-        if (const Status beat = factory_.heartbeat(Context{}); !beat) return beat;
-        if (const Status reported = factory_.report(Context{}); !reported) return reported;
-        Result<Pool::Lease> session = reads_.acquire(Context{});
-        if (!session) return session.error();
-        Result<int> rescued = rescue_batches(**session);
-        if (!rescued) return rescued.error();
-        if (*rescued > 0) spdlog::info("{} batches of a replica that stopped answering are back in the queue", *rescued);
-        telemetry_.metrics.counter("homeostat_rescued_batches_total", "Batches taken back from replicas that stopped answering.")
-            .add(*rescued);
+    if (now < next_heartbeat_) return {};
+    next_heartbeat_ = now + settings_.heartbeat;
+    if (const Status beat = factory_.heartbeat(**session); !beat) return beat;
+    if (const Status reported = factory_.report(**session); !reported) return reported;
+    return liveness_.rescue_expired();
+}
+
+Status Loop::renew(Session& session) {
+    Result<Renewal> renewal = election_.renew(session);
+    if (!renewal) return renewal.error();
+    // From now on as a follower, who looks whether it is free: whoever took it may be gone by then.
+    for (const std::string& lease : renewal->lost) {
+        if (const auto uid = pipeline_of_lease(lease)) queue_.add(*uid, kPriorityDrift, settings_.renew);
     }
+    for (const std::string& lease : renewal->freed) {
+        if (const auto uid = pipeline_of_lease(lease)) queue_.add(*uid, kPriorityDrift);
+    }
+    wake_dispatcher();
     return {};
+}
+
+bool Loop::usable() const {
+    const Lock lock(mutex_);
+    return unusable_.empty();
 }
 
 Result<RunSummaryCounts> Loop::wait(const std::stop_token& stop) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <set>
 #include <stop_token>
@@ -11,6 +12,7 @@
 #include "controller/controller.hpp"
 #include "controller/election.hpp"
 #include "controller/http/health.hpp"
+#include "controller/liveness.hpp"
 #include "controller/resting.hpp"
 #include "controller/workqueue.hpp"
 #include "core/sync.hpp"
@@ -33,20 +35,23 @@ struct LoopSettings {
     int history_weeks = 4;
     std::string replica;
     bool once = false;
+    std::function<Status(Session&)> check_schema;  // whether it is this program's
 };
 
 class Loop {
 public:
     // All outlive the loop.
-    Loop(WorkQueue& queue, WorkQueue& feeds, Election& election, Reconciler& reconciler, Feed& feed, Factory& factory,
-         Health& health, Pool& reads, const Clock& clock, Telemetry telemetry, LoopSettings settings);
+    Loop(WorkQueue& queue, WorkQueue& feeds, Election& election, Liveness& liveness, Reconciler& reconciler, Feed& feed,
+         Factory& factory, Health& health, Pool& reads, const Clock& clock, Telemetry telemetry, LoopSettings settings);
 
     // Takes keys until stopped: one key at a time, one switch on the outcome.
     void work(const std::stop_token& stop);
     // Takes keys whose change feed is to be looked at, until stopped.
     void drain(const std::stop_token& stop);
-    // Claims batches when there is room, and every few seconds: heartbeats, renewals, rescue.
+    // Claims batches when there is room.
     void dispatch(const std::stop_token& stop) EXCLUDES(mutex_);
+    // Keeps this replica's leases and claims, and frees those of replicas that have died; nothing else may hold it up.
+    void keep(const std::stop_token& stop) EXCLUDES(mutex_);
     // Compares what is declared with what was seen before; a notification only makes it faster.
     void watch(const std::stop_token& stop) EXCLUDES(mutex_);
     void wake_dispatcher() EXCLUDES(mutex_);
@@ -73,6 +78,9 @@ private:
     void give_up(const Error& error) EXCLUDES(mutex_);
     Status look() EXCLUDES(mutex_);
     Status keep_alive(SteadyTime now);
+    Status renew(Session& session);
+    bool usable() const EXCLUDES(mutex_);
+    Status fits_schema(Session& session) EXCLUDES(mutex_);
     void upkeep(Session& session);
     // Of the pipelines at rest whose interval has passed, those that changed are called.
     void look_at_resting(Session& session);
@@ -81,6 +89,7 @@ private:
     WorkQueue& queue_;
     WorkQueue& feeds_;
     Election& election_;
+    Liveness& liveness_;
     Reconciler& reconciler_;
     Feed& feed_;
     Factory& factory_;
@@ -92,7 +101,7 @@ private:
     Histogram& reconcile_time_;
     Counter& unchanged_;
     Resting resting_;
-    SteadyTime next_renew_{};      // of the dispatcher's thread
+    SteadyTime next_renew_{};      // of the keeper's thread
     SteadyTime next_heartbeat_{};
     SteadyTime next_upkeep_{};     // of the watch's thread
 
@@ -108,6 +117,7 @@ private:
     std::set<std::int64_t> fed_ GUARDED_BY(mutex_);  // whose change feed is ours to look at
     RunSummaryCounts counts_ GUARDED_BY(mutex_);
     std::optional<Error> fatal_ GUARDED_BY(mutex_);
+    std::string unusable_ GUARDED_BY(mutex_);  // why the schema is not ours to work on; "" = it is
 };
 
 }  // namespace homeostat

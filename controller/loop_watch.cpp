@@ -27,6 +27,7 @@ void Loop::watch(const std::stop_token& stop) {
     int failures = 0;
     while (!stop.stop_requested()) {
         health_.tick();
+        health_.looks();
         const Status looked = look();
         health_.set_ready(looked);
         if (!looked) {
@@ -48,8 +49,10 @@ Status Loop::look() {
     }
     Result<Pool::Lease> session = reads_.acquire(Context{});
     if (!session) return session.error();
+    if (const Status fits = fits_schema(**session); !fits) return fits;
     Result<std::vector<Declared>> declared = read_declared(**session);
     if (!declared) return declared.error();
+    health_.set_ready({});
     upkeep(**session);
     look_at_resting(**session);
     const Lock lock(mutex_);
@@ -69,6 +72,22 @@ Status Loop::look() {
     listed_ = true;
     changed_.notify_all();
     return {};
+}
+
+// A schema that was migrated under a running program is left alone until it is this program's again.
+Status Loop::fits_schema(Session& session) {
+    const Status fits = settings_.check_schema ? settings_.check_schema(session) : Status();
+    const bool known = fits || fits.error().cls == ErrorClass::invalid;
+    const std::string why = fits ? std::string() : fits.error().message;
+    const Lock lock(mutex_);
+    if (!known || why == unusable_) return fits;
+    if (fits) {
+        spdlog::info("the schema is this program's again");
+    } else {
+        spdlog::error("{}; nothing is done until then", why);
+    }
+    unusable_ = why;
+    return fits;
 }
 
 void Loop::upkeep(Session& session) {

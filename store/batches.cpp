@@ -33,23 +33,33 @@ const Statement kInsert{
         " FROM unnest($7::text[], $8::text[], $9::int[], $10::text[], $11::int[]) WITH ORDINALITY"
         "  AS w(kind, class, priority, keys, documents, i) RETURNING id, claim_token"};
 
-// Only kinds this binary knows: a newer one's work is left to it. What was planned for an earlier declaration would be refused.
+// Only kinds this binary knows: a newer one's work is left to it. What was planned for an earlier declaration, or under an
+// earlier lease that its new owner has not adopted yet, would be refused when it is paid for. The condition of suspicion is that
+// of the index batch_suspect and of kSuspects.
 const Statement kClaim{
     "batch_claim",
     "WITH ready AS (SELECT b.id, p.provider FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid"
+    "  JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid AND l.epoch = b.epoch"
     "  WHERE b.claim_token IS NULL AND b.run_after <= clock_timestamp() AND NOT p.suspend AND p.deletion_requested_at IS NULL "
     "AND b.generation = p.generation"
-    "  AND b.kind IN ('heal', 'move', 'prune', 'stray') AND (b.deaths >= $4::int) = $5::boolean"
-    "  AND (b.kind <> 'heal' OR p.provider <> ALL ($6::text[]))"
+    "  AND b.kind IN ('heal', 'move', 'prune', 'stray') AND (b.deaths > 0 OR b.marks >= 3) = $4::boolean"
+    "  AND (b.kind <> 'heal' OR p.provider <> ALL ($5::text[]))"
     "  ORDER BY b.priority DESC, b.id LIMIT $2::int FOR UPDATE OF b SKIP LOCKED)"
     " UPDATE homeostat.batch b SET claimed_by = $1, claim_token = " +
         kToken +
         ","
         "  claim_expires_at = clock_timestamp() + $3::bigint * interval '1 ms' FROM ready WHERE b.id = ready.id"
         " RETURNING b.id, b.uid, b.revision, b.generation, b.epoch, b.run_id, b.kind, b.class, b.priority,"
-        "  array_length(b.keys, 1), ARRAY(SELECT unnest(b.keys))::text, b.attempts, b.deaths, b.claim_token, b.traceparent, "
+        "  array_length(b.keys, 1), ARRAY(SELECT unnest(b.keys))::text, b.attempts, b.deaths, b.marks, b.claim_token, b.traceparent, "
         "ready.provider, EXISTS (SELECT FROM homeostat.feed f WHERE f.uid = b.uid AND f.run_id = b.run_id), " +
         kNotAtOnce};
+
+const Statement kSuspects{"batch_suspects", R"sql(
+    SELECT EXISTS (SELECT FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid
+        JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid AND l.epoch = b.epoch
+        WHERE (b.deaths > 0 OR b.marks >= 3) AND b.claim_token IS NULL AND b.run_after <= clock_timestamp()
+            AND NOT p.suspend AND p.deletion_requested_at IS NULL AND b.generation = p.generation
+            AND b.kind IN ('heal', 'move', 'prune', 'stray') AND (b.kind <> 'heal' OR p.provider <> ALL ($1::text[]))))sql"};
 
 const Statement kHeartbeat{
     "batch_heartbeat",
@@ -77,8 +87,9 @@ const Statement kFinish{
 const Statement kRest{
     "batch_rest",
     "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents,"
-    "  attempts, deaths, run_after, last_error)"
-    " SELECT uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, $2::text[], $3::int, $4::int, deaths,"
+    "  attempts, deaths, marks, run_after, last_error)"
+    " SELECT uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, $2::text[], $3::int, $4::int,"
+    "  CASE WHEN documents = 1 THEN deaths ELSE 0 END, CASE WHEN deaths > 0 THEN greatest(marks, 3) ELSE marks END,"
     "  clock_timestamp() + $5::bigint * interval '1 ms', $6 FROM homeostat.batch WHERE id = $1::bigint"};
 
 // As urgent as what a sweep finds of that kind: not at all.
@@ -124,13 +135,6 @@ const Statement kOpen{
     "      ELSE greatest(0, extract(epoch FROM min(run_after) FILTER (WHERE run_id = $3::bigint) - clock_timestamp()) * "
     "1000)::bigint END,"
     " coalesce(bool_or(epoch <> $2::bigint), false) FROM homeostat.batch WHERE uid = $1::bigint"};
-
-// The horizon is checked again in the update itself, so that a heartbeat that came in time wins.
-const Statement kRescue{
-    "batch_rescue",
-    "UPDATE homeostat.batch b SET claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL, deaths = deaths + 1,"
-    " last_error = 'its replica (' || claimed_by || ') stopped answering'"
-    " WHERE claim_token IS NOT NULL AND claim_expires_at <= clock_timestamp() RETURNING b.id"};
 
 const Statement kDead{
     "dead_letter_add",
@@ -218,7 +222,7 @@ Result<std::vector<Batch>> claim_batches(Session& session, std::string_view repl
                                          bool suspects, const std::vector<std::string>& blocked) {
     return guarded([&] {
         const Rows rows =
-            session.exec(kClaim, Params::of(replica, limit, ttl.count(), kSuspectDeaths, suspects, format_text_array(blocked)));
+            session.exec(kClaim, Params::of(replica, limit, ttl.count(), suspects, format_text_array(blocked)));
         std::vector<Batch> out;
         for (int i = 0; i < rows.size(); ++i) {
             Batch b;
@@ -236,14 +240,19 @@ Result<std::vector<Batch>> claim_batches(Session& session, std::string_view repl
             b.keys = keys_of(parse_text_array(rows.view(i, 10)), static_cast<std::size_t>(rows.maybe_i64(i, 9).value_or(0)));
             b.attempts = static_cast<std::int32_t>(rows.i64(i, 11));
             b.deaths = static_cast<std::int32_t>(rows.i64(i, 12));
-            b.token = rows.i64(i, 13);
-            b.traceparent = rows.text(i, 14);
-            b.provider = rows.text(i, 15);
-            b.fed = rows.boolean(i, 16);
+            b.marks = static_cast<std::int32_t>(rows.i64(i, 13));
+            b.token = rows.i64(i, 14);
+            b.traceparent = rows.text(i, 15);
+            b.provider = rows.text(i, 16);
+            b.fed = rows.boolean(i, 17);
             out.push_back(std::move(b));
         }
         return out;
     });
+}
+
+Result<bool> suspects_wait(Session& session, const std::vector<std::string>& blocked) {
+    return guarded([&] { return session.exec(kSuspects, Params::of(format_text_array(blocked))).boolean(0, 0); });
 }
 
 Result<std::vector<std::int64_t>> heartbeat_batches(Session& session, const std::vector<std::int64_t>& ids,
@@ -322,10 +331,6 @@ Result<OpenBatches> open_batches(Session& session, std::int64_t uid, std::int64_
         if (const auto ms = rows.maybe_i64(0, 4); ms && o.batches > 0) o.next_in = std::chrono::milliseconds(*ms);
         return o;
     });
-}
-
-Result<int> rescue_batches(Session& session) {
-    return guarded([&] { return session.exec(kRescue).size(); });
 }
 
 void add_dead_letters(Transaction& tx, std::int64_t uid, std::int32_t revision, const std::vector<DeadLetter>& letters) {

@@ -39,7 +39,8 @@ struct Batch {
     std::int32_t priority = 0;
     std::vector<Key> keys;
     std::int32_t attempts = 0;
-    std::int32_t deaths = 0;
+    std::int32_t deaths = 0;  // of replicas that had only this one in flight
+    std::int32_t marks = 0;   // of replicas that had others in flight too
     std::int64_t token = 0;
     std::string traceparent;
     bool fed = false;             // planned by the change feed, which needs no telling that it is done
@@ -59,13 +60,19 @@ struct Claimant {
 void insert_claimed(Transaction& tx, const Batch& like, const std::vector<PlannedBatch>& batches, const Claimant& claimant,
                     int limit, std::function<void(std::vector<Batch>)> take);
 
-// A batch whose claimants died this often is suspect: it runs alone, in single documents; one more death condemns the document.
-inline constexpr int kSuspectDeaths = 2;
+// Who is suspected of ending processes is tried alone, so that a death says something. What died with it alone is cut into this
+// many parts, and so on; a single document is condemned when it has been alone in this many deaths.
+inline constexpr std::size_t kSuspectParts = 8;
+inline constexpr std::string_view kSuspectCode = "Suspect";  // of the error that cuts or condemns it
+inline constexpr int kCondemned = 3;
 
 // Claims up to `limit` batches that are ready, of pipelines that are not suspended or being deleted: either those under no
 // suspicion, or those under it, which the caller runs alone. What needs one of the `blocked` providers is left.
 Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl,
                                          bool suspects = false, const std::vector<std::string>& blocked = {});
+
+// Whether some under suspicion wait to be claimed.
+Result<bool> suspects_wait(Session& session, const std::vector<std::string>& blocked);
 
 // Extends the claims of a replica; returns the ids that are still its own under the token given for each.
 Result<std::vector<std::int64_t>> heartbeat_batches(Session& session, const std::vector<std::int64_t>& ids,
@@ -123,10 +130,6 @@ struct OpenBatches {
 };
 // Of that run; the change feed's are not.
 Result<OpenBatches> open_batches(Session& session, std::int64_t uid, std::int64_t epoch, std::int64_t run_id);
-
-// Returns claims that expired to the queue; a batch that saw its owner die is marked, and after two deaths comes back split
-// into single documents, after three it is a dead letter. Returns how many were rescued.
-Result<int> rescue_batches(Session& session);
 
 // Of these keys, those that an open heal of this revision holds, in the order given. A heal commits its documents together with
 // the end of its batch: so one statement sees either the batch or what it has written, and a document that is in neither now

@@ -12,18 +12,26 @@ namespace {
 
 constexpr std::string_view kPipeline = "pipeline/";
 
+// A new owner takes over what its predecessor planned in the same statement, so that nobody works on it under the old epoch: it
+// could not be written. Batches that are being written now stay out of it; their transaction is over before ours or fenced.
 // The WAL timeline stands before the epoch: a promotion that lost the last commits may rewind epochs, but never the timeline.
 const Statement kAcquire{
     "lease_acquire",
-    "INSERT INTO homeostat.lease AS l (resource, holder, epoch, timeline, acquired_at, expires_at)"
+    "WITH taken AS (INSERT INTO homeostat.lease AS l (resource, holder, epoch, timeline, acquired_at, expires_at)"
     " SELECT $1, $2, 1, c.timeline_id, clock_timestamp(), clock_timestamp() + $3::bigint * interval '1 ms'"
     " FROM pg_control_checkpoint() AS c"
+    // One that another holds is not even waited for: a row that is written to is locked by who writes under it.
+    " WHERE NOT EXISTS (SELECT FROM homeostat.lease h WHERE h.resource = $1 AND h.holder <> $2"
+    "  AND h.expires_at > clock_timestamp())"
     " ON CONFLICT (resource) DO UPDATE SET"
     "  epoch = l.epoch + CASE WHEN l.holder = $2 AND l.expires_at > clock_timestamp() AND l.timeline = excluded.timeline"
     "                         THEN 0 ELSE 1 END,"
     "  acquired_at = CASE WHEN l.holder = $2 THEN l.acquired_at ELSE clock_timestamp() END,"
     "  holder = $2, timeline = excluded.timeline, expires_at = clock_timestamp() + $3::bigint * interval '1 ms'"
-    " WHERE l.holder = $2 OR l.expires_at <= clock_timestamp() RETURNING epoch, timeline"};
+    " WHERE l.holder = $2 OR l.expires_at <= clock_timestamp() RETURNING epoch, timeline),"
+    " adopted AS (UPDATE homeostat.batch b SET epoch = t.epoch FROM taken t WHERE b.id IN (SELECT o.id FROM homeostat.batch o"
+    "  WHERE o.uid = $4::bigint AND o.epoch <> t.epoch FOR UPDATE SKIP LOCKED))"
+    " SELECT epoch, timeline FROM taken"};
 
 const Statement kRenew{"lease_renew",
                        "UPDATE homeostat.lease SET expires_at = clock_timestamp() + $2::bigint * interval '1 ms'"
@@ -53,7 +61,7 @@ std::optional<std::int64_t> pipeline_of_lease(std::string_view resource) {
 Result<std::optional<Lease>> acquire_lease(Session& session, std::string_view resource, std::string_view holder,
                                            std::chrono::milliseconds ttl) {
     return guarded([&]() -> std::optional<Lease> {
-        const Rows rows = session.exec(kAcquire, Params::of(resource, holder, ttl.count()));
+        const Rows rows = session.exec(kAcquire, Params::of(resource, holder, ttl.count(), pipeline_of_lease(resource).value_or(0)));
         if (rows.empty()) return std::nullopt;
         return Lease{std::string(resource), std::string(holder), rows.i64(0, 0), static_cast<std::int32_t>(rows.i64(0, 1))};
     });

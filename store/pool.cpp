@@ -46,9 +46,15 @@ Result<Pool::Lease> Pool::acquire(const Context& context) {
 }
 
 void Pool::give_back(std::unique_ptr<Session> session) {
+    // Where one broke the others most likely did: each would be found out by a call of its own. Closed without the lock.
+    std::vector<std::unique_ptr<Session>> broken;
     const Lock lock(mutex_);
     --out_;
-    if (session && session->usable()) idle_.push_back(std::move(session));
+    if (session && session->usable()) {
+        idle_.push_back(std::move(session));
+    } else {
+        broken.swap(idle_);
+    }
     freed_.notify_all();  // only the first in the row takes it
 }
 

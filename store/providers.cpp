@@ -47,7 +47,7 @@ const Statement kReplicas{
 const Statement kSnapshot{"replica_snapshot", "UPDATE homeostat.replica SET snapshot = $2::jsonb WHERE id = $1"};
 const Statement kLive{"replicas_live",
                       "SELECT greatest(1, count(*)) FROM homeostat.replica"
-                      " WHERE heartbeat_at > clock_timestamp() - interval '30 seconds'"};
+                      " WHERE heartbeat_at > clock_timestamp() - interval '30 seconds' AND ended_at IS NULL"};
 
 ProviderRecord record_of(const Rows& rows, int i) {
     ProviderRecord r;

@@ -24,7 +24,6 @@ std::string with_setting(std::string url, std::string_view key, std::string_view
 // A dead peer must be noticed by us, not by a person: keepalives, and a bound on unacknowledged data.
 std::string full_url(const ConnectOptions& o) {
     std::string url = o.url;
-    url = with_setting(std::move(url), "connect_timeout", std::to_string(o.connect_timeout_s));
     url = with_setting(std::move(url), "keepalives_idle", "10");
     url = with_setting(std::move(url), "keepalives_interval", "5");
     url = with_setting(std::move(url), "keepalives_count", "3");
@@ -86,8 +85,18 @@ std::optional<std::int64_t> Rows::maybe_i64(int row, int column) const {
 
 double Rows::f64(int row, int column) const { return number_of<double>(view(row, column)); }
 
+namespace {
+
+LinkOptions link_of(const ConnectOptions& o) {
+    using std::chrono::milliseconds;
+    return {full_url(o), std::chrono::seconds(o.connect_timeout_s), milliseconds(std::max(100U, o.answer_timeout_ms)),
+            milliseconds(o.statement_timeout_ms), o.abandon};
+}
+
+}  // namespace
+
 struct Session::Impl {
-    explicit Impl(const ConnectOptions& o) : options(o), wire(full_url(o), o.prepare) {}
+    explicit Impl(const ConnectOptions& o) : options(o), wire(link_of(o), o.prepare) {}
 
     // Two at a time would be one inside the other.
     void expect_idle() const {
@@ -98,6 +107,7 @@ struct Session::Impl {
     Wire wire;
     bool busy = false;
     bool keeps_plans = false;
+    ServerSession server;
     std::map<std::string, std::function<void(std::string_view)>, std::less<>> listeners;
 };
 
@@ -217,12 +227,21 @@ Result<std::unique_ptr<Session>> Session::connect(const ConnectOptions& options)
         // five milliseconds.
         const Statement settings{
             "",
-            "SELECT set_config('search_path', 'pg_catalog', false), set_config('statement_timeout', $1, false), "
-            "set_config('lock_timeout', $2, false), set_config('idle_in_transaction_session_timeout', '15s', false), "
+            "SELECT pg_backend_pid(), "
+            "(SELECT (extract(epoch FROM a.backend_start) * 1000000)::bigint FROM pg_stat_get_activity(pg_backend_pid()) a), "
+            "set_config('search_path', 'pg_catalog', false), set_config('statement_timeout', $1, false), "
+            "set_config('lock_timeout', $2, false), set_config('idle_in_transaction_session_timeout', $3, false), "
+            "set_config('client_connection_check_interval', '1s', false), "
             "set_config('DateStyle', 'ISO', false), set_config('IntervalStyle', 'postgres', false), "
             "set_config('bytea_output', 'hex', false), set_config('extra_float_digits', '1', false), "
             "set_config('jit', 'off', false)"};
-        impl->wire.run({settings, Params::of(options.statement_timeout_ms, options.lock_timeout_ms)});
+        const Rows rows(
+            impl->wire.run({settings, Params::of(options.statement_timeout_ms, options.lock_timeout_ms, options.idle_timeout_ms)}));
+        const auto pid = static_cast<int>(rows.i64(0, 0));
+        // A pooler gives numbers of its own.
+        const bool direct = pid == impl->wire.server_pid();
+        impl->wire.knows_server(direct);
+        if (direct) impl->server = {pid, rows.i64(0, 1)};
         return std::unique_ptr<Session>(new Session(std::move(impl)));
     });
 }
@@ -249,6 +268,10 @@ void Session::keep_plans(bool keep) {
 }
 
 bool Session::usable() const noexcept { return impl_->wire.usable(); }
+
+bool Session::alive() noexcept { return impl_->wire.alive(); }
+
+const ServerSession& Session::server() const noexcept { return impl_->server; }
 
 void Session::listen(std::string_view channel, std::function<void(std::string_view)> on_notify) {
     exec("LISTEN " + quote_name(channel));

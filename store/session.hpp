@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -154,8 +155,18 @@ struct ConnectOptions {
     std::string application_name = "homeostat";
     std::uint32_t statement_timeout_ms = 30'000;
     std::uint32_t lock_timeout_ms = 5'000;
+    std::uint32_t idle_timeout_ms = 5'000;  // of a transaction whose owner has stopped, before the server ends it
     std::uint32_t connect_timeout_s = 10;
+    std::uint32_t answer_timeout_ms = 4'000;  // without a word, before it is asked whether the server still works (store/link.hpp)
+    std::stop_token abandon;  // requested: calls that wait end at once, as when the link breaks
     bool prepare = true;  // false behind a transaction-mode pooler that does not support it
+};
+
+// The server's end of a session: ends with it, and is no other one's. pid 0 where a pooler stands in between.
+struct ServerSession {
+    int pid = 0;
+    std::int64_t started = 0;  // microseconds since 1970, by the server
+    bool operator==(const ServerSession&) const = default;
 };
 
 class Session {
@@ -167,6 +178,9 @@ public:
     Rows exec(const Statement& statement, const Params& params = {});  // a transaction of its own
     Rows exec(std::string_view sql);  // outside any transaction (CREATE INDEX CONCURRENTLY)
     bool usable() const noexcept;
+    // Whether it still is, as far as has been heard; costs no statement.
+    bool alive() noexcept;
+    const ServerSession& server() const noexcept;
     // From now on the plans of prepared statements are kept rather than made anew for each set of values: right for statements
     // by key over few rows, where planning takes longer than all else. Costs a statement where it changes.
     void keep_plans(bool keep);

@@ -1,14 +1,11 @@
 #include "store/watch.hpp"
 
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
-#include <array>
 #include <charconv>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
-
-#include "store/migrator.hpp"
 
 namespace homeostat {
 
@@ -26,11 +23,7 @@ const Statement kDeclared{
 const Statement kEndSuspension{
     "watch_end_suspension", "UPDATE homeostat.pipeline SET suspend = false WHERE suspend AND suspend_until <= clock_timestamp()"};
 
-const Statement kReplica{
-    "replica_register",
-    "INSERT INTO homeostat.replica (id, host, pid, version, schema_version) VALUES ($1, $2, $3::int, '0.1.0', $4::int)"
-    " ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp(), pid = excluded.pid, schema_version = "
-    "excluded.schema_version"};
+constexpr std::chrono::seconds kSpeaks{5};
 
 void listen_once(const ConnectOptions& options, const std::stop_token& stop, const Listener& listener) {
     Result<std::unique_ptr<Session>> session = Session::connect(options);
@@ -43,8 +36,14 @@ void listen_once(const ConnectOptions& options, const std::stop_token& stop, con
         if (uid > 0) (feed ? listener.fed : listener.changed)(uid);
     });
     listener.connected();
-    // Short waits, so that a stop is noticed; the connection's keepalives notice a dead peer.
-    while (!stop.stop_requested()) (*session)->await_notification(250);
+    // Short waits, so that a stop is noticed; and a word now and then, so that silence is.
+    auto spoke = std::chrono::steady_clock::now();
+    while (!stop.stop_requested()) {
+        (*session)->await_notification(250);
+        if (std::chrono::steady_clock::now() - spoke < kSpeaks) continue;
+        (*session)->exec("SELECT 1");
+        spoke = std::chrono::steady_clock::now();
+    }
 }
 
 }  // namespace
@@ -81,15 +80,6 @@ Status keep_histories(Session& session, int weeks) {
         Transaction tx = session.begin();
         tx.exec({"histories_keep", "SELECT homeostat.keep_partitions(current_date, $1::int)"}, Params::of(weeks));
         tx.commit();
-    });
-}
-
-Status register_replica(Session& session, const std::string& replica) {
-    return guarded([&] {
-        std::array<char, 256> host{};
-        ::gethostname(host.data(), host.size() - 1);
-        session.exec(kReplica, Params::of(replica, std::string_view(host.data()), static_cast<std::int64_t>(::getpid()),
-                                          newest_migration()));
     });
 }
 

@@ -35,6 +35,5 @@ void listen_for_changes(const ConnectOptions& options, const std::stop_token& st
 
 // Partitions of the histories: made ahead, dropped when old.
 Status keep_histories(Session& session, int weeks);
-Status register_replica(Session& session, const std::string& replica);
 
 }  // namespace homeostat

@@ -2,17 +2,12 @@
 
 #include <fmt/format.h>
 #include <libpq-fe.h>
-#include <poll.h>
 
 #include "store/pg_error.hpp"
 
 namespace homeostat {
 
 namespace {
-
-Answer owned(PGresult* result) {
-    return {result, [](const PGresult* r) { PQclear(const_cast<PGresult*>(r)); }};
-}
 
 bool good(const PGresult* answer) {
     const ExecStatusType status = PQresultStatus(answer);
@@ -46,16 +41,11 @@ struct Values {
 
 }  // namespace
 
-Wire::Wire(const std::string& url, bool prepare) : prepare_(prepare), link_(PQconnectdb(url.c_str()), &PQfinish) {
-    if (PQstatus(link_.get()) != CONNECTION_OK) throw StoreFailure(from_broken_link(PQerrorMessage(link_.get()), false));
-    PQsetNoticeReceiver(link_.get(), [](void*, const PGresult*) {}, nullptr);
-}
+bool Wire::usable() const noexcept { return link_.usable() && PQpipelineStatus(link_.get()) == PQ_PIPELINE_OFF; }
 
-Wire::~Wire() = default;
+bool Wire::alive() noexcept { return usable() && link_.take_in(); }
 
-bool Wire::usable() const noexcept {
-    return PQstatus(link_.get()) == CONNECTION_OK && PQpipelineStatus(link_.get()) == PQ_PIPELINE_OFF;
-}
+int Wire::server_pid() const noexcept { return PQbackendPID(link_.get()); }
 
 void Wire::check_sent(int ok, bool commits) const {
     if (ok != 1) throw StoreFailure(from_broken_link(PQerrorMessage(link_.get()), commits));
@@ -109,7 +99,7 @@ void Wire::run(const std::vector<Call>& calls, bool commits, std::vector<Answer>
     Answer failure;
     std::size_t failed = sent.size();
     for (std::size_t i = 0; i < sent.size(); ++i) {
-        Answer answer = owned(PQgetResult(link_.get()));
+        Answer answer = link_.next(commits);
         if (!answer) fail(nullptr, commits);
         if (PQstatus(link_.get()) != CONNECTION_OK) fail(answer.get(), commits);
         if (!good(answer.get()) && !failure) {
@@ -117,12 +107,11 @@ void Wire::run(const std::vector<Call>& calls, bool commits, std::vector<Answer>
             failed = i;
         }
         if (!failure && (sent[i].part == Part::call || sent[i].part == Part::again)) answers.push_back(std::move(answer));
-        while (Answer rest = owned(PQgetResult(link_.get()))) {
+        while (Answer rest = link_.next(commits)) {
         }
     }
     // Statements outside a transaction are committed here, which may fail as well.
-    for (Answer end = owned(PQgetResult(link_.get())); PQresultStatus(end.get()) != PGRES_PIPELINE_SYNC;
-         end = owned(PQgetResult(link_.get()))) {
+    for (Answer end = link_.next(commits); PQresultStatus(end.get()) != PGRES_PIPELINE_SYNC; end = link_.next(commits)) {
         if (!end || PQstatus(link_.get()) != CONNECTION_OK) fail(nullptr, commits);
         if (!failure) failure = end;
     }
@@ -165,9 +154,14 @@ void Wire::tidy() {
 
 Answer Wire::run(const std::string& sql) {
     if (!usable()) fail(nullptr, false);
-    Answer answer = owned(PQexec(link_.get(), sql.c_str()));
-    if (!answer || !good(answer.get())) fail(answer.get(), false);
-    return answer;
+    check_sent(PQsendQuery(link_.get(), sql.c_str()), false);
+    Answer last;
+    while (Answer answer = link_.next(false)) {
+        last = std::move(answer);
+        if (PQstatus(link_.get()) != CONNECTION_OK) break;
+    }
+    if (!last || !good(last.get())) fail(last.get(), false);
+    return last;
 }
 
 std::string Wire::quote_name(std::string_view identifier) const {
@@ -179,15 +173,14 @@ std::string Wire::quote_name(std::string_view identifier) const {
 
 int Wire::notifications(std::uint32_t timeout_ms, const std::function<void(std::string_view, std::string_view)>& f) {
     for (bool waited = false;; waited = true) {
-        if (PQconsumeInput(link_.get()) != 1) fail(nullptr, false);
+        if (!link_.take_in()) fail(nullptr, false);
         int n = 0;
         while (const std::unique_ptr<PGnotify, void (*)(void*)> arrived{PQnotifies(link_.get()), &PQfreemem}) {
             f(arrived->relname, arrived->extra);
             ++n;
         }
         if (n > 0 || waited) return n;
-        pollfd wait{.fd = PQsocket(link_.get()), .events = POLLIN, .revents = 0};
-        ::poll(&wait, 1, static_cast<int>(timeout_ms));
+        link_.wait_for_input(std::chrono::milliseconds(timeout_ms));
     }
 }
 

@@ -10,10 +10,9 @@
 #include <string_view>
 #include <vector>
 
+#include "store/link.hpp"
 #include "store/session.hpp"
 #include "store/statement_cache.hpp"
-
-struct pg_conn;
 
 namespace homeostat {
 
@@ -21,8 +20,8 @@ using Answer = std::shared_ptr<const pg_result>;
 
 class Wire {
 public:
-    explicit Wire(const std::string& url, bool prepare);
-    ~Wire();
+    Wire(LinkOptions link, bool prepare) : prepare_(prepare), link_(std::move(link)) {}
+    ~Wire() = default;
     Wire(const Wire&) = delete;
     Wire& operator=(const Wire&) = delete;
 
@@ -40,6 +39,11 @@ public:
     Answer run(const std::string& sql);
 
     bool usable() const noexcept;
+    // Whether the other side is still there, as far as this side has heard; asks nobody.
+    bool alive() noexcept;
+    // By which number the server's side of the connection was introduced; see Link::knows_server.
+    int server_pid() const noexcept;
+    void knows_server(bool direct) noexcept { link_.knows_server(direct); }
     std::string quote_name(std::string_view identifier) const;
     // Calls `f` with channel and payload of each notification that has arrived; waits for one where none has. How many came.
     int notifications(std::uint32_t timeout_ms, const std::function<void(std::string_view, std::string_view)>& f);
@@ -60,7 +64,7 @@ private:
     void tidy();
 
     const bool prepare_;
-    std::unique_ptr<pg_conn, void (*)(pg_conn*)> link_;
+    Link link_;
     StatementCache statements_;
     bool confused_ = false;  // what the server has prepared is not what we think
 };

@@ -61,8 +61,9 @@ int run_controller(CliContext& context, bool once) {
 
     Controller controller(context.settings(), once, clock, metrics, traces->get());
     const std::jthread waiter = signals.forward(stop);
-    if (const Status started = controller.start(); !started) {
+    if (const Status started = controller.start(stop.get_token()); !started) {
         controller.stop();
+        if (started.error().cls == ErrorClass::cancelled) return once ? kExitFailed : kExitOk;
         return context.fail(started.error());
     }
     if (controller.http_port() != 0) spdlog::info("serving /livez, /readyz and /metrics on port {}", controller.http_port());

@@ -22,8 +22,14 @@ void Health::tick() {
     last_tick_ = clock_.steady_now();
 }
 
+void Health::looks() {
+    const Lock lock(mutex_);
+    looks_since_ = clock_.steady_now();
+}
+
 void Health::set_ready(const Status& ready) {
     const Lock lock(mutex_);
+    looks_since_.reset();
     not_ready_ = ready ? std::string() : ready.error().message;
 }
 
@@ -37,8 +43,9 @@ Status Health::live() const {
 
 Status Health::ready() const {
     const Lock lock(mutex_);
-    if (not_ready_.empty()) return {};
-    return unavailable(not_ready_);
+    if (!not_ready_.empty()) return unavailable(not_ready_);
+    if (!looks_since_ || clock_.steady_now() - *looks_since_ < kLongestLook) return {};
+    return unavailable("the database does not answer");
 }
 
 void Health::add_routes(HttpServer& server) const {

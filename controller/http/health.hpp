@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 
 #include "controller/http/server.hpp"
@@ -16,12 +17,15 @@ namespace homeostat {
 class Health {
 public:
     static constexpr std::chrono::seconds kLongestSilence{60};
+    static constexpr std::chrono::seconds kLongestLook{5};  // at the database, for as long as the answer before counts
 
     // `clock` outlives this. Counts as ticked now; not ready until said so.
     explicit Health(const Clock& clock) : clock_(clock), last_tick_(clock.steady_now()) {}
 
     // The main loop, each time round.
     void tick() EXCLUDES(mutex_);
+    // A look at the database begins; until it is answered, what the last one said counts for some seconds.
+    void looks() EXCLUDES(mutex_);
     // What the last look at the database said: fine, or why not (unreachable, schema too old or too new).
     void set_ready(const Status& ready) EXCLUDES(mutex_);
 
@@ -35,6 +39,7 @@ private:
     const Clock& clock_;
     mutable Mutex mutex_;
     SteadyTime last_tick_ GUARDED_BY(mutex_);
+    std::optional<SteadyTime> looks_since_ GUARDED_BY(mutex_);
     std::string not_ready_ GUARDED_BY(mutex_) = "starting: the database has not been looked at yet";
 };
 

@@ -1,7 +1,6 @@
 #include "reconcilers/factory/factory.hpp"
 
 #include <fmt/format.h>
-#include <malloc.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -44,23 +43,19 @@ std::vector<DeadLetter> letters_of(const Batch& batch, std::vector<DeadLetter> l
 const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120};
 
 constexpr std::uint64_t kHeldPerBatch = 256 << 10;
-constexpr Duration kMoment = std::chrono::milliseconds(50);
 // When a key that another batch is busy with is looked at again.
 constexpr std::chrono::milliseconds kContestedAfter{100};
 // For so long those who wait for vectors come before what was superseded.
 constexpr std::chrono::milliseconds kPutAwayAfter{2'000};
 
-// What the allocator keeps for later counts against the limit like anything else.
-void give_back_free_memory() {
-#ifdef __GLIBC__
-    ::malloc_trim(0);
-#endif
-}
-
 }  // namespace
 
 Factory::Factory(FactoryParts parts, FactorySettings settings)
-    : parts_(std::move(parts)), settings_(std::move(settings)), random_(settings_.seed) {
+    : parts_(std::move(parts)),
+      settings_(std::move(settings)),
+      paused_(parts_.telemetry.metrics.gauge("homeostat_writes_paused",
+                                             "1 while nothing is embedded because the database is full or read-only.")),
+      random_(settings_.seed) {
     for (const std::string_view outcome : {"done", "retried", "split", "failed", "fenced", "interrupted", "dead_letter"}) {
         parts_.telemetry.metrics.counter("homeostat_batches_total", "Batches that ended, by outcome.",
                                          {{"outcome", std::string(outcome)}});
@@ -69,67 +64,9 @@ Factory::Factory(FactoryParts parts, FactorySettings settings)
                                      "Writes refused because claim, epoch or generation had moved on.");
 }
 
-Result<int> Factory::claim(const Context& context) {
-    Room room = this->room();
-    {
-        const Lock lock(mutex_);
-        more_ = room.limit <= 0 || !room.blocked.empty();
-    }
-    if (room.limit <= 0) return 0;
-    parts_.memory.observe_resident(resident_bytes(), settings_.memory_limit);
-    if (parts_.memory.state().level == MemoryLevel::stopped) {
-        give_back_free_memory();
-        if (!room.idle) return 0;
-        room.limit = 1;  // alone, or nothing would ever change
-    }
-    const SteadyTime started = parts_.clock.steady_now();
-    if (!room.blocked.empty()) {
-        // Full as it was a moment ago, when there was nothing for anybody else.
-        const Lock lock(mutex_);
-        if (room.blocked == nothing_beside_ && started - nothing_at_ < kMoment) return 0;
-    }
-    const std::vector<std::string> full = room.blocked;
-    if (!settings_.once) {
-        for (std::string& name : parts_.gateway.blocked()) room.blocked.push_back(std::move(name));
-    }
-    Result<Pool::Lease> session = parts_.writes.acquire(context);
-    if (!session) return session.error();
-    Result<std::vector<Batch>> batches =
-        claim_batches(**session, settings_.replica, room.limit, settings_.claim_ttl, false, room.blocked);
-    if (batches && batches->empty() && room.idle) {
-        batches = claim_batches(**session, settings_.replica, 1, settings_.claim_ttl, true);
-    }
-    if (!batches) return batches.error();
-    parts_.telemetry.metrics.histogram("homeostat_claim_duration_seconds", "Time to claim batches.", kSeconds)
-        .observe(std::chrono::duration<double>(parts_.clock.steady_now() - started).count());
-    if (!batches->empty()) HOMEOSTAT_REACH("claim.after_commit");
-    {
-        const Lock lock(mutex_);
-        more_ = more_ || static_cast<int>(batches->size()) >= room.limit;
-        if (batches->empty()) {
-            nothing_beside_ = full;
-            nothing_at_ = started;
-        }
-    }
-    for (Batch& b : *batches) start(enter(std::move(b)));
-    return static_cast<int>(batches->size());
-}
-
-std::shared_ptr<Factory::Running> Factory::enter(Batch batch) {
-    auto running = std::make_shared<Running>();
-    running->batch = std::move(batch);
-    running->started = parts_.clock.steady_now();
-    {
-        const Lock lock(mutex_);
-        running_[running->batch.id] = running;
-        alone_ = alone_ || running->batch.deaths >= kSuspectDeaths;
-    }
-    return running;
-}
-
 void Factory::start(std::shared_ptr<Running> running) { asio::co_spawn(parts_.io, run(std::move(running)), asio::detached); }
 
-Status Factory::heartbeat(const Context& context) {
+Status Factory::heartbeat(Session& session) {
     std::vector<std::int64_t> ids;
     std::vector<std::int64_t> tokens;
     {
@@ -140,9 +77,7 @@ Status Factory::heartbeat(const Context& context) {
         }
     }
     if (ids.empty()) return {};
-    Result<Pool::Lease> session = parts_.reads.acquire(context);
-    if (!session) return session.error();
-    Result<std::vector<std::int64_t>> alive = heartbeat_batches(**session, ids, tokens, settings_.claim_ttl);
+    Result<std::vector<std::int64_t>> alive = heartbeat_batches(session, ids, tokens, settings_.claim_ttl);
     if (!alive) return alive.error();
     const std::set<std::int64_t> still(alive->begin(), alive->end());
     const Lock lock(mutex_);
@@ -181,7 +116,7 @@ void Factory::ended(const Batch& batch, bool healed) {
         const Lock lock(mutex_);
         more = more_;
         running_.erase(batch.id);
-        alone_ = false;
+        if (running_.empty()) trials_.idle();
         last = std::none_of(running_.begin(), running_.end(), [&](const auto& r) { return r.second->batch.uid == batch.uid; });
         idle_.notify_all();
     }
@@ -238,10 +173,12 @@ asio::awaitable<void> Factory::run(std::shared_ptr<Running> running) {
         const Status settled =
             co_await on(parts_.db, [&] { return settle_failure(batch, target ? target->get() : nullptr, *failure, Context{}); });
         if (!settled)
-            spdlog::warn("batch {} could not be given back and waits for its claim to expire: {}", batch.id,
-                         settled.error().message);
+            spdlog::debug("batch {} cannot be given back yet: {}", batch.id, settled.error().message);
     }
-    if (!failure) record(batch, "done", started);
+    if (!failure) {
+        note_stored();
+        record(batch, "done", started);
+    }
     span.end();
     ended(batch, !failure);
 }
@@ -249,10 +186,11 @@ asio::awaitable<void> Factory::run(std::shared_ptr<Running> running) {
 asio::awaitable<Result<Factory::Outcome>> Factory::execute(Running& running, std::shared_ptr<const TargetInfo> target,
                                                            Context context) {
     const Batch& batch = running.batch;
-    if (batch.deaths >= kSuspectDeaths && (batch.keys.size() > 1 || batch.deaths > kSuspectDeaths)) {
+    // A replica died that had nothing else in flight: cut, until it is a single document that was seen to do so again and again.
+    if (batch.deaths > 0 && (batch.keys.size() > 1 || batch.deaths >= kCondemned)) {
         co_return Error{.cls = ErrorClass::content,
-                        .message = fmt::format("{} replicas stopped answering while they worked on it", batch.deaths),
-                        .code = "Suspect"};
+                        .message = fmt::format("{} replicas died while they worked on nothing else", batch.deaths),
+                        .code = std::string(kSuspectCode)};
     }
     if (batch.kind == BatchKind::heal) co_return co_await heal(running, target, context);
     co_return co_await on(db_for(batch), [&] { return change(batch, *target, context); });
@@ -279,6 +217,11 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::s
     std::int64_t tokens = 0;
     HOMEOSTAT_REACH("embed.before");
     if (!work->texts().empty()) {
+        if (parts_.gate.state() == WriteGate::State::closed) {
+            co_return Error{.cls = ErrorClass::db_resource,
+                            .message = "nothing is embedded while the database does not take writes: " + parts_.gate.reason(),
+                            .origin = Origin::theirs};
+        }
         const RevisionSettings& s = target->revision.settings;
         EmbedOrder order{target->provider, target->peers, s.model, s.dimensions, TextRole::document, batch.fed};
         Result<Embedded> embedded = co_await parts_.gateway.embed(std::move(order), work->texts(), context);

@@ -4,7 +4,8 @@
 // `db`, whose threads match the connections, chunking on `cpu`. No transaction is open while a provider is asked. A failure ends
 // the batch by the decision of retry.hpp, never the process.
 //
-// claim, heartbeat and drain are called by one thread of the controller's; reserve and start by those that drain change feeds.
+// claim and share are called by one thread of the controller's, heartbeat and report by another, drain by who stops them; reserve
+// and start by those that drain change feeds.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -24,8 +25,11 @@
 #include "reconcilers/factory/gateway.hpp"
 #include "reconcilers/factory/heal.hpp"
 #include "reconcilers/factory/memory.hpp"
+#include "reconcilers/factory/places.hpp"
 #include "reconcilers/factory/retry.hpp"
 #include "reconcilers/factory/targets.hpp"
+#include "reconcilers/factory/trial_turns.hpp"
+#include "reconcilers/factory/write_gate.hpp"
 #include "reconcilers/factory/writer_pressure.hpp"
 #include "store/batches.hpp"
 #include "store/pool.hpp"
@@ -56,6 +60,7 @@ struct FactoryParts {
     Targets& targets;
     MemoryBudget& memory;
     WriterPressure& pressure;
+    WriteGate& gate;
     const Clock& clock;
     Telemetry telemetry;
     boost::asio::any_io_executor io;
@@ -73,29 +78,12 @@ public:
     Factory(FactoryParts parts, FactorySettings settings);
 
     // Claims ready batches up to the free slots and starts them; returns how many. 0 also when nothing is ready.
-    // A batch that may be what killed its claimants runs alone: it is claimed only when nothing else is in flight.
+    // A batch that may be what ended its replicas runs alone, in turns with all others. Nothing is claimed while the database
+    // takes no writes.
     Result<int> claim(const Context& context) EXCLUDES(mutex_);
     // Places for batches of this provider that whoever plans them claims in the same transaction: at most `wanted`, none where
     // claim() would leave them alone. Given back where they are not used. Any thread.
-    class Places {
-    public:
-        Places() = default;
-        Places(Factory& factory, std::string provider, int count)
-            : factory_(&factory), provider_(std::move(provider)), count_(count) {}
-        Places(Places&& other) noexcept
-            : factory_(std::exchange(other.factory_, nullptr)), provider_(std::move(other.provider_)), count_(other.count_) {}
-        Places& operator=(Places&& other) noexcept;
-        Places(const Places&) = delete;
-        Places& operator=(const Places&) = delete;
-        ~Places() { give_back(); }
-        int count() const noexcept { return factory_ == nullptr ? 0 : count_; }
-        void give_back() noexcept;
-
-    private:
-        Factory* factory_ = nullptr;
-        std::string provider_;
-        int count_ = 0;
-    };
+    using Places = homeostat::Places;
     Places reserve(const std::string& provider, int wanted) EXCLUDES(mutex_);
     // What was claimed for those places, once that is committed. A single edit or two is read at once, by `session`.
     void start(Places places, std::vector<Batch> claimed, Session& session, const TargetInfo& target, const Context& context)
@@ -103,24 +91,27 @@ public:
     Claimant claimant() const { return {settings_.replica, settings_.claim_ttl}; }
 
     // Extends the claims of what runs; what is no longer ours is stopped.
-    Status heartbeat(const Context& context) EXCLUDES(mutex_);
+    Status heartbeat(Session& session) EXCLUDES(mutex_);
     // Claims nothing any more, waits for what is in flight until `deadline`, then cancels and waits for the claims to be
     // returned.
     void drain(std::chrono::steady_clock::time_point deadline) EXCLUDES(mutex_);
+
+    // Claims that could not be given back when their batches ended are given back now.
+    void give_back_owed(const Context& context) EXCLUDES(mutex_);
 
     // What this process is and does now, as JSON: written for a successor, and for people who look.
     std::string snapshot() const EXCLUDES(mutex_);
     // Tells other replicas what was learnt of providers; cheap where nothing changed. By the thread that calls claim().
     // `now`: whenever it was done last.
     Status share(const Context& context, bool now = false);
-    // Shows that this replica lives, with its snapshot; looks how many replicas share the providers. rates. By the same
-    // thread.
-    Status report(const Context& context) EXCLUDES(mutex_);
+    // Writes down its snapshot; looks how many replicas share the providers' rates.
+    Status report(Session& session) EXCLUDES(mutex_);
 
     int in_flight() const EXCLUDES(mutex_);
     int slots() const noexcept { return settings_.slots; }
 
 private:
+    friend class homeostat::Places;
     struct Running {
         Batch batch;
         std::stop_source stop;
@@ -140,6 +131,12 @@ private:
     struct Outcome {
         BatchResult result;
     };
+    struct Owed {  // a claim that is to be given back
+        Batch batch;
+        bool counts_attempt = false;
+        std::chrono::milliseconds delay{0};
+        std::string message;
+    };
 
     struct Room {
         int limit = 0;  // batches to claim, at most
@@ -148,6 +145,16 @@ private:
     };
 
     Room room() const EXCLUDES(mutex_);
+    void add_blocked(std::vector<std::string>& blocked) const;
+    Result<int> take_up(int limit, bool suspects, const std::vector<std::string>& blocked, const Context& context)
+        EXCLUDES(mutex_);
+    Result<bool> in_trial(SteadyTime now, const Context& context) EXCLUDES(mutex_);
+    Result<int> claim_suspect(SteadyTime now, const Context& context) EXCLUDES(mutex_);
+    bool writable(const Context& context);
+    void note_failure(const Error& error);
+    void note_stored();
+    void owe(const Batch& batch, bool counts_attempt, std::chrono::milliseconds delay, const std::string& message)
+        EXCLUDES(mutex_);
     std::shared_ptr<Running> enter(Batch batch) EXCLUDES(mutex_);
     void start(std::shared_ptr<Running> running);
     boost::asio::awaitable<void> run(std::shared_ptr<Running> running);
@@ -166,6 +173,8 @@ private:
                           const Context& context);
     Result<Outcome> change(const Batch& batch, const TargetInfo& target, const Context& context);
     Status settle_failure(const Batch& batch, const TargetInfo* target, const Error& failure, const Context& context);
+    Status settle(const Batch& batch, const TargetInfo* target, const Error& error, const BatchDecision& d,
+                  const Context& context);
     Status end_failed(Session& session, const Batch& batch, const TargetInfo* target, const Error& error, BatchFate fate);
     void record(const Batch& batch, std::string_view outcome, SteadyTime started) EXCLUDES(mutex_);
     void ended(const Batch& batch, bool healed) EXCLUDES(mutex_);
@@ -177,12 +186,14 @@ private:
 
     FactoryParts parts_;
     const FactorySettings settings_;
+    Gauge& paused_;
     mutable Mutex mutex_;
     CondVar idle_;
     std::map<std::int64_t, std::shared_ptr<Running>> running_ GUARDED_BY(mutex_);  // by batch id
     std::map<std::string, int> reserved_ GUARDED_BY(mutex_);  // places by provider
     bool draining_ GUARDED_BY(mutex_) = false;
-    bool alone_ GUARDED_BY(mutex_) = false;  // a suspect is running
+    TrialTurns trials_ GUARDED_BY(mutex_);
+    std::vector<Owed> owed_ GUARDED_BY(mutex_);
     bool more_ GUARDED_BY(mutex_) = false;  // may be planned than the last claim could take
     std::vector<std::string> nothing_beside_ GUARDED_BY(mutex_);  // what was full when the last claim found nothing
     SteadyTime nothing_at_ GUARDED_BY(mutex_){};

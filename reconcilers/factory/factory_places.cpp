@@ -17,7 +17,7 @@ constexpr int kProvidersAtOnce = 4;  // with all their slots
 Factory::Room Factory::room() const {
     const Lock lock(mutex_);
     Room r;
-    if (draining_ || alone_) return r;
+    if (draining_ || trials_.exclusive()) return r;
     std::map<std::string_view, int> used;
     int reserved = 0;
     for (const auto& [provider, n] : reserved_) {
@@ -39,11 +39,11 @@ Factory::Room Factory::room() const {
 }
 
 Factory::Places Factory::reserve(const std::string& provider, int wanted) {
-    if (parts_.memory.state().level == MemoryLevel::stopped) return {};
+    if (parts_.memory.state().level == MemoryLevel::stopped || parts_.gate.state() != WriteGate::State::open) return {};
     const std::vector<std::string> blocked = parts_.gateway.blocked();
     if (std::find(blocked.begin(), blocked.end(), provider) != blocked.end()) return {};
     const Lock lock(mutex_);
-    if (draining_ || alone_) return {};
+    if (draining_ || trials_.exclusive()) return {};
     const auto used = std::count_if(running_.begin(), running_.end(),
                                     [&](const auto& entry) { return entry.second->batch.provider == provider; });
     int& reserved = reserved_[provider];
@@ -54,7 +54,7 @@ Factory::Places Factory::reserve(const std::string& provider, int wanted) {
     return {*this, provider, count};
 }
 
-Factory::Places& Factory::Places::operator=(Places&& other) noexcept {
+Places& Places::operator=(Places&& other) noexcept {
     if (this == &other) return *this;
     give_back();
     factory_ = std::exchange(other.factory_, nullptr);
@@ -63,7 +63,7 @@ Factory::Places& Factory::Places::operator=(Places&& other) noexcept {
     return *this;
 }
 
-void Factory::Places::give_back() noexcept {
+void Places::give_back() noexcept {
     if (factory_ == nullptr) return;
     const Lock lock(factory_->mutex_);
     const auto it = factory_->reserved_.find(provider_);

@@ -4,7 +4,6 @@
 
 #include "reconcilers/factory/factory.hpp"
 #include "store/providers.hpp"
-#include "store/watch.hpp"
 
 namespace homeostat {
 
@@ -111,14 +110,11 @@ Status Factory::share(const Context& context, bool now) {
     return parts_.gateway.share(**session);
 }
 
-Status Factory::report(const Context& context) {
-    Result<Pool::Lease> session = parts_.reads.acquire(context);
-    if (!session) return session.error();
-    if (const Status beat = register_replica(**session, settings_.replica); !beat) return beat;
-    Result<int> members = count_live_replicas(**session);
+Status Factory::report(Session& session) {
+    Result<int> members = count_live_replicas(session);
     if (!members) return members.error();
     parts_.gateway.set_members(*members);
-    return write_replica_snapshot(**session, settings_.replica, snapshot());
+    return write_replica_snapshot(session, settings_.replica, snapshot());
 }
 
 }  // namespace homeostat

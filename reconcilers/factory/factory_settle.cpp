@@ -21,16 +21,17 @@ std::string_view outcome_name(BatchFate fate) {
     return "failed";
 }
 
-// Halves, to find the culprit in few requests; a suspect goes straight to single documents.
+// Halves, to find the culprit in few requests; of a suspect more, because each try may cost a process.
 std::vector<std::vector<Key>> split_keys(const Batch& batch, const Error& error) {
-    const std::size_t size = error.code == "Suspect" ? 1 : (batch.keys.size() + 1) / 2;
-    std::vector<std::vector<Key>> parts;
+    const std::size_t parts = error.code == kSuspectCode ? kSuspectParts : 2U;
+    const std::size_t size = (batch.keys.size() + parts - 1) / parts;
+    std::vector<std::vector<Key>> out;
     for (std::size_t at = 0; at < batch.keys.size(); at += size) {
         const std::size_t end = std::min(batch.keys.size(), at + size);
-        parts.emplace_back(batch.keys.begin() + static_cast<std::ptrdiff_t>(at),
-                           batch.keys.begin() + static_cast<std::ptrdiff_t>(end));
+        out.emplace_back(batch.keys.begin() + static_cast<std::ptrdiff_t>(at),
+                         batch.keys.begin() + static_cast<std::ptrdiff_t>(end));
     }
-    return parts;
+    return out;
 }
 
 // Deletions and moves have no text that could be refused, and without its target a batch's texts cannot be read.
@@ -58,6 +59,20 @@ Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, con
             .add();
         // The claim is normally gone; where only the epoch or the generation moved, the batch is its owner's to judge again.
     }
+    note_failure(error);
+    const bool returns = d.fate == BatchFate::drop || d.fate == BatchFate::give_back || d.fate == BatchFate::retry;
+    const std::string message = d.fate == BatchFate::drop ? "" : error.message;
+    Status settled = settle(batch, target, error, d, context);
+    if (!settled) {
+        note_failure(settled.error());
+        // What has ended meanwhile is there no more, so that giving it back does nothing.
+        owe(batch, returns && d.fate == BatchFate::retry, d.delay, message);
+    }
+    return settled;
+}
+
+Status Factory::settle(const Batch& batch, const TargetInfo* target, const Error& error, const BatchDecision& d,
+                       const Context& context) {
     Result<Pool::Lease> session = parts_.writes.acquire(context);
     if (!session) return session.error();
     if (error.outcome_unknown) {

@@ -24,9 +24,12 @@ protected:
     ElectionCase() { db.exec("CREATE EXTENSION pg_stat_statements"); }
 
     Election replica(const std::string& name) {
-        ConnectOptions options;
-        options.url = db.url();
-        return Election(options, {.replica = name}, clock, metrics);
+        return {options(), {.replica = name}, clock, metrics};
+    }
+    ConnectOptions options() {
+        ConnectOptions o;
+        o.url = db.url();
+        return o;
     }
     std::int64_t statements(const std::string& like) {
         return std::stoll(
@@ -38,6 +41,7 @@ protected:
     kit::Database db{kit::Schema::migrated, counting_cluster()};
     SystemClock clock;
     Registry metrics;
+    std::unique_ptr<Session> session = *Session::connect(options());
 };
 
 TEST_F(ElectionCase, AStandbyAsksOnceForAllThatOthersHold) {
@@ -50,7 +54,7 @@ TEST_F(ElectionCase, AStandbyAsksOnceForAllThatOthersHold) {
     const std::int64_t before = statements("homeostat.lease");
     for (int round = 0; round < 3; ++round) {
         for (int i = 1; i <= 50; ++i) EXPECT_FALSE(*standby.own(pipeline_lease(i)));
-        const Result<Renewal> renewal = standby.renew();
+        const Result<Renewal> renewal = standby.renew(*session);
         ASSERT_TRUE(renewal) << renewal.error().message;
         EXPECT_THAT(renewal->freed, IsEmpty());
     }
@@ -63,12 +67,12 @@ TEST_F(ElectionCase, WhatBecomesFreeIsToldAndTaken) {
     for (int i = 1; i <= 3; ++i) ASSERT_TRUE(*owner.own(pipeline_lease(i)));
     for (int i = 1; i <= 3; ++i) ASSERT_FALSE(*standby.own(pipeline_lease(i)));
     db.exec("UPDATE homeostat.lease SET expires_at = clock_timestamp() WHERE resource = 'pipeline/2'");
-    EXPECT_THAT(standby.renew()->freed, ElementsAre("pipeline/2"));
+    EXPECT_THAT(standby.renew(*session)->freed, ElementsAre("pipeline/2"));
     EXPECT_EQ(*standby.own("pipeline/2"), 2);
-    EXPECT_THAT(owner.renew()->lost, ElementsAre("pipeline/2"));
+    EXPECT_THAT(owner.renew(*session)->lost, ElementsAre("pipeline/2"));
     ASSERT_TRUE(owner.resign());
-    EXPECT_THAT(standby.renew()->freed, UnorderedElementsAre("pipeline/1", "pipeline/3"));
-    EXPECT_THAT(standby.renew()->freed, IsEmpty());
+    EXPECT_THAT(standby.renew(*session)->freed, UnorderedElementsAre("pipeline/1", "pipeline/3"));
+    EXPECT_THAT(standby.renew(*session)->freed, IsEmpty());
     EXPECT_EQ(*standby.own("pipeline/1"), 2);
     EXPECT_EQ(db.value("SELECT holder FROM homeostat.lease WHERE resource = 'pipeline/1'"), "b");
 }
