@@ -219,7 +219,7 @@ private:
         in.source_rows = out_.source_documents;
         const bool counted_out = declared_.documents && out_.source_documents >= *declared_.documents;
         if (!counted_out) in.previous_source_rows = state->previous_source_documents;
-        const bool same_hour = state->window.start && *state->window.start + std::chrono::hours(1) > clock_.now();
+        const bool same_hour = state->window.start && *state->window.start <= state->at && *state->window.start + std::chrono::hours(1) > state->at;
         in.pruned_in_window = same_hour ? state->window.pruned : 0;
         in.max_ratio = declared_.max_prune_ratio;
         in.max_rows = declared_.max_prune_rows;

@@ -75,6 +75,7 @@ Status PipelineReconciler::load(Pass& pass) {
     Result<LoopState> state = read_loop_state(**session, pass.uid);
     if (!state) return state.error();
     pass.state = *std::move(state);
+    pass.loaded = clock_.steady_now();
     Result<PipelineStatus> status = read_status(**session, pass.uid);
     if (!status) return status.error();
     pass.status = *std::move(status);
@@ -96,7 +97,23 @@ Status PipelineReconciler::load(Pass& pass) {
     Result<FeedRow> feed = read_feed(**session, pass.uid);
     if (!feed) return feed.error();
     pass.feed = *std::move(feed);
+    disregard_future(pass);
     return {};
+}
+
+WallTime PipelineReconciler::now(const Pass& pass) const { return pass.now(clock_.steady_now()); }
+
+// A time that has not come yet was written by a clock that ran ahead; what hangs on it is due. So is a next attempt that is
+// further away than any is put off.
+void PipelineReconciler::disregard_future(Pass& pass) const {
+    const WallTime now = pass.state.at;
+    if (pass.status.last_sweep && *pass.status.last_sweep > now && pass.state.failures == 0) pass.state.next_attempt.reset();
+    for (std::optional<WallTime>* at : {&pass.status.last_sweep, &pass.status.last_deep_sweep, &pass.state.window.start}) {
+        if (*at && **at > now) at->reset();
+    }
+    const milliseconds furthest =
+        pass.state.failures > 0 ? std::max(settings_.retry_cap, settings_.reprobe) : pass.declared.drift_interval;
+    if (pass.state.next_attempt && *pass.state.next_attempt > now + furthest) pass.state.next_attempt.reset();
 }
 
 // Aloud: is it wanted now, is there a place for its vectors, is a run under way, take that further.
@@ -180,7 +197,7 @@ Status PipelineReconciler::supersede(Pass& pass) {
 }
 
 bool PipelineReconciler::due(const Pass& pass, std::string& trigger, bool& deep) const {
-    const auto now = clock_.now();
+    const WallTime now = this->now(pass);
     const bool deep_due = !pass.status.last_deep_sweep || *pass.status.last_deep_sweep + pass.declared.deep_interval <= now;
     deep = deep_due;
     if (const std::string_view wanted = wanted_at_once(pass); !wanted.empty()) {
@@ -213,7 +230,7 @@ std::optional<WallTime> PipelineReconciler::sweep_due(const Pass& pass) const {
 }
 
 milliseconds PipelineReconciler::until_due(const Pass& pass) const {
-    const auto now = clock_.now();
+    const WallTime now = this->now(pass);
     const auto left = [&](WallTime at) {
         return std::max(std::chrono::duration_cast<milliseconds>(at - now), milliseconds(100));
     };
@@ -227,7 +244,7 @@ std::optional<milliseconds> PipelineReconciler::rests_for(const Pass& pass) cons
     const std::optional<WallTime> sweep = sweep_due(pass);
     if (!sweep || !pass.feed.trusted || pass.feed.full || !pass.status.last_deep_sweep) return std::nullopt;
     const WallTime until = std::min(*sweep, *pass.status.last_deep_sweep + pass.declared.deep_interval);
-    return std::max(std::chrono::duration_cast<milliseconds>(until - clock_.now()), milliseconds(0));
+    return std::max(std::chrono::duration_cast<milliseconds>(until - now(pass)), milliseconds(0));
 }
 
 // Tables, view and metadata columns as the spec wants them. A first revision is served at once, so that search works while it

@@ -68,6 +68,8 @@ private:
 
     Result<ReconcileOutcome> run_pass(Pass& pass);
     Status load(Pass& pass);
+    WallTime now(const Pass& pass) const;
+    void disregard_future(Pass& pass) const;
     Result<std::string> awaits(const Pass& pass);
     Status supersede(Pass& pass);
     Status prepare_revision(Pass& pass);

@@ -35,6 +35,7 @@ struct PipelineReconciler::Pass {
     FeedRow feed;
     std::string capture_fingerprint;  // of triggers that are all in place; "" where they are not
     FeedSeen feed_seen;
+    SteadyTime loaded{};  // ours, when the server's clock was read
 
     explicit Pass(std::int64_t id, const Context& c) : uid(id), context(c) {}
 
@@ -56,6 +57,10 @@ struct PipelineReconciler::Pass {
     // For deletions that are held back.
     bool approved() const { return declared.approval && status.blocked_prunes > 0; }
     std::string lease() const { return pipeline_lease(uid); }
+    // The time by the server: what is stored, and compared with what is stored, is by no other clock. `steady` is ours, now.
+    WallTime now(SteadyTime steady) const {
+        return state.at + std::chrono::duration_cast<WallTime::duration>(steady - loaded);
+    }
 };
 
 // An exclusive transaction of a pass: its lease held at our epoch for as long as it lasts.

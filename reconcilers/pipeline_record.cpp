@@ -118,7 +118,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     Run& run = *pass.run;
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
-    const auto now = clock_.now();
+    const WallTime now = this->now(pass);
     Result<Totals> stored = count_stored(**session, pass.revision);
     if (!stored) return stored.error();
     if (run.bypassed > 0) {
@@ -198,7 +198,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
 Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Error& error) {
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
-    const auto now = clock_.now();
+    const WallTime now = this->now(pass);
     ++pass.state.failures;
     const milliseconds wait =
         error.retryable()

@@ -289,8 +289,8 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         const PruneCandidates candidates = settle_prune_candidates(tx, run);
         pass.unconfirmed = candidates.all - candidates.confirmed;
-        if (!pass.state.window.start || *pass.state.window.start + std::chrono::hours(1) <= clock_.now()) {
-            pass.state.window = {clock_.now(), 0};
+        if (!pass.state.window.start || *pass.state.window.start + std::chrono::hours(1) <= now(pass)) {
+            pass.state.window = {now(pass), 0};
         }
         PruneInput input;
         input.policy = pass.declared.prune;
@@ -321,7 +321,7 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
         }
         // What is held back is named after what was let go, so that approving it means exactly that set.
         if (pass.prune.blocked) pass.prune.message += fmt::format("; the plan is {}", prune_plan(tx, run));
-        if (run.deep) pass.status.last_deep_sweep = clock_.now();
+        if (run.deep) pass.status.last_deep_sweep = now(pass);
         for (std::size_t at = 0; at < strays->size(); at += 1'000) {
             PlannedBatch b{BatchKind::stray, DriftClass::partial, 0, {}};
             for (std::size_t i = at; i < std::min(strays->size(), at + 1'000); ++i)
@@ -359,6 +359,7 @@ Status PipelineReconciler::keep_index(Pass& pass) {
     // A connection of its own: a build may take as long as it takes, and needs the session's timeouts off.
     ConnectOptions options = writes_.options();
     options.application_name = "homeostat-index";
+    options.statement_timeout_ms = 0;
     Result<std::unique_ptr<Session>> own = Session::connect(options);
     if (!own) return own.error();
     return build_index(**own, pass.spec, pass.revision, pass.vectors);

@@ -91,7 +91,8 @@ TargetViewPlan plan_target_view(const TargetViewSpec& view, const TargetViewStat
     s.pipelines = sight.declared;
     s.refused = static_cast<std::int64_t>(sight.refused.size());
     s.names_taken = static_cast<std::int64_t>(sight.taken.size());
-    if (s.removal_window_start && *s.removal_window_start + kWindow <= now) {
+    // One that begins in the future was written by a clock that ran ahead.
+    if (s.removal_window_start && (*s.removal_window_start + kWindow <= now || *s.removal_window_start > now)) {
         s.removal_window_start.reset();
         s.removed_in_window = 0;
     }
@@ -221,7 +222,7 @@ Result<ReconcileOutcome> TargetViewReconciler::run_pass(Pass& pass) {
         const Lock lock(mutex_);
         plan_before = std::exchange(plans_[pass.view.uid], pass.sight.plan);
     }
-    pass.plan = plan_target_view(pass.view, pass.before, pass.sight, plan_before, clock_.now());
+    pass.plan = plan_target_view(pass.view, pass.before, pass.sight, plan_before, pass.sight.at);
     if (const Status declared = declare(pass); !declared) return declared.error();
     if (const Status done = conclude(pass); !done) return done.error();
     // A relation that is slow to read is read less often, whatever the interval says.

@@ -39,7 +39,8 @@ const Statement kGate{
     "  ORDER BY r.state = 'building' DESC, r.revision DESC LIMIT 1), f.run_id,"
     " EXISTS (SELECT FROM homeostat.run u WHERE u.uid = p.uid), coalesce(s.documents, 0), coalesce(s.source_documents, 0),"
     " CASE WHEN f.prune_window_start > clock_timestamp() - interval '1 hour' THEN f.pruned_in_window ELSE 0 END"
-    " + CASE WHEN s.prune_window_start > clock_timestamp() - interval '1 hour' THEN s.pruned_in_window ELSE 0 END"
+    " + CASE WHEN s.prune_window_start BETWEEN clock_timestamp() - interval '1 hour' AND clock_timestamp() THEN s.pruned_in_window"
+    "   ELSE 0 END"
     ", l.epoch, set_config('synchronous_commit', 'off', true) FROM homeostat.pipeline p JOIN homeostat.feed f ON f.uid = p.uid "
     "JOIN homeostat.lease l ON l.resource = $2"
     " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid WHERE p.uid = $1::bigint FOR SHARE OF p, l"};

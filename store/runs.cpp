@@ -113,9 +113,11 @@ const Statement kCondition{
 
 const Statement kLoopState{
     "loop_state",
-    "SELECT s.failures, s.next_attempt_at::text, s.last_handled_reconcile, s.previous_source_documents,"
-    " s.prune_window_start::text, s.pruned_in_window, s.observed_provider_generation, s.observed_source_mark, m.mark"
-    " FROM homeostat.pipeline_status s LEFT JOIN homeostat.source_mark m ON m.uid = s.uid WHERE s.uid = $1::bigint"};
+    "SELECT coalesce(s.failures, 0), s.next_attempt_at::text, s.last_handled_reconcile, s.previous_source_documents,"
+    " s.prune_window_start::text, coalesce(s.pruned_in_window, 0), coalesce(s.observed_provider_generation, 0),"
+    " s.observed_source_mark, CASE WHEN s.uid IS NOT NULL THEN m.mark END, clock_timestamp()::text"
+    " FROM (VALUES ($1::bigint)) AS w(uid) LEFT JOIN homeostat.pipeline_status s ON s.uid = w.uid"
+    " LEFT JOIN homeostat.source_mark m ON m.uid = w.uid"};
 
 const Statement kProgress{
     "run_progress",
@@ -290,7 +292,6 @@ Result<LoopState> read_loop_state(Session& session, std::int64_t uid) {
     return guarded([&] {
         const Rows rows = session.exec(kLoopState, Params::of(uid));
         LoopState s;
-        if (rows.empty()) return s;
         s.failures = static_cast<int>(rows.i64(0, 0));
         if (!rows.null(0, 1)) s.next_attempt = parse_timestamp(rows.view(0, 1));
         s.last_handled_reconcile = rows.maybe(0, 2);
@@ -300,6 +301,7 @@ Result<LoopState> read_loop_state(Session& session, std::int64_t uid) {
         s.provider_generation = rows.i64(0, 6);
         s.observed_mark = rows.maybe(0, 7);
         s.source_mark = rows.maybe(0, 8);
+        s.at = parse_timestamp(rows.view(0, 9));
         return s;
     });
 }

@@ -98,6 +98,7 @@ struct LoopState {
     std::int64_t provider_generation = 0;      // as of the last pass that ended
     std::optional<std::string> observed_mark;  // of the source, likewise
     std::optional<std::string> source_mark;    // now; none where refreshes are not noticed
+    WallTime at{};                             // when this was read, by the server
 };
 Result<LoopState> read_loop_state(Session& session, std::int64_t uid);
 

@@ -6,6 +6,7 @@
 
 #include "store/arrays.hpp"
 #include "store/target_views.hpp"
+#include "store/timestamps.hpp"
 
 namespace homeostat {
 
@@ -286,6 +287,8 @@ Result<TargetViewSight> look_at_target_view(Session& session, const TargetViewSp
     return guarded([&] {
         TargetViewSight sight;
         Transaction tx = session.begin(TxMode::read_snapshot);
+        tx.later({"target_view_time", "SELECT clock_timestamp()::text"}, {},
+                 [&sight](const Rows& time) { sight.at = parse_timestamp(time.view(0, 0)); });
         Shape shape = shape_of(tx, view);
         const Rows rows =
             tx.exec({fmt::format("target_view_look_{}", view.uid), fmt::format(kLook, shape.selected, view.relation)},

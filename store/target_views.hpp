@@ -45,6 +45,7 @@ using RowRefusal = std::pair<std::string, std::string>;
 
 // What one complete look saw; everything in it but `rows` and `declared` is a difference.
 struct TargetViewSight {
+    WallTime at{};  // by the server
     std::int64_t rows = 0;  // names in the relation
     std::int64_t declared = 0;  // pipelines of ours that are not suspended for want of their row
     std::vector<DeclaringRow> declaring;
