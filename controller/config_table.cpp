@@ -28,7 +28,8 @@ const std::array<Setting, 56> kSettings{{
     {"database.connect_timeout", &S::database_connect_timeout, "10s", "1s", "5m", false, true,
      "The longest a connection may take to be made."},
     {"database.answer_timeout", &S::database_answer_timeout, "4s", "500ms", "5m", false, true,
-     "How long a connection may say nothing while an answer is awaited; then the server is asked over another one whether it still "
+     "How long a connection may say nothing while an answer is awaited; then the server is asked over another one whether it "
+     "still "
      "works on it, and where it does not the connection is given up."},
     {"database.start_timeout", &S::database_start_timeout, "60s", "0", "1h", false, true,
      "How long `run --once` waits for a database that is not there when it starts; `run` waits as long as it takes."},

@@ -158,7 +158,9 @@ struct Controller::Impl {
         http = std::make_unique<HttpServer>(io.get_executor(), options);
         health.add_routes(*http);
         add_metrics_route(*http, metrics);
-        return http->start();
+        const Status served = http->start();
+        if (served) spdlog::info("serving /livez, /readyz and /metrics on port {}", http->port());
+        return served;
     }
 
     Status start(const std::stop_token& stop) {

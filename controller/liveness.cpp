@@ -15,7 +15,8 @@ Liveness::Liveness(ConnectOptions options, LivenessSettings settings, const Cloc
     : options_(std::move(options)),
       settings_(std::move(settings)),
       clock_(clock),
-      rescued_(metrics.counter("homeostat_rescued_batches_total", "Batches taken back from replicas that died or stopped answering.")),
+      rescued_(
+          metrics.counter("homeostat_rescued_batches_total", "Batches taken back from replicas that died or stopped answering.")),
       mark_(this_process()) {}
 
 Result<Session*> Liveness::session() {

@@ -28,9 +28,8 @@ bool to_embed(DriftClass c) {
 // One observation: what it is compared with is found first, then the slices, then what it all comes to.
 class Observer {
 public:
-    Observer(Session& session, const PipelineSpec& declared, const ProviderSpec& provider, const ObserveSettings& settings,
-             const Clock& clock)
-        : session_(session), declared_(declared), provider_(provider), settings_(settings), clock_(clock) {}
+    Observer(Session& session, const PipelineSpec& declared, const ProviderSpec& provider, const ObserveSettings& settings)
+        : session_(session), declared_(declared), provider_(provider), settings_(settings) {}
 
     Result<Observation> run(const std::stop_token& stop) {
         if (const Status prepared = prepare(); !prepared) return prepared.error();
@@ -219,7 +218,8 @@ private:
         in.source_rows = out_.source_documents;
         const bool counted_out = declared_.documents && out_.source_documents >= *declared_.documents;
         if (!counted_out) in.previous_source_rows = state->previous_source_documents;
-        const bool same_hour = state->window.start && *state->window.start <= state->at && *state->window.start + std::chrono::hours(1) > state->at;
+        const bool same_hour =
+            state->window.start && *state->window.start <= state->at && *state->window.start + std::chrono::hours(1) > state->at;
         in.pruned_in_window = same_hour ? state->window.pruned : 0;
         in.max_ratio = declared_.max_prune_ratio;
         in.max_rows = declared_.max_prune_rows;
@@ -291,7 +291,6 @@ private:
     const PipelineSpec& declared_;
     const ProviderSpec& provider_;
     const ObserveSettings& settings_;
-    const Clock& clock_;
     PipelineSpec spec_;
     SourceShape source_;
     Revision revision_;  // compared with: as stored, or as it would be made
@@ -331,8 +330,8 @@ Result<double> recent_rate(Session& session, std::int64_t uid) {
 }
 
 Result<Observation> observe_pipeline(Session& session, const PipelineSpec& declared, const ProviderSpec& provider,
-                                     const ObserveSettings& settings, const Clock& clock, const std::stop_token& stop) {
-    return Observer(session, declared, provider, settings, clock).run(stop);
+                                     const ObserveSettings& settings, const std::stop_token& stop) {
+    return Observer(session, declared, provider, settings).run(stop);
 }
 
 }  // namespace homeostat

@@ -13,7 +13,6 @@
 #include <string_view>
 #include <vector>
 
-#include "core/clock.hpp"
 #include "core/resource.hpp"
 #include "reconcilers/factory/plan.hpp"
 #include "store/drift.hpp"
@@ -71,6 +70,6 @@ inline constexpr std::int64_t kTellingDocuments = 100;
 Result<double> recent_rate(Session& session, std::int64_t uid);
 
 Result<Observation> observe_pipeline(Session& session, const PipelineSpec& declared, const ProviderSpec& provider,
-                                     const ObserveSettings& settings, const Clock& clock, const std::stop_token& stop = {});
+                                     const ObserveSettings& settings, const std::stop_token& stop = {});
 
 }  // namespace homeostat

@@ -58,9 +58,7 @@ struct PipelineReconciler::Pass {
     bool approved() const { return declared.approval && status.blocked_prunes > 0; }
     std::string lease() const { return pipeline_lease(uid); }
     // The time by the server: what is stored, and compared with what is stored, is by no other clock. `steady` is ours, now.
-    WallTime now(SteadyTime steady) const {
-        return state.at + std::chrono::duration_cast<WallTime::duration>(steady - loaded);
-    }
+    WallTime now(SteadyTime steady) const { return state.at + std::chrono::duration_cast<WallTime::duration>(steady - loaded); }
 };
 
 // An exclusive transaction of a pass: its lease held at our epoch for as long as it lasts.

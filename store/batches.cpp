@@ -50,7 +50,8 @@ const Statement kClaim{
         ","
         "  claim_expires_at = clock_timestamp() + $3::bigint * interval '1 ms' FROM ready WHERE b.id = ready.id"
         " RETURNING b.id, b.uid, b.revision, b.generation, b.epoch, b.run_id, b.kind, b.class, b.priority,"
-        "  array_length(b.keys, 1), ARRAY(SELECT unnest(b.keys))::text, b.attempts, b.deaths, b.marks, b.claim_token, b.traceparent, "
+        "  array_length(b.keys, 1), ARRAY(SELECT unnest(b.keys))::text, b.attempts, b.deaths, b.marks, b.claim_token, "
+        "b.traceparent, "
         "ready.provider, EXISTS (SELECT FROM homeostat.feed f WHERE f.uid = b.uid AND f.run_id = b.run_id), " +
         kNotAtOnce};
 
@@ -221,8 +222,7 @@ void insert_claimed(Transaction& tx, const Batch& like, const std::vector<Planne
 Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl,
                                          bool suspects, const std::vector<std::string>& blocked) {
     return guarded([&] {
-        const Rows rows =
-            session.exec(kClaim, Params::of(replica, limit, ttl.count(), suspects, format_text_array(blocked)));
+        const Rows rows = session.exec(kClaim, Params::of(replica, limit, ttl.count(), suspects, format_text_array(blocked)));
         std::vector<Batch> out;
         for (int i = 0; i < rows.size(); ++i) {
             Batch b;

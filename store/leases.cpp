@@ -61,7 +61,8 @@ std::optional<std::int64_t> pipeline_of_lease(std::string_view resource) {
 Result<std::optional<Lease>> acquire_lease(Session& session, std::string_view resource, std::string_view holder,
                                            std::chrono::milliseconds ttl) {
     return guarded([&]() -> std::optional<Lease> {
-        const Rows rows = session.exec(kAcquire, Params::of(resource, holder, ttl.count(), pipeline_of_lease(resource).value_or(0)));
+        const Rows rows =
+            session.exec(kAcquire, Params::of(resource, holder, ttl.count(), pipeline_of_lease(resource).value_or(0)));
         if (rows.empty()) return std::nullopt;
         return Lease{std::string(resource), std::string(holder), rows.i64(0, 0), static_cast<std::int32_t>(rows.i64(0, 1))};
     });

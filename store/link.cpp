@@ -23,7 +23,7 @@ using Handle = std::unique_ptr<pg_conn, void (*)(pg_conn*)>;
 
 constexpr milliseconds kGlance{200};  // between looks at `abandon`
 constexpr milliseconds kLongestQuestion{3'000};
-constexpr int kUnreachable = 2;  // questions in a row that could not be asked
+constexpr milliseconds kAgain{500};  // before a question whose answer is doubted is asked again
 
 std::vector<std::string> split(std::string_view list) {
     std::vector<std::string> out;
@@ -140,31 +140,38 @@ void Link::wait_for_input(milliseconds timeout) const { wait_for(PQsocket(connec
 
 void Link::await_answer(bool commits) {
     auto heard = Clock::now();
-    auto asked = heard;
-    int unreachable = 0;
+    auto asks = heard + options_.quiet;
+    Verdict before = Verdict::unknown;
     for (;;) {
         const int unsent = PQflush(connection_.get());
         if (unsent < 0 || PQisBusy(connection_.get()) == 0) return;  // what is wrong is in the answer
         const auto events = static_cast<short>(unsent > 0 ? POLLIN | POLLOUT : POLLIN);
         if (wait_for(PQsocket(connection_.get()), events, std::min(kGlance, options_.quiet)) > 0) {
             if (!take_in()) return;
-            heard = asked = Clock::now();
-            unreachable = 0;
+            heard = Clock::now();
+            asks = heard + options_.quiet;
+            before = Verdict::unknown;
             continue;
         }
         if (options_.abandon.stop_requested()) give_up("the program is stopping", commits);
         const auto now = Clock::now();
-        if (now - asked < options_.quiet) continue;
-        asked = now;
+        if (now < asks) continue;
         const Verdict verdict = ask();
-        unreachable = verdict == Verdict::unreachable ? unreachable + 1 : 0;
-        const bool late = introduced_ ? options_.statement_timeout.count() > 0 && now - heard > options_.statement_timeout + options_.quiet
-                                      : now - heard >= options_.connect_timeout;
-        if (verdict == Verdict::idle || unreachable >= kUnreachable || (verdict == Verdict::unknown && late)) {
+        // Twice in a row, as the answer may have been on its way while it was asked.
+        const bool silent = verdict == before && (verdict == Verdict::idle || verdict == Verdict::unreachable);
+        if (silent || (verdict == Verdict::unknown && late(now - heard))) {
             give_up(fmt::format("it fell silent: no answer for {} ms", std::chrono::ceil<milliseconds>(now - heard).count()),
                     commits);
         }
+        before = verdict;
+        asks = Clock::now() + (verdict == Verdict::busy ? options_.quiet : std::min(options_.quiet, kAgain));
     }
+}
+
+// Where nobody can be asked, by the server's own time.
+bool Link::late(Clock::duration silence) const {
+    if (!introduced_) return silence >= options_.connect_timeout;
+    return options_.statement_timeout.count() > 0 && silence > options_.statement_timeout + options_.quiet;
 }
 
 // Whether the server works for this session. One that waits for us to send or to take does not.

@@ -1,7 +1,7 @@
 // One socket to PostgreSQL on which no wait is without an end.
 //
-// Of the store's own; only wire.cpp and this file's source know it. While an answer is awaited for longer than `quiet`, the server
-// is asked over another connection whether it still works on the statement: where it does not, or cannot be asked, the
+// Of the store's own; only wire.cpp and this file's source know it. While an answer is awaited for longer than `quiet`, the
+// server is asked over another connection whether it still works on the statement: where it does not, or cannot be asked, the
 // connection has fallen silent and is given up. So a statement may take as long as the server lets it, and a connection that is
 // acknowledged and never answered ends within seconds. Not safe from several threads. What fails is thrown as StoreFailure.
 #pragma once
@@ -56,6 +56,7 @@ private:
 
     void await_answer(bool commits);
     Verdict ask() const;
+    bool late(Clock::duration silence) const;
     [[noreturn]] void give_up(const std::string& why, bool commits);
 
     const LinkOptions options_;

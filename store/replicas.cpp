@@ -166,8 +166,8 @@ Result<std::vector<ReplicaSight>> look_at_replicas(Session& session, const std::
 Result<int> rescue_from(Session& session, const ReplicaSight& dead) {
     return guarded([&] {
         Transaction tx = session.begin();
-        const Rows ended = tx.exec(kEnd, Params::of(dead.id, dead.mark.pid, dead.mark.space, dead.mark.start, dead.server.pid,
-                                                    dead.server.started));
+        const Rows ended = tx.exec(
+            kEnd, Params::of(dead.id, dead.mark.pid, dead.mark.space, dead.mark.start, dead.server.pid, dead.server.started));
         if (ended.empty()) return 0;
         const Rows rows = tx.exec(kReturn, Params::of(dead.id));
         tx.commit();

@@ -235,8 +235,8 @@ Result<std::unique_ptr<Session>> Session::connect(const ConnectOptions& options)
             "set_config('DateStyle', 'ISO', false), set_config('IntervalStyle', 'postgres', false), "
             "set_config('bytea_output', 'hex', false), set_config('extra_float_digits', '1', false), "
             "set_config('jit', 'off', false)"};
-        const Rows rows(
-            impl->wire.run({settings, Params::of(options.statement_timeout_ms, options.lock_timeout_ms, options.idle_timeout_ms)}));
+        const Rows rows(impl->wire.run(
+            {settings, Params::of(options.statement_timeout_ms, options.lock_timeout_ms, options.idle_timeout_ms)}));
         const auto pid = static_cast<int>(rows.i64(0, 0));
         // A pooler gives numbers of its own.
         const bool direct = pid == impl->wire.server_pid();

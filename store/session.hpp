@@ -157,7 +157,7 @@ struct ConnectOptions {
     std::uint32_t lock_timeout_ms = 5'000;
     std::uint32_t idle_timeout_ms = 5'000;  // of a transaction whose owner has stopped, before the server ends it
     std::uint32_t connect_timeout_s = 10;
-    std::uint32_t answer_timeout_ms = 4'000;  // without a word, before it is asked whether the server still works (store/link.hpp)
+    std::uint32_t answer_timeout_ms = 4'000;  // without a word, before it is asked after (store/link.hpp)
     std::stop_token abandon;  // requested: calls that wait end at once, as when the link breaks
     bool prepare = true;  // false behind a transaction-mode pooler that does not support it
 };
@@ -178,8 +178,7 @@ public:
     Rows exec(const Statement& statement, const Params& params = {});  // a transaction of its own
     Rows exec(std::string_view sql);  // outside any transaction (CREATE INDEX CONCURRENTLY)
     bool usable() const noexcept;
-    // Whether it still is, as far as has been heard; costs no statement.
-    bool alive() noexcept;
+    bool alive() noexcept;  // the same, as far as has been heard; costs no statement
     const ServerSession& server() const noexcept;
     // From now on the plans of prepared statements are kept rather than made anew for each set of values: right for statements
     // by key over few rows, where planning takes longer than all else. Costs a statement where it changes.

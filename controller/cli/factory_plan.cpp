@@ -62,7 +62,7 @@ int show_factory_plan(CliContext& context, Session& session, const std::string& 
         ObserveSettings settings;
         settings.slice = context.settings().sweep_slice;
         settings.prune_floor = context.settings().prune_floor;
-        const Result<Observation> found = observe_pipeline(session, p, *provider, settings, SystemClock());
+        const Result<Observation> found = observe_pipeline(session, p, *provider, settings);
         if (!found) {
             code = context.fail(found.error().with_prefix(fmt::format("pipeline \"{}\"", p.name)));
             continue;

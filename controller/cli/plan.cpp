@@ -154,7 +154,7 @@ Result<Observation> observe(Session& session, const PipelineSpec& pipeline, cons
     settings.slice = s.sweep_slice;
     settings.show = o.show;
     settings.prune_floor = s.prune_floor;
-    return observe_pipeline(session, pipeline, *provider, settings, SystemClock());
+    return observe_pipeline(session, pipeline, *provider, settings);
 }
 
 int run(CliContext& context, const Options& o) {

@@ -66,7 +66,6 @@ int run_controller(CliContext& context, bool once) {
         if (started.error().cls == ErrorClass::cancelled) return once ? kExitFailed : kExitOk;
         return context.fail(started.error());
     }
-    if (controller.http_port() != 0) spdlog::info("serving /livez, /readyz and /metrics on port {}", controller.http_port());
     Result<RunSummaryCounts> counts = controller.wait(stop.get_token());
     controller.stop();
     if (!counts) return context.fail(counts.error());

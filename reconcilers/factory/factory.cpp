@@ -172,8 +172,7 @@ asio::awaitable<void> Factory::run(std::shared_ptr<Running> running) {
         span.fail(failure->message);
         const Status settled =
             co_await on(parts_.db, [&] { return settle_failure(batch, target ? target->get() : nullptr, *failure, Context{}); });
-        if (!settled)
-            spdlog::debug("batch {} cannot be given back yet: {}", batch.id, settled.error().message);
+        if (!settled) spdlog::debug("batch {} cannot be given back yet: {}", batch.id, settled.error().message);
     }
     if (!failure) {
         note_stored();

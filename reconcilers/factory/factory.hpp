@@ -41,15 +41,15 @@ inline constexpr std::uint64_t kHeldPerByte = 8;
 
 struct FactorySettings {
     std::string replica;
-    int slots = 8;                                // batches at once, of one provider
+    int slots = 8;  // batches at once, of one provider
     std::chrono::milliseconds claim_ttl{60'000};
-    std::int64_t read_budget = 8 << 20;           // bytes of content a batch reads at once
-    std::uint32_t batch_documents = 256;          // as planned, at most
+    std::int64_t read_budget = 8 << 20;  // bytes of content a batch reads at once
+    std::uint32_t batch_documents = 256;  // as planned, at most
     RetrySettings retry;
-    std::uint64_t seed = 0;                       // of the jitter
-    std::uint64_t memory_limit = 0;               // of the process; 0 = not known
-    bool shrink = true;                           // read less where memory is short, rather than only wait
-    bool once = false;                            // somebody waits for the end: a provider that stays down ends the run
+    std::uint64_t seed = 0;  // of the jitter
+    std::uint64_t memory_limit = 0;  // of the process; 0 = not known
+    bool shrink = true;  // read less where memory is short, rather than only wait
+    bool once = false;  // somebody waits for the end: a provider that stays down ends the run
 };
 
 struct FactoryParts {

@@ -6,7 +6,8 @@ namespace homeostat {
 
 // Too many connections (53300) and a limit of the configuration (53400) say nothing about space.
 bool is_write_trouble(const Error& error) noexcept {
-    return error.code == "53000" || error.code == "53100" || error.code == "53200" || error.code == "58030" || error.code == "25006";
+    return error.code == "53000" || error.code == "53100" || error.code == "53200" || error.code == "58030" ||
+           error.code == "25006";
 }
 
 bool WriteGate::failed(const Error& error, SteadyTime now) {

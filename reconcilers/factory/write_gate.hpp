@@ -1,8 +1,8 @@
 // Whether the database takes writes: closed while it is full or read-only, so that nothing is paid for that could not be stored.
 //
-// Closed by the first write that fails for such a reason. From then on nothing is claimed and no provider is asked; after a pause,
-// longer each time, the caller probes. Where the probe is written, one batch at a time goes through until one is stored. Pure but
-// for its lock; safe from any thread.
+// Closed by the first write that fails for such a reason. From then on nothing is claimed and no provider is asked; after a
+// pause, longer each time, the caller probes. Where the probe is written, one batch at a time goes through until one is stored.
+// Pure but for its lock; safe from any thread.
 #pragma once
 
 #include <chrono>

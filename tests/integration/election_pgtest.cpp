@@ -23,9 +23,7 @@ class ElectionCase : public ::testing::Test {
 protected:
     ElectionCase() { db.exec("CREATE EXTENSION pg_stat_statements"); }
 
-    Election replica(const std::string& name) {
-        return {options(), {.replica = name}, clock, metrics};
-    }
+    Election replica(const std::string& name) { return {options(), {.replica = name}, clock, metrics}; }
     ConnectOptions options() {
         ConnectOptions o;
         o.url = db.url();

@@ -1,0 +1,224 @@
+// Who may claim what, and who is blamed for the death of a replica: rows of leases, batches and replicas, and the store's
+// statements over them.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "store/batches.hpp"
+#include "store/leases.hpp"
+#include "store/replicas.hpp"
+#include "tests/kit/cluster.hpp"
+#include "tests/kit/process.hpp"
+
+namespace homeostat {
+namespace {
+
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using namespace std::chrono_literals;
+
+class Claims : public ::testing::Test {
+protected:
+    Claims() {
+        db.exec(
+            "CREATE TABLE docs (id int PRIMARY KEY, body text);"
+            "INSERT INTO homeostat.pipeline (name, source, content, provider, dimensions, target)"
+            " VALUES ('docs', 'docs', 'body', 'hashing', 16, 'docs_embeddings')");
+        uid = std::stoll(db.value("SELECT uid FROM homeostat.pipeline"));
+    }
+    std::unique_ptr<Session> connect() { return *Session::connect({.url = db.url()}); }
+    std::string lease() const { return pipeline_lease(uid); }
+    void own(const std::string& replica) { ASSERT_TRUE(*acquire_lease(*session, lease(), replica, 1h)); }
+    void plan(int batches, int documents = 1) {
+        db.exec(fmt::format(
+            "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, kind, class, priority, keys, documents)"
+            " SELECT {}, 1, p.generation, l.epoch, 1, 'heal', 'missing', 0, ARRAY[ARRAY['1']], {}"
+            " FROM homeostat.pipeline p, homeostat.lease l, generate_series(1, {})",
+            uid, documents, batches));
+    }
+    std::vector<Batch> claim(const std::string& replica, int limit, bool suspects = false) {
+        return *claim_batches(*session, replica, limit, 1h, suspects);
+    }
+    // A replica that is seen to have died.
+    int die(const std::string& replica) {
+        EXPECT_TRUE(register_replica(*session, replica, {.host = "h", .pid = 1, .space = "elsewhere", .start = 1}));
+        const Result<std::vector<ReplicaSight>> sights = look_at_replicas(*session, "me", 1h);
+        for (const ReplicaSight& sight : *sights) {
+            if (sight.id == replica) return *rescue_from(*session, sight);
+        }
+        return -1;
+    }
+    std::string blame() { return db.value("SELECT string_agg(deaths || '/' || marks, ' ' ORDER BY id) FROM homeostat.batch"); }
+    void ready() { db.exec("UPDATE homeostat.batch SET run_after = clock_timestamp()"); }
+
+    kit::Database db;
+    std::unique_ptr<Session> session = connect();
+    std::int64_t uid = 0;
+};
+
+TEST_F(Claims, AreOfBatchesOfTheLeasesEpochOnly) {
+    own("a");
+    plan(3);
+    db.exec("UPDATE homeostat.batch SET epoch = 0 WHERE id = 2");
+    EXPECT_THAT(claim("a", 10), SizeIs(2));
+}
+
+TEST_F(Claims, ATakeoverAdoptsWhatWasPlannedAndClaimedBefore) {
+    own("a");
+    plan(4);
+    const std::vector<Batch> before = claim("c", 1);
+    db.exec("UPDATE homeostat.lease SET expires_at = clock_timestamp()");
+    own("b");
+    EXPECT_EQ(db.value("SELECT string_agg(DISTINCT epoch::text, ',') FROM homeostat.batch"), "2");
+    // What another replica works on may be written under the new owner, and is not done again.
+    EXPECT_TRUE(guarded([&] {
+        Transaction tx = session->begin();
+        fence_batch(tx, before.front());
+        finish_batch(tx, before.front(), "c", {});
+        tx.commit();
+    }));
+    EXPECT_THAT(claim("e", 10), SizeIs(3));
+}
+
+// As it is fenced, so as its owner stopped.
+TEST_F(Claims, ATakeoverIsNotHeldUpByABatchThatIsBeingWritten) {
+    own("a");
+    plan(2);
+    db.exec("UPDATE homeostat.lease SET expires_at = clock_timestamp()");
+    kit::Sql writer(db.url());
+    writer.exec("BEGIN; SELECT * FROM homeostat.batch WHERE id = 1 FOR UPDATE");
+    own("b");
+    EXPECT_EQ(db.value("SELECT string_agg(epoch::text, ',' ORDER BY id) FROM homeostat.batch"), "1,2");
+    writer.exec("ROLLBACK");
+}
+
+TEST_F(Claims, TheOnlyBatchInFlightIsBlamed) {
+    own("a");
+    plan(3);
+    claim("r", 1);
+    EXPECT_EQ(die("r"), 1);
+    EXPECT_EQ(blame(), "1/0 0/0 0/0");
+    EXPECT_THAT(claim("s", 10), SizeIs(2)) << "it is tried alone, and not at once";
+    EXPECT_FALSE(*suspects_wait(*session, {}));
+    ready();
+    EXPECT_TRUE(*suspects_wait(*session, {}));
+    EXPECT_THAT(claim("s", 10, true), SizeIs(1));
+}
+
+TEST_F(Claims, BatchesThatWereInFlightTogetherAreMarkedAndNotBlamed) {
+    own("a");
+    plan(3);
+    for (int death = 1; death <= 3; ++death) {
+        ASSERT_THAT(claim("r", 2), SizeIs(2));
+        EXPECT_EQ(die("r"), 2);
+    }
+    EXPECT_EQ(blame(), "0/3 0/3 0/0");
+    EXPECT_THAT(claim("s", 10), SizeIs(1));
+    EXPECT_THAT(claim("s", 10, true), SizeIs(2)) << "at once: whoever marked them may have been anybody";
+}
+
+TEST_F(Claims, ADeathWithoutItClearsADocument) {
+    own("a");
+    plan(3);
+    claim("r", 1);
+    die("r");
+    ready();
+    claim("r", 1, true);
+    die("r");
+    EXPECT_EQ(blame(), "2/0 0/0 0/0");
+    die("idle");
+    EXPECT_EQ(blame(), "0/0 0/0 0/0");
+}
+
+TEST_F(Claims, TwoDocumentsThatEndReplicasDoNotClearEachOther) {
+    own("a");
+    plan(2);
+    for (int death = 1; death <= 3; ++death) {
+        for (const int id : {1, 2}) {
+            db.exec(fmt::format(
+                "UPDATE homeostat.batch SET run_after = CASE WHEN id = {} THEN clock_timestamp() ELSE 'infinity' END", id));
+            claim("r", 1, death > 1);
+            die("r");
+        }
+    }
+    EXPECT_EQ(blame(), "3/0 3/0");
+}
+
+TEST_F(Claims, WhatExpiredOrBelongedToASilentReplicaIsReturnedWithoutBlame) {
+    own("a");
+    plan(3);
+    claim("r", 1);
+    claim("s", 1);
+    claim("t", 1);
+    ASSERT_TRUE(register_replica(*session, "s", {}));
+    ASSERT_TRUE(register_replica(*session, "t", {}));
+    db.exec("UPDATE homeostat.batch SET claim_expires_at = clock_timestamp() WHERE claimed_by = 'r'");
+    db.exec("UPDATE homeostat.replica SET heartbeat_at = clock_timestamp() - interval '1 minute' WHERE id = 's'");
+    EXPECT_EQ(*rescue_silent(*session, 30s), 2);
+    EXPECT_EQ(db.value("SELECT string_agg(claimed_by, ',') FROM homeostat.batch"), "t");
+    EXPECT_EQ(blame(), "0/0 0/0 0/0");
+}
+
+TEST_F(Claims, PartsOfASuspectStayUnderSuspicionButStartWithoutBlame) {
+    own("a");
+    plan(1, 2);
+    db.exec("UPDATE homeostat.batch SET deaths = 1, keys = ARRAY[ARRAY['1', '2']]");
+    const std::vector<Batch> claimed = claim("r", 1, true);
+    ASSERT_THAT(claimed, SizeIs(1));
+    ASSERT_TRUE(guarded([&] {
+        Transaction tx = session->begin();
+        fence_batch(tx, claimed.front());
+        insert_rest(tx, claimed.front(), {{{"1"}}, {{"2"}}}, 0, 0ms, "");
+        finish_batch(tx, claimed.front(), "r", {});
+        tx.commit();
+    }));
+    EXPECT_EQ(blame(), "0/3 0/3");
+}
+
+TEST_F(Claims, ASessionThatEndedTellsOfADeathUnlessTheServerStartedSince) {
+    const auto sight = [&]() -> ReplicaSight {
+        const auto all = *look_at_replicas(*session, "me", 1h);
+        return all.empty() ? ReplicaSight{} : all.front();
+    };
+    std::unique_ptr<Session> other = connect();
+    ASSERT_TRUE(register_replica(*other, "r", {.host = "h", .pid = 1, .space = "elsewhere", .start = 1}));
+    EXPECT_EQ(sight().server, other->server());
+    EXPECT_FALSE(sight().session_ended);
+    other.reset();
+    EXPECT_TRUE(kit::eventually([&] { return sight().session_ended; }));
+    db.exec("UPDATE homeostat.replica SET backend_start = 1");
+    EXPECT_FALSE(sight().session_ended);
+    db.exec("UPDATE homeostat.replica SET backend_pid = NULL");
+    EXPECT_FALSE(sight().session_ended);
+    ASSERT_TRUE(retire_replica(*session, "r"));
+    EXPECT_THAT(*look_at_replicas(*session, "me", 1h), IsEmpty());
+}
+
+TEST_F(Claims, OneThatRegisteredAgainSinceItWasSeenIsNotRescuedFrom) {
+    std::unique_ptr<Session> first = connect();
+    const ProcessMark mark{.host = "h", .pid = 1, .space = "elsewhere", .start = 1};
+    ASSERT_TRUE(register_replica(*first, "r", mark));
+    const ReplicaSight seen = look_at_replicas(*session, "me", 1h)->front();
+    const std::unique_ptr<Session> second = connect();
+    own("r");
+    plan(1);
+    claim("r", 1);
+    ASSERT_TRUE(register_replica(*second, "r", mark));
+    EXPECT_EQ(*rescue_from(*session, seen), 0);
+    EXPECT_EQ(db.value("SELECT claimed_by FROM homeostat.batch"), "r");
+    EXPECT_EQ(db.value("SELECT expires_at > clock_timestamp() FROM homeostat.lease"), "t");
+}
+
+TEST(Processes, AreFoundAndMissed) {
+    const ProcessMark here = this_process();
+    EXPECT_FALSE(process_ended(here));
+    ProcessMark earlier = here;
+    --earlier.start;
+    EXPECT_TRUE(process_ended(earlier)) << "another of the same number";
+    ProcessMark nobody = here;
+    nobody.pid = 1 << 30;
+    EXPECT_TRUE(process_ended(nobody));
+}
+
+}  // namespace
+}  // namespace homeostat
