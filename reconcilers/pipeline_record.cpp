@@ -6,6 +6,7 @@
 
 #include "core/fault_point.hpp"
 #include "reconcilers/factory/retry.hpp"
+#include "reconcilers/factory/write_gate.hpp"
 #include "reconcilers/observation.hpp"
 #include "reconcilers/pipeline.hpp"
 #include "reconcilers/pipeline_pass.hpp"
@@ -18,6 +19,7 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr milliseconds kShedPause{30'000};
+constexpr milliseconds kWritesPause{5'000};
 
 Seen seen_in(const PipelineSpec& declared, const PipelineStatus& status, const std::optional<Run>& run,
              const PruneDecision& prune, const FeedSeen& feed) {
@@ -200,8 +202,10 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
     if (!session) return session.error();
     const WallTime now = this->now(pass);
     ++pass.state.failures;
+    // A database that is full or read-only is no trouble of this pipeline's, and is tried again soon.
     const milliseconds wait =
-        error.retryable()
+        is_write_trouble(error) ? kWritesPause
+        : error.retryable()
             ? std::max(settings_.retry_base, full_jitter(pass.state.failures, settings_.retry_base, settings_.retry_cap, 0.75))
             : settings_.reprobe;
     const Status done = guarded([&] {
