@@ -104,6 +104,7 @@ private:
     SteadyTime next_renew_{};      // of the keeper's thread
     SteadyTime next_heartbeat_{};
     SteadyTime next_upkeep_{};     // of the watch's thread
+    std::string catalog_;          // as the watch saw it last
 
     mutable Mutex mutex_;
     CondVar changed_;

@@ -6,6 +6,7 @@
 #include "controller/loop.hpp"
 #include "store/leases.hpp"
 #include "store/rest.hpp"
+#include "store/source_fingerprint.hpp"
 
 namespace homeostat {
 
@@ -100,6 +101,14 @@ void Loop::upkeep(Session& session) {
 
 void Loop::look_at_resting(Session& session) {
     const SteadyTime now = clock_.steady_now();
+    if (!settings_.once) {
+        Result<std::string> catalog = read_catalog_fingerprint(session);
+        if (!catalog) spdlog::warn("changes of the catalog cannot be noticed at once: {}", catalog.error().message);
+        if (catalog && *catalog != catalog_) {
+            catalog_ = *std::move(catalog);
+            resting_.look_again(now);
+        }
+    }
     std::vector<std::int64_t> due = resting_.due(now);
     // A lease that was lost is the queue's to win back, or not.
     std::erase_if(due, [&](std::int64_t uid) {

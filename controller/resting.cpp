@@ -5,6 +5,12 @@
 
 namespace homeostat {
 
+namespace {
+
+constexpr std::chrono::seconds kPassAtMost{60};
+
+}  // namespace
+
 // A little early, each by its own share, so that those that came to rest together do not stay together.
 SteadyTime Resting::next(std::int64_t uid, SteadyTime now, const Entry& entry) {
     return std::min(now + entry.interval * (80 + uid % 20) / 100, entry.until);
@@ -15,13 +21,21 @@ void Resting::put(std::int64_t uid, SteadyTime now, Duration interval, Duration 
     Entry& entry = entries_[uid];
     entry.interval = interval;
     entry.until = now + rests;
-    entry.due = next(uid, now, entry);
+    entry.due = now < soon_until_ ? now : next(uid, now, entry);
     entry.mark = std::exchange(entry.awaited, {});
 }
 
 void Resting::remove(std::int64_t uid) {
     const Lock lock(mutex_);
     entries_.erase(uid);
+}
+
+void Resting::look_again(SteadyTime now) {
+    const Lock lock(mutex_);
+    soon_until_ = now + kPassAtMost;
+    for (auto& [uid, entry] : entries_) {
+        if (entry.due != SteadyTime::max()) entry.due = now;
+    }
 }
 
 std::vector<std::int64_t> Resting::due(SteadyTime now) const {

@@ -22,6 +22,9 @@ public:
     void put(std::int64_t uid, SteadyTime now, Duration interval, Duration rests) EXCLUDES(mutex_);
     // It does not rest any more.
     void remove(std::int64_t uid) EXCLUDES(mutex_);
+    // Something has changed that may concern any of them: all are due at once, and so is what comes to rest soon, as its pass may
+    // have looked before that.
+    void look_again(SteadyTime now) EXCLUDES(mutex_);
     // Whose look is due.
     std::vector<std::int64_t> due(SteadyTime now) const EXCLUDES(mutex_);
     // What the look at them has seen, "" where there is something to do. Returns those that need a pass.
@@ -40,6 +43,7 @@ private:
 
     mutable Mutex mutex_;
     std::map<std::int64_t, Entry> entries_ GUARDED_BY(mutex_);
+    SteadyTime soon_until_ GUARDED_BY(mutex_) = SteadyTime::min();
 };
 
 }  // namespace homeostat

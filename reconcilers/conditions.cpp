@@ -158,6 +158,9 @@ public:
             case FeedHealth::no_right: return add("ChangeFeed", "False", "RightMissing", s_.feed.message);
             case FeedHealth::disabled: return add("ChangeFeed", "False", "TriggersDisabled", s_.feed.message);
             case FeedHealth::overrun: return add("ChangeFeed", "False", "Overrun", s_.feed.message);
+            case FeedHealth::subscribed: return add("ChangeFeed", "False", "Subscribed", s_.feed.message);
+            case FeedHealth::foreign: return add("ChangeFeed", "False", "ForeignTable", s_.feed.message);
+            case FeedHealth::filtered: return add("ChangeFeed", "False", "Filtered", s_.feed.message);
             case FeedHealth::active: return add("ChangeFeed", "True", "Active", "changes are named as they are committed");
         }
     }

@@ -12,7 +12,7 @@
 
 namespace homeostat {
 
-enum class FeedHealth : std::uint8_t { untold, off, pending, no_right, disabled, overrun, active };
+enum class FeedHealth : std::uint8_t { untold, off, pending, no_right, disabled, overrun, subscribed, foreign, filtered, active };
 struct FeedSeen {
     FeedHealth health = FeedHealth::untold;
     std::string message;

@@ -23,6 +23,26 @@ bool may_make_all(const CapturePlan& plan, std::string& refused) {
 
 FeedSeen told(FeedHealth health, std::string message) { return {health, std::move(message)}; }
 
+FeedSeen blind(const BlindSpot& spot) {
+    switch (spot.why) {
+        case CaptureBlind::subscribed:
+            return told(FeedHealth::subscribed,
+                        fmt::format("a subscription writes to {}, which fires no triggers of statements; sweeps find what "
+                                    "changes there, every drift_interval",
+                                    spot.described));
+        case CaptureBlind::foreign:
+            return told(FeedHealth::foreign, fmt::format("{} is on another server and fires no triggers; sweeps find what "
+                                                         "changes there, every drift_interval",
+                                                         spot.described));
+        case CaptureBlind::filtered:
+            return told(FeedHealth::filtered, fmt::format("a policy chooses rows of {}, by what no trigger is told of; sweeps "
+                                                          "find what changes, every drift_interval",
+                                                          spot.described));
+        case CaptureBlind::none: break;
+    }
+    return {};
+}
+
 }  // namespace
 
 // What is there and what is missing is looked at without a lock or a write: mostly nothing is to be done.
@@ -87,6 +107,8 @@ void PipelineReconciler::tell_capture(Pass& pass, const CaptureState& state, con
                                     "and the feed names changes again when they are done");
     } else if (state.complete) {
         pass.feed_seen = told(FeedHealth::active, "");
+    } else if (state.blind.why != CaptureBlind::none) {
+        pass.feed_seen = blind(state.blind);
     } else if (!state.disabled.empty()) {
         pass.feed_seen = told(FeedHealth::disabled,
                               fmt::format("triggers of {} are switched off, so sweeps find what changes there; switch them on "

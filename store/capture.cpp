@@ -8,24 +8,32 @@
 #include <set>
 
 #include "store/capture_functions.hpp"
+#include "store/source_fingerprint.hpp"
 #include "store/text_array.hpp"
 
 namespace homeostat {
 
 namespace {
 
-// The members of a partitioned table too: a statement that names one fires its triggers and no others.
-const Statement kMembers{
-    "capture_members",
-    "SELECT m.* FROM (SELECT to_regclass($1)::oid UNION SELECT t.relid FROM pg_class c, pg_partition_tree(c.oid) t"
-    "  WHERE c.oid = to_regclass($1) AND c.relkind = 'p') w(oid)"
-    // OFFSET 0: by oid, not through the whole catalog.
-    " CROSS JOIN LATERAL (SELECT m.oid::text, format('%I.%I', n.nspname, m.relname), homeostat.relation_text(m.oid), m.relkind,"
-    "  has_table_privilege(m.oid, 'TRIGGER'), EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = m.oid) FROM pg_class m JOIN "
-    "pg_namespace n ON n.oid = m.relnamespace"
-    "  WHERE m.oid = w.oid AND m.relkind IN ('r', 'p') OFFSET 0) m ORDER BY w.oid"};
+// Those that inherit too: a statement that names one fires its triggers and no others. What a subscription writes fires no
+// triggers of statements, and a partition is written to through what it is a part of.
+const Statement kMembers{"capture_members", R"sql(
+    WITH RECURSIVE member (oid) AS (
+        SELECT to_regclass($1)::oid
+        UNION SELECT i.inhrelid FROM member m JOIN pg_inherits i ON i.inhparent = m.oid
+    )
+    SELECT m.* FROM member w
+    -- OFFSET 0: by oid, not through the whole catalog.
+    CROSS JOIN LATERAL (
+        SELECT m.oid::text, format('%I.%I', n.nspname, m.relname), homeostat.relation_text(m.oid), m.relkind,
+            has_table_privilege(m.oid, 'TRIGGER'), EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = m.oid),
+            EXISTS (SELECT FROM pg_subscription_rel s WHERE s.srrelid = m.oid
+                    OR (m.relispartition AND s.srrelid IN (SELECT relid FROM pg_partition_ancestors(m.oid) a(relid))))
+        FROM pg_class m JOIN pg_namespace n ON n.oid = m.relnamespace
+        WHERE m.oid = w.oid AND m.relkind IN ('r', 'p', 'f') OFFSET 0) m
+    ORDER BY w.oid)sql"};
 
-// How a column is compared: as it is where equal values have equal texts; else by its text, byte by byte.
+// How a column is compared: as it is where equal values have equal texts; else by its bytes.
 const Statement kComparable{
     "capture_columns",
     "SELECT a.attname, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),"
@@ -34,7 +42,7 @@ const Statement kComparable{
     " CASE WHEN a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'bool'::regtype, 'uuid'::regtype,"
     "                          'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype, 'bytea'::regtype) THEN ''"
     "      WHEN a.atttypid IN ('text'::regtype, 'varchar'::regtype) THEN ' COLLATE pg_catalog.\"C\"'"
-    "      ELSE '::pg_catalog.text COLLATE pg_catalog.\"C\"' END"
+    " END"
     " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_collation co ON co.oid = a.attcollation"
     " LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace"
     " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped"};
@@ -70,7 +78,7 @@ std::vector<CapturedColumn> columns_of(Transaction& tx, const std::string& relat
     const Rows rows = tx.exec(kComparable, Params::of(relation));
     std::vector<CapturedColumn> out;
     for (int i = 0; i < rows.size(); ++i)
-        out.push_back({rows.text(i, 0), rows.text(i, 1), rows.text(i, 2) + rows.text(i, 3), rows.text(i, 4)});
+        out.push_back({rows.text(i, 0), rows.text(i, 1), rows.text(i, 2) + rows.text(i, 3), rows.maybe(i, 4)});
     return out;
 }
 
@@ -173,6 +181,7 @@ private:
         }
         const std::string stem = fmt::format("p{}_changed{}", spec_.uid, suffix);
         const Rows members = tx_.exec(kMembers, Params::of(relation));
+        note_blind(members);
         // Where rows of other tables are reached through this one, only its statement sees all of them.
         const bool alone = members.size() == 1 && members.view(0, 3) == "r" && !members.boolean(0, 5);
         std::array<std::string_view, 4> events = kEvents;
@@ -180,17 +189,25 @@ private:
         const CaptureFunctions functions(spec_.uid, stem, std::move(key), std::move(compared), watched.empty());
         for (const std::string_view event : events) plan_.own.push_back(functions.text(event));
         for (int i = 0; i < members.size(); ++i) {
+            if (members.view(i, 3) == "f") continue;  // fires none that would serve
             plan_.relations.push_back({members.text(i, 1), members.text(i, 2), stem, members.boolean(i, 4)});
             for (const std::string_view event : events)
                 plan_.triggers.push_back(trigger(spec_.uid, members.text(i, 1), stem, event));
         }
     }
 
-    // The source's own types: a key's text depends on the writer's settings, its value does not.
+    void note_blind(const Rows& members) {
+        for (int i = 0; i < members.size(); ++i) {
+            if (members.view(i, 3) == "f") plan_.blind = {CaptureBlind::foreign, members.text(i, 2)};
+            if (members.boolean(i, 6)) plan_.blind = {CaptureBlind::subscribed, members.text(i, 2)};
+        }
+    }
+
+    // The source's own types, as wide as they may become: a key's text depends on the writer's settings, its value does not.
     void own_table() {
         std::string keys;
         for (std::size_t i = 0; i < source_.key.size(); ++i)
-            keys += fmt::format(", key_{} {}{}", i + 1, source_.key[i].type, source_.key[i].collate);
+            keys += fmt::format(", key_{} {}{}", i + 1, source_.key[i].wide, source_.key[i].collate);
         const std::string table = change_table(spec_.uid);
         std::vector<std::string> ddl{
             fmt::format("DROP TABLE IF EXISTS {}", table),
@@ -237,6 +254,8 @@ Result<CaptureState> look_at_capture(Transaction& tx, std::int64_t uid, const Ca
         state.current = !own.empty() && own.view(0, 0) == plan.digest && own.i64(0, 1) >= functions;
         state.complete = state.current && !plan.relations.empty();
         if (!own.empty()) state.fingerprint = own.text(0, 2);
+        state.blind = plan.blind;
+        state.fingerprint += ";" + read_source_fingerprints(tx, {uid}).front();
         const Rows rows = tx.exec(kTriggers, Params::of(names_of(plan), fmt::format("homeostat\\_p{}\\_%", uid)));
         for (int i = 0; i < rows.size(); ++i) {
             state.fingerprint += fmt::format(";{}={}", rows.view(i, 0), rows.view(i, 3));
@@ -246,7 +265,8 @@ Result<CaptureState> look_at_capture(Transaction& tx, std::int64_t uid, const Ca
                 state.disabled = rows.text(i, 0);
             }
         }
-        state.complete = state.complete && state.missing.empty() && state.disabled.empty();
+        state.complete =
+            state.complete && state.missing.empty() && state.disabled.empty() && plan.blind.why == CaptureBlind::none;
         return state;
     });
 }

@@ -2,9 +2,9 @@
 //
 // One statement of a writer costs one insert-select; a notification goes out only where nobody is looking already, and nothing is
 // named where more waits than is worth naming (store/capture_functions.hpp). Changes are noticed at statement level through
-// transition tables, on every member of a partitioned table, because each fires its own triggers. What the triggers compare is
-// the text that documents are made of, byte for byte, so that no collation and no operator of an extension decides, and no type
-// can make a writer's statement fail.
+// transition tables, on every table that inherits from the source, because each fires its own triggers. What the triggers compare
+// is the text that documents are made of, byte for byte, so that no collation and no operator of an extension decides, and no
+// type can make a writer's statement fail.
 //
 // Triggers need the TRIGGER right on the source and nothing else; their functions belong to the controller and run with its
 // rights. Whoever drops the functions drops the triggers. Everything here throws StoreFailure inside and returns Result.
@@ -29,6 +29,13 @@ struct CapturedRelation {
     bool may_trigger = false;  // we may create triggers on it
 };
 
+// Why no triggers of ours can name all that changes.
+enum class CaptureBlind : std::uint8_t { none, subscribed, foreign, filtered };
+struct BlindSpot {
+    CaptureBlind why = CaptureBlind::none;
+    std::string described;  // the relation it is about
+};
+
 struct CapturePlan {
     std::vector<CapturedRelation> relations;  // empty: nothing of this source can be watched
     std::vector<std::string> own;  // DDL of our own table and functions, in order
@@ -37,17 +44,19 @@ struct CapturePlan {
     bool by_key = false;  // false: a change only says that something changed
     bool counts = false;  // insertions and deletions are those of documents
     std::string none_because;  // where relations is empty
+    BlindSpot blind;
 };
 
 // Reads the catalog. `spec` as declared, `source` its shape.
 Result<CapturePlan> plan_capture(Transaction& tx, const PipelineSpec& spec, const SourceShape& source);
 
 struct CaptureState {
-    bool complete = false;  // every trigger is there, enabled, and its function is as planned
+    bool complete = false;  // every trigger is there, enabled, its function as planned, and they see all that changes
     bool current = false;  // our own table and functions are as planned
     std::string disabled;  // a relation some of whose triggers are switched off
     std::string missing;  // a relation that lacks triggers
-    std::string fingerprint;  // of triggers, functions and members: differs where anybody touched one
+    BlindSpot blind;
+    std::string fingerprint;  // of triggers, functions and of the source in the catalog: differs where anything changed one
 };
 Result<CaptureState> look_at_capture(Transaction& tx, std::int64_t uid, const CapturePlan& plan);
 

@@ -6,12 +6,21 @@ namespace homeostat {
 
 namespace {
 
-constexpr std::string_view kAsText = "::pg_catalog.text COLLATE pg_catalog.\"C\"";
-
 template <class F>
 std::string joined(const std::vector<CapturedColumn>& columns, std::string_view between, F&& each) {
     std::string out;
     for (std::size_t i = 0; i < columns.size(); ++i) out += (i == 0 ? "" : std::string(between)) + each(columns[i], i + 1);
+    return out;
+}
+
+struct ByExactness {
+    std::vector<CapturedColumn> exact;
+    std::vector<CapturedColumn> others;
+};
+
+ByExactness by_exactness(const std::vector<CapturedColumn>& columns) {
+    ByExactness out;
+    for (const CapturedColumn& c : columns) (c.compare ? out.exact : out.others).push_back(c);
     return out;
 }
 
@@ -38,7 +47,7 @@ std::string CaptureFunctions::text(std::string_view event) const {
     while (does.find(tag) != std::string::npos) tag.insert(1, "_");
     return fmt::format(
         "CREATE OR REPLACE FUNCTION homeostat_data.{}_{}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS {}\n"
-        "#variable_conflict use_column\nDECLARE\n    homeostat_asleep boolean;\n    homeostat_room bigint;\n"
+        "#variable_conflict use_variable\nDECLARE\n    homeostat_asleep boolean;\n    homeostat_room bigint;\n"
         "    homeostat_named bigint;\nBEGIN\n    {}\n"
         "    IF homeostat_asleep THEN\n        {}\n        PERFORM pg_catalog.pg_notify('homeostat', 'f{}');\n    END IF;\n"
         "    RETURN NULL;\nEND {}",
@@ -135,22 +144,38 @@ std::string CaptureFunctions::list(std::string_view alias) const {
     return joined(key_, ", ", [&](const CapturedColumn& c, std::size_t) { return fmt::format("{}.{}", alias, c.quoted); });
 }
 
+// A record's image is its bytes: comparing it calls nothing of the user's and depends on no setting of the writer's. The cast
+// keeps ROW = ROW from being taken apart into comparisons of its columns; the operator, unlike the function, may join.
+std::string CaptureFunctions::image(const std::vector<CapturedColumn>& columns, std::string_view alias) const {
+    return fmt::format("ROW({})::pg_catalog.record", joined(columns, ", ", [&](const CapturedColumn& c, std::size_t) {
+                           return fmt::format("{}.{}", alias, c.quoted);
+                       }));
+}
+
 std::string CaptureFunctions::same(std::string_view now, std::string_view before) const {
-    return joined(key_, " AND ", [&](const CapturedColumn& c, std::size_t) {
-        return fmt::format("{0}.{2}{3} OPERATOR(pg_catalog.=) {1}.{2}{3}", now, before, c.quoted, c.compare);
+    const auto [exact, others] = by_exactness(key_);
+    std::string out = joined(exact, " AND ", [&](const CapturedColumn& c, std::size_t) {
+        return fmt::format("{0}.{2}{3} OPERATOR(pg_catalog.=) {1}.{2}{3}", now, before, c.quoted, *c.compare);
     });
+    if (others.empty()) return out;
+    return fmt::format("{}{}{} OPERATOR(pg_catalog.*=) {}", out, out.empty() ? "" : " AND ", image(others, now),
+                       image(others, before));
 }
 
 // IS DISTINCT FROM would look for its operator along the writer's search path.
 std::string CaptureFunctions::differs(std::string_view now, std::string_view before) const {
-    if (whole_row_) return fmt::format("({0}{2} OPERATOR(pg_catalog.=) {1}{2}) IS NOT TRUE", now, before, kAsText);
+    if (whole_row_) return fmt::format("pg_catalog.record_image_ne(ROW({}.*), ROW({}.*))", now, before);
     if (watched_.empty()) return "false";
-    return joined(watched_, " OR ", [&](const CapturedColumn& c, std::size_t) {
+    const auto [exact, others] = by_exactness(watched_);
+    std::string out = joined(exact, " OR ", [&](const CapturedColumn& c, std::size_t) {
         return fmt::format(
             "({0}.{2}{3} OPERATOR(pg_catalog.=) {1}.{2}{3}) IS NOT TRUE AND ({0}.{2} IS NOT NULL OR {1}.{2} IS NOT "
             "NULL)",
-            now, before, c.quoted, c.compare);
+            now, before, c.quoted, *c.compare);
     });
+    if (others.empty()) return out;
+    return fmt::format("{}{}pg_catalog.record_image_ne({}, {})", out, out.empty() ? "" : " OR ", image(others, now),
+                       image(others, before));
 }
 
 }  // namespace homeostat

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,7 +19,7 @@ struct CapturedColumn {
     std::string name;
     std::string quoted;
     std::string type;
-    std::string compare;  // suffix
+    std::optional<std::string> compare;  // suffix with which equal values have equal texts; absent: only their bytes tell
 };
 
 // An update by a trigger of its row and not of its statement: without two transition tables it costs a writer of one row half as
@@ -46,6 +47,7 @@ private:
     std::string then_look() const;
     std::string into() const;
     std::string list(std::string_view alias) const;
+    std::string image(const std::vector<CapturedColumn>& columns, std::string_view alias) const;
     std::string same(std::string_view now, std::string_view before) const;
     std::string differs(std::string_view now, std::string_view before) const;
 

@@ -98,11 +98,11 @@ private:
     void read_document() {
         std::string metadata;
         std::string columns;
-        for (const ColumnShape& m : source_.metadata) {
-            columns += fmt::format(", s.{}", m.quoted);
-            const std::string column = revision_.tables.metadata_column(m.name);
-            metadata += column.empty() ? fmt::format(" OR s.{} IS NOT NULL", m.quoted)
-                                       : fmt::format(" OR s.{}::text IS DISTINCT FROM d.{}::text", m.quoted, column);
+        for (std::size_t i = 0; i < source_.metadata.size(); ++i) {
+            columns += fmt::format(", s.{} AS m{}", source_.metadata[i].quoted, i + 1);
+            const std::string column = revision_.tables.metadata_column(source_.metadata[i].name);
+            metadata += column.empty() ? fmt::format(" OR s.m{} IS NOT NULL", i + 1)
+                                       : fmt::format(" OR s.m{}::text IS DISTINCT FROM d.{}::text", i + 1, column);
         }
         const bool hashed = source_.version == VersionKind::hash;
         const Rows rows = tx_.exec(

@@ -28,8 +28,9 @@ std::string key_match(const SourceShape& source, std::string_view s, std::string
     return out;
 }
 
-std::string metadata_differs(const SourceShape& source, const Revision& revision) {
-    std::string out;
+// What a document's row holds beside version and hash.
+std::string row_differs(const SourceShape& source, const Revision& revision) {
+    std::string out = key_spelled_differently(source, "s", "d");
     for (const ColumnShape& m : source.metadata) {
         out += fmt::format(" OR s.{}::text IS DISTINCT FROM d.{}::text", m.quoted, revision.tables.metadata_column(m.name));
     }
@@ -163,31 +164,32 @@ private:
         const std::string source_range =
             no_source ? "false" + (request_.after ? unused_lower() : "") : range(source_.key_row("s"), false);
         const std::string source_rows = slice_rows_sql(source_, source_range, read_content);
+        const SourceShape sliced = source_.renamed();
         const std::string changed =
             read_content
                 ? fmt::format(
-                      "(s.homeostat_hash IS DISTINCT FROM d.content_hash{}{})", metadata_differs(source_, revision_),
+                      "(s.homeostat_hash IS DISTINCT FROM d.content_hash{}{})", row_differs(sliced, revision_),
                       source_.version == VersionKind::hash ? "" : " OR s.homeostat_version IS DISTINCT FROM d.source_version")
-                : std::string("s.homeostat_version IS DISTINCT FROM d.source_version");
-        const std::string first_key = "s." + source_.key[0].quoted;
+                : "s.homeostat_version IS DISTINCT FROM d.source_version" + key_spelled_differently(sliced, "s", "d");
+        const std::string first_key = "s." + sliced.key[0].quoted;
         const std::string cls =
             read_content
                 ? fmt::format(
                       "CASE WHEN d.document_id IS NULL THEN 'm' WHEN {} IS NULL THEN 'o'"
                       " WHEN s.homeostat_hash IS DISTINCT FROM d.content_hash THEN 's'"
                       " WHEN false{} THEN 'v' ELSE 't' END",
-                      first_key, metadata_differs(source_, revision_))
+                      first_key, row_differs(sliced, revision_))
                 : fmt::format("CASE WHEN d.document_id IS NULL THEN 'm' WHEN {} IS NULL THEN 'o' ELSE 'c' END", first_key);
         std::string keys;
         for (std::size_t i = 0; i < n_; ++i) {
-            keys += fmt::format(", coalesce(s.{}, d.key_{})::text", source_.key[i].quoted, i + 1);
+            keys += fmt::format(", coalesce(s.{}, d.key_{})::text", sliced.key[i].quoted, i + 1);
         }
-        const std::string order = fmt::format("ORDER BY {}", order_list());
+        const std::string order = fmt::format("ORDER BY {}", order_list(sliced));
         const Rows rows = tx_.exec(
             {name(request_.deep ? "deep" : "diff"),
              fmt::format("SELECT {}, d.document_id{} FROM ({}) s FULL JOIN ({}) d ON {} WHERE d.document_id IS NULL OR {} IS "
                          "NULL OR {} {}",
-                         cls, keys, source_rows, document_rows, key_match(source_, "s", "d"), first_key, changed, order)},
+                         cls, keys, source_rows, document_rows, key_match(sliced, "s", "d"), first_key, changed, order)},
             bounds());
         sort_out(rows);
     }
@@ -198,10 +200,10 @@ private:
         return out;
     }
 
-    std::string order_list() const {
+    std::string order_list(const SourceShape& sliced) const {
         std::string out;
         for (std::size_t i = 0; i < n_; ++i) {
-            out += fmt::format("{}coalesce(s.{}, d.key_{})", i == 0 ? "" : ", ", source_.key[i].quoted, i + 1);
+            out += fmt::format("{}coalesce(s.{}, d.key_{})", i == 0 ? "" : ", ", sliced.key[i].quoted, i + 1);
         }
         return out;
     }
@@ -243,7 +245,7 @@ private:
                  "SELECT CASE WHEN {} <> d.content_hash THEN 's' WHEN false{} THEN 'v' ELSE 't' END"
                  " FROM unnest($1::bigint[]) WITH ORDINALITY AS w(id, i) JOIN {} d ON d.document_id = w.id JOIN {} s ON {}"
                  " ORDER BY w.i",
-                 source_.content_hash(), metadata_differs(source_, revision_), revision_.tables.document, source_.relation,
+                 source_.content_hash(), row_differs(source_, revision_), revision_.tables.document, source_.relation,
                  key_match(source_, "s", "d"))},
             params);
         if (rows.size() != static_cast<int>(changed.size())) {

@@ -239,14 +239,21 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
     return guarded([&] {
         const auto n = static_cast<int>(source.key.size());
         std::string keys;
-        std::string texts;
+        std::string texts;  // as the source spells them, so that what is equal to it is named once
+        std::string spelled;
+        std::string stored;
+        std::string respelled;
         for (int i = 1; i <= n; ++i) {
             keys += fmt::format(", c.key_{0} AS k{0}", i);
-            texts += fmt::format(", t.k{}::text", i);
+            texts += fmt::format(", coalesce(s.k{0}::text, t.k{0}::text)", i);
+            const ColumnShape& column = source.key[static_cast<std::size_t>(i - 1)];
+            spelled += fmt::format(", s.{} AS k{}", column.quoted, i);
+            stored += fmt::format(", d.key_{}", i);
+            if (!column.exact) respelled += fmt::format(" OR s.k{0}::text COLLATE \"C\" <> d.key_{0}::text COLLATE \"C\"", i);
         }
         // A source without a version of its own cannot say that it is unchanged: the batch compares contents.
         const std::string changed =
-            source.version == VersionKind::hash ? "true" : "s.homeostat_version IS DISTINCT FROM d.source_version";
+            source.version == VersionKind::hash ? "true" : "s.homeostat_version IS DISTINCT FROM d.source_version" + respelled;
         // What is to be done about each key, by what is there now: m(issing), c(hanged), o(rphaned), u(nborn); others are as they
         // should be.
         const Rows rows = tx.exec(
@@ -257,10 +264,10 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
                  " SELECT t.change, t.age, CASE WHEN s.present AND d.document_id IS NULL THEN 'm' WHEN s.present AND {2} THEN 'c'"
                  "  WHEN s.present IS NOT NULL OR t.change IN ('t', 'x') THEN NULL"
                  "  WHEN d.document_id IS NOT NULL THEN 'o' ELSE 'u' END, d.document_id{3} FROM taken t"
-                 " LEFT JOIN LATERAL (SELECT true AS present, {4} AS homeostat_version FROM {5} s WHERE {6} LIMIT 1) s ON true"
-                 " LEFT JOIN LATERAL (SELECT d.document_id, d.source_version FROM {7} d WHERE {8} LIMIT 1) d ON true",
+                 " LEFT JOIN LATERAL (SELECT true AS present, {4} AS homeostat_version{9} FROM {5} s WHERE {6} LIMIT 1) s ON true"
+                 " LEFT JOIN LATERAL (SELECT d.document_id, d.source_version{10} FROM {7} d WHERE {8} LIMIT 1) d ON true",
                  change_table(uid), keys, changed, texts, source.version_sql, source.relation, match_source(source, "t.k{0}"),
-                 revision.tables.document, document_match(source))},
+                 revision.tables.document, document_match(source), spelled, stored)},
             Params::of(limit));
         Changes changes;
         changes.rows = rows.size();

@@ -18,7 +18,14 @@ const Statement kColumns{
     "SELECT a.attname, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),"
     " CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation"
     "      THEN format(' COLLATE %I.%I', cn.nspname, co.collname) ELSE '' END,"
-    " a.attnotnull, has_column_privilege($1::oid, a.attnum, 'SELECT'), coalesce(on_.nspname, 'pg_catalog')"
+    " a.attnotnull, has_column_privilege($1::oid, a.attnum, 'SELECT'), coalesce(on_.nspname, 'pg_catalog'),"
+    " CASE WHEN a.atttypid IN ('int2'::regtype, 'int4'::regtype) THEN 'bigint' WHEN a.atttypid = 'varchar'::regtype THEN 'text'"
+    // Of these the name alone would mean a length of one.
+    "      WHEN a.atttypid IN ('bpchar'::regtype, 'bit'::regtype) THEN format('%I.%I', 'pg_catalog', t.typname)"
+    "      ELSE format_type(a.atttypid, NULL) END,"
+    " a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'bool'::regtype, 'uuid'::regtype, 'date'::regtype,"
+    "  'timestamp'::regtype, 'timestamptz'::regtype, 'bytea'::regtype)"
+    "  OR (a.atttypid IN ('text'::regtype, 'varchar'::regtype) AND coalesce(co.collisdeterministic, true))"
     " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
     " LEFT JOIN pg_collation co ON co.oid = a.attcollation LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace"
     // Where the order of the type lives: an extension's operators are only found through its schema.
@@ -31,7 +38,10 @@ const Statement kColumns{
 
 const Statement kUniqueKey{
     "relation_unique_key",
-    "SELECT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = $1::oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL"
+    // An index of a table says nothing of those that inherit from it, but where they are its partitions.
+    "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid WHERE i.indrelid = $1::oid AND i.indisunique"
+    " AND i.indisvalid AND i.indpred IS NULL"
+    " AND (c.relkind <> 'r' OR NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = c.oid))"
     " AND i.indexprs IS NULL AND NOT EXISTS (SELECT FROM unnest(i.indkey) WITH ORDINALITY AS u(attnum, pos)"
     "   JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.attnum"
     "   WHERE u.pos <= i.indnkeyatts AND NOT a.attname = ANY ($2::text[])))"};
@@ -67,7 +77,8 @@ public:
         user_ = relation.text(0, 5);
         const Rows rows = tx.exec(kColumns, Params::of(oid));
         for (int i = 0; i < rows.size(); ++i) {
-            columns_.push_back({{rows.text(i, 0), rows.text(i, 1), rows.text(i, 2), rows.text(i, 3), rows.boolean(i, 4)},
+            columns_.push_back({{rows.text(i, 0), rows.text(i, 1), rows.text(i, 2), rows.text(i, 3), rows.boolean(i, 4),
+                                 rows.text(i, 7), rows.boolean(i, 8)},
                                 rows.boolean(i, 5),
                                 rows.text(i, 6)});
         }
@@ -189,6 +200,13 @@ std::string SourceShape::key_row(std::string_view alias) const { return fmt::for
 
 std::string SourceShape::key_text_list(std::string_view alias) const {
     return comma_list(key, [&](const ColumnShape& c) { return fmt::format("{}.{}::text", alias, c.quoted); });
+}
+
+SourceShape SourceShape::renamed() const {
+    SourceShape out = *this;
+    for (std::size_t i = 0; i < key.size(); ++i) out.key[i].quoted = fmt::format("k{}", i + 1);
+    for (std::size_t i = 0; i < metadata.size(); ++i) out.metadata[i].quoted = fmt::format("m{}", i + 1);
+    return out;
 }
 
 Result<SourceShape> inspect_source(Transaction& tx, const PipelineSpec& spec) {

@@ -17,6 +17,8 @@ struct ColumnShape {
     std::string type;     // as format_type gives it, schema-qualified where needed
     std::string collate;  // " COLLATE ..." where it is not the type's own, else ""
     bool not_null = false;
+    std::string wide;     // the type without what may be lifted from it later: its length, or that it is a short integer
+    bool exact = false;   // equal values have equal texts
 };
 
 // How a change of a row is noticed without reading its text. `xmin` costs nothing and needs no column; `column` is the user's
@@ -42,6 +44,9 @@ struct SourceShape {
     std::string key_list(std::string_view alias) const;         // s."a", s."b"
     std::string key_row(std::string_view alias) const;          // ROW(s."a", s."b")
     std::string key_text_list(std::string_view alias) const;    // s."a"::text, s."b"::text
+    // The same where a subquery of ours calls the columns k1, k2, …, and m1, m2, …, so that no name of the user's meets one of
+    // ours.
+    SourceShape renamed() const;
     std::string content_hash() const { return "sha256(convert_to(" + content + ", 'UTF8'))"; }
 };
 

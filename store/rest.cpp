@@ -6,6 +6,7 @@
 
 #include "store/arrays.hpp"
 #include "store/capture.hpp"
+#include "store/source_fingerprint.hpp"
 #include "store/target_mark.hpp"
 
 namespace homeostat {
@@ -25,12 +26,13 @@ const Statement kMarks{"rest_marks", R"(
                  FROM pg_trigger g LEFT JOIN pg_proc x ON x.oid = g.tgfoid
                  WHERE g.tgrelid = m.oid AND g.tgname >= format('homeostat_p%s_', w.uid)::name
                    AND g.tgname < format('homeostat_p%s`', w.uid)::name)) AS mark
-            FROM (WITH base AS MATERIALIZED (
+            FROM (WITH RECURSIVE base AS MATERIALIZED (
                       SELECT to_regclass(p.source)::oid AS oid
-                      UNION SELECT to_regclass(b.value ->> 'table')::oid FROM jsonb_array_elements(p.capture_from) b)
-                  SELECT b.oid FROM base b
-                  UNION SELECT i.relid FROM base b JOIN pg_class c USING (oid) CROSS JOIN LATERAL pg_partition_tree(b.oid) i
-                  WHERE c.relkind = 'p') m) m)))
+                      UNION SELECT to_regclass(b.value ->> 'table')::oid FROM jsonb_array_elements(p.capture_from) b),
+                  member AS (
+                      SELECT b.oid FROM base b
+                      UNION SELECT i.inhrelid FROM member m JOIN pg_inherits i ON i.inhparent = m.oid)
+                  SELECT oid FROM member) m) m)))
     FROM unnest($1::bigint[]) AS w(uid)
     JOIN homeostat.pipeline p USING (uid) JOIN homeostat.pipeline_status s USING (uid) JOIN homeostat.feed f USING (uid)
     CROSS JOIN LATERAL (SELECT to_regclass(format('homeostat_data.p%s_change', w.uid))::oid) AS t(oid)
@@ -59,13 +61,14 @@ Result<std::vector<std::string>> read_rest_marks(Session& session, const std::ve
     if (!marks) return marks;
     return guarded([&] {
         Transaction tx = session.begin(TxMode::read_only);
+        const std::vector<std::string> sources = read_source_fingerprints(tx, uids);
         const Rows rows = tx.exec(kMarks, Params().bytes(binary_array(uids)));
         std::map<std::int64_t, std::string> resting;
         for (int i = 0; i < rows.size(); ++i) resting[rows.i64(i, 0)] = rows.text(i, 1);
         leave_out_changed(tx, resting);
         for (std::size_t i = 0; i < uids.size(); ++i) {
             const auto found = resting.find(uids[i]);
-            (*marks)[i] = found == resting.end() ? "" : (*marks)[i] + found->second;
+            (*marks)[i] = found == resting.end() ? "" : (*marks)[i] + sources[i] + found->second;
         }
         return *std::move(marks);
     });

@@ -43,6 +43,41 @@ std::string_view begin_of(TxMode mode) {
     return "BEGIN";
 }
 
+// Everything that the text of a value depends on is the same in every session, whatever the environment (PGTZ, PGOPTIONS), the
+// role or the database say: the same row has the same text, and so the same hash. A policy that would hide rows is an error
+// (row_security): what is not seen must not be taken for gone. The search path is fixed, so that nothing in a user's schema can
+// stand in for a function or operator of ours. No compiling of plans: a statement over many keys looks dear to the planner, and
+// compiling it took a second where running it took five milliseconds.
+constexpr std::string_view kSettings = R"sql(
+SELECT pg_catalog.pg_backend_pid(),
+       (SELECT (extract(epoch FROM a.backend_start) * 1000000)::bigint
+        FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a),
+       set_config('search_path', 'pg_catalog', false),
+       set_config('statement_timeout', $1, false),
+       set_config('lock_timeout', $2, false),
+       set_config('idle_in_transaction_session_timeout', $3, false),
+       set_config('client_connection_check_interval', '1s', false),
+       set_config('default_transaction_isolation', 'read committed', false),
+       set_config('default_transaction_deferrable', 'off', false),
+       set_config('TimeZone', 'UTC', false),
+       set_config('timezone_abbreviations', 'Default', false),
+       set_config('DateStyle', 'ISO, MDY', false),
+       set_config('IntervalStyle', 'postgres', false),
+       set_config('extra_float_digits', '1', false),
+       set_config('bytea_output', 'hex', false),
+       set_config('lc_monetary', 'C', false),
+       set_config('lc_numeric', 'C', false),
+       set_config('lc_time', 'C', false),
+       set_config('xmlbinary', 'base64', false),
+       set_config('xmloption', 'content', false),
+       set_config('array_nulls', 'on', false),
+       set_config('quote_all_identifiers', 'off', false),
+       set_config('standard_conforming_strings', 'on', false),
+       set_config('transform_null_equals', 'off', false),
+       set_config('row_security', 'off', false),
+       set_config('jit', 'off', false)
+)sql";
+
 template <class Number>
 Number number_of(std::string_view text) {
     Number out{};
@@ -222,19 +257,7 @@ Session::~Session() = default;
 Result<std::unique_ptr<Session>> Session::connect(const ConnectOptions& options) {
     return guarded([&] {
         auto impl = std::make_unique<Impl>(options);
-        // A fixed search path: nothing in a user's schema can stand in for a function or operator of ours. No compiling of
-        // plans: a statement over many keys looks dear to the planner, and compiling it took a second where running it took
-        // five milliseconds.
-        const Statement settings{
-            "",
-            "SELECT pg_backend_pid(), "
-            "(SELECT (extract(epoch FROM a.backend_start) * 1000000)::bigint FROM pg_stat_get_activity(pg_backend_pid()) a), "
-            "set_config('search_path', 'pg_catalog', false), set_config('statement_timeout', $1, false), "
-            "set_config('lock_timeout', $2, false), set_config('idle_in_transaction_session_timeout', $3, false), "
-            "set_config('client_connection_check_interval', '1s', false), "
-            "set_config('DateStyle', 'ISO', false), set_config('IntervalStyle', 'postgres', false), "
-            "set_config('bytea_output', 'hex', false), set_config('extra_float_digits', '1', false), "
-            "set_config('jit', 'off', false)"};
+        const Statement settings{"", std::string(kSettings)};
         const Rows rows(impl->wire.run(
             {settings, Params::of(options.statement_timeout_ms, options.lock_timeout_ms, options.idle_timeout_ms)}));
         const auto pid = static_cast<int>(rows.i64(0, 0));

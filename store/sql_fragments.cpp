@@ -22,6 +22,26 @@ std::string match_source(const SourceShape& source, std::string_view right) {
     return out;
 }
 
+std::string key_spelled_differently(const SourceShape& source, std::string_view s, std::string_view d) {
+    std::string out;
+    for (std::size_t i = 0; i < source.key.size(); ++i) {
+        if (source.key[i].exact) continue;
+        out +=
+            fmt::format(" OR {0}.{2}::text COLLATE \"C\" <> {1}.key_{3}::text COLLATE \"C\"", s, d, source.key[i].quoted, i + 1);
+    }
+    return out;
+}
+
+std::string set_spelling(const SourceShape& source, std::string_view right) {
+    std::string out;
+    for (std::size_t i = 0; i < source.key.size(); ++i) {
+        if (source.key[i].exact) continue;
+        out += fmt::format(", key_{} = {}", i + 1,
+                           fmt::format(fmt::runtime(right), i + 1, source.key[i].quoted, source.key[i].type));
+    }
+    return out;
+}
+
 std::string parameter_row(const SourceShape& source, int first) {
     std::string out;
     for (const ColumnShape& c : source.key) {
@@ -44,10 +64,12 @@ std::string slice_end_sql(const SourceShape& source, std::string_view range, std
 }
 
 std::string slice_rows_sql(const SourceShape& source, std::string_view range, bool content) {
-    std::string columns = fmt::format("{}, {} AS homeostat_version", source.key_list("s"), source.version_sql);
+    std::string columns = fmt::format("{} AS homeostat_version", source.version_sql);
+    for (std::size_t i = 0; i < source.key.size(); ++i) columns += fmt::format(", s.{} AS k{}", source.key[i].quoted, i + 1);
     if (content) {
         columns += fmt::format(", {} AS homeostat_hash", source.content_hash());
-        for (const ColumnShape& m : source.metadata) columns += ", s." + m.quoted;
+        for (std::size_t i = 0; i < source.metadata.size(); ++i)
+            columns += fmt::format(", s.{} AS m{}", source.metadata[i].quoted, i + 1);
     }
     return fmt::format("SELECT {} FROM {} s WHERE {} AND {}", columns, source.relation, key_not_null(source), range);
 }

@@ -44,14 +44,18 @@ Result<ChangeOutcome> move_documents(Transaction& tx, const SourceShape& source,
         for (std::size_t i = 0; i < k; ++i) {
             on += fmt::format(" AND homeostat_d.key_{} = s.{}", i + 1, source.key[i].quoted);
         }
-        for (const ColumnShape& m : source.metadata) set += fmt::format(", {} = f.{}", t.metadata_column(m.name), m.quoted);
         const int run = static_cast<int>(k) + 1;
-        std::string metadata;
-        std::string differs = "false";
-        for (const ColumnShape& m : source.metadata) {
-            metadata += ", s." + m.quoted;
-            differs += fmt::format(" OR s.{}::text IS DISTINCT FROM homeostat_d.{}::text", m.quoted, t.metadata_column(m.name));
+        std::string columns;
+        std::string differs = "false" + key_spelled_differently(source, "s", "homeostat_d");
+        for (std::size_t i = 0; i < source.metadata.size(); ++i) {
+            const std::string& quoted = source.metadata[i].quoted;
+            const std::string column = t.metadata_column(source.metadata[i].name);
+            columns += fmt::format(", s.{} AS m{}", quoted, i + 1);
+            differs += fmt::format(" OR s.{}::text IS DISTINCT FROM homeostat_d.{}::text", quoted, column);
+            set += fmt::format(", {} = f.m{}", column, i + 1);
         }
+        for (std::size_t i = 0; i < k; ++i) columns += fmt::format(", s.{} AS k{}", source.key[i].quoted, i + 1);
+        set += set_spelling(source, "f.k{0}");
         // Whoever has written a document since this statement began has left another token: that one may hold a newer row of the
         // source than was found here. Only what a rollback would have to restore is journaled: a bare change of version is not.
         const Rows rows = tx.exec(
@@ -59,7 +63,7 @@ Result<ChangeOutcome> move_documents(Transaction& tx, const SourceShape& source,
              fmt::format("WITH found AS MATERIALIZED (SELECT w.i AS homeostat_i, homeostat_d.document_id AS homeostat_id,"
                          "  homeostat_d.write_token AS homeostat_token, homeostat_d AS homeostat_document, {version} AS "
                          "homeostat_version,"
-                         "  ({differs}) AS homeostat_differs{metadata} FROM unnest({keys}) WITH ORDINALITY AS w({names}, i)"
+                         "  ({differs}) AS homeostat_differs{columns} FROM unnest({keys}) WITH ORDINALITY AS w({names}, i)"
                          "  JOIN {source} s ON {match} JOIN {document} homeostat_d ON {hash} = homeostat_d.content_hash{on}),"
                          " moved AS (UPDATE {document} d SET source_version = f.homeostat_version, run_id = ${run}::bigint,"
                          "  batch_id = ${batch}::bigint, write_token = ${token}::bigint{set} FROM found f"
@@ -69,7 +73,7 @@ Result<ChangeOutcome> move_documents(Transaction& tx, const SourceShape& source,
                          "  SELECT ${run}::bigint, ${token}::bigint, document_id, 'moved', homeostat_document FROM moved"
                          "  WHERE homeostat_differs)"
                          " SELECT f.homeostat_i, m.homeostat_i IS NOT NULL FROM found f LEFT JOIN moved m USING (homeostat_i)",
-                         fmt::arg("version", source.version_sql), fmt::arg("differs", differs), fmt::arg("metadata", metadata),
+                         fmt::arg("version", source.version_sql), fmt::arg("differs", differs), fmt::arg("columns", columns),
                          fmt::arg("keys", numbered(k, "${}::text[]")), fmt::arg("names", numbered(k, "k{}")),
                          fmt::arg("source", source.relation), fmt::arg("match", match_source(source, "w.k{0}::{1}{2}")),
                          fmt::arg("document", t.document), fmt::arg("hash", source.content_hash()), fmt::arg("on", on),

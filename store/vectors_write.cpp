@@ -162,6 +162,7 @@ private:
             metadata +=
                 fmt::format(", {} = w.m{}::{}", t_.metadata_column(source_.metadata[i].name), i + 1, source_.metadata[i].type);
         }
+        metadata += set_spelling(source_, "w.k{0}::{2}");
         accept(tx_.exec(
             {t_.prefix + "_replace",
              fmt::format(

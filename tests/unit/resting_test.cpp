@@ -34,6 +34,20 @@ TEST_F(RestingTest, AnUnknownMarkIsReasonForAPassAndTheSameMarkIsNone) {
     EXPECT_EQ(look(40s, "b"), Uids{20});
 }
 
+TEST_F(RestingTest, AllAreLookedAtOnceMoreWhereSomethingMayConcernThem) {
+    know("a");
+    resting.look_again(at(11s));
+    EXPECT_EQ(look(11s, "a"), Uids{});
+    EXPECT_EQ(look(12s, "b"), Uids{});
+    resting.look_again(at(12s));
+    EXPECT_EQ(look(12s, "b"), Uids{20});
+    // Its pass may have looked before that.
+    resting.put(20, at(13s), 10s, 1h);
+    EXPECT_EQ(look(13s, "b"), Uids{});
+    EXPECT_EQ(look(14s, "c"), Uids{});
+    EXPECT_EQ(look(23s, "c"), Uids{20});
+}
+
 TEST_F(RestingTest, WhatIsNotToldIsNeverTheSame) {
     know("");
     EXPECT_EQ(look(20s, ""), Uids{20});
