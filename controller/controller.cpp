@@ -17,6 +17,7 @@
 #include "controller/liveness.hpp"
 #include "controller/loop.hpp"
 #include "controller/part_settings.hpp"
+#include "controller/reporter.hpp"
 #include "controller/target_watch.hpp"
 #include "controller/workqueue.hpp"
 #include "reconcilers/factory/factory.hpp"
@@ -33,6 +34,9 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr std::chrono::milliseconds kFarewell{1'000};  // to give back what is left, after the budget
+// Between two looks of the reporter.
+constexpr std::chrono::milliseconds kReportLeast{200};
+constexpr std::chrono::milliseconds kReportMost{1'000};
 
 }  // namespace
 
@@ -60,13 +64,15 @@ struct Controller::Impl {
           feeds(c, m, "feed"),
           election(keeping(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
           liveness(keeping(s, "homeostat-live"), {s.replica_name, s.lease_ttl}, c, m),
-          pipelines(reads, writes, gateway, memory, pressure, c, telemetry(), pipeline_settings(s, run_once)),
+          pipelines(reads, writes, gateway, memory, pressure, feed_progress, c, telemetry(), pipeline_settings(s, run_once)),
           factory({reads, writes, feed_writes, gateway, targets, memory, pressure, gate, c, telemetry(), io.get_executor(),
                    db.get_executor(), feed_db.get_executor(), cpu.get_executor(),
                    [this](std::int64_t uid, bool last) { batch_ended(uid, last); }, [this] { loop.wake_dispatcher(); }},
                   factory_settings(s, run_once)),
           feed(feed_writes, targets, factory, pressure, c, io.get_executor(), telemetry(), feed_settings(s)),
-          loop(queue, feeds, election, liveness, pipelines, feed, factory, health, reads, c, telemetry(), loop_settings()),
+          loop(queue, feeds, election, liveness, pipelines, feed, feed_progress, factory, health, reads, c, telemetry(),
+               loop_settings()),
+          reporter(election, feed_progress, reads, c, telemetry(), std::clamp(s.loop_poll, kReportLeast, kReportMost)),
           target_views(reads, writes, c, telemetry(), run_once, [this] { loop.wake_watch(); }),
           target_watch(election, target_views, reads, c, {s.loop_poll, s.lease_renew, s.loop_pass_timeout, run_once},
                        [this](const Result<RunSummaryCounts>& counts) { loop.target_views_listed(counts); }) {}
@@ -183,6 +189,7 @@ struct Controller::Impl {
                                     .fed = [this](std::int64_t uid) { feeds.add(uid, kPriorityRequested); },
                                     .connected = [this] { listening(); }});
             });
+            reporter_thread = std::jthread([this](const std::stop_token& s) { reporter.watch(s); });
             for (int i = 0; i < 2; ++i) drainers.emplace_back([this](const std::stop_token& s) { loop.drain(s); });
         }
         return {};
@@ -199,7 +206,7 @@ struct Controller::Impl {
             if (!done.stop_requested()) abandon.request_stop();
         });
         const auto budget = std::chrono::steady_clock::now() + settings.drain_budget;
-        std::vector<std::jthread*> planners{&target_watcher, &watcher, &listener};
+        std::vector<std::jthread*> planners{&target_watcher, &watcher, &listener, &reporter_thread};
         for (std::jthread& w : workers) planners.push_back(&w);
         for (std::jthread& w : drainers) planners.push_back(&w);
         for (std::jthread* t : planners) t->request_stop();
@@ -248,6 +255,7 @@ struct Controller::Impl {
     MemoryBudget memory;
     WriterPressure pressure;
     WriteGate gate;
+    FeedProgress feed_progress;
     Gateway gateway;
     Targets targets;
     WorkQueue queue;
@@ -258,6 +266,7 @@ struct Controller::Impl {
     Factory factory;
     Feed feed;
     Loop loop;
+    Reporter reporter;
     TargetViewReconciler target_views;
     TargetWatch target_watch;
     std::unique_ptr<HttpServer> http;
@@ -270,6 +279,7 @@ struct Controller::Impl {
     std::jthread watcher;
     std::jthread target_watcher;
     std::jthread listener;
+    std::jthread reporter_thread;
     bool stopped = false;
 };
 

@@ -145,6 +145,17 @@ Status Election::resign() {
     return release_leases(**session, settings_.replica);
 }
 
+std::map<std::int64_t, std::int64_t> Election::owned() const {
+    const Lock lock(mutex_);
+    const SteadyTime now = clock_.steady_now();
+    std::map<std::int64_t, std::int64_t> epochs;
+    for (const auto& [resource, held] : held_) {
+        const auto uid = pipeline_of_lease(resource);
+        if (uid && now < held.trusted_until) epochs[*uid] = held.epoch;
+    }
+    return epochs;
+}
+
 std::size_t Election::held() const {
     const Lock lock(mutex_);
     return held_.size();

@@ -49,6 +49,8 @@ public:
     // Lets everything go, so that a successor need not wait for the leases to expire.
     Status resign() EXCLUDES(mutex_);
     std::size_t held() const EXCLUDES(mutex_);
+    // Pipelines that are ours now, with their epochs; asks nobody.
+    std::map<std::int64_t, std::int64_t> owned() const EXCLUDES(mutex_);
 
 private:
     struct Held {

@@ -18,6 +18,9 @@ constexpr std::chrono::milliseconds kAway{2'000};  // between tries while the da
 constexpr int kToldAgain = 30;
 constexpr std::chrono::milliseconds kGlance{250};  // between looks whether our own session is there
 constexpr std::chrono::milliseconds kLook{1'000};  // between looks at other replicas
+constexpr std::chrono::milliseconds kFeedPasses{2'500};
+constexpr std::chrono::milliseconds kFeedBackoff{10'000};
+constexpr std::chrono::milliseconds kClaimBackoff{1'000};
 
 std::string fresh_reconcile_id() {
     thread_local std::mt19937_64 engine(std::random_device{}());
@@ -27,13 +30,15 @@ std::string fresh_reconcile_id() {
 }  // namespace
 
 Loop::Loop(WorkQueue& queue, WorkQueue& feeds, Election& election, Liveness& liveness, Reconciler& reconciler, Feed& feed,
-           Factory& factory, Health& health, Pool& reads, const Clock& clock, Telemetry telemetry, LoopSettings settings)
+           FeedProgress& progress, Factory& factory, Health& health, Pool& reads, const Clock& clock, Telemetry telemetry,
+           LoopSettings settings)
     : queue_(queue),
       feeds_(feeds),
       election_(election),
       liveness_(liveness),
       reconciler_(reconciler),
       feed_(feed),
+      progress_(progress),
       factory_(factory),
       health_(health),
       reads_(reads),
@@ -164,6 +169,10 @@ void Loop::drain(std::int64_t uid, const std::stop_token& stop) {
     if (epoch) context.epoch = **epoch;
     Result<FeedOutcome> looked = epoch ? look_at_feed(uid, context) : Result<FeedOutcome>(epoch.error());
     if (looked) {
+        if (progress_.moved(uid)) {
+            spdlog::info("the change feed of pipeline {} moves again", uid);
+            queue_.add(uid, kPriorityDrift);
+        }
         if (looked->planned) wake_dispatcher();
         if (looked->sweep) queue_.add(uid, kPrioritySpec);
         if (looked->again_in) feeds_.add(uid, kPrioritySpec, *looked->again_in);
@@ -171,10 +180,19 @@ void Loop::drain(std::int64_t uid, const std::stop_token& stop) {
     }
     const Error& error = looked.error();
     if (error.cls == ErrorClass::cancelled || error.cls == ErrorClass::fenced) return;
-    // The changes stay where they are. What is wrong with the source or the spec is the reconciler's to say.
-    spdlog::debug("the change feed of pipeline {} cannot be read: {}", uid, error.message);
-    queue_.add(uid, kPriorityDrift);
-    feeds_.add(uid, kPriorityDrift, settings_.poll);
+    feed_failed(uid, error);
+}
+
+// The changes stay where they are. Said once, by the log and by a pass, which sweeps for what waits; tried again ever more
+// seldom.
+void Loop::feed_failed(std::int64_t uid, const Error& error) {
+    if (progress_.failed(uid, error, clock_.steady_now())) {
+        spdlog::warn("the change feed of pipeline {} cannot be consumed: {}", uid, error.message);
+        // What may pass by itself is looked at when it has not.
+        queue_.add(uid, kPriorityDrift, error.retryable() ? kFeedPasses : std::chrono::milliseconds(0));
+    }
+    const auto wait = full_jitter(progress_.failures(uid) - 1, settings_.poll, kFeedBackoff, 0.75);
+    feeds_.add(uid, kPriorityDrift, std::max(settings_.poll, wait));
 }
 
 void Loop::settle(std::int64_t uid, const ReconcileOutcome& outcome) {
@@ -227,16 +245,8 @@ void Loop::target_views_listed(const Result<RunSummaryCounts>& counts) {
 void Loop::dispatch(const std::stop_token& stop) {
     Context context;
     context.stop = stop;
-    int failures = 0;
     while (!stop.stop_requested()) {
-        Status done;
-        if (usable()) {
-            const Result<int> claimed = factory_.claim(context);
-            done = claimed ? factory_.share(Context{}) : Status(claimed.error());
-        }
-        failures = done ? 0 : failures + 1;
-        if (!done && done.error().cls != ErrorClass::cancelled && (failures == 1 || failures % kToldAgain == 0))
-            spdlog::warn("batches cannot be claimed: {}", done.error().message);
+        if (usable() && clock_.steady_now() >= next_claim_) claim(context);
         const Lock lock(mutex_);
         const auto until = std::chrono::steady_clock::now() + settings_.poll;
         while (!dispatch_wanted_ && std::chrono::steady_clock::now() < until) {
@@ -264,6 +274,21 @@ void Loop::keep(const std::stop_token& stop) {
         const Lock lock(alone);
         stopped.wait_until(alone, stop, std::chrono::steady_clock::now() + kGlance);
     }
+}
+
+// A claim that keeps failing is logged once, and tried ever more seldom; what waits for it is told by the conditions.
+void Loop::claim(const Context& context) {
+    const Result<int> claimed = factory_.claim(context);
+    const Status done = claimed ? factory_.share(Context{}) : Status(claimed.error());
+    if (done) {
+        if (std::exchange(claim_failures_, 0) > 0) spdlog::info("batches are claimed again");
+        claim_error_.clear();
+        return;
+    }
+    if (done.error().cls == ErrorClass::cancelled) return;
+    if (std::exchange(claim_error_, done.error().message) != done.error().message)
+        spdlog::warn("batches cannot be claimed: {}", done.error().message);
+    next_claim_ = clock_.steady_now() + full_jitter(claim_failures_++, settings_.poll, kClaimBackoff, 0.75);
 }
 
 Status Loop::keep_alive(SteadyTime now) {

@@ -19,6 +19,7 @@
 #include "core/telemetry.hpp"
 #include "reconcilers/factory/factory.hpp"
 #include "reconcilers/feed.hpp"
+#include "reconcilers/feed_progress.hpp"
 #include "reconcilers/reconciler.hpp"
 #include "store/pool.hpp"
 #include "store/watch.hpp"
@@ -42,7 +43,8 @@ class Loop {
 public:
     // All outlive the loop.
     Loop(WorkQueue& queue, WorkQueue& feeds, Election& election, Liveness& liveness, Reconciler& reconciler, Feed& feed,
-         Factory& factory, Health& health, Pool& reads, const Clock& clock, Telemetry telemetry, LoopSettings settings);
+         FeedProgress& progress, Factory& factory, Health& health, Pool& reads, const Clock& clock, Telemetry telemetry,
+         LoopSettings settings);
 
     // Takes keys until stopped: one key at a time, one switch on the outcome.
     void work(const std::stop_token& stop);
@@ -72,6 +74,8 @@ private:
     void reconcile(const WorkQueue::Item& item, const std::stop_token& stop);
     Result<FeedOutcome> look_at_feed(std::int64_t uid, const Context& context);
     void drain(std::int64_t uid, const std::stop_token& stop);
+    void feed_failed(std::int64_t uid, const Error& error);
+    void claim(const Context& context);
     void settle(std::int64_t uid, const ReconcileOutcome& outcome) EXCLUDES(mutex_);
     // When the key is to be called again.
     void follow(const WorkQueue::Item& item, const ReconcileOutcome& outcome) EXCLUDES(mutex_);
@@ -92,6 +96,7 @@ private:
     Liveness& liveness_;
     Reconciler& reconciler_;
     Feed& feed_;
+    FeedProgress& progress_;
     Factory& factory_;
     Health& health_;
     Pool& reads_;
@@ -102,6 +107,9 @@ private:
     Counter& unchanged_;
     Resting resting_;
     SteadyTime next_renew_{};      // of the keeper's thread
+    SteadyTime next_claim_{};      // of the dispatcher's; where claiming fails
+    int claim_failures_ = 0;
+    std::string claim_error_;      // as it was logged
     SteadyTime next_heartbeat_{};
     SteadyTime next_upkeep_{};     // of the watch's thread
     std::string catalog_;          // as the watch saw it last

@@ -149,6 +149,28 @@ struct DriftCounts {
     bool operator==(const DriftCounts&) const = default;
 };
 
+// What is known to be wrong and not healed yet, as of one moment (view homeostat.waiting).
+struct Waiting {
+    std::int64_t run_documents = 0;   // in open batches of the run under way
+    std::int64_t feed_documents = 0;  // in open batches of the change feed
+    std::int64_t changes = 0;         // named by the feed and not taken up; no more than 10,001 are counted
+    std::int64_t failing = 0;         // of the documents, those whose batch has failed before
+    std::int64_t dead_letters = 0;
+    bool closed = false;              // the feed is not taken up: suspended, or drift is not healed
+    bool unnamed = false;             // something changed that the feed did not name, and no sweep has passed it
+    bool behind = false;              // for longer than Ready allows
+    std::optional<Millis> oldest;     // age
+    std::string last_error;           // of the batches, or of the provider
+
+    std::int64_t documents() const noexcept { return run_documents + feed_documents + changes; }
+    bool anything() const noexcept { return documents() > 0 || unnamed; }
+    // With what the last observation left.
+    std::int64_t drift(std::int64_t left) const noexcept {
+        const std::int64_t counted = run_documents + (closed ? changes : 0);
+        return (counted > left ? counted : left) + feed_documents + (closed ? 0 : changes);
+    }
+};
+
 struct PipelineStatus {
     std::int64_t observed_generation = 0;
     std::int32_t revision = 0;                    // served; 0 = none yet
@@ -158,12 +180,14 @@ struct PipelineStatus {
     DriftCounts drift;
     std::int64_t dead_letters = 0;
     std::int64_t blocked_prunes = 0;
+    std::string blocked_plan;                     // names the deletions that are held back; "" = none are
     std::optional<WallTime> last_sweep;
     std::optional<WallTime> last_deep_sweep;
     std::optional<WallTime> last_converged;
     std::optional<WallTime> next_attempt;
     std::string last_error;
     std::optional<std::string> last_handled_reconcile;
+    Waiting waiting;                              // read beside it, where it is for people
     std::vector<Condition> conditions;
 };
 

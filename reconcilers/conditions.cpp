@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace homeostat {
 
 namespace {
@@ -59,6 +61,17 @@ std::string drift_text(const DriftCounts& d) {
     return out;
 }
 
+// Reasons that follow from counts alone, of each type; with others only a pass knows better.
+bool counted_reason(const Condition& c) {
+    const auto any = [&](std::initializer_list<std::string_view> reasons) {
+        return std::find(reasons.begin(), reasons.end(), c.reason) != reasons.end();
+    };
+    if (c.type == "Ready") return any({"Converged", "CompleteEnough", "Incomplete", "Healing", "Behind"});
+    if (c.type == "Synced") return any({"NoDrift", "Drift", "Behind"});
+    if (c.type == "Reconciling") return any({"Idle", "Progressing"});
+    return c.type == "DeadLetters" || c.type == "ProviderHealthy";
+}
+
 class Builder {
 public:
     explicit Builder(const Seen& s) : s_(s) {}
@@ -80,16 +93,24 @@ public:
         }
         if (s_.suspended) return add("Ready", "False", "Suspended", s_.suspend_reason);
         if (!s_.source_documents) return add("Ready", "Unknown", "NotObserved", s_.progress);
+        if (s_.working && (s_.first || s_.phase == Phase::indexing)) {
+            // Nothing has verified it yet, or searches go without the index.
+            const std::int64_t stored = std::clamp<std::int64_t>(s_.documents, 0, wanted);
+            return add("Ready", "False", ready_reason(),
+                       fmt::format("{} of {} documents are embedded; {}", stored, wanted, to_string(s_.phase)));
+        }
         if (share < s_.completeness) {
             return add("Ready", "False", s_.working ? "Healing" : "Incomplete",
                        fmt::format("{} of {} documents are embedded ({})", good, wanted, left()));
         }
+        if (s_.waiting.behind) return add("Ready", "False", "Behind", waiting_text(s_.waiting));
         if (left().empty()) return add("Ready", "True", "Converged", fmt::format("{} documents are embedded", good));
         add("Ready", "True", "CompleteEnough", fmt::format("{} of {} documents are embedded ({})", good, wanted, left()));
     }
 
     void synced() {
-        if (!s_.observed || !s_.source_documents) return add("Synced", "Unknown", "NotObserved");
+        if (!s_.observed || !s_.source_documents || (s_.working && s_.first)) return add("Synced", "Unknown", "NotObserved");
+        if (s_.drift.total() == 0 && s_.waiting.behind) return add("Synced", "False", "Behind", waiting_text(s_.waiting));
         if (s_.drift.total() == 0) return add("Synced", "True", "NoDrift");
         add("Synced", "False", "Drift", drift_text(s_.drift));
     }
@@ -99,6 +120,8 @@ public:
             add("Reconciling", "True", "Progressing", s_.progress);
         } else if (s_.failure && !stalls(*s_.failure)) {
             add("Reconciling", "True", "Retrying", failure_text());
+        } else if (!s_.failure && !s_.suspended && !s_.waiting.closed && s_.waiting.behind) {
+            add("Reconciling", "True", "Progressing", fmt::format("{}: {}", to_string(Phase::healing), waiting_text(s_.waiting)));
         } else {
             add("Reconciling", "False", s_.suspended ? "Suspended" : "Idle");
         }
@@ -110,8 +133,7 @@ public:
         if (s_.failure && is_provider_fault(*s_.failure)) {
             add("ProviderHealthy", "False", reason_of(*s_.failure), failure_text());
         } else if (s_.provider_trouble) {
-            add("ProviderHealthy", "False", s_.provider_trouble->cls == ErrorClass::throttled ? "Throttled" : "BreakerOpen",
-                s_.provider_trouble->message);
+            add("ProviderHealthy", "False", s_.provider_trouble->reason, s_.provider_trouble->message);
         } else if (!s_.failure) {
             add("ProviderHealthy", "True", "Answering");
         }
@@ -157,6 +179,7 @@ public:
             case FeedHealth::pending: return add("ChangeFeed", "False", "Pending", s_.feed.message);
             case FeedHealth::no_right: return add("ChangeFeed", "False", "RightMissing", s_.feed.message);
             case FeedHealth::disabled: return add("ChangeFeed", "False", "TriggersDisabled", s_.feed.message);
+            case FeedHealth::failing: return add("ChangeFeed", "False", "Failing", s_.feed.message);
             case FeedHealth::overrun: return add("ChangeFeed", "False", "Overrun", s_.feed.message);
             case FeedHealth::subscribed: return add("ChangeFeed", "False", "Subscribed", s_.feed.message);
             case FeedHealth::foreign: return add("ChangeFeed", "False", "ForeignTable", s_.feed.message);
@@ -168,6 +191,14 @@ public:
     std::vector<Condition> take() { return std::move(out_); }
 
 private:
+    std::string ready_reason() const {
+        switch (s_.phase) {
+            case Phase::verifying: return "Verifying";
+            case Phase::indexing: return "Indexing";
+            default: return "Healing";
+        }
+    }
+
     std::string left() const {
         std::string out = drift_text(s_.drift);
         if (s_.dead_letters > 0) out += fmt::format("{}{} dead-lettered", out.empty() ? "" : ", ", s_.dead_letters);
@@ -190,6 +221,40 @@ std::vector<Condition> conditions_of(const Seen& seen) {
     b.source();
     b.feed();
     return b.take();
+}
+
+std::vector<Condition> corrections(const std::vector<Condition>& stored, const Seen& seen, bool figures) {
+    const auto find = [&](std::string_view type) {
+        return std::find_if(stored.begin(), stored.end(), [&](const Condition& c) { return c.type == type; });
+    };
+    const auto stalled = find("Stalled");
+    const bool stuck = stalled != stored.end() && stalled->status == "True";
+    figures = figures || !seen.waiting.anything();
+    std::vector<Condition> out;
+    for (Condition& wanted : conditions_of(seen)) {
+        const auto had = find(wanted.type);
+        if (had == stored.end() || !counted_reason(*had)) continue;
+        const bool same = had->status == wanted.status && had->reason == wanted.reason;
+        if (same && (!figures || had->message == wanted.message)) continue;
+        // A run says what it does itself, all the time; what is not true is corrected all the same.
+        const bool of_run = wanted.type == "Ready" || wanted.type == "Synced" || wanted.type == "Reconciling";
+        if (seen.working && of_run && had->status != "True" && had->reason != "Behind") continue;
+        if (wanted.type == "Reconciling" && (seen.working || stuck)) continue;
+        if (wanted.type == "ProviderHealthy" && !seen.provider_known) continue;
+        wanted.observed_generation = had->observed_generation;
+        out.push_back(std::move(wanted));
+    }
+    return out;
+}
+
+std::string waiting_text(const Waiting& w) {
+    if (!w.anything()) return "";
+    const std::int64_t seconds = w.oldest ? w.oldest->count() / 1'000 : 0;
+    const std::string why = w.last_error.empty() ? "" : ": " + w.last_error;
+    if (w.documents() == 0)
+        return fmt::format("changes that were not named wait for a sweep, the oldest for {} s{}", seconds, why);
+    return fmt::format("{} {}, the oldest for {} s{}", w.documents(), w.documents() == 1 ? "document waits" : "documents wait",
+                       seconds, why);
 }
 
 std::vector<Condition> feed_conditions(const Seen& seen) {

@@ -8,11 +8,25 @@
 
 #include "core/error.hpp"
 #include "core/resource.hpp"
+#include "reconcilers/factory/lane.hpp"
 #include "reconcilers/factory/prune.hpp"
+#include "store/runs.hpp"
 
 namespace homeostat {
 
-enum class FeedHealth : std::uint8_t { untold, off, pending, no_right, disabled, overrun, subscribed, foreign, filtered, active };
+enum class FeedHealth : std::uint8_t {
+    untold,
+    off,
+    pending,
+    no_right,
+    disabled,
+    failing,
+    overrun,
+    subscribed,
+    foreign,
+    filtered,
+    active
+};
 struct FeedSeen {
     FeedHealth health = FeedHealth::untold;
     std::string message;
@@ -23,9 +37,13 @@ struct Seen {
     bool suspended = false;
     std::string suspend_reason;
     bool working = false;                        // a run is under way
+    bool first = false;                          // and none has ended before
+    Phase phase = Phase::idle;
     std::string progress;                        // what it is doing, for Reconciling
     std::optional<Error> failure;                // the pass or its batches failed
-    std::optional<Error> provider_trouble;       // it is not asked at present; nothing has failed for good
+    std::optional<ProviderTrouble> provider_trouble;  // by what its channel has heard, whoever asked
+    bool provider_known = true;                  // false: what was told of it stays
+    Waiting waiting;
     bool observed = true;                        // false: the source could not be read
     std::optional<std::int64_t> source_documents;
     std::optional<std::int64_t> declared;
@@ -41,6 +59,12 @@ struct Seen {
 };
 
 std::vector<Condition> conditions_of(const Seen& seen);
+// Of the stored conditions, those that are not true any more, as they should be: what waits, dead letters and the provider change
+// them between passes. What only a pass can judge (failures, the source, deletions, triggers) is left as it is. Those that only
+// differ in their figures are among them at rest, or where `figures` asks for them.
+std::vector<Condition> corrections(const std::vector<Condition>& stored, const Seen& seen, bool figures = false);
+// "37 documents wait, the oldest for 12 s: why"; "" where nothing does.
+std::string waiting_text(const Waiting& waiting);
 // Of the change feed alone; none where nothing is known of it.
 std::vector<Condition> feed_conditions(const Seen& seen);
 

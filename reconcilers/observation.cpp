@@ -224,10 +224,7 @@ private:
         in.max_ratio = declared_.max_prune_ratio;
         in.max_rows = declared_.max_prune_rows;
         in.floor = settings_.prune_floor;
-        for (const Condition& c : status->conditions) {
-            const bool names_it = declared_.approval && c.message.find(*declared_.approval) != std::string::npos;
-            if (c.type == "PruneBlocked" && c.status == "True" && names_it) in.approved = true;
-        }
+        in.approved = declared_.approval && status->blocked_prunes > 0 && *declared_.approval == status->blocked_plan;
         if (const PruneDecision decision = decide_prune(in); decision.blocked) {
             warn(fmt::format("{}: {}", decision.reason, decision.message));
         }

@@ -33,13 +33,14 @@ Transaction fenced_transaction(Session& session, const std::string& lease, const
 }
 
 PipelineReconciler::PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const MemoryBudget& memory,
-                                       const WriterPressure& pressure, const Clock& clock, Telemetry telemetry,
-                                       PipelineSettings settings)
+                                       const WriterPressure& pressure, FeedProgress& feeds, const Clock& clock,
+                                       Telemetry telemetry, PipelineSettings settings)
     : reads_(reads),
       writes_(writes),
       gateway_(gateway),
       memory_(memory),
       pressure_(pressure),
+      feeds_(feeds),
       clock_(clock),
       telemetry_(telemetry),
       settings_(std::move(settings)) {}
@@ -98,6 +99,7 @@ Status PipelineReconciler::load(Pass& pass) {
     if (!feed) return feed.error();
     pass.feed = *std::move(feed);
     disregard_future(pass);
+    recall_prune(pass);
     return {};
 }
 
@@ -132,13 +134,13 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
         if (const Status told = record_feed(pass); !told) return told.error();
         return ReconcileOutcome{.again_in = until_due(pass),
                                 .settled = true,
-                                .converged = pass.status.last_error.empty() && pass.status.drift.total() == 0,
+                                .converged = pass.state.failures == 0 && pass.status.drift.total() == 0,
                                 .rests = rests_for(pass)};
     }
     Result<std::string> awaited = awaits(pass);
     if (!awaited) return awaited.error();
     if (!awaited->empty()) {
-        pass.status.last_error = fmt::format("waits for pipeline \"{}\" to be ready", *awaited);
+        pass.waiting_for = *std::move(awaited);
         if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
         return ReconcileOutcome{milliseconds(settings_.once ? 1'000 : 30'000), false, false};
     }
@@ -221,6 +223,9 @@ std::optional<WallTime> PipelineReconciler::sweep_due(const Pass& pass) const {
     if (pass.state.failures > 0 || !pass.status.last_sweep) return std::nullopt;
     if (pass.refreshed()) return *pass.status.last_sweep + kBetweenSweeps;
     if (pass.capture_fingerprint.empty()) return std::nullopt;
+    // What it has named and nobody can take up is seen by a sweep at once, and then by those that there would be without it.
+    if (const auto trouble = feeds_.trouble(pass.uid, clock_.steady_now()))
+        return *pass.status.last_sweep + (trouble->swept ? p.drift_interval : kBetweenSweeps);
     // While a writer goes on of whom the feed may know nothing, one sweep more would not be the last.
     if (pass.feed.unsettled) return *pass.status.last_sweep + p.drift_interval;
     if (!pass.feed.trusted || pass.feed.full) return *pass.status.last_sweep + kBetweenSweeps;
@@ -243,6 +248,7 @@ milliseconds PipelineReconciler::until_due(const Pass& pass) const {
 std::optional<milliseconds> PipelineReconciler::rests_for(const Pass& pass) const {
     const std::optional<WallTime> sweep = sweep_due(pass);
     if (!sweep || !pass.feed.trusted || pass.feed.full || !pass.status.last_deep_sweep) return std::nullopt;
+    if (feeds_.trouble(pass.uid, clock_.steady_now())) return std::nullopt;
     const WallTime until = std::min(*sweep, *pass.status.last_deep_sweep + pass.declared.deep_interval);
     return std::max(std::chrono::duration_cast<milliseconds>(until - now(pass)), milliseconds(0));
 }
@@ -315,6 +321,9 @@ Status PipelineReconciler::begin_run(Pass& pass) {
     Result<Totals> stored = count_stored(**session, pass.revision);
     if (!stored) return stored.error();
     if (const Status opened = open_full_feed(**session, pass); !opened) return opened;
+    if (settings_.once) take_over_feed(**session, pass);
+    const bool moves = !feeds_.trouble(pass.uid, clock_.steady_now());
+    feeds_.swept(pass.uid);
     const Status begun = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         // What the feed planned for what was declared before would be refused for ever; this run sees what it was for.
@@ -328,7 +337,8 @@ Status PipelineReconciler::begin_run(Pass& pass) {
         run.deep = deep && stored->documents > 0;  // where nothing is stored there is nothing to look at deeply
         run.traceparent = pass.context.span.traceparent();
         // What a refresh brings is nothing that a trigger should have named.
-        run.feed_trusted = pass.feed.trusted && !pass.feed.full && !pass.capture_fingerprint.empty() && !pass.refreshed();
+        run.feed_trusted =
+            moves && pass.feed.trusted && !pass.feed.full && !pass.capture_fingerprint.empty() && !pass.refreshed();
         // Whatever changes from here on is named, and what changed before is seen by this sweep; where the feed was full, by the
         // one that begins when all have ended who found it full.
         if (!pass.capture_fingerprint.empty()) pass.feed.trusted = keep_feed(tx, pass.uid, pass.capture_fingerprint, true);

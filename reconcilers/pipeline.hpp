@@ -22,6 +22,7 @@
 #include "reconcilers/factory/memory.hpp"
 #include "reconcilers/factory/prune.hpp"
 #include "reconcilers/factory/writer_pressure.hpp"
+#include "reconcilers/feed_progress.hpp"
 #include "reconcilers/reconciler.hpp"
 #include "reconcilers/sweep_budget.hpp"
 #include "store/capture.hpp"
@@ -31,6 +32,8 @@
 #include "store/runs.hpp"
 
 namespace homeostat {
+
+struct Seen;
 
 struct PipelineSettings {
     std::uint32_t batch_documents = 256;  // at most
@@ -54,7 +57,7 @@ class PipelineReconciler final : public Reconciler {
 public:
     // All outlive the reconciler.
     PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const MemoryBudget& memory, const WriterPressure& pressure,
-                       const Clock& clock, Telemetry telemetry, PipelineSettings settings);
+                       FeedProgress& feeds, const Clock& clock, Telemetry telemetry, PipelineSettings settings);
 
     Result<ReconcileOutcome> reconcile(std::int64_t uid, const Context& context) override EXCLUDES(mutex_);
 
@@ -70,6 +73,9 @@ private:
     Status load(Pass& pass);
     WallTime now(const Pass& pass) const;
     void disregard_future(Pass& pass) const;
+    Status read_truth(Session& session, Pass& pass) const;
+    static void recall_prune(Pass& pass);
+    static Seen seen_in(const Pass& pass, bool working);
     Result<std::string> awaits(const Pass& pass);
     Status supersede(Pass& pass);
     Status prepare_revision(Pass& pass);
@@ -94,6 +100,8 @@ private:
     Result<ReconcileOutcome> finish(Pass& pass, std::string_view result, const std::string& message);
     Status sweep_again(Pass& pass, bool deep);
     Status keep_index(Pass& pass);
+    Status enter_indexing(Pass& pass);
+    void take_over_feed(Session& session, Pass& pass);
     Result<ReconcileOutcome> record_failure(Pass& pass, const Error& error);
     Result<ReconcileOutcome> finalize(Pass& pass);
     Status record_progress(Pass& pass);
@@ -120,6 +128,7 @@ private:
     Gateway& gateway_;
     const MemoryBudget& memory_;
     const WriterPressure& pressure_;
+    FeedProgress& feeds_;
     const Clock& clock_;
     Telemetry telemetry_;
     const PipelineSettings settings_;

@@ -98,7 +98,12 @@ Status PipelineReconciler::drop_capture(Pass& pass) {
 
 void PipelineReconciler::tell_capture(Pass& pass, const CaptureState& state, const std::string& refused) const {
     pass.capture_fingerprint = state.complete ? state.fingerprint : "";
-    if (state.complete && (pass.feed.full || pass.feed.unsettled)) {
+    const auto trouble = feeds_.trouble(pass.uid, clock_.steady_now());
+    if (state.complete && trouble) {
+        pass.feed_seen = told(
+            FeedHealth::failing,
+            fmt::format("what the feed names cannot be taken up, and sweeps find it until it can: {}", trouble->error.message));
+    } else if (state.complete && (pass.feed.full || pass.feed.unsettled)) {
         pass.feed_seen = told(FeedHealth::overrun,
                               pressure_.pressing(pass.uid, clock_.steady_now())
                                   ? "writers keep the database busy with changes; sweeps find them and heal them in "
@@ -186,10 +191,25 @@ Status PipelineReconciler::open_full_feed(Session& session, Pass& pass) {
     return in_turn(note_opened);
 }
 
+// Somebody waits for this run, which sees whatever the feed has named and nobody took up: no change feed is consumed meanwhile,
+// and none may be for long. A feed that cannot be emptied keeps what it has; the run heals it all the same.
+void PipelineReconciler::take_over_feed(Session& session, Pass& pass) {
+    if (!pass.feed.kept) return;
+    const Status taken = guarded([&] {
+        Transaction tx = fenced_transaction(session, pass.lease(), pass.context);
+        take_over_changes(tx, pass.uid, pass.feed.run_id);
+        tx.commit();
+    });
+    if (!taken)
+        spdlog::warn("pipeline \"{}\": its change feed keeps what it has named: {}", pass.declared.name, taken.error().message);
+}
+
 // Drift of this slice that is not the feed's to heal already.
 Status PipelineReconciler::leave_to_feed(Pass& pass, Transaction& tx, std::vector<DriftItem>& items) const {
     if (settings_.once || !pass.feed.kept || pass.capture_fingerprint.empty()) return {};
-    Result<std::vector<bool>> known = known_to_feed(tx, pass.source, pass.revision, pass.feed.run_id, items);
+    // What is named and never taken up is not the feed's to heal.
+    const bool moves = !feeds_.trouble(pass.uid, clock_.steady_now());
+    Result<std::vector<bool>> known = known_to_feed(tx, pass.source, pass.revision, pass.feed.run_id, items, moves);
     if (!known) return known.error();
     std::vector<DriftItem> left;
     for (std::size_t i = 0; i < items.size(); ++i) {

@@ -31,11 +31,13 @@ struct PipelineReconciler::Pass {
     std::int64_t stored_dead_letters = 0;
     std::int64_t unconfirmed = 0;  // deletions that only one observation has seen
     std::int64_t shed = 0;         // documents that wait for memory
+    std::string waiting_for;       // a pipeline that this one depends on and that is not ready
     std::string trigger;
     FeedRow feed;
     std::string capture_fingerprint;  // of triggers that are all in place; "" where they are not
     FeedSeen feed_seen;
     SteadyTime loaded{};  // ours, when the server's clock was read
+    std::optional<ProviderTrouble> provider_trouble;
 
     explicit Pass(std::int64_t id, const Context& c) : uid(id), context(c) {}
 
@@ -55,7 +57,8 @@ struct PipelineReconciler::Pass {
     // Since the last run that ended.
     bool refreshed() const { return state.source_mark && state.source_mark != state.observed_mark; }
     // For deletions that are held back.
-    bool approved() const { return declared.approval && status.blocked_prunes > 0; }
+    bool approved() const { return declared.approval && status.blocked_prunes > 0 && *declared.approval == status.blocked_plan; }
+    bool heals() const { return declared.management == "Manage" && declared.drift_policy == "Enforce"; }
     std::string lease() const { return pipeline_lease(uid); }
     // The time by the server: what is stored, and compared with what is stored, is by no other clock. `steady` is ours, now.
     WallTime now(SteadyTime steady) const { return state.at + std::chrono::duration_cast<WallTime::duration>(steady - loaded); }

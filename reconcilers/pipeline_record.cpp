@@ -9,6 +9,7 @@
 #include "reconcilers/factory/write_gate.hpp"
 #include "reconcilers/observation.hpp"
 #include "reconcilers/pipeline.hpp"
+#include "reconcilers/pipeline_gauges.hpp"
 #include "reconcilers/pipeline_pass.hpp"
 #include "store/leases.hpp"
 
@@ -20,28 +21,6 @@ namespace {
 
 constexpr milliseconds kShedPause{30'000};
 constexpr milliseconds kWritesPause{5'000};
-
-Seen seen_in(const PipelineSpec& declared, const PipelineStatus& status, const std::optional<Run>& run,
-             const PruneDecision& prune, const FeedSeen& feed) {
-    Seen seen;
-    seen.generation = declared.generation;
-    seen.suspended = declared.suspend;
-    seen.suspend_reason = declared.suspend_reason.value_or("");
-    seen.source_documents = status.source_documents;
-    seen.declared = declared.documents;
-    seen.documents = status.documents;
-    seen.drift = status.drift;
-    seen.dead_letters = status.dead_letters;
-    seen.completeness = declared.completeness;
-    seen.prune = prune;
-    seen.feed = feed;
-    if (run) {
-        seen.working = true;
-        seen.unkeyed = run->unkeyed;
-        seen.bypassed = run->bypassed;
-    }
-    return seen;
-}
 
 }  // namespace
 
@@ -67,18 +46,15 @@ Status PipelineReconciler::record_progress(Pass& pass) {
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
     return guarded([&]() -> Status {
-        Seen seen = seen_in(pass.declared, pass.status, pass.run, pass.prune, pass.feed_seen);
-        if (!pass.status.last_error.empty() && pass.status.last_error.starts_with("waits for pipeline")) {
-            seen.waiting_for = pass.declared.depends_on.front();
-        }
+        if (const Status read = read_truth(**session, pass); !read) return read;
+        Seen seen = seen_in(pass, true);
         if (pass.run) {
             Result<RunProgress> progress = read_progress(**session, pass.run->id);
             if (!progress) return progress.error();
-            seen.progress = fmt::format("{}: {} of {} documents planned so far are done", to_string(pass.run->phase),
+            seen.progress = fmt::format("{}: {} of {} documents planned so far are done", to_string(seen.phase),
                                         progress->written + progress->dropped + progress->removed, pass.run->planned);
             if (!pass.open.last_error.empty()) seen.progress += fmt::format("; last trouble: {}", pass.open.last_error);
         }
-        seen.provider_trouble = gateway_.trouble(pass.provider.name, pass.revision.settings.model);
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         StatusUpdate update = status_update(pass);
         update.observed_generation = pass.declared.generation;
@@ -129,6 +105,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         if (!feed) return feed.error();
         if (feed->full || !feed->trusted) run.bypassed = 0;
     }
+    if (const Status read = read_truth(**session, pass); !read) return read.error();
     const Status done = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         // A later revision takes over where it has nothing left to heal: one statement, and search sees one or the other.
@@ -169,8 +146,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         if (!pass.prune.blocked) pass.state.previous_source_documents = run.seen;
         s.observed_generation = run.generation;
         if (pass.feed_seen.health == FeedHealth::overrun && pass.feed.trusted) pass.feed_seen = {FeedHealth::active, ""};
-        Seen seen = seen_in(pass.declared, s, pass.run, pass.prune, pass.feed_seen);
-        seen.working = false;
+        const Seen seen = seen_in(pass, false);
         StatusUpdate update = status_update(pass);
         update.counted = *stored;
         update.source_counted = true;
@@ -190,7 +166,8 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     }
     compare_pace(pass);
     publish(pass);
-    const bool converged = run.found.total() == 0 && run.dead_letters == 0;
+    // What the feed has planned is not healed by the end of this run.
+    const bool converged = run.found.total() == 0 && run.dead_letters == 0 && pass.status.waiting.feed_documents == 0;
     spdlog::info("pipeline \"{}\": {} ({} documents, {} chunks)", pass.declared.name, result, pass.status.documents,
                  pass.status.chunks);
     return ReconcileOutcome{.again_in = until_due(pass), .settled = true, .converged = converged, .rests = rests_for(pass)};
@@ -208,6 +185,7 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
         : error.retryable()
             ? std::max(settings_.retry_base, full_jitter(pass.state.failures, settings_.retry_base, settings_.retry_cap, 0.75))
             : settings_.reprobe;
+    if (const Status read = read_truth(**session, pass); !read) return read.error();
     const Status done = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         pass.state.next_attempt = now + wait;
@@ -216,7 +194,9 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
         pass.state.observed_mark = pass.run ? pass.run->source_mark : pass.state.source_mark;
         pass.status.last_error = error.message;
         pass.status.observed_generation = pass.declared.generation;
-        Seen seen = seen_in(pass.declared, pass.status, std::nullopt, pass.prune, pass.feed_seen);
+        Seen seen = seen_in(pass, false);
+        seen.unkeyed = 0;
+        seen.bypassed = 0;
         seen.failure = error;
         // A source that cannot be read is Unknown; one that was read and a provider that failed is not.
         seen.observed =
@@ -270,25 +250,6 @@ void PipelineReconciler::compare_pace(const Pass& pass) {
         .set(took / planned - 1);
 }
 
-void PipelineReconciler::publish(const Pass& pass) {
-    Registry& m = telemetry_.metrics;
-    const std::string& name = pass.declared.name;
-    const DriftCounts& d = pass.status.drift;
-    const std::pair<std::string_view, std::int64_t> classes[] = {
-        {"missing", d.missing}, {"stale", d.stale},       {"moved", d.moved},  {"partial", d.partial},
-        {"invalid", d.invalid}, {"orphaned", d.orphaned}, {"excess", d.excess}};
-    for (const auto& [cls, n] : classes) {
-        m.gauge("homeostat_drift_documents", "Documents in each class of drift, as of the last observation.",
-                {{"pipeline", name}, {"class", std::string(cls)}})
-            .set(static_cast<double>(n));
-    }
-    m.gauge("homeostat_documents", "Documents stored.", {{"pipeline", name}}).set(static_cast<double>(pass.status.documents));
-    m.gauge("homeostat_source_documents", "Documents of the source, as of the last complete observation.", {{"pipeline", name}})
-        .set(static_cast<double>(pass.status.source_documents.value_or(0)));
-    m.gauge("homeostat_dead_letter_documents", "Documents that cannot be embedded.", {{"pipeline", name}})
-        .set(static_cast<double>(pass.status.dead_letters));
-    m.gauge("homeostat_prune_blocked", "Deletions held back by the brakes.", {{"pipeline", name}})
-        .set(static_cast<double>(pass.status.blocked_prunes));
-}
+void PipelineReconciler::publish(const Pass& pass) { publish_gauges(telemetry_.metrics, pass.declared.name, pass.status); }
 
 }  // namespace homeostat

@@ -320,7 +320,8 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
             pass.state.window.pruned += static_cast<std::int64_t>(ids.size());
         }
         // What is held back is named after what was let go, so that approving it means exactly that set.
-        if (pass.prune.blocked) pass.prune.message += fmt::format("; the plan is {}", prune_plan(tx, run));
+        pass.status.blocked_plan = pass.prune.blocked ? prune_plan(tx, run) : "";
+        if (pass.prune.blocked) pass.prune.message += fmt::format("; the plan is {}", pass.status.blocked_plan);
         if (run.deep) pass.status.last_deep_sweep = now(pass);
         for (std::size_t at = 0; at < strays->size(); at += 1'000) {
             PlannedBatch b{BatchKind::stray, DriftClass::partial, 0, {}};
@@ -333,12 +334,39 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
         pass.open.batches += static_cast<std::int64_t>(batches.size());
         run.phase = RunPhase::pruning;
         save_run(tx, run);
-        write_status(tx, status_update(pass), pass.context.reconcile_id);
+        StatusUpdate update = status_update(pass);
+        if (pass.revision.state == "served") {
+            // Known from here on, not only when the run has ended, which may have an index to build.
+            pass.status.documents = stored->documents;
+            pass.status.source_documents = run.seen;
+            update.status.source_documents = run.seen;
+            update.counted = *stored;
+            update.source_counted = true;
+        }
+        for (Condition& c : conditions_of(seen_in(pass, true))) {
+            if (c.type == "PruneBlocked") update.status.conditions.push_back(std::move(c));
+        }
+        write_status(tx, update, pass.context.reconcile_id);
         tx.commit();
         return {};
     });
     if (!done) return done.error();
     return ReconcileOutcome{milliseconds(1'000), false, false};
+}
+
+Status PipelineReconciler::enter_indexing(Pass& pass) {
+    if (pass.run->phase != RunPhase::indexing) {
+        Result<Pool::Lease> session = writes_.acquire(pass.context);
+        if (!session) return session.error();
+        pass.run->phase = RunPhase::indexing;
+        const Status saved = guarded([&] {
+            Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+            save_run(tx, *pass.run);
+            tx.commit();
+        });
+        if (!saved) return saved;
+    }
+    return record_progress(pass);
 }
 
 Status PipelineReconciler::keep_index(Pass& pass) {
@@ -355,6 +383,7 @@ Status PipelineReconciler::keep_index(Pass& pass) {
             if (*built) return {};
         }
     }
+    if (const Status told = enter_indexing(pass); !told) return told;
     const Span span = telemetry_.tracer.start("build index", SpanKind::internal, pass.context.span);
     // A connection of its own: a build may take as long as it takes, and needs the session's timeouts off.
     ConnectOptions options = writes_.options();

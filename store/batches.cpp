@@ -88,10 +88,10 @@ const Statement kFinish{
 const Statement kRest{
     "batch_rest",
     "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents,"
-    "  attempts, deaths, marks, run_after, last_error)"
+    "  attempts, deaths, marks, run_after, last_error, created_at)"
     " SELECT uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, $2::text[], $3::int, $4::int,"
     "  CASE WHEN documents = 1 THEN deaths ELSE 0 END, CASE WHEN deaths > 0 THEN greatest(marks, 3) ELSE marks END,"
-    "  clock_timestamp() + $5::bigint * interval '1 ms', $6 FROM homeostat.batch WHERE id = $1::bigint"};
+    "  clock_timestamp() + $5::bigint * interval '1 ms', $6, created_at FROM homeostat.batch WHERE id = $1::bigint"};
 
 // As urgent as what a sweep finds of that kind: not at all.
 const Statement kPutAway{
@@ -106,6 +106,15 @@ const Statement kRelease{
     "UPDATE homeostat.batch SET claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL, attempts = attempts + $3::int,"
     " run_after = clock_timestamp() + $4::bigint * interval '1 ms', last_error = CASE WHEN $5 = '' THEN last_error ELSE $5 END"
     " WHERE id = $1::bigint AND claim_token = $2::bigint"};
+
+const Statement kHealedLetters{"dead_letters_healed", R"sql(
+    DELETE FROM homeostat.dead_letter l USING unnest($3::text[]) AS w(key)
+    WHERE l.uid = $1::bigint AND l.revision = $2::int AND l.key = w.key::text[]
+        AND EXISTS (SELECT FROM homeostat.dead_letter o WHERE o.uid = $1::bigint))sql"};
+const Statement kLockStatus{"dead_letters_lock", "SELECT uid FROM homeostat.pipeline_status WHERE uid = $1::bigint FOR UPDATE"};
+const Statement kRecount{"dead_letters_recount", R"sql(
+    UPDATE homeostat.pipeline_status s SET dead_letters = homeostat.dead_letters_of(s.uid), updated_at = clock_timestamp()
+    WHERE s.uid = $1::bigint AND ($2::boolean OR s.dead_letters > 0) AND s.dead_letters <> homeostat.dead_letters_of(s.uid))sql"};
 
 const Statement kExists{"batch_exists",
                         "SELECT EXISTS (SELECT FROM homeostat.batch WHERE id = $1::bigint AND claim_token = $2::bigint)"};
@@ -341,6 +350,21 @@ void add_dead_letters(Transaction& tx, std::int64_t uid, std::int32_t revision, 
         params.add(l.cls).add(l.strategy).add(l.message).add(l.attempts).add(l.trace_id);
         tx.exec(kDead, params);
     }
+}
+
+void remove_dead_letters(Transaction& tx, std::int64_t uid, std::int32_t revision, const std::vector<Key>& keys) {
+    if (keys.empty()) return;
+    std::vector<std::string> texts;
+    for (const Key& key : keys) texts.push_back(format_text_array(key));
+    Params params = Params::of(uid, revision);
+    params.bytes(binary_array(std::vector<std::string_view>(texts.begin(), texts.end())));
+    tx.later(kHealedLetters, std::move(params));
+}
+
+void recount_dead_letters(Transaction& tx, std::int64_t uid, bool added) {
+    // Two who add at the same time each count what the other has committed.
+    if (added) tx.later(kLockStatus, Params::of(uid));
+    tx.later(kRecount, Params::of(uid, added));
 }
 
 Result<std::vector<DeadLetter>> read_dead_letters(Session& session, std::int64_t uid, int limit) {

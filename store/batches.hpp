@@ -147,6 +147,11 @@ struct DeadLetter {
     std::string trace_id;
 };
 void add_dead_letters(Transaction& tx, std::int64_t uid, std::int32_t revision, const std::vector<DeadLetter>& letters);
+// Those of documents that are healed now, or gone, by key; costs next to nothing where the pipeline has none.
+void remove_dead_letters(Transaction& tx, std::int64_t uid, std::int32_t revision, const std::vector<Key>& keys);
+// The status says how many there are, in the transaction that `added` some or removed them; the status row is locked from here to
+// the commit where there are any.
+void recount_dead_letters(Transaction& tx, std::int64_t uid, bool added);
 Result<std::vector<DeadLetter>> read_dead_letters(Session& session, std::int64_t uid, int limit);
 Result<std::int64_t> count_dead_letters(Session& session, std::int64_t uid);
 

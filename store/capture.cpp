@@ -214,7 +214,13 @@ private:
             fmt::format("CREATE TABLE {} (change \"char\" NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp(){}) WITH "
                         "(autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,"
                         " autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000000000)",
-                        table, keys)};
+                        table, keys),
+            // It has no key, and what is published cannot be deleted from without an identity: FOR ALL TABLES publishes it too.
+            fmt::format("ALTER TABLE {} REPLICA IDENTITY FULL", table),
+            // Who declares may see how much waits, and since when, and no key.
+            fmt::format("DO $$ BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'homeostat_declarer') THEN"
+                        " GRANT SELECT (at) ON {} TO homeostat_declarer; END IF; END $$",
+                        table)};
         const std::array<std::pair<std::string, std::int64_t>, 3> sequences{
             {{named_sequence(spec_.uid), 1}, {room_sequence(spec_.uid), 1 + kRoomAtLeast}, {full_sequence(spec_.uid), kNotFull}}};
         // They go with the table.

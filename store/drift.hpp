@@ -68,8 +68,8 @@ Result<std::vector<bool>> dead_letters_among(Transaction& tx, const SourceShape&
 // Forgets dead letters whose document was edited or is gone.
 Status settle_dead_letters(Transaction& tx, const SourceShape& source, const Revision& revision);
 
-// The source has as many documents as are stored, and those that cannot be: what a sweep that has found no drift knows, whatever came
-// and went behind its cursor. Written to the status.
+// The source has as many documents as are stored, and those that cannot be: what a sweep that has found no drift knows, whatever
+// came and went behind its cursor. Written to the status.
 void count_source_as_stored(Transaction& tx, const SourceShape& source, const Revision& revision);
 
 // What healing these documents will take, from sampled lengths: used by plans only.

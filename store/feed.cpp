@@ -67,6 +67,11 @@ const Statement kKeep{
 const Statement kDistrust{"feed_distrust",
                           "UPDATE homeostat.feed SET trusted_since = NULL WHERE uid = $1::bigint AND trusted_since IS NOT NULL"};
 
+const Statement kTakeBack{"feed_take_back", R"sql(
+    DELETE FROM homeostat.batch WHERE id = ANY (ARRAY(
+        SELECT id FROM homeostat.batch WHERE uid = $1::bigint AND run_id = $2::bigint AND kind <> 'stray' AND claim_token IS NULL
+        FOR UPDATE SKIP LOCKED)) RETURNING id)sql"};
+
 const Statement kShut{"feed_shut", "UPDATE homeostat.feed SET trusted_since = NULL, settles = $2::bigint WHERE uid = $1::bigint"};
 const Statement kOpened{"feed_opened",
                         "UPDATE homeostat.feed SET settles = pg_current_xact_id()::text::bigint WHERE uid = $1::bigint"};
@@ -297,7 +302,7 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
 }
 
 Result<std::vector<bool>> known_to_feed(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
-                                        const std::vector<DriftItem>& items) {
+                                        const std::vector<DriftItem>& items, bool moves) {
     return guarded([&] {
         std::vector<bool> known(items.size(), false);
         if (items.empty()) return known;
@@ -320,19 +325,26 @@ Result<std::vector<bool>> known_to_feed(Transaction& tx, const SourceShape& sour
         // Batches of the feed are few and small; deletions carry document ids before their keys. What heals another revision, or
         // was planned for an earlier declaration and will never be claimed, heals nothing here.
         const Rows rows = tx.exec(
-            {fmt::format("p{}_known", uid),
+            {fmt::format("p{}_known{}", uid, moves ? "" : "_planned"),
              fmt::format("WITH w AS MATERIALIZED (SELECT * FROM unnest({0}) WITH ORDINALITY AS w({1}, i))"
-                         " SELECT w.i FROM w JOIN {2} c ON {3} UNION"
+                         "{9}"
                          " SELECT w.i FROM w JOIN (SELECT {7} FROM homeostat.batch b, generate_series(1, b.documents) u(j)"
                          "  WHERE b.uid = ${4}::bigint AND b.run_id = ${5}::bigint AND b.kind = 'heal'"
                          "   AND b.revision = ${8}::int AND b.generation = (SELECT q.generation FROM homeostat.pipeline q"
                          "    WHERE q.uid = b.uid)) p ON {6}",
                          numbered(n, "${}::text[]"), numbered(n, "k{}"), change_table(uid), named, n + 1, n + 2, planned, columns,
-                         n + 3)},
+                         n + 3, moves ? fmt::format(" SELECT w.i FROM w JOIN {} c ON {} UNION", change_table(uid), named) : "")},
             params);
         for (int i = 0; i < rows.size(); ++i) known[static_cast<std::size_t>(rows.i64(i, 0) - 1)] = true;
         return known;
     });
+}
+
+void take_over_changes(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
+    const std::int64_t planned = tx.exec(kTakeBack, Params::of(uid, run_id)).size();
+    const std::int64_t named =
+        tx.exec({fmt::format("p{}_forget", uid), fmt::format("DELETE FROM {}", change_table(uid))}).affected();
+    if (planned + named > 0) tx.exec(kDistrust, Params::of(uid));
 }
 
 Result<std::vector<Key>> coming_to_be(Transaction& tx, const SourceShape& source, const Revision& revision,

@@ -106,10 +106,13 @@ struct Changes {
 Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShape& source, const Revision& revision,
                              std::int64_t limit);
 
-// Of these keys, those that the feed knows of already: named and not taken yet, or in a batch of its own that is open. In the
-// order given, in the snapshot of `tx`.
+// Of these keys, those that the feed knows of already: named and not taken yet (where it `moves`), or in a batch of its own that
+// is open. In the order given, in the snapshot of `tx`.
 Result<std::vector<bool>> known_to_feed(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
-                                        const std::vector<DriftItem>& items);
+                                        const std::vector<DriftItem>& items, bool moves = true);
+// Forgets what the feed has named and planned (but what is claimed): a sweep that begins after this sees it. Until one has ended
+// the feed has a gap.
+void take_over_changes(Transaction& tx, std::int64_t uid, std::int64_t run_id);
 
 // Of these keys, those that will be stored by a heal under way, or are by now.
 Result<std::vector<Key>> coming_to_be(Transaction& tx, const SourceShape& source, const Revision& revision,

@@ -12,7 +12,7 @@ namespace {
 constexpr std::string_view kColumns =
     " uid, model, generation, breaker, reason, message, opened,"
     " CASE WHEN breaker <> 'closed' THEN greatest(0, extract(epoch FROM retry_at - clock_timestamp()) * 1000)::bigint END,"
-    " coalesce(max_texts, 0), coalesce(max_tokens, 0) FROM homeostat.provider_status";
+    " coalesce(max_texts, 0), coalesce(max_tokens, 0), healthy FROM homeostat.provider_status";
 
 const Statement kRead{"provider_record", "SELECT" + std::string(kColumns) + " WHERE uid = $1::bigint AND model = $2"};
 const Statement kListRecords{"provider_records", "SELECT" + std::string(kColumns) + " ORDER BY uid, model"};
@@ -21,7 +21,7 @@ const Statement kWrite{
     "provider_record_write",
     "INSERT INTO homeostat.provider_status AS s (uid, model, generation, healthy, breaker, reason, message, opened, retry_at,"
     "  max_texts, max_tokens, replica)"
-    " SELECT uid, $2, $3::bigint, $4 = 'closed', $4, $5, left($6, 1024), $7::int,"
+    " SELECT uid, $2, $3::bigint, $12::boolean, $4, $5, left($6, 1024), $7::int,"
     "  clock_timestamp() + $8::bigint * interval '1 ms', nullif($9::int, 0), nullif($10::bigint, 0), $11"
     " FROM homeostat.provider WHERE uid = $1::bigint"
     " ON CONFLICT (uid, model) DO UPDATE SET generation = excluded.generation, healthy = excluded.healthy,"
@@ -61,6 +61,7 @@ ProviderRecord record_of(const Rows& rows, int i) {
     if (const auto ms = rows.maybe_i64(i, 7)) r.retry_in = std::chrono::milliseconds(*ms);
     r.max_texts = static_cast<std::uint32_t>(rows.i64(i, 8));
     r.max_tokens = static_cast<std::uint64_t>(rows.i64(i, 9));
+    r.healthy = rows.boolean(i, 10);
     return r;
 }
 
@@ -107,9 +108,9 @@ Status write_provider_record(Session& session, const ProviderRecord& r, std::str
     return guarded([&]() -> Status {
         const std::optional<std::int64_t> retry =
             r.retry_in ? std::optional<std::int64_t>(r.retry_in->count()) : std::optional<std::int64_t>();
-        session.exec(kWrite,
-                     Params::of(r.uid, r.model, r.generation, r.breaker, r.reason, r.message, r.opened, retry,
-                                static_cast<std::int64_t>(r.max_texts), static_cast<std::int64_t>(r.max_tokens), replica));
+        session.exec(kWrite, Params::of(r.uid, r.model, r.generation, r.breaker, r.reason, r.message, r.opened, retry,
+                                        static_cast<std::int64_t>(r.max_texts), static_cast<std::int64_t>(r.max_tokens), replica,
+                                        r.healthy));
         return {};
     });
 }

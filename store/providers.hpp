@@ -18,6 +18,7 @@ struct ProviderRecord {
     std::int64_t uid = 0;  // of the provider
     std::string model;
     std::int64_t generation = 0;
+    bool healthy = true;  // the last thing it said was an answer
     std::string breaker = "closed";  // closed, open, half_open
     std::string reason;
     std::string message;

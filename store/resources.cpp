@@ -266,7 +266,8 @@ Result<ProviderSpec> find_provider(Session& session, std::string_view name) {
 Result<std::vector<PipelineLine>> list_pipeline_lines(Session& session) {
     static const Statement kList{"list_pipeline_lines",
                                  R"(SELECT uid, name, ready, reason, kstatus, message, source_documents, documents, chunks, drift,
-               dead_letters, source, target, provider, suspended, (extract(epoch FROM last_converged_at) * 1000000)::bigint
+               dead_letters, source, target, provider, suspended, (extract(epoch FROM last_converged_at) * 1000000)::bigint,
+               waiting, (extract(epoch FROM lag) * 1000)::bigint, phase
         FROM homeostat.pipelines ORDER BY name, uid)"};
     return guarded([&] {
         return all_of(session.exec(kList), [](RowReader r) {
@@ -287,6 +288,9 @@ Result<std::vector<PipelineLine>> list_pipeline_lines(Session& session) {
             line.provider = r.text();
             line.suspended = r.boolean();
             line.last_converged = r.maybe_time();
+            line.waiting = r.integer();
+            line.lag = r.maybe_millis();
+            line.phase = r.text();
             return line;
         });
     });
@@ -324,10 +328,27 @@ Result<std::string> request_reconcile(Session& session, std::string_view pipelin
 }
 
 Status approve_prune(Session& session, std::string_view pipeline, std::string_view plan_id) {
+    // Compared and set in one statement: another sweep may hold back another set at any moment.
     static const Statement kApprove{"approve_prune",
-                                    R"(UPDATE homeostat.pipeline SET approval = $2
-        WHERE name = $1 AND deletion_requested_at IS NULL RETURNING name)"};
-    return status_of(change_pipeline(session, pipeline, kApprove, Params::of(pipeline, plan_id)));
+                                    R"sql(
+        WITH blocked AS MATERIALIZED (
+            SELECT p.uid, CASE WHEN s.blocked_prunes > 0 THEN s.blocked_plan ELSE '' END AS plan
+            FROM homeostat.pipeline p LEFT JOIN homeostat.pipeline_status s USING (uid)
+            WHERE p.name = $1 AND p.deletion_requested_at IS NULL),
+        approved AS (UPDATE homeostat.pipeline p SET approval = $2 FROM blocked b
+            WHERE p.uid = b.uid AND b.plan = $2 AND b.plan <> '' RETURNING p.uid)
+        SELECT coalesce(b.plan, ''), EXISTS (SELECT FROM approved) FROM blocked b)sql"};
+    return guarded([&]() -> Status {
+        const Rows rows = session.exec(kApprove, Params::of(pipeline, plan_id));
+        if (rows.empty()) {
+            const Result<PipelineSpec> missing = find_pipeline(session, pipeline);  // says which name was meant
+            return missing ? Status(not_found(fmt::format("pipeline \"{}\" is being deleted", pipeline))) : missing.error();
+        }
+        if (rows.boolean(0, 1)) return {};
+        if (rows.view(0, 0).empty()) return invalid(fmt::format("pipeline \"{}\": no deletions wait for approval", pipeline));
+        return invalid(fmt::format("pipeline \"{}\": {} is not the plan that waits for approval; that is {}", pipeline, plan_id,
+                                   rows.view(0, 0)));
+    });
 }
 
 Status delete_object(Session& session, ResourceKind kind, std::string_view name) {

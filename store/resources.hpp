@@ -36,6 +36,9 @@ struct PipelineLine {
     std::string provider;
     bool suspended = false;
     std::optional<WallTime> last_converged;
+    std::int64_t waiting = 0;          // documents of the drift that are known by name and not healed yet
+    std::optional<Millis> lag;         // for how long the oldest has
+    std::string phase;                 // observing, healing, verifying, indexing; "" = idle
 };
 Result<std::vector<PipelineLine>> list_pipeline_lines(Session& session);  // by name
 

@@ -13,7 +13,8 @@ namespace homeostat {
 
 namespace {
 
-constexpr std::array<std::string_view, 3> kPhases{"sweeping", "healing", "pruning"};
+constexpr std::array<std::string_view, 4> kPhases{"sweeping", "healing", "pruning", "indexing"};
+constexpr std::array<std::string_view, 5> kNames{"idle", "observing", "healing", "verifying", "indexing"};
 
 #define RUN_COLUMNS                                                                                                         \
     "id, uid, revision, generation, reconcile_id, trigger, deep, phase, observation, sweeps, cursor::text, seen, missing, " \
@@ -75,11 +76,12 @@ const Statement kStatus{
     "INSERT INTO homeostat.pipeline_status AS s (uid, observed_generation, revision, source_documents, previous_source_documents,"
     "  documents, chunks, missing, stale, moved, partial, invalid, orphaned, excess, unkeyed, dead_letters, blocked_prunes,"
     "  prune_window_start, pruned_in_window, failures, last_error, last_sweep_at, last_deep_sweep_at, last_converged_at,"
-    "  next_attempt_at, last_handled_reconcile, observed_provider_generation, observed_source_mark)"
+    "  next_attempt_at, last_handled_reconcile, observed_provider_generation, observed_source_mark, blocked_plan)"
     " VALUES ($1::bigint, $2::bigint, $3::int, $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::bigint, "
     "$10::bigint,"
     "  $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::bigint, $16::bigint, $17::bigint, $18::timestamptz, $19::bigint,"
-    "  $20::int, left($21, 1024), $22::timestamptz, $23::timestamptz, $24::timestamptz, $25::timestamptz, $26, $27::bigint, $28)"
+    "  $20::int, left($21, 1024), $22::timestamptz, $23::timestamptz, $24::timestamptz, $25::timestamptz, $26, $27::bigint, $28, "
+    "$30)"
     " ON CONFLICT (uid) DO UPDATE SET observed_generation = greatest(s.observed_generation, excluded.observed_generation),"
     "  revision = excluded.revision,"
     "  source_documents = CASE WHEN $29::boolean THEN excluded.source_documents ELSE s.source_documents END,"
@@ -87,7 +89,8 @@ const Statement kStatus{
     "  chunks = s.chunks + excluded.chunks,"
     "  missing = excluded.missing, stale = excluded.stale, moved = excluded.moved, partial = excluded.partial,"
     "  invalid = excluded.invalid, orphaned = excluded.orphaned, excess = excluded.excess, unkeyed = excluded.unkeyed,"
-    "  dead_letters = excluded.dead_letters, blocked_prunes = excluded.blocked_prunes,"
+    "  dead_letters = homeostat.dead_letters_of($1::bigint), blocked_prunes = excluded.blocked_prunes, blocked_plan = "
+    "excluded.blocked_plan,"
     "  prune_window_start = excluded.prune_window_start, pruned_in_window = excluded.pruned_in_window,"
     "  failures = excluded.failures, last_error = excluded.last_error, last_sweep_at = excluded.last_sweep_at,"
     "  last_deep_sweep_at = excluded.last_deep_sweep_at, last_converged_at = excluded.last_converged_at,"
@@ -161,21 +164,6 @@ std::optional<std::string> time_text(const std::optional<WallTime>& t) {
     return t ? std::optional<std::string>(format_timestamp(*t)) : std::nullopt;
 }
 
-// `before`: its status until now, where it had one.
-void tell(Transaction& tx, std::int64_t uid, const Condition& c, const std::optional<std::string>& before,
-          const std::string& reconcile_id) {
-    const bool bad = (c.type == "Ready" || c.type == "Synced" || c.type == "ProviderHealthy" || c.type == "ChangeFeed")
-                         ? c.status == "False"
-                         : c.status == "True";
-    // What is merely not there yet at the start is no news.
-    if (!before && !bad) return;
-    add_event(tx, {.uid = uid,
-                   .type = bad && c.type != "Reconciling" ? "Warning" : "Normal",
-                   .reason = c.reason,
-                   .message = fmt::format("{} is {}{}{}", c.type, c.status, c.message.empty() ? "" : ": ", c.message),
-                   .reconcile_id = reconcile_id});
-}
-
 std::vector<Condition> write_conditions(Transaction& tx, std::int64_t uid, const std::vector<Condition>& conditions,
                                         const std::string& reconcile_id) {
     std::vector<std::string_view> types;
@@ -201,7 +189,7 @@ std::vector<Condition> write_conditions(Transaction& tx, std::int64_t uid, const
         const std::optional<std::string> before = rows.maybe(i, 1);
         if (c == conditions.end() || before == c->status) continue;
         changed.push_back(*c);
-        tell(tx, uid, *c, before, reconcile_id);
+        add_condition_event(tx, uid, *c, before, reconcile_id);
     }
     return changed;
 }
@@ -209,6 +197,17 @@ std::vector<Condition> write_conditions(Transaction& tx, std::int64_t uid, const
 }  // namespace
 
 std::string_view to_string(RunPhase p) noexcept { return kPhases[static_cast<std::size_t>(p)]; }
+std::string_view to_string(Phase p) noexcept { return kNames[static_cast<std::size_t>(p)]; }
+
+Phase phase_of(const Run& run) noexcept {
+    switch (run.phase) {
+        case RunPhase::sweeping: return run.sweeps == 1 ? Phase::observing : Phase::verifying;
+        case RunPhase::healing:
+        case RunPhase::pruning: return Phase::healing;
+        case RunPhase::indexing: return Phase::indexing;
+    }
+    return Phase::idle;
+}
 
 Result<std::optional<Run>> read_run(Session& session, std::int64_t uid) {
     return guarded([&]() -> std::optional<Run> {
@@ -278,12 +277,13 @@ void forget_prune_candidates(Transaction& tx, std::int64_t uid) { tx.exec(kForge
 std::vector<Condition> write_status(Transaction& tx, const StatusUpdate& u, const std::string& reconcile_id) {
     const PipelineStatus& s = u.status;
     const Totals n = u.counted.value_or(Totals());
-    Params params = Params::of(
-        u.uid, u.observed_generation, s.revision, s.source_documents, u.previous_source_documents, n.documents - n.told_documents,
-        n.chunks - n.told_chunks, s.drift.missing, s.drift.stale, s.drift.moved, s.drift.partial, s.drift.invalid,
-        s.drift.orphaned, s.drift.excess, u.unkeyed, s.dead_letters, s.blocked_prunes, time_text(u.window.start), u.window.pruned,
-        u.failures, s.last_error, time_text(s.last_sweep), time_text(s.last_deep_sweep), time_text(s.last_converged),
-        time_text(s.next_attempt), s.last_handled_reconcile, u.provider_generation, u.observed_mark, u.source_counted);
+    Params params =
+        Params::of(u.uid, u.observed_generation, s.revision, s.source_documents, u.previous_source_documents,
+                   n.documents - n.told_documents, n.chunks - n.told_chunks, s.drift.missing, s.drift.stale, s.drift.moved,
+                   s.drift.partial, s.drift.invalid, s.drift.orphaned, s.drift.excess, u.unkeyed, s.dead_letters,
+                   s.blocked_prunes, time_text(u.window.start), u.window.pruned, u.failures, s.last_error,
+                   time_text(s.last_sweep), time_text(s.last_deep_sweep), time_text(s.last_converged), time_text(s.next_attempt),
+                   s.last_handled_reconcile, u.provider_generation, u.observed_mark, u.source_counted, s.blocked_plan);
     tx.exec(kStatus, params);
     return s.conditions.empty() ? std::vector<Condition>() : write_conditions(tx, u.uid, s.conditions, reconcile_id);
 }

@@ -14,8 +14,12 @@
 
 namespace homeostat {
 
-enum class RunPhase : std::uint8_t { sweeping, healing, pruning };
+enum class RunPhase : std::uint8_t { sweeping, healing, pruning, indexing };
 std::string_view to_string(RunPhase p) noexcept;
+
+// What a run does, for people: the first sweep observes, later ones verify; deletions are healing too.
+enum class Phase : std::uint8_t { idle, observing, healing, verifying, indexing };
+std::string_view to_string(Phase p) noexcept;
 
 struct Run {
     std::int64_t id = 0;
@@ -40,6 +44,7 @@ struct Run {
     std::int64_t bypassed = 0;  // documents the trusted feed should have named
     std::optional<std::string> source_mark;  // when the sweep under way began; none where refreshes are not noticed
 };
+Phase phase_of(const Run& run) noexcept;
 
 Result<std::optional<Run>> read_run(Session& session, std::int64_t uid);
 Run start_run(Transaction& tx, const Run& wanted);

@@ -50,7 +50,7 @@ std::string_view begin_of(TxMode mode) {
 // compiling it took a second where running it took five milliseconds.
 constexpr std::string_view kSettings = R"sql(
 SELECT pg_catalog.pg_backend_pid(),
-       (SELECT (extract(epoch FROM a.backend_start) * 1000000)::bigint
+       (SELECT (extract(epoch FROM a.backend_start) * 1000000.0)::pg_catalog.int8
         FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a),
        set_config('search_path', 'pg_catalog', false),
        set_config('statement_timeout', $1, false),

@@ -1,5 +1,7 @@
 #include "store/statuses.hpp"
 
+#include <fmt/format.h>
+
 #include "store/timestamps.hpp"
 
 namespace homeostat {
@@ -11,7 +13,8 @@ const Statement kStatus{
     "SELECT observed_generation, revision, source_documents, documents, chunks, missing, stale, moved, partial, invalid, "
     "orphaned,"
     " excess, dead_letters, blocked_prunes, last_sweep_at::text, last_deep_sweep_at::text, last_converged_at::text,"
-    " next_attempt_at::text, last_error, last_handled_reconcile FROM homeostat.pipeline_status WHERE uid = $1::bigint"};
+    " next_attempt_at::text, last_error, last_handled_reconcile, blocked_plan FROM homeostat.pipeline_status WHERE uid = "
+    "$1::bigint"};
 const Statement kConditions{"condition_read",
                             "SELECT type, status, reason, message, observed_generation, last_transition_at::text"
                             " FROM homeostat.condition WHERE uid = $1::bigint ORDER BY type <> 'Ready', type"};
@@ -51,6 +54,7 @@ Result<PipelineStatus> read_status(Session& session, std::int64_t uid) {
             s.next_attempt = maybe_time(rows, 0, 17);
             s.last_error = rows.text(0, 18);
             s.last_handled_reconcile = rows.maybe(0, 19);
+            s.blocked_plan = rows.text(0, 20);
         }
         const Rows conditions = session.exec(kConditions, Params::of(uid));
         for (int i = 0; i < conditions.size(); ++i) {
@@ -75,6 +79,20 @@ Result<std::vector<Event>> read_events(Session& session, std::int64_t uid, int l
 
 void add_event(Transaction& tx, const Event& e) {
     tx.exec(kAddEvent, Params::of(e.uid, e.type, e.reason, e.message, e.reconcile_id));
+}
+
+void add_condition_event(Transaction& tx, std::int64_t uid, const Condition& c, const std::optional<std::string>& before,
+                         const std::string& reconcile_id) {
+    const bool bad = (c.type == "Ready" || c.type == "Synced" || c.type == "ProviderHealthy" || c.type == "ChangeFeed")
+                         ? c.status == "False"
+                         : c.status == "True";
+    // What is merely not there yet at the start is no news.
+    if (!before && !bad) return;
+    add_event(tx, {.uid = uid,
+                   .type = bad && c.type != "Reconciling" ? "Warning" : "Normal",
+                   .reason = c.reason,
+                   .message = fmt::format("{} is {}{}{}", c.type, c.status, c.message.empty() ? "" : ": ", c.message),
+                   .reconcile_id = reconcile_id});
 }
 
 Result<std::vector<RunSummary>> read_runs(Session& session, std::int64_t uid, int limit) {

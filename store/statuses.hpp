@@ -21,6 +21,9 @@ struct Event {
 };
 Result<std::vector<Event>> read_events(Session& session, std::int64_t uid, int limit);  // newest first
 void add_event(Transaction& tx, const Event& event);
+// That a condition has become what it is; `before`: its status until now, where it had one.
+void add_condition_event(Transaction& tx, std::int64_t uid, const Condition& condition, const std::optional<std::string>& before,
+                         const std::string& reconcile_id);
 
 struct RunSummary {
     std::int64_t id = 0;

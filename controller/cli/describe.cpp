@@ -10,7 +10,9 @@
 #include "controller/cli/kinds.hpp"
 #include "controller/cli/object_text.hpp"
 #include "controller/cli/output.hpp"
+#include "controller/cli/truth.hpp"
 #include "controller/cli/verbs.hpp"
+#include "reconcilers/conditions.hpp"
 #include "reconcilers/embed/sandbox.hpp"
 #include "store/batches.hpp"
 #include "store/providers.hpp"
@@ -43,7 +45,7 @@ Status take(Result<T> from, T& to) {
 Result<PipelineFacts> read_facts(Session& session, const std::string& name) {
     PipelineFacts f;
     if (auto s = take(find_pipeline(session, name), f.spec); !s) return std::move(s).error();
-    if (auto s = take(read_status(session, f.spec.uid), f.status); !s) return std::move(s).error();
+    if (auto s = take(read_true_status(session, f.spec), f.status); !s) return std::move(s).error();
     if (auto s = take(read_dead_letters(session, f.spec.uid, kRecent), f.dead_letters); !s) return std::move(s).error();
     if (auto s = take(read_runs(session, f.spec.uid, kRecent), f.runs); !s) return std::move(s).error();
     if (auto s = take(read_events(session, f.spec.uid, kRecent), f.events); !s) return std::move(s).error();
@@ -112,6 +114,8 @@ void print_pipeline(CliContext& context, const PipelineFacts& f) {
     std::erase_if(status.fields, [](const auto& field) { return field.first == "conditions"; });
     out << "Status:\n";
     indented(out, status);
+    if (const std::string waiting = waiting_text(f.status.waiting); !waiting.empty())
+        out << printable("Waiting: " + waiting) << '\n';
     print_conditions(out, f.status.conditions, context.streams.colour, now);
     print_history(out, f, context.streams.colour, now);
 }

@@ -5,11 +5,12 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 
+#include "controller/cli/figures.hpp"
 #include "controller/cli/kinds.hpp"
 #include "controller/cli/object_text.hpp"
 #include "controller/cli/output.hpp"
+#include "controller/cli/truth.hpp"
 #include "controller/cli/verbs.hpp"
-#include "store/statuses.hpp"
 #include "store/target_views.hpp"
 
 namespace homeostat {
@@ -55,11 +56,15 @@ void print_objects(CliContext& context, std::vector<YamlNode> objects, OutputFor
     out << write_json(list) << '\n';
 }
 
+std::string lag_text(const std::optional<Millis>& lag) {
+    return lag ? duration_text(std::chrono::duration<double>(*lag).count()) : "-";
+}
+
 int pipelines_table(CliContext& context, Session& session, const Options& o, bool wide) {
     auto lines = list_pipeline_lines(session);
     if (!lines) return context.fail(lines.error());
     if (auto good = keep_named(*lines, o.names, "pipeline"); !good) return context.fail(good.error());
-    std::vector<std::string> headers{"NAME", "READY", "REASON", "DOCUMENTS", "DRIFT", "DEAD", "CONVERGED"};
+    std::vector<std::string> headers{"NAME", "READY", "REASON", "PHASE", "DOCUMENTS", "DRIFT", "LAG", "DEAD", "CONVERGED"};
     if (wide) headers.insert(headers.end(), {"CHUNKS", "SOURCE", "TARGET", "PROVIDER", "MESSAGE"});
     TextTable table(headers);
     const WallTime now = SystemClock().now();
@@ -68,8 +73,10 @@ int pipelines_table(CliContext& context, Session& session, const Options& o, boo
         std::vector<Cell> row{p.name,
                               Cell(p.ready, condition_tint(p.ready)),
                               p.suspended ? Cell("Suspended", Tint::warning) : Cell(p.reason),
+                              p.phase.empty() ? "-" : p.phase,
                               fmt::format("{}/{}", p.documents, source),
                               Cell(std::to_string(p.drift), p.drift > 0 ? Tint::warning : Tint::plain),
+                              lag_text(p.lag),
                               Cell(std::to_string(p.dead_letters), p.dead_letters > 0 ? Tint::bad : Tint::plain),
                               p.last_converged ? age_text(*p.last_converged, now) : "never"};
         if (wide) row.insert(row.end(), {std::to_string(p.chunks), p.source, p.target, p.provider, p.message});
@@ -90,7 +97,7 @@ int pipelines_objects(CliContext& context, Session& session, const Options& o, O
     std::vector<YamlNode> objects;
     for (const PipelineSpec& p : *pipelines) {
         if (p.deleting) continue;  // a manifest of it would declare it anew
-        const auto status = read_status(session, p.uid);
+        const auto status = read_true_status(session, p);
         if (!status) return context.fail(status.error());
         objects.push_back(object_node(p, &*status));
     }

@@ -178,6 +178,9 @@ YamlNode status_node(const PipelineStatus& s) {
     f.node("drift", drift.take());
     f.number("deadLetters", s.dead_letters);
     f.number("blockedPrunes", s.blocked_prunes);
+    f.text("blockedPlan", s.blocked_plan);
+    f.number("waitingDocuments", s.waiting.documents());
+    if (s.waiting.oldest) f.duration("oldestWaiting", *s.waiting.oldest);
     f.time("lastSweep", s.last_sweep);
     f.time("lastDeepSweep", s.last_deep_sweep);
     f.time("lastConverged", s.last_converged);

@@ -32,7 +32,9 @@ Progress ProgressMeter::update(const Look& look, SteadyTime now) {
     if (!look.run) {
         samples_.clear();
         run_id_ = 0;
-        const std::int64_t drift = look.status.drift.to_embed() + look.status.dead_letters;
+        // As the line has it: with what waits.
+        const std::int64_t drift =
+            std::max(look.status.drift.to_embed() + look.line.waiting, look.line.drift) + look.line.dead_letters;
         p.total = look.status.source_documents.value_or(0);
         p.share = p.total > 0 ? std::clamp(1.0 - static_cast<double>(drift) / static_cast<double>(p.total), 0.0, 1.0)
                               : (look.line.kstatus == "Current" ? 1.0 : 0.0);

@@ -77,8 +77,9 @@ public:
             const Result<std::vector<Look>> looks = look();
             if (!looks) return context_.fail(looks.error());
             show(*looks);
-            const bool converged = !looks->empty() && std::all_of(looks->begin(), looks->end(),
-                                                                  [](const Look& l) { return l.line.kstatus == "Current"; });
+            const bool converged = !looks->empty() && std::all_of(looks->begin(), looks->end(), [](const Look& l) {
+                return l.line.kstatus == "Current" && l.line.waiting == 0;
+            });
             if (options_.until_converged && (converged || looks->empty())) return kExitOk;
             if (timeout && clock_.steady_now() - started >= *timeout) return timed_out();
             if (!interruption.pause(interval)) return options_.until_converged ? kExitDifferences : kExitOk;
@@ -161,7 +162,7 @@ private:
     static std::string figures(const Look& l, const Progress& p) {
         std::string out = fmt::format("{:3.0f} %", std::floor(p.share * 100));
         if (l.run) {
-            out += fmt::format("  {} {}{}", to_string(l.run->phase), p.total_is_estimate ? "about " : "",
+            out += fmt::format("  {} {}{}", to_string(phase_of(*l.run)), p.total_is_estimate ? "about " : "",
                                counted(p.total, "document"));
             if (p.rate > 0) out += fmt::format(", {:.0f} docs/s", p.rate);
             if (p.seconds_left && *p.seconds_left >= 1) out += fmt::format(", {} left", duration_text(*p.seconds_left));
@@ -174,7 +175,8 @@ private:
         if (l.status.source_documents) out += fmt::format(", {}", counted(*l.status.source_documents, "document"));
         const std::string drift = drift_text(l.status.drift);
         if (!drift.empty()) out += fmt::format("; {}", drift);
-        if (l.status.dead_letters > 0) out += fmt::format("; dead letters {}", count_text(l.status.dead_letters));
+        if (l.line.waiting > 0) out += fmt::format("; waiting {}", count_text(l.line.waiting));
+        if (l.line.dead_letters > 0) out += fmt::format("; dead letters {}", count_text(l.line.dead_letters));
         if (l.line.kstatus == "Failed" || (l.line.kstatus != "Current" && !l.line.message.empty())) out += "; " + l.line.message;
         return out;
     }

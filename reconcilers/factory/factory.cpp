@@ -25,6 +25,15 @@ std::vector<std::int64_t> ids_of(const std::vector<Key>& keys) {
     return ids;
 }
 
+// Deletions that the feed planned carry both.
+std::vector<Key> keys_behind_ids(const std::vector<Key>& keys) {
+    std::vector<Key> out;
+    for (const Key& k : keys) {
+        if (k.size() > 1) out.emplace_back(k.begin() + 1, k.end());
+    }
+    return out;
+}
+
 std::vector<Key> keys_of(const WriteRequest& request, const std::vector<std::size_t>& documents) {
     std::vector<Key> keys;
     for (const std::size_t i : documents) keys.push_back(request.documents[i].read->key);
@@ -259,7 +268,9 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
         std::vector<std::vector<Key>> rest = work.deferred(settings_.read_budget);
         if (!written->contested.empty()) rest.push_back(keys_of(request, written->contested));
         insert_rest(tx, batch, rest, batch.attempts, std::chrono::milliseconds(0), "");
+        if (batch.fed) remove_dead_letters(tx, batch.uid, batch.revision, batch.keys);
         if (!work.dead().empty()) add_dead_letters(tx, batch.uid, batch.revision, letters_of(batch, work.dead()));
+        if (batch.fed || !work.dead().empty()) recount_dead_letters(tx, batch.uid, !work.dead().empty());
         o.result.written = written->written;
         o.result.dropped = written->dropped + work.gone();
         o.result.chunks = written->chunks;
@@ -294,6 +305,8 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
             if (!gone) return gone.error();
             o.result.removed = static_cast<std::int32_t>(-gone->change.documents);
             if (batch.fed) move_stored(tx, batch.uid, gone->change);
+            if (batch.fed) remove_dead_letters(tx, batch.uid, batch.revision, keys_behind_ids(batch.keys));
+            if (batch.fed) recount_dead_letters(tx, batch.uid, false);
             contested = std::move(gone->contested);
         } else if (batch.kind == BatchKind::move) {
             Result<ChangeOutcome> moved =

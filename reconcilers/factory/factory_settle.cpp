@@ -109,6 +109,7 @@ Status Factory::end_failed(Session& session, const Batch& batch, const TargetInf
                                    SpanContext::from_traceparent(batch.traceparent).trace.hex()});
             }
             add_dead_letters(tx, batch.uid, batch.revision, letters);
+            recount_dead_letters(tx, batch.uid, true);
         }
         finish_batch(tx, batch, settings_.replica, result);
         // What leaves no name behind has to be found again.

@@ -277,13 +277,16 @@ void Gateway::remember(SelectionLine line) {
     keep(selections_, std::move(line), settings_.ring);
 }
 
-std::optional<Error> Gateway::trouble(const std::string& provider, const std::string& model) const {
+Gateway::Health Gateway::health(const std::string& provider, const std::string& model) const {
     const Lock lock(mutex_);
+    Health health;
     for (const auto& [key, channel] : channels_) {
         if (channel->provider.name != provider || !key.starts_with(provider + "\n" + model + "\n")) continue;
-        if (auto e = channel->lane->blocked()) return e;
+        health.trouble = channel->lane->trouble();
+        health.known = health.trouble || channel->lane->known();
+        if (health.trouble) break;
     }
-    return std::nullopt;
+    return health;
 }
 
 std::vector<std::string> Gateway::blocked() const {

@@ -104,8 +104,12 @@ public:
     boost::asio::awaitable<Result<Embedded>> embed(EmbedOrder order, const std::vector<std::string>& texts, Context context)
         EXCLUDES(mutex_);
 
-    // Why this provider is not asked at present, where that is so in this process.
-    std::optional<Error> trouble(const std::string& provider, const std::string& model) const EXCLUDES(mutex_);
+    // Whether this process knows how the provider is, and why it is not well where it is not.
+    struct Health {
+        bool known = false;
+        std::optional<ProviderTrouble> trouble;
+    };
+    Health health(const std::string& provider, const std::string& model) const EXCLUDES(mutex_);
     // Providers without a pool that would refuse every request for longer than is worth waiting.
     std::vector<std::string> blocked() const EXCLUDES(mutex_);
     // A person asked, or the declaration changed: whatever is open may be tried at once.

@@ -47,6 +47,12 @@ struct LaneSnapshot {
     double mean_seconds = 0;  // of answers, lately
 };
 
+// Why a provider is not well, in the words of the condition ProviderHealthy.
+struct ProviderTrouble {
+    std::string reason;
+    std::string message;
+};
+
 class Lane : public std::enable_shared_from_this<Lane> {
 public:
     // A pause longer than this is not waited for: the slot is better given back.
@@ -77,6 +83,10 @@ public:
     ProviderHealthState health() const EXCLUDES(mutex_);
     // Set while requests would be refused for longer than anybody should wait: when it may go on, and why not now.
     std::optional<Error> blocked() const EXCLUDES(mutex_);
+    // Whether anything is known of it: it has said something, or another process has found out.
+    bool known() const EXCLUDES(mutex_);
+    // It has done nothing but fail for a moment, or is left alone; nothing where the last thing it said was an answer.
+    std::optional<ProviderTrouble> trouble() const EXCLUDES(mutex_);
     std::uint32_t max_texts() const EXCLUDES(mutex_);
     std::uint64_t max_tokens() const EXCLUDES(mutex_);
     int room() const EXCLUDES(mutex_);  // requests that could start now, before any waits
@@ -106,6 +116,8 @@ private:
     Permit admit(std::size_t texts, std::uint64_t tokens, SteadyTime now) REQUIRES(mutex_);
     int allowed(bool urgent, SteadyTime now) const REQUIRES(mutex_);
     std::optional<Error> refusal(SteadyTime now) const REQUIRES(mutex_);
+    std::optional<ProviderTrouble> trouble(SteadyTime now) const REQUIRES(mutex_);
+    void note_health(const Error* error, SteadyTime now) REQUIRES(mutex_);
     std::optional<Error> left_alone(const Breaker& breaker, SteadyTime now) const REQUIRES(mutex_);
     void note(const Permit& permit, const Error* error, std::uint64_t billed, SteadyTime now) REQUIRES(mutex_);
     void note_breaker(const Permit& permit, CallResult result, const Error* error, SteadyTime now) REQUIRES(mutex_);
@@ -139,6 +151,12 @@ private:
     RequestLimits limits_ GUARDED_BY(mutex_);
     std::string reason_ GUARDED_BY(mutex_);
     std::string last_error_ GUARDED_BY(mutex_);
+    bool known_ GUARDED_BY(mutex_) = false;
+    std::optional<SteadyTime> failing_since_ GUARDED_BY(mutex_);  // without an answer meanwhile
+    ProviderTrouble failing_ GUARDED_BY(mutex_);
+    bool heard_ GUARDED_BY(mutex_) = false;  // anything since the last record
+    bool told_healthy_ GUARDED_BY(mutex_) = true;  // in it
+    SteadyTime told_at_ GUARDED_BY(mutex_){};
     std::deque<Waiter> waiting_ GUARDED_BY(mutex_);  // the urgent ones first
     int in_flight_ GUARDED_BY(mutex_) = 0;
     int ventures_ GUARDED_BY(mutex_) = 0;

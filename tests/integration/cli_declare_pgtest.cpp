@@ -209,6 +209,11 @@ TEST_F(CliDeclare, ControlVerbs) {
     EXPECT_EQ(good({"suspend", "a", "b"}), "pipeline/a suspended\npipeline/b suspended\n");
     EXPECT_EQ(good({"resume", "a", "b"}), "pipeline/a resumed\npipeline/b resumed\n");
     EXPECT_THAT(good({"reconcile", "a"}), StartsWith("pipeline/a will be reconciled (request "));
+    EXPECT_THAT(bad({"approve", "a", "17"}), HasSubstr("pipeline \"a\": no deletions wait for approval"));
+    db.exec(
+        "INSERT INTO homeostat.pipeline_status (uid, blocked_prunes, blocked_plan) SELECT uid, 3, '17' FROM homeostat.pipeline"
+        " WHERE name = 'a'");
+    EXPECT_THAT(bad({"approve", "a", "18"}), HasSubstr("18 is not the plan that waits for approval; that is 17"));
     EXPECT_EQ(good({"approve", "a", "17"}), "pipeline/a: plan 17 approved\n");
     EXPECT_THAT(bad({"suspend", "a", "--for", "soon"}), HasSubstr("--for soon is not a duration"));
     const Answer half = run({"reconcile", "c", "a"});

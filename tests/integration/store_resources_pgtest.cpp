@@ -219,6 +219,10 @@ TEST_F(StoreResources, ControlNeverGrowsTheGeneration) {
     ASSERT_TRUE(first.ok() && second.ok());
     EXPECT_NE(*first, *second);
     EXPECT_EQ(pipeline().reconcile_requested, *second);
+    EXPECT_EQ(approve_prune(*session, "articles", "plan-7").error().cls, ErrorClass::invalid);
+    db.exec(
+        "INSERT INTO homeostat.pipeline_status (uid, blocked_prunes, blocked_plan) SELECT uid, 1, 'plan-7' FROM "
+        "homeostat.pipeline");
     ASSERT_TRUE(approve_prune(*session, "articles", "plan-7").ok());
     EXPECT_EQ(pipeline().approval, "plan-7");
     EXPECT_EQ(pipeline().generation, 1);

@@ -1,0 +1,1 @@
+ALTER TABLE homeostat.pipeline_status DROP COLUMN blocked_plan;

@@ -1,0 +1,153 @@
+-- What waits is drift: what the change feed has named, what is in open batches, and what the feed could not name, counted whenever
+-- somebody looks, also where no controller runs. Ready is never shown as True while something has waited for more than a few
+-- seconds, or while what waits keeps failing.
+--
+-- Locks: the observed tables run and feed, for a column and a constraint; the view homeostat.pipelines. Time: milliseconds.
+
+-- The phase in which all documents are healed and the vector index is built has its own name.
+ALTER TABLE homeostat.run DROP CONSTRAINT run_phase_check;
+ALTER TABLE homeostat.run ADD CONSTRAINT run_phase_check CHECK (phase IN ('sweeping', 'healing', 'pruning', 'indexing'));
+
+-- Since when a feed has a gap: something changed that it did not name, and no sweep has begun since.
+ALTER TABLE homeostat.feed ADD COLUMN incomplete_since timestamptz;
+COMMENT ON COLUMN homeostat.feed.incomplete_since IS 'Since when it is not complete; NULL: it is';
+UPDATE homeostat.feed SET incomplete_since = clock_timestamp() WHERE trusted_since IS NULL;
+CREATE FUNCTION homeostat.note_feed_gap() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.trusted_since IS NOT NULL THEN
+        NEW.incomplete_since := NULL;
+    ELSIF NEW.incomplete_since IS NULL THEN
+        NEW.incomplete_since := clock_timestamp();
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER note_feed_gap BEFORE INSERT OR UPDATE OF trusted_since ON homeostat.feed
+    FOR EACH ROW EXECUTE FUNCTION homeostat.note_feed_gap();
+
+-- What a feed has named and nobody has taken up. The tables are made by the controller, one a pipeline: whoever may not read one,
+-- or finds it locked, is told of none.
+CREATE FUNCTION homeostat.waiting_changes(pipeline bigint, OUT changes bigint, OUT oldest timestamptz)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
+DECLARE
+    named oid := (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                  WHERE n.nspname = 'homeostat_data' AND c.relname = format('p%s_change', pipeline));
+BEGIN
+    changes := 0;
+    IF named IS NULL OR NOT has_schema_privilege('homeostat_data', 'USAGE') OR NOT has_column_privilege(named, 'at', 'SELECT') THEN
+        RETURN;
+    END IF;
+    EXECUTE format('SELECT count(*), min(c.at) FROM (SELECT at FROM homeostat_data.p%s_change LIMIT 10001) c', pipeline)
+        INTO changes, oldest;
+EXCEPTION WHEN undefined_table OR lock_not_available THEN
+    changes := 0;
+    oldest := NULL;
+END $$;
+
+-- Of the revision that is worked on.
+CREATE FUNCTION homeostat.dead_letters_of(pipeline bigint) RETURNS bigint LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+RETURN (SELECT count(*) FROM homeostat.dead_letter l WHERE l.uid = pipeline AND l.revision = (
+    SELECT r.revision FROM homeostat.revision r WHERE r.uid = pipeline AND r.state <> 'retired'
+    ORDER BY r.state = 'building' DESC, r.revision DESC LIMIT 1));
+
+CREATE VIEW homeostat.waiting AS
+SELECT w.uid, w.run_documents, w.feed_documents, w.changes, w.failing, w.dead_letters, w.closed, w.unnamed,
+       NOT w.suspended AND coalesce(w.oldest < clock_timestamp() - CASE WHEN w.failing > 0 OR w.provider_failing
+           THEN interval '2 seconds' ELSE interval '5 seconds' END, false) AS behind,
+       w.oldest,
+       CASE WHEN w.last_error <> '' THEN w.last_error WHEN w.provider_failing THEN w.provider_message ELSE '' END AS last_error
+FROM (
+    SELECT p.uid,
+           coalesce(b.run_documents, 0)::bigint AS run_documents,
+           coalesce(b.feed_documents, 0)::bigint AS feed_documents,
+           coalesce(c.changes, 0) AS changes,
+           coalesce(b.failing, 0)::bigint AS failing,
+           homeostat.dead_letters_of(p.uid) AS dead_letters,
+           p.suspend AS suspended,
+           p.suspend OR p.management <> 'Manage' OR p.drift_policy <> 'Enforce' AS closed,
+           g.since IS NOT NULL AS unnamed,
+           least(b.oldest, c.oldest, g.since) AS oldest,
+           coalesce(b.last_error, '') AS last_error,
+           b.heals AND NOT coalesce(v.healthy, true) AS provider_failing,
+           coalesce(v.message, '') AS provider_message
+    FROM homeostat.pipeline p
+    LEFT JOIN homeostat.feed f USING (uid)
+    LEFT JOIN homeostat.run u USING (uid)
+    LEFT JOIN LATERAL (
+        SELECT sum(b.documents) FILTER (WHERE b.run_id IS DISTINCT FROM f.run_id) AS run_documents,
+               sum(b.documents) FILTER (WHERE b.run_id = f.run_id) AS feed_documents,
+               sum(b.documents) FILTER (WHERE b.attempts > 0 OR b.last_error <> '') AS failing,
+               min(b.created_at) AS oldest,
+               (array_agg(b.last_error ORDER BY b.id DESC) FILTER (WHERE b.last_error <> ''))[1] AS last_error,
+               bool_or(b.kind = 'heal') AS heals
+        FROM homeostat.batch b WHERE b.uid = p.uid AND b.kind <> 'stray') b ON true
+    LEFT JOIN LATERAL homeostat.waiting_changes(p.uid) c ON true
+    -- Where all triggers are in place, a gap is closed by the next sweep: known from its start, seen when it has passed once.
+    LEFT JOIN LATERAL (
+        SELECT least(f.incomplete_since, CASE WHEN u.phase = 'sweeping' AND u.sweeps = 1 AND NOT u.feed_trusted
+                                                   AND u.trigger = 'feed' THEN u.started_at END) AS since
+        FROM homeostat.condition n WHERE n.uid = p.uid AND n.type = 'ChangeFeed' AND n.reason IN ('Active', 'Overrun')
+                                     AND f.uid IS NOT NULL) g ON true
+    LEFT JOIN LATERAL (
+        SELECT v.healthy, v.message FROM homeostat.provider o JOIN homeostat.provider_status v ON v.uid = o.uid
+        WHERE o.name = p.provider AND v.generation = o.generation AND v.model = coalesce(p.model, o.model, '')) v ON true
+) w;
+COMMENT ON VIEW homeostat.waiting IS 'Of each pipeline, what is known to be wrong and not healed yet, now';
+
+CREATE OR REPLACE VIEW homeostat.pipelines AS
+SELECT p.name,
+       CASE WHEN w.behind AND r.status = 'True' THEN 'False' ELSE coalesce(r.status, 'Unknown') END AS ready,
+       CASE WHEN w.behind AND r.status = 'True' THEN 'Behind' ELSE coalesce(r.reason, 'NotObserved') END AS reason,
+       s.source_documents,
+       coalesce(s.documents, 0) AS documents,
+       coalesce(s.chunks, 0) AS chunks,
+       greatest(coalesce(s.missing + s.stale + s.moved + s.partial + s.invalid + s.orphaned + s.excess, 0),
+                w.run_documents + CASE WHEN w.closed THEN w.changes ELSE 0 END)
+           + w.feed_documents + CASE WHEN w.closed THEN 0 ELSE w.changes END AS drift,
+       w.dead_letters,
+       p.source,
+       p.target,
+       p.provider,
+       p.suspend AS suspended,
+       CASE WHEN p.deletion_requested_at IS NOT NULL THEN 'Terminating'
+            WHEN st.status = 'True' THEN 'Failed'
+            WHEN r.status = 'True' AND NOT w.behind AND s.observed_generation = p.generation THEN 'Current'
+            WHEN r.status IS NULL THEN 'Unknown'
+            ELSE 'InProgress' END AS kstatus,
+       CASE WHEN w.behind AND r.status = 'True'
+            THEN format('%s, the oldest for %s s%s', CASE w.run_documents + w.feed_documents + w.changes
+                        WHEN 0 THEN 'changes that were not named wait for a sweep'
+                        WHEN 1 THEN '1 document waits'
+                        ELSE format('%s documents wait', w.run_documents + w.feed_documents + w.changes) END,
+                        greatest(0, extract(epoch FROM clock_timestamp() - w.oldest))::bigint,
+                        CASE WHEN w.last_error <> '' THEN ': ' || w.last_error ELSE '' END)
+            ELSE coalesce(r.message, '') END AS message,
+       s.last_converged_at,
+       p.uid,
+       w.run_documents + w.feed_documents + w.changes AS waiting,
+       CASE WHEN w.oldest IS NOT NULL THEN greatest(clock_timestamp() - w.oldest, interval '0') END AS lag,
+       CASE WHEN p.suspend THEN ''
+            WHEN u.phase = 'sweeping' THEN CASE WHEN u.sweeps = 1 THEN 'observing' ELSE 'verifying' END
+            WHEN u.phase = 'indexing' THEN 'indexing'
+            WHEN u.uid IS NOT NULL OR w.feed_documents + w.changes > 0 THEN 'healing'
+            ELSE '' END AS phase
+FROM homeostat.pipeline p
+JOIN homeostat.waiting w USING (uid)
+LEFT JOIN homeostat.pipeline_status s USING (uid)
+LEFT JOIN homeostat.run u USING (uid)
+LEFT JOIN homeostat.condition r ON r.uid = p.uid AND r.type = 'Ready'
+LEFT JOIN homeostat.condition st ON st.uid = p.uid AND st.type = 'Stalled';
+
+DO $$
+DECLARE
+    r text;
+BEGIN
+    FOREACH r IN ARRAY '{homeostat_owner,homeostat_controller,homeostat_declarer}'::text[] LOOP
+        IF EXISTS (SELECT FROM pg_roles WHERE rolname = r) THEN
+            EXECUTE format('GRANT SELECT ON homeostat.waiting TO %I', r);
+        END IF;
+    END LOOP;
+    -- To count what waits; of the tables there they may read one column each.
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'homeostat_declarer') THEN
+        GRANT USAGE ON SCHEMA homeostat_data TO homeostat_declarer;
+    END IF;
+END $$;

@@ -1,0 +1,69 @@
+// The part of the way through that reads, beside the pipeline, what is true of it now: what waits, how its provider is, what is
+// held back; and makes of it what conditions are made of.
+#include <algorithm>
+
+#include "reconcilers/pipeline.hpp"
+#include "reconcilers/pipeline_pass.hpp"
+#include "store/providers.hpp"
+#include "store/waiting.hpp"
+
+namespace homeostat {
+
+// Again whenever something is recorded: a pass may take long.
+Status PipelineReconciler::read_truth(Session& session, Pass& pass) const {
+    Result<Waiting> waiting = read_waiting(session, pass.uid);
+    if (!waiting) return waiting.error();
+    pass.status.waiting = *std::move(waiting);
+    const std::string model = RevisionSettings::of(pass.declared, pass.provider).model;
+    Gateway::Health health = gateway_.health(pass.provider.name, model);
+    pass.provider_trouble = std::move(health.trouble);
+    if (health.known) return {};
+    Result<std::optional<ProviderRecord>> record = read_provider_record(session, pass.provider.uid, model);
+    if (!record) return record.error();
+    if (*record && (*record)->generation == pass.provider.generation && !(*record)->healthy)
+        pass.provider_trouble = ProviderTrouble{(*record)->reason, (*record)->message};
+    return {};
+}
+
+// Deletions that the last complete sweep held back are held until another one decides.
+void PipelineReconciler::recall_prune(Pass& pass) {
+    if (pass.status.blocked_prunes == 0 || !pass.heals()) return;
+    const auto& conditions = pass.status.conditions;
+    const auto told = std::find_if(conditions.begin(), conditions.end(),
+                                   [](const Condition& c) { return c.type == "PruneBlocked" && c.status == "True"; });
+    if (told == conditions.end()) return;
+    pass.prune.blocked = true;
+    pass.prune.reason = told->reason;
+    pass.prune.message = told->message;
+}
+
+Seen PipelineReconciler::seen_in(const Pass& pass, bool working) {
+    Seen seen;
+    const PipelineStatus& status = pass.status;
+    seen.generation = pass.declared.generation;
+    seen.suspended = pass.declared.suspend;
+    seen.suspend_reason = pass.declared.suspend_reason.value_or("");
+    seen.source_documents = status.source_documents;
+    seen.declared = pass.declared.documents;
+    seen.documents = status.documents;
+    seen.drift = status.drift;
+    seen.dead_letters = status.dead_letters;
+    seen.completeness = pass.declared.completeness;
+    seen.prune = pass.prune;
+    seen.feed = pass.feed_seen;
+    seen.waiting_for = pass.waiting_for;
+    seen.waiting = status.waiting;
+    seen.provider_trouble = pass.provider_trouble;
+    if (pass.run) {
+        seen.unkeyed = pass.run->unkeyed;
+        seen.bypassed = pass.run->bypassed;
+    }
+    if (pass.run && working) {
+        seen.working = true;
+        seen.phase = phase_of(*pass.run);
+        seen.first = !status.last_sweep;
+    }
+    return seen;
+}
+
+}  // namespace homeostat

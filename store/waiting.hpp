@@ -1,0 +1,26 @@
+// What of a pipeline waits to be healed, now: the view homeostat.waiting, which is the one place that says what counts and from
+// when on a pipeline is behind.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/resource.hpp"
+#include "store/session.hpp"
+
+namespace homeostat {
+
+Result<Waiting> read_waiting(Session& session, std::int64_t uid);
+
+// Pipelines of which something has waited for a second or more, but for what only their change tables know; one cheap statement,
+// however many pipelines there are.
+Result<std::vector<std::int64_t>> pipelines_that_wait(Session& session);
+
+// The columns of a row of homeostat.waiting as `w`, in the order that waiting_at() reads them.
+inline constexpr std::string_view kWaitingColumns =
+    " w.run_documents, w.feed_documents, w.changes, w.failing, w.dead_letters, w.closed, w.unnamed, w.behind,"
+    " greatest(0, extract(epoch FROM clock_timestamp() - w.oldest) * 1000)::bigint, w.last_error";
+inline constexpr int kWaitingWidth = 10;
+Waiting waiting_at(const Rows& rows, int row, int first_column);
+
+}  // namespace homeostat
