@@ -27,6 +27,7 @@ Result<Session*> Liveness::session() {
     if (!fresh) return fresh.error();
     if (const Status registered = register_replica(**fresh, settings_.replica, mark_); !registered) return registered.error();
     session_ = *std::move(fresh);
+    since_ = clock_.steady_now();
     return session_.get();
 }
 
@@ -35,23 +36,29 @@ Result<int> Liveness::look() {
     Result<Session*> session = this->session();
     if (!session) return session.error();
     Result<std::vector<ReplicaSight>> others = look_at_replicas(**session, settings_.replica, settings_.patience);
-    if (!others) return others.error();
-    int dead = 0;
+    if (!others) {
+        if (others.error().cls == ErrorClass::fenced) session_.reset();
+        return others.error();
+    }
+    int gone = 0;
     bool silent = false;
     for (const ReplicaSight& other : *others) {
-        silent = silent || other.silent;
+        if (other.silent) {
+            silent = true;
+            ++gone;
+        }
         if (!died(other, clock_.steady_now())) continue;
         Result<int> back = rescue_from(**session, other);
         if (!back) return back.error();
         missed_.erase(other.id);
-        ++dead;
+        ++gone;
         count_returned(*back);
         spdlog::info("replica {} has died; {} batches of it are back in the queue", other.id, *back);
     }
     if (silent) {
         if (const Status returned = rescue_expired(); !returned) return returned.error();
     }
-    return dead;
+    return gone;
 }
 
 bool Liveness::died(const ReplicaSight& sight, SteadyTime now) {

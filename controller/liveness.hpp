@@ -29,8 +29,10 @@ public:
     Result<Session*> session();
     // Whether the session is there, as far as has been heard; costs nothing.
     bool alive() noexcept { return session_ && session_->alive(); }
-    // Frees what replicas that died left behind; how many of them.
+    // Frees what replicas that died left behind. How many died or are silent: their leases may be free.
     Result<int> look();
+    // Since when the session stands; it is made again where it broke.
+    SteadyTime since() const noexcept { return since_; }
     // Returns claims that nobody keeps alive.
     Status rescue_expired();
     // This replica ends; nobody needs to look for it.
@@ -50,6 +52,7 @@ private:
     Counter& rescued_;
     const ProcessMark mark_;
     std::unique_ptr<Session> session_;
+    SteadyTime since_{};
     std::map<std::string, Missed> missed_;  // whose session is gone, by replica
 };
 

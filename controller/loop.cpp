@@ -17,6 +17,7 @@ const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 constexpr std::chrono::milliseconds kAway{2'000};  // between tries while the database is away, at most
 constexpr int kToldAgain = 30;
 constexpr std::chrono::milliseconds kGlance{250};  // between looks whether our own session is there
+constexpr std::chrono::milliseconds kSettled{2'500};  // after a reconnection
 constexpr std::chrono::milliseconds kLook{1'000};  // between looks at other replicas
 constexpr std::chrono::milliseconds kFeedPasses{2'500};
 constexpr std::chrono::milliseconds kFeedBackoff{10'000};
@@ -292,16 +293,19 @@ void Loop::claim(const Context& context) {
 }
 
 Status Loop::keep_alive(SteadyTime now) {
-    Result<int> rescued = liveness_.look();
-    if (!rescued) return rescued.error();
+    Result<int> gone = liveness_.look();
+    if (!gone) return gone.error();
     Result<Session*> session = liveness_.session();
     if (!session) return session.error();
-    if (*rescued > 0 || now >= next_renew_) {
+    if (*gone > 0 || now >= next_renew_) {
         next_renew_ = now + settings_.renew;
         if (const Status renewed = renew(**session); !renewed) return renewed;
     }
-    if (now < next_heartbeat_) return {};
+    // Soon after the session was made again too: a server that crashed may have lost the end of batches of ours.
+    const bool reconnected = now - liveness_.since() >= kSettled && beaten_ < liveness_.since() + kSettled;
+    if (now < next_heartbeat_ && !reconnected) return {};
     next_heartbeat_ = now + settings_.heartbeat;
+    beaten_ = now;
     if (const Status beat = factory_.heartbeat(**session); !beat) return beat;
     if (const Status reported = factory_.report(**session); !reported) return reported;
     return liveness_.rescue_expired();

@@ -111,6 +111,7 @@ private:
     int claim_failures_ = 0;
     std::string claim_error_;      // as it was logged
     SteadyTime next_heartbeat_{};
+    SteadyTime beaten_{};
     SteadyTime next_upkeep_{};     // of the watch's thread
     std::string catalog_;          // as the watch saw it last
 

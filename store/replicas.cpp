@@ -3,10 +3,13 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <fstream>
 #include <sstream>
 
+#include "store/arrays.hpp"
 #include "store/migrator.hpp"
 
 namespace homeostat {
@@ -29,7 +32,8 @@ const Statement kRetire{"replica_retire",
 
 const Statement kBeat{"replica_beat", R"sql(
     UPDATE homeostat.replica SET heartbeat_at = clock_timestamp()
-    WHERE id = $1 AND heartbeat_at < clock_timestamp() - $2::bigint * interval '1 ms' / 3)sql"};
+    WHERE id = $1 AND (ended_at IS NOT NULL OR heartbeat_at < clock_timestamp() - $2::bigint * interval '1 ms' / 3)
+    RETURNING ended_at IS NOT NULL)sql"};
 
 // A session that began before the server last started, or last recovered from a crash (which empties the statistics), ended with
 // all others and says nothing of its process.
@@ -68,12 +72,21 @@ const Statement kReturn{"replica_return", R"sql(
         FROM n, held WHERE b.id = held.id RETURNING b.id)
     SELECT count(*) FROM returned)sql"};
 
+// Who has been silent for long is not looked at any more, until it says something.
 const Statement kReturnSilent{"replica_return_silent", R"sql(
+    WITH gone AS (UPDATE homeostat.replica SET ended_at = clock_timestamp()
+        WHERE ended_at IS NULL AND heartbeat_at < clock_timestamp() - $1::bigint * interval '4 ms')
     UPDATE homeostat.batch b SET claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL,
         last_error = 'its replica (' || b.claimed_by || ') stopped answering'
     WHERE b.claim_token IS NOT NULL AND (b.claim_expires_at <= clock_timestamp() OR EXISTS (
         SELECT FROM homeostat.replica r WHERE r.id = b.claimed_by
             AND (r.ended_at IS NOT NULL OR r.heartbeat_at < clock_timestamp() - $1::bigint * interval '1 ms')))
+    RETURNING b.id)sql"};
+
+const Statement kReturnForgotten{"replica_return_forgotten", R"sql(
+    UPDATE homeostat.batch b SET claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL
+    WHERE b.claimed_by = $1 AND b.claim_token <> ALL ($2::bigint[])
+        AND b.claim_expires_at < clock_timestamp() + $3::bigint * interval '1 ms' - interval '2 seconds'
     RETURNING b.id)sql"};
 
 std::string first_line_of(const std::string& path) {
@@ -125,6 +138,8 @@ ProcessMark this_process() {
 
 bool process_ended(const ProcessMark& mark) {
     const ProcessState now = process_state(mark.pid);
+    // Of another user's it may be hidden what it is, not that it is.
+    if (now.start == 0) return ::kill(mark.pid, 0) != 0 && errno == ESRCH;
     return now.start != mark.start || now.state == 'Z' || now.state == 'X';
 }
 
@@ -151,7 +166,10 @@ Result<std::vector<ReplicaSight>> look_at_replicas(Session& session, const std::
                                                    std::chrono::milliseconds patience) {
     return guarded([&] {
         Transaction tx = session.begin(TxMode::none);
-        tx.later(kBeat, Params::of(replica, patience.count()));
+        tx.later(kBeat, Params::of(replica, patience.count()), [](const Rows& beat) {
+            if (beat.empty() || !beat.boolean(0, 0)) return;
+            throw StoreFailure(fenced("this replica was taken for dead"));
+        });
         const Rows rows = tx.exec(kLook, Params::of(replica, patience.count()));
         std::vector<ReplicaSight> out;
         for (int i = 0; i < rows.size(); ++i) {
@@ -172,6 +190,15 @@ Result<int> rescue_from(Session& session, const ReplicaSight& dead) {
         const Rows rows = tx.exec(kReturn, Params::of(dead.id));
         tx.commit();
         return static_cast<int>(rows.i64(0, 0));
+    });
+}
+
+Result<int> return_forgotten(Session& session, const std::string& replica, const std::vector<std::int64_t>& tokens,
+                             std::chrono::milliseconds ttl) {
+    return guarded([&] {
+        Params params = Params::of(replica);
+        params.bytes(binary_array(tokens)).add(ttl.count());
+        return session.exec(kReturnForgotten, params).size();
     });
 }
 

@@ -40,7 +40,8 @@ struct ReplicaSight {
     bool session_ended = false;  // while the server went on
     bool silent = false;         // has not said that it lives for `patience`
 };
-// Says that `replica` lives, and looks at the others that have neither retired nor died.
+// Says that `replica` lives, and looks at the others that have neither retired nor died. An error of class fenced where it was
+// taken for dead itself, and has to register again.
 Result<std::vector<ReplicaSight>> look_at_replicas(Session& session, const std::string& replica,
                                                    std::chrono::milliseconds patience);
 
@@ -50,6 +51,11 @@ Result<std::vector<ReplicaSight>> look_at_replicas(Session& session, const std::
 Result<int> rescue_from(Session& session, const ReplicaSight& dead);
 // Claims of replicas that are silent, and those that expired, without blame. Returns how many.
 Result<int> rescue_silent(Session& session, std::chrono::milliseconds patience);
+
+// Claims of this replica that it does not know: their end was lost in a crash of the server. Those younger than some seconds may
+// be on their way to it. Returns how many.
+Result<int> return_forgotten(Session& session, const std::string& replica, const std::vector<std::int64_t>& tokens,
+                             std::chrono::milliseconds ttl);
 
 // Whether the database takes writes that need room; leaves nothing behind.
 Status probe_writes(Session& session);

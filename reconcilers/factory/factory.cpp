@@ -10,6 +10,7 @@
 #include "core/fault_point.hpp"
 #include "reconcilers/factory/on.hpp"
 #include "store/feed.hpp"
+#include "store/replicas.hpp"
 #include "store/runs.hpp"
 
 namespace homeostat {
@@ -85,6 +86,9 @@ Status Factory::heartbeat(Session& session) {
             tokens.push_back(running->batch.token);
         }
     }
+    const Result<int> forgotten = return_forgotten(session, settings_.replica, tokens, settings_.claim_ttl);
+    if (!forgotten) return forgotten.error();
+    if (*forgotten > 0) spdlog::info("{} batches are back in the queue whose end the database has lost", *forgotten);
     if (ids.empty()) return {};
     Result<std::vector<std::int64_t>> alive = heartbeat_batches(session, ids, tokens, settings_.claim_ttl);
     if (!alive) return alive.error();

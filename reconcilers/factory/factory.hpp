@@ -95,7 +95,6 @@ public:
     // Claims nothing any more, waits for what is in flight until `deadline`, then cancels and waits for the claims to be
     // returned.
     void drain(std::chrono::steady_clock::time_point deadline) EXCLUDES(mutex_);
-
     // Claims that could not be given back when their batches ended are given back now.
     void give_back_owed(const Context& context) EXCLUDES(mutex_);
 
@@ -108,7 +107,6 @@ public:
     Status report(Session& session) EXCLUDES(mutex_);
 
     int in_flight() const EXCLUDES(mutex_);
-    int slots() const noexcept { return settings_.slots; }
 
 private:
     friend class homeostat::Places;
@@ -137,7 +135,6 @@ private:
         std::chrono::milliseconds delay{0};
         std::string message;
     };
-
     struct Room {
         int limit = 0;  // batches to claim, at most
         bool idle = false;  // nothing runs
@@ -146,15 +143,13 @@ private:
 
     Room room() const EXCLUDES(mutex_);
     void add_blocked(std::vector<std::string>& blocked) const;
-    Result<int> take_up(int limit, bool suspects, const std::vector<std::string>& blocked, const Context& context)
-        EXCLUDES(mutex_);
+    Result<int> take_up(int limit, bool suspects, const std::vector<std::string>& blocked, const Context& context);
     Result<bool> in_trial(SteadyTime now, const Context& context) EXCLUDES(mutex_);
     Result<int> claim_suspect(SteadyTime now, const Context& context) EXCLUDES(mutex_);
     bool writable(const Context& context);
     void note_failure(const Error& error);
     void note_stored();
-    void owe(const Batch& batch, bool counts_attempt, std::chrono::milliseconds delay, const std::string& message)
-        EXCLUDES(mutex_);
+    void owe(const Batch& batch, bool counts_attempt, std::chrono::milliseconds delay, const std::string& message);
     std::shared_ptr<Running> enter(Batch batch) EXCLUDES(mutex_);
     void start(std::shared_ptr<Running> running);
     boost::asio::awaitable<void> run(std::shared_ptr<Running> running);

@@ -60,13 +60,12 @@ Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, con
         // The claim is normally gone; where only the epoch or the generation moved, the batch is its owner's to judge again.
     }
     note_failure(error);
-    const bool returns = d.fate == BatchFate::drop || d.fate == BatchFate::give_back || d.fate == BatchFate::retry;
     const std::string message = d.fate == BatchFate::drop ? "" : error.message;
     Status settled = settle(batch, target, error, d, context);
     if (!settled) {
         note_failure(settled.error());
         // What has ended meanwhile is there no more, so that giving it back does nothing.
-        owe(batch, returns && d.fate == BatchFate::retry, d.delay, message);
+        owe(batch, d.fate == BatchFate::retry, d.delay, message);
     }
     return settled;
 }

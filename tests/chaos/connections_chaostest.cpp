@@ -116,7 +116,9 @@ TEST(Crashes, OfTheDatabaseLoseNoEdit) {
                     " VALUES ('docs', 'docs', 'body', 'fake', 'docs_embeddings', '1 day', '30 days')",
                     endpoint.url()));
     kit::Process run =
-        kit::Program(db.url(), {{"HOMEOSTAT_BATCH_DOCUMENTS", "16"}, {"HOMEOSTAT_CLAIM_TTL", "5s"}}).start({"run"});
+        kit::Program(db.url(),
+                     {{"HOMEOSTAT_BATCH_DOCUMENTS", "16"}, {"HOMEOSTAT_CLAIM_TTL", "1h"}, {"HOMEOSTAT_CLAIM_HEARTBEAT", "10m"}})
+            .start({"run"});
     const auto eventually_is = [&](const std::string& sql, const std::string& value) {
         return kit::eventually([&] { return db.value(sql) == value; }, 120s);
     };
