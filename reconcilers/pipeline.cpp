@@ -253,65 +253,6 @@ std::optional<milliseconds> PipelineReconciler::rests_for(const Pass& pass) cons
     return std::max(std::chrono::duration_cast<milliseconds>(until - now(pass)), milliseconds(0));
 }
 
-// Tables, view and metadata columns as the spec wants them. A first revision is served at once, so that search works while it
-// fills; a later one is built beside the one that is served.
-Status PipelineReconciler::prepare_revision(Pass& pass) {
-    Result<Pool::Lease> session = writes_.acquire(pass.context);
-    if (!session) return session.error();
-    const RevisionSettings wanted = RevisionSettings::of(pass.declared, pass.provider);
-    const Revision* same = revision_holding(pass.revisions, wanted);
-    const bool fresh = same == nullptr;
-    if (!fresh) pass.revision = *same;
-    return guarded([&]() -> Status {
-        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-        Result<VectorExtension> vectors = find_vector_extension(tx);
-        if (!vectors) return vectors.error();
-        pass.vectors = *std::move(vectors);
-        if (!fresh) pass.spec = spec_of_revision(pass.declared, pass.revision.settings);
-        const bool turned = turn_to_revision(tx, pass.uid, fresh ? 0 : pass.revision.number, pass.revisions);
-        if (!fresh) pass.revision = *revision_holding(pass.revisions, wanted);
-        Result<SourceShape> source = inspect_source(tx, pass.spec);
-        if (!source) return source.error();
-        pass.source = *std::move(source);
-        bool changed = fresh;
-        if (fresh) {
-            const std::int32_t number = pass.revisions.empty() ? 1 : pass.revisions.back().number + 1;
-            Result<Revision> made = create_revision(tx, pass.declared, wanted, pass.source, pass.vectors, number);
-            if (!made) return made.error();
-            pass.revision = *std::move(made);
-            pass.revisions.push_back(pass.revision);
-            add_event(tx, {.uid = pass.uid,
-                           .reason = "RevisionCreated",
-                           .message = fmt::format("revision {}: {} with {} dimensions, {} chunks", number, wanted.model,
-                                                  wanted.dimensions, wanted.chunker),
-                           .reconcile_id = pass.context.reconcile_id});
-        } else {
-            Result<bool> aligned = align_metadata(tx, pass.revision, pass.source);
-            if (!aligned) return aligned.error();
-            changed = *aligned;
-        }
-        const bool first = pass.served() == nullptr;
-        const bool serving = first || pass.revision.state == "served";
-        if (serving && !changed) {
-            Result<bool> current = view_is_current(tx, pass.spec, pass.revision, pass.source);
-            if (!current) return current.error();
-            changed = !*current;
-        }
-        if (serving && (changed || first)) {
-            if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served)
-                return served;
-            pass.revision.state = "served";
-            for (Revision& r : pass.revisions) {
-                if (r.number == pass.revision.number) r.state = "served";
-            }
-        }
-        HOMEOSTAT_REACH("revision.before_commit");
-        if (changed || first || turned) tx.commit();
-        HOMEOSTAT_REACH("revision.after_commit");
-        return {};
-    });
-}
-
 Status PipelineReconciler::begin_run(Pass& pass) {
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();

@@ -78,7 +78,10 @@ private:
     static Seen seen_in(const Pass& pass, bool working);
     Result<std::string> awaits(const Pass& pass);
     Status supersede(Pass& pass);
+    struct Prepared;
     Status prepare_revision(Pass& pass);
+    Result<Prepared> find_or_make_revision(Pass& pass, Transaction& tx, const RevisionSettings& wanted);
+    Status make_revision(Pass& pass, Transaction& tx, const RevisionSettings& wanted);
     Status keep_capture(Pass& pass);
     Status align_capture(Pass& pass, const CapturePlan& plan);
     Status drop_capture(Pass& pass);

@@ -25,7 +25,7 @@ const Statement kColumns{
     "      ELSE format_type(a.atttypid, NULL) END,"
     " a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'bool'::regtype, 'uuid'::regtype, 'date'::regtype,"
     "  'timestamp'::regtype, 'timestamptz'::regtype, 'bytea'::regtype)"
-    "  OR (a.atttypid IN ('text'::regtype, 'varchar'::regtype) AND coalesce(co.collisdeterministic, true))"
+    "  OR (a.atttypid IN ('text'::regtype, 'varchar'::regtype) AND coalesce(co.collisdeterministic, true)), t.typlen > 0"
     " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
     " LEFT JOIN pg_collation co ON co.oid = a.attcollation LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace"
     // Where the order of the type lives: an extension's operators are only found through its schema.
@@ -78,7 +78,7 @@ public:
         const Rows rows = tx.exec(kColumns, Params::of(oid));
         for (int i = 0; i < rows.size(); ++i) {
             columns_.push_back({{rows.text(i, 0), rows.text(i, 1), rows.text(i, 2), rows.text(i, 3), rows.boolean(i, 4),
-                                 rows.text(i, 7), rows.boolean(i, 8)},
+                                 rows.text(i, 7), rows.boolean(i, 8), rows.boolean(i, 9)},
                                 rows.boolean(i, 5),
                                 rows.text(i, 6)});
         }
@@ -172,6 +172,7 @@ void choose_version(const Catalog& catalog, const PipelineSpec& spec, SourceShap
         shape.version = VersionKind::column;
         shape.version_sql = "s." + c.quoted;
         shape.version_type = c.type + c.collate;
+        shape.fixed_version = c.fixed;
     } else if (shape.kind == 'r' || shape.kind == 'p' || shape.kind == 'm') {
         shape.version = VersionKind::xmin;
         shape.version_sql = "s.xmin";

@@ -19,6 +19,7 @@ struct ColumnShape {
     bool not_null = false;
     std::string wide;     // the type without what may be lifted from it later: its length, or that it is a short integer
     bool exact = false;   // equal values have equal texts
+    bool fixed = false;   // all values have one length, and that is short
 };
 
 // How a change of a row is noticed without reading its text. `xmin` costs nothing and needs no column; `column` is the user's
@@ -35,6 +36,7 @@ struct SourceShape {
     VersionKind version = VersionKind::hash;
     std::string version_sql;            // expression over alias s
     std::string version_type;           // type of document.source_version
+    bool fixed_version = true;          // all values of it have one length, and that is short
     bool unique_key = false;            // the catalog promises one row a key
     bool nullable_key = false;
     double estimated_rows = 0;          // of the planner; a hint for messages and progress only

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "reconcilers/chunk/steps.hpp"
+
 namespace homeostat {
 namespace {
 
@@ -15,6 +17,7 @@ bool is_wide_lead(char c) noexcept {
 }  // namespace
 
 std::uint64_t quarter_tokens(std::string_view text) noexcept {
+    count_chunk_steps(text.size());
     std::uint64_t wide = 0;
     for (const char c : text) wide += is_wide_lead(c) ? 1U : 0U;
     return text.size() + wide;
@@ -44,6 +47,7 @@ std::size_t Measure::furthest(std::size_t begin, std::size_t end, std::uint64_t 
         used += is_wide_lead(text[at]) ? 2U : 1U;
         if (used > limit) break;
     }
+    count_chunk_steps(at - begin);
     return std::max(begin, segmenter_.grapheme_floor(at));
 }
 
@@ -59,6 +63,7 @@ std::size_t Measure::earliest(std::size_t begin, std::size_t end, std::uint64_t 
         used += is_wide_lead(text[at - 1]) ? 2U : 1U;
         if (used > limit) break;
     }
+    count_chunk_steps(end - at);
     return std::min(end, segmenter_.grapheme_ceil(at));
 }
 

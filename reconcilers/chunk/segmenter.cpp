@@ -9,6 +9,8 @@
 #include <cstring>
 #include <utility>
 
+#include "reconcilers/chunk/steps.hpp"
+
 namespace homeostat {
 namespace {
 
@@ -64,6 +66,7 @@ std::size_t white_space_before(std::string_view text, std::size_t at) noexcept {
 }
 
 bool is_ascii(std::string_view text) noexcept {
+    count_chunk_steps(text.size() / 8);
     std::size_t i = 0;
     for (; i + 8 <= text.size(); i += 8) {
         std::uint64_t word = 0;
@@ -75,6 +78,7 @@ bool is_ascii(std::string_view text) noexcept {
 
 Line line_at(std::string_view text, std::size_t at) noexcept {
     const auto lf = std::min(text.find('\n', at), text.size());
+    count_chunk_steps(lf - at + 1);
     const auto cr = text.substr(at, lf - at).find('\r');
     if (cr == std::string_view::npos) return {at, lf, std::min(lf + 1, text.size())};
     const std::size_t end = at + cr;
@@ -161,6 +165,7 @@ bool Segmenter::between_flags(std::size_t at) noexcept {
     while (flags_begin_ >= kFlagBytes && flag_half_at(text_, flags_begin_ - kFlagBytes)) flags_begin_ -= kFlagBytes;
     flags_end_ = at;
     while (flag_half_at(text_, flags_end_)) flags_end_ += kFlagBytes;
+    count_chunk_steps(flags_end_ - flags_begin_);
     return true;
 }
 
@@ -176,6 +181,7 @@ std::size_t Segmenter::icu_floor(std::size_t at) {
         if (flag > flags_begin_) return flag;
         p = static_cast<std::int32_t>(flag);
     }
+    count_chunk_steps(1);
     if (p == 0) return 0;
     if (graphemes.isBoundary(p)) return static_cast<std::size_t>(p);
     return static_cast<std::size_t>(std::max(graphemes.preceding(p), 0));
@@ -183,6 +189,7 @@ std::size_t Segmenter::icu_floor(std::size_t at) {
 
 std::size_t Segmenter::icu_after(std::size_t at) {
     if (between_flags(at + kFlagBytes) && at + 2 * kFlagBytes < flags_end_) return at + 2 * kFlagBytes;
+    count_chunk_steps(1);
     auto& it = iterators();
     const auto end = it.use(it.graphemes, *rules_.icu_->graphemes).following(static_cast<std::int32_t>(at));
     return end == icu::BreakIterator::DONE ? text_.size() : static_cast<std::size_t>(end);
@@ -201,6 +208,7 @@ std::size_t Segmenter::grapheme_ceil(std::size_t at) {
 }
 
 std::size_t Segmenter::next_grapheme(std::size_t at) {
+    count_chunk_steps(1);
     if (at + 1 >= text_.size()) return text_.size();
     return simple_gap(at + 1) ? at + 1 : icu_after(at);
 }
@@ -243,21 +251,30 @@ std::size_t Segmenter::ascii_sentence(std::size_t at, std::size_t end) const {
 }
 
 std::size_t Segmenter::next_sentence(std::size_t at, std::size_t end, bool ascii) {
-    if (ascii && path_ == Path::fast) return ascii_sentence(at, end);
-    auto& it = iterators();
-    const auto next = it.use(it.sentences, *rules_.icu_->sentences).following(static_cast<std::int32_t>(at));
-    return next == icu::BreakIterator::DONE ? end : std::min(static_cast<std::size_t>(next), end);
+    std::size_t next = end;
+    if (ascii && path_ == Path::fast) {
+        next = ascii_sentence(at, end);
+    } else {
+        auto& it = iterators();
+        const auto found = it.use(it.sentences, *rules_.icu_->sentences).following(static_cast<std::int32_t>(at));
+        if (found != icu::BreakIterator::DONE) next = std::min(static_cast<std::size_t>(found), end);
+    }
+    count_chunk_steps(next - at + 1);
+    return next;
 }
 
 std::size_t Segmenter::next_word(std::size_t at, std::size_t end, bool ascii) {
     if (ascii && path_ == Path::fast) {
+        const std::size_t begin = at;
         while (at < end && !ascii_space(text_[at])) ++at;
         while (at < end && ascii_space(text_[at])) ++at;
+        count_chunk_steps(at - begin + 1);
         return at;
     }
     auto& it = iterators();
     auto& words = it.use(it.words, *rules_.icu_->words);
     for (auto next = words.following(static_cast<std::int32_t>(at)); next != icu::BreakIterator::DONE; next = words.next()) {
+        count_chunk_steps(1);
         const auto p = static_cast<std::size_t>(next);
         if (p >= end) return end;
         if (white_space_before(text_, p) != 0 && white_space_at(text_, p) == 0) return p;
@@ -269,6 +286,7 @@ std::size_t Segmenter::next_word(std::size_t at, std::size_t end, bool ascii) {
 
 bool Segmenter::ends_sentence(std::size_t begin, std::size_t end) const {
     while (end > begin) {
+        count_chunk_steps(1);
         const UChar32 c = step_back(text_, end);
         const int cls = u_getIntPropertyValue(c, UCHAR_SENTENCE_BREAK);
         if (is_terminator_sb(cls)) return true;
@@ -287,6 +305,7 @@ std::pair<std::size_t, std::size_t> Segmenter::trimmed(std::size_t begin, std::s
     if (first >= end) return {end, end};
     std::size_t last = end;
     while (const std::size_t skip = white_space_before(text_, last)) last -= skip;
+    count_chunk_steps(first - begin + end - last + 1);
     if (first > begin) first = std::max(begin, grapheme_floor(first));
     if (last < end) last = std::min(end, grapheme_ceil(last));
     return {first, last};

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "reconcilers/factory/on.hpp"
+#include "store/revision_keys.hpp"
 
 namespace homeostat {
 
@@ -174,6 +175,15 @@ Result<Targets::Info> Targets::read(Session& session, std::int64_t uid, std::int
         if (!source) return source.error();
         Result<VectorExtension> vectors = find_vector_extension(tx);
         if (!vectors) return vectors.error();
+        // Nothing can be written until a pass has brought them together.
+        Result<std::optional<std::string>> differs = key_type_differs(tx, info->revision, *source);
+        if (!differs) return differs.error();
+        if (*differs) {
+            return Error{.cls = ErrorClass::conflict,
+                         .message = fmt::format("pipeline \"{}\": {}; its next pass mends that", info->spec.name, **differs),
+                         .origin = Origin::user,
+                         .code = "KeyTypeChanged"};
+        }
         info->source = *std::move(source);
         info->vectors = *std::move(vectors);
         return Info(info);

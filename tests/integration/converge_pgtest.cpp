@@ -168,13 +168,11 @@ TEST_F(Converge, AStoppedRunFinishesWhatIsInFlightAndLeavesTheRestUntried) {
 }
 
 TEST_F(Converge, AStopWithoutABudgetGivesTheClaimsBackAsTheyWere) {
-    kit::FakeEndpoint endpoint({.dimensions = 16, .delay = 5s});
+    kit::FakeEndpoint endpoint({.dimensions = 16, .delay = 1h});  // whoever waits for it is charged an attempt
     make_at(endpoint, 100);
     kit::Process run = homeostat.start({"run"}, {{"HOMEOSTAT_DRAIN_BUDGET", "0"}});
     ASSERT_TRUE(endpoint.wait_for_requests(1));
-    const auto started = std::chrono::steady_clock::now();
     end(run);
-    EXPECT_LT(std::chrono::steady_clock::now() - started, 4s) << "it waited for the provider all the same";
     EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.batch WHERE claim_token IS NOT NULL OR attempts > 0"), "0");
     EXPECT_EQ(db.value("SELECT count(*) FROM docs_embeddings"), "0");
 }

@@ -124,7 +124,7 @@ TEST_F(GatewayFaults, AProviderThatIsDownFailsFastAndIsTakenBack) {
     const auto texts = texts_of(3);
     endpoint.reset();
     for (int i = 0; i < 3; ++i) EXPECT_FALSE(embed(provider, texts));
-    const auto started = std::chrono::steady_clock::now();
+    FakeEndpoint back({.port = port, .dimensions = kWidth});
     for (int i = 0; i < 100; ++i) {
         const auto answer = embed(provider, texts);
         ASSERT_FALSE(answer);
@@ -132,9 +132,8 @@ TEST_F(GatewayFaults, AProviderThatIsDownFailsFastAndIsTakenBack) {
         EXPECT_TRUE(answer.error().retry_after.has_value());
         EXPECT_THAT(answer.error().message, HasSubstr("\"fake\""));
     }
-    EXPECT_LE(std::chrono::steady_clock::now() - started, 100ms) << "a millisecond each";
+    EXPECT_EQ(back.connections(), 0U) << "it was asked all the same";
     EXPECT_EQ(lane("fake").breaker, BreakerState::open);
-    FakeEndpoint back({.port = port, .dimensions = kWidth});
     gateway().allow_probe("fake");
     expect_vectors(embed(provider, texts), texts);
 }
@@ -157,9 +156,7 @@ TEST_F(GatewayFaults, ThrottlingWaitsAndCostsNothing) {
     FakeEndpoint endpoint({.dimensions = kWidth});
     endpoint.next({.status = 429, .headers = {{"Retry-After", "1"}}}, 2);
     const auto texts = texts_of(10);
-    const auto started = std::chrono::steady_clock::now();
     expect_vectors(embed(provider_at(endpoint), texts), texts);
-    EXPECT_GE(std::chrono::steady_clock::now() - started, 2s);
     EXPECT_EQ(endpoint.calls(), 3U);
     EXPECT_EQ(lane("fake").breaker, BreakerState::closed);
 }
@@ -167,12 +164,11 @@ TEST_F(GatewayFaults, ThrottlingWaitsAndCostsNothing) {
 TEST_F(GatewayFaults, ALongPauseIsGivenBackRatherThanWaitedFor) {
     FakeEndpoint endpoint({.dimensions = kWidth});
     endpoint.always({.status = 429, .headers = {{"Retry-After", "120"}}});
-    const auto started = std::chrono::steady_clock::now();
     const auto answer = embed(provider_at(endpoint), texts_of(10));
     ASSERT_FALSE(answer);
     EXPECT_EQ(answer.error().cls, ErrorClass::throttled);
     EXPECT_GE(*answer.error().retry_after, 100s);
-    EXPECT_LE(std::chrono::steady_clock::now() - started, 1s);
+    EXPECT_EQ(endpoint.calls(), 1U);
     EXPECT_THAT(gateway().blocked(), ElementsAre("fake"));
 }
 
@@ -185,9 +181,8 @@ TEST_F(GatewayFaults, OneProvidersTroubleDoesNotHoldUpAnother) {
     const auto many = texts_of(3'000);
     auto slow = io.start(ask(gateway(), a, none, many, Context{}));
     ASSERT_TRUE(stuck.wait_for_requests(1));
-    const auto started = std::chrono::steady_clock::now();
     expect_vectors(embed(b, many), many);
-    EXPECT_LE(std::chrono::steady_clock::now() - started, 1s);
+    EXPECT_LT(stuck.calls(), 30U) << "it waited for the other";
     expect_vectors(slow.get(), many);
 }
 
@@ -243,9 +238,9 @@ TEST_F(GatewayPool, AThrottledOneLeavesItToTheOther) {
     const auto texts = texts_of(10);
     expect_vectors(embed(a, texts, {b}), texts);
     first.always({.status = 429, .headers = {{"Retry-After", "60"}}});
-    const auto started = std::chrono::steady_clock::now();
+    const std::uint64_t asked = first.calls();
     expect_vectors(embed(a, texts, {b}), texts);
-    EXPECT_LE(std::chrono::steady_clock::now() - started, 1s);
+    EXPECT_EQ(first.calls(), asked + 1);
 }
 
 TEST_F(GatewayPool, AnotherModelBehindTheSameNameIsNeverMixedIn) {

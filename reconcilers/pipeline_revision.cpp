@@ -1,0 +1,104 @@
+// The part of a pass that keeps the tables of the revision under work and the served view as the declaration and the source want
+// them.
+#include <fmt/format.h>
+
+#include "core/fault_point.hpp"
+#include "reconcilers/factory/targets.hpp"
+#include "reconcilers/pipeline.hpp"
+#include "reconcilers/pipeline_pass.hpp"
+#include "store/revision_keys.hpp"
+
+namespace homeostat {
+
+// What the transaction has changed so far.
+struct PipelineReconciler::Prepared {
+    bool changed = false;             // tables, so that the view may be outdated
+    std::vector<std::string> grants;  // to give back once the view is made
+};
+
+// Finds the revision to work on, or makes it. One whose keys can be values of the source's type no more is left as it is, and the
+// next one is filled beside it.
+Result<PipelineReconciler::Prepared> PipelineReconciler::find_or_make_revision(Pass& pass, Transaction& tx,
+                                                                               const RevisionSettings& wanted) {
+    Prepared out;
+    const Revision* same = revision_holding(pass.revisions, wanted);
+    if (same != nullptr) {
+        pass.revision = *same;
+        pass.spec = spec_of_revision(pass.declared, pass.revision.settings);
+    }
+    Result<SourceShape> source = inspect_source(tx, pass.spec);
+    if (!source) return source.error();
+    pass.source = *std::move(source);
+    KeyAlignment keys;
+    if (same != nullptr) {
+        Result<KeyAlignment> aligned = align_keys(tx, pass.spec, pass.revision, pass.source);
+        if (!aligned) return aligned.error();
+        keys = *std::move(aligned);
+        out.grants = keys.grants;
+    }
+    const bool fresh = same == nullptr || keys.done == KeysAligned::impossible;
+    const bool turned = turn_to_revision(tx, pass.uid, fresh ? 0 : pass.revision.number, pass.revisions);
+    out.changed = fresh || turned || keys.done == KeysAligned::altered;
+    if (fresh) {
+        pass.spec = pass.declared;
+        if (const Status made = make_revision(pass, tx, wanted); !made) return made.error();
+        return out;
+    }
+    pass.revision = *revision_holding(pass.revisions, wanted);
+    Result<bool> metadata = align_metadata(tx, pass.revision, pass.source);
+    if (!metadata) return metadata.error();
+    out.changed = out.changed || *metadata;
+    return out;
+}
+
+Status PipelineReconciler::make_revision(Pass& pass, Transaction& tx, const RevisionSettings& wanted) {
+    const std::int32_t number = pass.revisions.empty() ? 1 : pass.revisions.back().number + 1;
+    Result<Revision> made = create_revision(tx, pass.declared, wanted, pass.source, pass.vectors, number);
+    if (!made) return made.error();
+    pass.revision = *std::move(made);
+    pass.revisions.push_back(pass.revision);
+    add_event(tx, {.uid = pass.uid,
+                   .reason = "RevisionCreated",
+                   .message = fmt::format("revision {}: {} with {} dimensions, {} chunks", number, wanted.model,
+                                          wanted.dimensions, wanted.chunker),
+                   .reconcile_id = pass.context.reconcile_id});
+    return {};
+}
+
+// A first revision is served at once, so that search works while it fills; a later one is built beside the one that is served.
+Status PipelineReconciler::prepare_revision(Pass& pass) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    const RevisionSettings wanted = RevisionSettings::of(pass.declared, pass.provider);
+    return guarded([&]() -> Status {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        Result<VectorExtension> vectors = find_vector_extension(tx);
+        if (!vectors) return vectors.error();
+        pass.vectors = *std::move(vectors);
+        Result<Prepared> prepared = find_or_make_revision(pass, tx, wanted);
+        if (!prepared) return prepared.error();
+        bool changed = prepared->changed;
+        const bool first = pass.served() == nullptr;
+        const bool serving = first || pass.revision.state == "served";
+        if (serving && !changed) {
+            Result<bool> current = view_is_current(tx, pass.spec, pass.revision, pass.source);
+            if (!current) return current.error();
+            changed = !*current;
+        }
+        if (serving && (changed || first)) {
+            if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served)
+                return served;
+            for (const std::string& grant : prepared->grants) tx.exec(grant);
+            pass.revision.state = "served";
+            for (Revision& r : pass.revisions) {
+                if (r.number == pass.revision.number) r.state = "served";
+            }
+        }
+        HOMEOSTAT_REACH("revision.before_commit");
+        if (changed || first) tx.commit();
+        HOMEOSTAT_REACH("revision.after_commit");
+        return {};
+    });
+}
+
+}  // namespace homeostat
