@@ -27,6 +27,25 @@ std::size_t size_of(const TargetInfo& i) {
 
 }  // namespace
 
+// Who may embed for a revision. Between a new declaration and its revision the old one is still healed, and the provider that is
+// declared now would make other vectors: then it is the one the revision was made by, where that is still what it was.
+static Result<ProviderSpec> provider_of(Session& session, const PipelineSpec& declared, const Revision& revision) {
+    const RevisionSettings& made = revision.settings;
+    Result<ProviderSpec> provider = find_provider(session, declared.provider);
+    if (!provider) return provider;
+    const RevisionSettings wanted = RevisionSettings::of(declared, *provider);
+    if (wanted.model == made.model && wanted.dimensions == made.dimensions && wanted.document_prefix == made.document_prefix)
+        return provider;
+    Result<ProviderSpec> earlier = find_provider(session, made.provider);
+    if (earlier && earlier->document_prefix == made.document_prefix) return earlier;
+    return Error{
+        .cls = ErrorClass::conflict,
+        .message = fmt::format("pipeline \"{}\": no provider makes the vectors of revision {} any more; the next one replaces it",
+                               declared.name, revision.number),
+        .origin = Origin::user,
+        .code = "RevisionOutdated"};
+}
+
 PipelineSpec spec_of_revision(const PipelineSpec& declared, const RevisionSettings& s) {
     PipelineSpec spec = declared;
     spec.key = s.key;
@@ -146,13 +165,13 @@ Result<Targets::Entry> Targets::load(std::int64_t uid, std::int32_t revision, co
 Result<Targets::Info> Targets::read(Session& session, std::int64_t uid, std::int32_t number, std::string mark) {
     Result<PipelineSpec> declared = read_pipeline(session, uid);
     if (!declared) return declared.error();
-    Result<ProviderSpec> provider = find_provider(session, declared->provider);
-    if (!provider) return provider.error();
     Result<std::vector<Revision>> revisions = read_revisions(session, uid);
     if (!revisions) return revisions.error();
     const auto revision =
         std::find_if(revisions->begin(), revisions->end(), [&](const Revision& r) { return r.number == number; });
     if (revision == revisions->end()) return not_found(fmt::format("pipeline \"{}\" has no revision {}", declared->name, number));
+    Result<ProviderSpec> provider = provider_of(session, *declared, *revision);
+    if (!provider) return provider.error();
 
     auto info = std::make_shared<TargetInfo>();
     info->mark = std::move(mark);

@@ -156,6 +156,29 @@ TEST_F(LostEdits, ADeclarationThatIsTakenBackBeforeItIsFilledIsFollowedAgain) {
     end(run);
 }
 
+// Until a new declaration has its revision the old one is healed, and not by the provider that is declared now: search would mix
+// the vectors of two models.
+TEST_F(LostEdits, AnEditBeforeTheNewRevisionIsThereIsEmbeddedByTheOldProvider) {
+    begin(20);
+    kit::FakeEndpoint other({.dimensions = 16, .salt = "other"});
+    db.exec(
+        fmt::format("INSERT INTO homeostat.provider (name, endpoint, model, dimensions, max_batch, max_in_flight, timeout)"
+                    " VALUES ('other', '{}', 'n', 16, 16, 2, '10 seconds')",
+                    other.url()));
+    kit::Process run = start();
+    kit::Sql holder(db.url());
+    holder.exec("BEGIN; LOCK TABLE homeostat.revision IN SHARE MODE");
+    db.exec("UPDATE homeostat.pipeline SET provider = 'other'; UPDATE docs SET body = 'Edited' WHERE id = 2");
+    EXPECT_TRUE(eventually_is("SELECT chunk_text FROM docs_embeddings WHERE id = 2", "Edited")) << run.output();
+    EXPECT_EQ(other.texts(), 0U);
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.revision"), "1");
+    holder.exec("COMMIT");
+    ASSERT_TRUE(eventually_is("SELECT model FROM homeostat.revision WHERE state = 'served'", "n")) << run.output();
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_EQ(other.texts(), 20U);
+    end(run);
+}
+
 TEST_F(LostEdits, AnEditIsHealedWhileAFillGoesOn) {
     begin(100);
     kit::Process run = start();
