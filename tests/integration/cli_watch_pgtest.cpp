@@ -112,6 +112,37 @@ TEST_F(CliWatch, ARunUnderWayIsShownWithItsFigures) {
         "homeostat.run");
     EXPECT_THAT(ends(0, {"watch", "--timeout", "10ms", "--interval", "10ms"}),
                 HasSubstr("articles:  25 %  healing 200 documents, 50 done; found missing 200"));
+    for (const auto& [stored, phase] :
+         {std::pair{"phase = 'sweeping'", "observing"}, std::pair{"phase = 'sweeping', sweeps = 2", "verifying"},
+          std::pair{"phase = 'indexing'", "indexing"}}) {
+        db.exec(std::string("UPDATE homeostat.run SET ") + stored);
+        EXPECT_THAT(ends(0, {"watch", "--timeout", "10ms", "--interval", "10ms"}), HasSubstr(std::string("  ") + phase + " "));
+        EXPECT_THAT(ends(0, {"get"}), HasSubstr(std::string(" ") + phase + " "));
+    }
+}
+
+// No controller runs that could tell.
+TEST_F(CliWatch, NothingIsConvergedThatWaits) {
+    declare_articles(20);
+    heal();
+    EXPECT_EQ(run({"watch", "--until-converged"}).code, 0);
+    db.exec(
+        "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, kind, class, priority, keys, documents)"
+        " SELECT uid, 1, generation, 1, 0, 'heal', 'stale', 0, '{{1,2,3}}', 3 FROM homeostat.pipeline");
+    const Answer waiting = run({"watch", "--until-converged", "--interval", "20ms", "--timeout", "50ms"});
+    EXPECT_EQ(waiting.code, 1);
+    EXPECT_THAT(waiting.out, HasSubstr("; waiting 3"));
+    EXPECT_EQ(db.value("SELECT ready || ' ' || drift FROM homeostat.pipelines"), "True 3") << "for a moment it may";
+    db.exec("UPDATE homeostat.batch SET created_at = clock_timestamp() - interval '3 seconds', last_error = 'it answers 503'");
+    EXPECT_EQ(db.value("SELECT ready || ' ' || reason || ' ' || kstatus FROM homeostat.pipelines"), "False Behind InProgress");
+    EXPECT_THAT(db.value("SELECT message FROM homeostat.pipelines"),
+                HasSubstr("3 documents wait, the oldest for 3 s: it answers 503"));
+    EXPECT_THAT(ends(0, {"get"}), AllOf(HasSubstr("Behind"), HasSubstr("3 s")));
+    const std::string told = ends(0, {"describe", "pipeline", "articles"});
+    EXPECT_THAT(told, AllOf(HasSubstr("Waiting: 3 documents wait"), Not(HasSubstr("Converged  "))));
+    EXPECT_THAT(ends(0, {"get", "pipelines", "articles", "-o", "json"}), HasSubstr("\"waitingDocuments\": 3"));
+    db.exec("UPDATE homeostat.batch SET kind = 'stray'");
+    EXPECT_EQ(db.value("SELECT ready || ' ' || drift FROM homeostat.pipelines"), "True 0") << "what nobody sees waits for nobody";
 }
 
 TEST_F(CliWatch, RefusesWhatItCannotWatch) {

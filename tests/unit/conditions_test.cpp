@@ -139,6 +139,108 @@ TEST(Conditions, EachFailureHasItsReasonAndItsCulprit) {
     }
 }
 
+// What waits, for so long.
+Seen waiting(std::int64_t documents, int seconds) {
+    Seen s = converged();
+    s.waiting.feed_documents = documents;
+    s.waiting.oldest = std::chrono::seconds(seconds);
+    s.waiting.behind = seconds > 5;
+    return s;
+}
+
+TEST(Conditions, WhatWaitsBeyondAMomentIsNeitherReadyNorSynced) {
+    EXPECT_EQ(text(waiting(7, 2), "Ready"), "True Converged");
+    Seen s = waiting(7, 12);
+    s.waiting.last_error = "503";
+    EXPECT_EQ(text(s, "Ready"), "False Behind");
+    EXPECT_EQ(text(s, "Synced"), "False Behind");
+    EXPECT_EQ(text(s, "Reconciling"), "True Progressing");
+    EXPECT_EQ(find(s, "Ready").message, "7 documents wait, the oldest for 12 s: 503");
+    s.waiting.closed = true;
+    EXPECT_EQ(text(s, "Reconciling"), "False Idle") << "nobody heals it";
+    s.completeness = 0.5;
+    EXPECT_EQ(text(s, "Ready"), "False Behind");
+    s.suspended = true;
+    EXPECT_EQ(text(s, "Ready"), "False Suspended");
+}
+
+TEST(Conditions, ChangesThatWereNotNamedWaitToo) {
+    Seen s = waiting(0, 12);
+    EXPECT_EQ(find(s, "Synced").message, "") << "nothing known";
+    s.waiting.unnamed = true;
+    EXPECT_EQ(find(s, "Synced").message, "changes that were not named wait for a sweep, the oldest for 12 s");
+}
+
+TEST(Conditions, TheFirstFillIsReadyWhenItIsVerifiedAndIndexed) {
+    Seen s = converged();
+    s.working = true;
+    s.first = true;
+    for (const auto& [phase, reason] :
+         {std::pair{Phase::healing, "False Healing"}, std::pair{Phase::verifying, "False Verifying"},
+          std::pair{Phase::indexing, "False Indexing"}}) {
+        s.phase = phase;
+        EXPECT_EQ(text(s, "Ready"), reason);
+        EXPECT_THAT(find(s, "Ready").message, HasSubstr("100 of 100 documents are embedded"));
+        EXPECT_EQ(text(s, "Synced"), "Unknown NotObserved");
+    }
+    s.first = false;
+    EXPECT_EQ(text(s, "Ready"), "False Indexing") << "searches go without it";
+    s.phase = Phase::verifying;
+    EXPECT_EQ(text(s, "Ready"), "True Converged");
+}
+
+std::string corrected(const Seen& stored, const Seen& now, const std::string& type) {
+    for (const Condition& c : corrections(conditions_of(stored), now)) {
+        if (c.type == type) return c.status + " " + c.reason;
+    }
+    return "";
+}
+
+TEST(Corrections, SayWhatIsNotTrueAnyMoreAndNothingElse) {
+    EXPECT_TRUE(corrections(conditions_of(converged()), converged()).empty());
+    EXPECT_TRUE(corrections({}, waiting(7, 12)).empty()) << "what no pass has told is not told";
+    EXPECT_EQ(corrected(converged(), waiting(7, 12), "Ready"), "False Behind");
+    EXPECT_EQ(corrected(waiting(7, 12), converged(), "Ready"), "True Converged");
+    EXPECT_EQ(corrected(waiting(7, 12), converged(), "Synced"), "True NoDrift");
+    EXPECT_EQ(corrected(waiting(7, 12), waiting(7, 13), "Ready"), "") << "an age alone is not written";
+    Seen dead = converged();
+    dead.dead_letters = 3;
+    EXPECT_EQ(corrected(converged(), dead, "DeadLetters"), "True DocumentsRefused");
+    EXPECT_EQ(corrected(converged(), dead, "Ready"), "False Incomplete");
+    EXPECT_EQ(corrected(dead, converged(), "Ready"), "True Converged");
+}
+
+TEST(Corrections, AFailureIsThePasssToTakeBack) {
+    const Seen stored = failed(ErrorClass::db_permanent, "42703");
+    for (const Condition& c : corrections(conditions_of(stored), converged())) EXPECT_EQ(c.type, "ProviderHealthy");
+    EXPECT_EQ(corrected(stored, waiting(7, 12), "Ready"), "");
+    EXPECT_EQ(corrected(stored, waiting(7, 12), "Reconciling"), "") << "it is stalled";
+}
+
+TEST(Corrections, ARunTellsItselfWhatItDoes) {
+    Seen healing = converged();
+    healing.working = true;
+    healing.phase = Phase::healing;
+    healing.drift.missing = 20;
+    Seen now = healing;
+    now.drift.missing = 10;
+    EXPECT_TRUE(corrections(conditions_of(healing), now).empty());
+    Seen behind = waiting(7, 12);
+    behind.working = true;
+    EXPECT_EQ(corrected(converged(), behind, "Ready"), "False Behind") << "what is not true is corrected all the same";
+}
+
+TEST(Corrections, TheProviderIsAsItsChannelHeard) {
+    Seen trouble = converged();
+    trouble.provider_trouble = ProviderTrouble{"ProviderFailing", "503"};
+    EXPECT_EQ(corrected(converged(), trouble, "ProviderHealthy"), "False ProviderFailing");
+    EXPECT_EQ(corrected(converged(), trouble, "Ready"), "") << "nothing waits for it";
+    EXPECT_EQ(corrected(trouble, converged(), "ProviderHealthy"), "True Answering");
+    Seen silent = converged();
+    silent.provider_known = false;
+    EXPECT_EQ(corrected(trouble, silent, "ProviderHealthy"), "") << "nobody has heard of it since";
+}
+
 RC_GTEST_PROP(Conditions, AreOneOfATypeAndNeverContradictEachOther, ()) {
     Seen s;
     s.working = *rc::gen::arbitrary<bool>();
@@ -149,6 +251,8 @@ RC_GTEST_PROP(Conditions, AreOneOfATypeAndNeverContradictEachOther, ()) {
     s.drift.moved = *rc::gen::inRange<std::int64_t>(0, 50);
     s.dead_letters = *rc::gen::inRange<std::int64_t>(0, 5);
     s.completeness = *rc::gen::inRange(0, 101) / 100.0;
+    s.waiting.changes = *rc::gen::inRange<std::int64_t>(0, 5);
+    s.waiting.behind = s.waiting.changes > 0 && *rc::gen::arbitrary<bool>();
     if (*rc::gen::arbitrary<bool>()) {
         s.failure = Error{.cls = static_cast<ErrorClass>(*rc::gen::inRange(0, static_cast<int>(ErrorClass::internal) + 1)),
                           .message = "why"};
@@ -163,6 +267,9 @@ RC_GTEST_PROP(Conditions, AreOneOfATypeAndNeverContradictEachOther, ()) {
     RC_ASSERT(!ready || (!s.failure && !s.suspended && s.observed && s.source_documents));
     RC_ASSERT(!(find(s, "Stalled").status == "True" && find(s, "Reconciling").status == "True"));
     RC_ASSERT(!(find(s, "Stalled").status == "True" && ready));
+    RC_ASSERT(!s.waiting.behind || (!ready && find(s, "Synced").status != "True"));
+    // What was just told needs no correction.
+    RC_ASSERT(s.failure || corrections(conditions_of(s), s).empty());
 }
 
 }  // namespace
