@@ -19,8 +19,8 @@ Result<std::vector<std::int64_t>> pipelines_that_wait(Session& session);
 // The columns of a row of homeostat.waiting as `w`, in the order that waiting_at() reads them.
 inline constexpr std::string_view kWaitingColumns =
     " w.run_documents, w.feed_documents, w.changes, w.failing, w.dead_letters, w.closed, w.unnamed, w.behind,"
-    " greatest(0, extract(epoch FROM clock_timestamp() - w.oldest) * 1000)::bigint, w.last_error";
-inline constexpr int kWaitingWidth = 10;
+    " CASE WHEN w.oldest IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - w.oldest) * 1000)::bigint END,"
+    " w.last_error";
 Waiting waiting_at(const Rows& rows, int row, int first_column);
 
 }  // namespace homeostat
