@@ -16,8 +16,6 @@ namespace {
 constexpr double kSlowShare = 0.8;     // of the time-out
 constexpr double kMeanWeight = 0.1;    // of the newest answer in the running mean
 constexpr Duration kLongWait = std::chrono::hours(24);
-constexpr Duration kRepeat = std::chrono::seconds(5);
-constexpr Duration kHiccup = std::chrono::seconds(1);  // failures for no longer than this are no trouble yet
 
 bool runs_here(const ProviderSpec& p) { return p.kind == "local" || p.kind == "hashing"; }
 
@@ -25,20 +23,6 @@ std::string seconds_text(Duration d) { return fmt::format("{:.1f} s", std::max(0
 
 std::chrono::milliseconds millis(Duration d) {
     return std::max(std::chrono::milliseconds(1), std::chrono::ceil<std::chrono::milliseconds>(d));
-}
-
-// "" where it is no fault of the provider's, or of the way to it: then it has answered.
-std::string_view fault_of(const Error& e) {
-    switch (e.cls) {
-        case ErrorClass::auth: return "ProviderRefused";
-        case ErrorClass::bad_answer: return "BadAnswer";
-        case ErrorClass::throttled: return "Throttled";
-        case ErrorClass::unavailable: return "Quarantined";
-        case ErrorClass::transient:
-        case ErrorClass::timeout:
-        case ErrorClass::local: return "ProviderFailing";
-        default: return "";
-    }
 }
 
 std::optional<RateLimit> rate_of(const auto& per_minute) {
@@ -220,39 +204,6 @@ void Lane::note_breaker(const Permit& permit, CallResult result, const Error* er
     }
 }
 
-void Lane::note_health(const Error* error, SteadyTime now) {
-    if (error != nullptr && error->cls == ErrorClass::cancelled) return;
-    known_ = true;
-    heard_ = true;
-    const std::string_view fault = error == nullptr ? std::string_view() : fault_of(*error);
-    if (fault.empty()) {
-        failing_since_.reset();
-        return;
-    }
-    if (!failing_since_) failing_since_ = now;
-    failing_ = {std::string(fault), error->message};
-}
-
-std::optional<ProviderTrouble> Lane::trouble(SteadyTime now) const {
-    const std::optional<Error> refused = refusal(now);
-    if (failing_since_ && (refused || now - *failing_since_ >= kHiccup)) return failing_;
-    if (!refused) return std::nullopt;
-    const std::string reason = refused->cls == ErrorClass::throttled ? "Throttled"
-                               : reason_.empty()                     ? "ProviderFailing"
-                                                                     : reason_;
-    return ProviderTrouble{reason, refused->message};
-}
-
-std::optional<ProviderTrouble> Lane::trouble() const {
-    const Lock lock(mutex_);
-    return trouble(clock_.steady_now());
-}
-
-bool Lane::known() const {
-    const Lock lock(mutex_);
-    return known_;
-}
-
 void Lane::note(const Permit& permit, const Error* error, std::uint64_t billed, SteadyTime now) {
     const Duration took = now - permit.started;
     note_health(error, now);
@@ -370,56 +321,6 @@ void Lane::set_members(int members) {
     const Lock lock(mutex_);
     if (requests_rate_) requests_rate_->divide(members);
     if (tokens_rate_) tokens_rate_->divide(members);
-}
-
-void Lane::restore(const ProviderRecord& record) {
-    const Lock lock(mutex_);
-    if (record.generation != generation_) return;  // another declaration: nothing of it is known
-    if (record.max_texts > 0 || record.max_tokens > 0) limits_.restore(record.max_texts, record.max_tokens);
-    if (!record.healthy) {
-        known_ = true;
-        failing_since_ = clock_.steady_now() - kHiccup;
-        failing_ = {record.reason.empty() ? "ProviderFailing" : record.reason, record.message};
-    }
-    if (record.retry_in && record.breaker != "closed") {
-        remote_.restore(record.opened, clock_.steady_now() + *record.retry_in);
-        last_error_ = record.message;
-        reason_ = record.reason;
-    }
-    publish(clock_.steady_now());
-}
-
-std::optional<ProviderRecord> Lane::take_record() {
-    const Lock lock(mutex_);
-    const SteadyTime now = clock_.steady_now();
-    const std::optional<ProviderTrouble> trouble = this->trouble(now);
-    const bool turned = std::exchange(told_healthy_, !trouble) == trouble.has_value();
-    // What another replica wrote is corrected by whoever has heard since.
-    const bool again = heard_ && now - told_at_ >= kRepeat;
-    if (!std::exchange(dirty_, false) && !turned && !again) return std::nullopt;
-    heard_ = false;
-    told_at_ = now;
-    ProviderRecord r;
-    r.uid = uid_;
-    r.model = model_;
-    r.generation = generation_;
-    // Our network's trouble is nobody else's.
-    const BreakerState state = remote_.state(now);
-    r.breaker = std::string(to_string(state));
-    r.opened = remote_.opened();
-    r.healthy = !trouble;
-    if (trouble) {
-        r.reason = trouble->reason;
-        r.message = trouble->message;
-    }
-    if (state != BreakerState::closed) {
-        r.reason = reason_;
-        r.message = last_error_;
-        r.retry_in = std::chrono::duration_cast<std::chrono::milliseconds>(std::max(Duration{}, remote_.retry_at() - now));
-    }
-    r.max_texts = limits_.learnt_texts();
-    r.max_tokens = limits_.max_tokens();
-    return r;
 }
 
 LaneSnapshot Lane::snapshot() const {
