@@ -156,40 +156,40 @@ struct Waiting {
     std::int64_t failing = 0, dead_letters = 0;  // of the documents, those whose batch has failed before; and those set aside
     bool closed = false;              // the feed is not taken up: suspended, or drift is not healed
     bool unnamed = false, behind = false;  // what the feed did not name is not swept yet; anything waits longer than Ready allows
-    std::optional<Millis> oldest;     // age
-    std::string last_error;           // of the batches, or of the provider
+    std::optional<Millis> oldest;  // age
+    std::string last_error;  // of the batches, or of the provider
     std::int64_t documents() const noexcept { return run_documents + feed_documents + changes; }
     bool anything() const noexcept { return documents() > 0 || unnamed; }
 };
 
 struct PipelineStatus {
     std::int64_t observed_generation = 0;
-    std::int32_t revision = 0;                    // served; 0 = none yet
-    std::optional<std::int64_t> source_documents; // as of the last complete observation; absent = Unknown
-    std::int64_t documents = 0;                   // document rows of the served revision
+    std::int32_t revision = 0;  // served; 0 = none yet
+    std::optional<std::int64_t> source_documents;  // as of the last complete observation; absent = Unknown
+    std::int64_t documents = 0;  // document rows of the served revision
     std::int64_t chunks = 0;
     DriftCounts drift;
     std::int64_t dead_letters = 0;
     std::int64_t blocked_prunes = 0;
-    std::string blocked_plan;                     // names the deletions that are held back; "" = none are
+    std::string blocked_plan;  // names the deletions that are held back; "" = none are
     std::optional<WallTime> last_sweep;
     std::optional<WallTime> last_deep_sweep;
     std::optional<WallTime> last_converged;
     std::optional<WallTime> next_attempt;
     std::string last_error;
     std::optional<std::string> last_handled_reconcile;
-    Waiting waiting;                              // read beside it, where it is for people
+    Waiting waiting;  // read beside it, where it is for people
     std::vector<Condition> conditions;
 };
 
 struct TargetViewStatus {
     std::int64_t observed_generation = 0;
-    std::optional<std::int64_t> rows;             // of the relation, by name, at the last look; absent = Unknown
-    std::optional<std::int64_t> counted_rows;     // what the next look is compared with; stays where removals are held
-    std::int64_t pipelines = 0;                   // declared by its rows
-    std::int64_t refused = 0;                     // rows that the pipeline checks refuse
-    std::int64_t names_taken = 0;                 // rows whose name somebody else's pipeline has
-    std::int64_t held = 0;                        // removals that wait for an approval of `plan`
+    std::optional<std::int64_t> rows;  // of the relation, by name, at the last look; absent = Unknown
+    std::optional<std::int64_t> counted_rows;  // what the next look is compared with; stays where removals are held
+    std::int64_t pipelines = 0;  // declared by its rows
+    std::int64_t refused = 0;  // rows that the pipeline checks refuse
+    std::int64_t names_taken = 0;  // rows whose name somebody else's pipeline has
+    std::int64_t held = 0;  // removals that wait for an approval of `plan`
     std::string plan;
     std::optional<WallTime> removal_window_start;
     std::int64_t removed_in_window = 0;

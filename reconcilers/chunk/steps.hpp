@@ -1,5 +1,5 @@
-// How many steps the chunkers take in a thread: bytes that are looked at, and questions to ICU. Tests count them, because steps are
-// the same on every machine, which a time is not. Nothing at all in a release build.
+// How many steps the chunkers take in a thread: bytes that are looked at, and questions to ICU. Tests count them, because steps
+// are the same on every machine, which a time is not. Nothing at all in a release build.
 #pragma once
 
 #include <cstdint>
