@@ -1,7 +1,5 @@
 #include "tests/kit/cluster.hpp"
 
-#include <pwd.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -11,28 +9,12 @@
 #include <stdexcept>
 #include <utility>
 
+#include "tests/kit/pg_programs.hpp"
 #include "tests/kit/template.hpp"
 
 namespace homeostat::kit {
 
 namespace {
-
-std::string shell_word(std::string_view word) {
-    std::string out = "'";
-    for (const char c : word) {
-        if (c == '\'') {
-            out += "'\\''";
-        } else {
-            out += c;
-        }
-    }
-    return out + "'";
-}
-
-std::string read_file(const std::filesystem::path& path) {
-    std::ifstream in(path);
-    return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
 
 std::string first_line(const std::filesystem::path& path) {
     std::ifstream in(path);
@@ -41,34 +23,11 @@ std::string first_line(const std::filesystem::path& path) {
     return line;
 }
 
-std::string bindir() {
-    if (const char* set = std::getenv("HOMEOSTAT_PG_BINDIR"); set != nullptr && *set != '\0') return set;
-    const std::string file = HOMEOSTAT_DEPS_DIR "/pg/bindir";
-    std::string dir = first_line(file);
-    if (dir.empty()) throw std::runtime_error(file + " is missing: run scripts/bootstrap, or set HOMEOSTAT_PG_BINDIR");
-    return dir;
-}
-
-// PostgreSQL refuses to run as root, so root runs it as `postgres`.
-std::string as_postgres(const std::string& program) {
-    return (geteuid() == 0 ? "runuser -u postgres -- " : "") + shell_word(bindir() + "/" + program);
-}
-
-void run(const std::string& command, const std::string& log) {
-    const int status = std::system((command + " >>" + shell_word(log) + " 2>&1 </dev/null").c_str());
-    if (status != 0) throw std::runtime_error("failed: " + command + "\n" + read_file(log));
-}
-
 std::string make_folder() {
     const char* tmp = std::getenv("TMPDIR");
     std::string path = std::string(tmp != nullptr && *tmp != '\0' ? tmp : "/tmp") + "/homeostat-pg-XXXXXX";
     if (mkdtemp(path.data()) == nullptr) throw std::runtime_error("cannot make a folder in " + path);
-    if (geteuid() == 0) {
-        const passwd* user = getpwnam("postgres");
-        if (user == nullptr) throw std::runtime_error("there is no user postgres: run scripts/bootstrap");
-        if (chown(path.c_str(), user->pw_uid, user->pw_gid) != 0)
-            throw std::runtime_error("cannot give " + path + " to postgres");
-    }
+    give_to_postgres(path);
     return path;
 }
 
@@ -104,9 +63,9 @@ Cluster::Cluster(const std::vector<std::string>& settings, std::optional<int> ow
     settings_ += " -c " + shell_word("unix_socket_directories=" + folder_);
     for (const std::string& s : settings) settings_ += " -c " + shell_word(s);
     leave_watchdog(folder_, owner.value_or(getpid()));
-    run(as_postgres("initdb") + " -D " + shell_word(folder_ + "/data") +
-            " -U postgres -A trust --no-sync -E UTF8 --locale=C.UTF-8",
-        folder_ + "/initdb.log");
+    run_command(as_postgres("initdb") + " -D " + shell_word(folder_ + "/data") +
+                    " -U postgres -A trust --no-sync -E UTF8 --locale=C.UTF-8",
+                folder_ + "/initdb.log");
     start();
 }
 
@@ -121,14 +80,14 @@ Cluster::~Cluster() {
 }
 
 void Cluster::start() {
-    run(as_postgres("pg_ctl") + " -w -t 60 -D " + shell_word(folder_ + "/data") + " -l " + shell_word(folder_ + "/log") + " -o " +
-            shell_word(settings_) + " start",
-        folder_ + "/pg_ctl.log");
+    run_command(as_postgres("pg_ctl") + " -w -t 60 -D " + shell_word(folder_ + "/data") + " -l " + shell_word(folder_ + "/log") +
+                    " -o " + shell_word(settings_) + " start",
+                folder_ + "/pg_ctl.log");
 }
 
 void Cluster::stop(std::string_view mode) {
-    run(as_postgres("pg_ctl") + " -w -t 60 -D " + shell_word(folder_ + "/data") + " -m " + std::string(mode) + " stop",
-        folder_ + "/pg_ctl.log");
+    run_command(as_postgres("pg_ctl") + " -w -t 60 -D " + shell_word(folder_ + "/data") + " -m " + std::string(mode) + " stop",
+                folder_ + "/pg_ctl.log");
 }
 
 std::unique_ptr<Cluster> Cluster::adopt(std::string folder) {

@@ -57,6 +57,8 @@ public:
 
     void stop(std::string_view mode = "fast");  // smart, fast, immediate
     void start();
+    // The options it is started with, for a shell.
+    const std::string& settings() const noexcept { return settings_; }
     // Lets it run on until its owner ends.
     void release() noexcept { owned_ = false; }
 

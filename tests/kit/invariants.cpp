@@ -47,7 +47,7 @@ Tables tables_of(Database& db, const std::string& pipeline) {
     const auto rows = db.query(
         "SELECT p.uid, r.revision, p.target, cardinality(homeostat.column_list(p.key)) FROM homeostat.pipeline p"
         " JOIN homeostat.revision r USING (uid) WHERE p.name = " +
-        literal(pipeline) + " ORDER BY r.revision DESC LIMIT 1");
+        literal(pipeline) + " ORDER BY r.state = 'served' DESC, r.revision DESC LIMIT 1");
     if (rows.empty()) return {};
     const std::string prefix = "homeostat_data.p" + *rows[0][0] + "_r" + *rows[0][1];
     return {*rows[0][0], prefix + "_document", prefix + "_chunk", prefix + "_journal", *rows[0][2], std::stoi(*rows[0][3])};

@@ -12,7 +12,7 @@
 
 namespace homeostat::kit {
 
-// The tables of a pipeline's newest revision.
+// The tables of a pipeline's served revision; of the newest one where none is served yet.
 struct Tables {
     std::string uid;
     std::string document;
