@@ -38,6 +38,11 @@ void reach_fault_point(std::string_view name) noexcept {
     if (name == armed.name && left.fetch_sub(1) == 1) ::kill(::getpid(), SIGKILL);
 }
 
+bool has_planted(std::string_view bug) noexcept {
+    static const char* const kBug = std::getenv("HOMEOSTAT_PLANT");  // NOLINT(concurrency-mt-unsafe): read once, never written
+    return kBug != nullptr && bug == kBug;
+}
+
 }  // namespace homeostat
 
 #endif

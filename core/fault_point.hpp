@@ -46,14 +46,40 @@ consteval bool is_fault_point(std::string_view name) {
     return false;
 }
 
+// Bugs that can be planted, so that the chaos kit shows that it would find them: HOMEOSTAT_PLANT=name takes away what keeps an
+// edit from being lost. Like fault points, nothing at all in a release build.
+inline constexpr std::array<std::string_view, 2> kPlantedBugs{
+    "fence",  // a write does not ask whether its claim, epoch and generation still hold
+    "drop",   // what a write leaves out is named by nobody
+};
+
+consteval bool is_planted_bug(std::string_view name) {
+    for (const std::string_view known : kPlantedBugs) {
+        if (known == name) return true;
+    }
+    return false;
+}
+
 #if defined(HOMEOSTAT_FAULT_POINTS)
 void reach_fault_point(std::string_view name) noexcept;
+bool has_planted(std::string_view bug) noexcept;
+// Whether the bug is there; a constant in a release build.
+#define HOMEOSTAT_PLANTED(bug)                                                              \
+    ([] {                                                                                   \
+        static_assert(::homeostat::is_planted_bug(bug), "not in the list of planted bugs"); \
+        return ::homeostat::has_planted(bug);                                               \
+    }())
 #define HOMEOSTAT_REACH(name)                                                          \
     do {                                                                               \
         static_assert(::homeostat::is_fault_point(name), "not in the list of points"); \
         ::homeostat::reach_fault_point(name);                                          \
     } while (false)
 #else
+#define HOMEOSTAT_PLANTED(bug)                                                              \
+    ([] {                                                                                   \
+        static_assert(::homeostat::is_planted_bug(bug), "not in the list of planted bugs"); \
+        return false;                                                                       \
+    }())
 #define HOMEOSTAT_REACH(name) static_assert(::homeostat::is_fault_point(name), "not in the list of points")
 #endif
 

@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "core/fault_point.hpp"
 #include "store/arrays.hpp"
 #include "store/leases.hpp"
 #include "store/text_array.hpp"
@@ -277,6 +278,7 @@ Result<std::vector<std::int64_t>> heartbeat_batches(Session& session, const std:
 }
 
 void fence_batch(Transaction& tx, const Batch& batch) {
+    if (HOMEOSTAT_PLANTED("fence")) return;
     tx.later(kFence, Params::of(batch.id, batch.token), [id = batch.id](const Rows& rows) {
         const auto refuse = [&](std::string_view why) { throw StoreFailure(fenced(fmt::format("batch {}: {}", id, why))); };
         if (rows.empty()) refuse("its claim is no longer ours");

@@ -324,7 +324,8 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
         }
         o.result.dropped = static_cast<std::int32_t>(contested.size());
         // Named again in the transaction that leaves it out.
-        if (!contested.empty()) insert_rest(tx, batch, {std::move(contested)}, batch.attempts, kContestedAfter, "");
+        if (!contested.empty() && !HOMEOSTAT_PLANTED("drop"))
+            insert_rest(tx, batch, {std::move(contested)}, batch.attempts, kContestedAfter, "");
         finish_batch(tx, batch, settings_.replica, o.result);
         HOMEOSTAT_REACH("prune.before_commit");
         tx.commit();
