@@ -63,7 +63,7 @@ const std::vector<ThirdParty>& third_parties() {
         {"nlohmann/.*", R"((?!core/).*\.cpp)"},
         {"simdjson\\.h", R"((reconcilers/embed|tests|bench)/.*\.cpp)"},
         {"(yaml-cpp|CLI|valijson)/.*", R"(controller/(cli|config).*\.cpp|tests/.*\.cpp)"},
-        {"(spdlog|fmt)/.*", R"((.*\.cpp|tests/integration/.*))"},
+        {"(spdlog|fmt)/.*", R"((.*\.cpp|tests/(integration|chaos)/.*))"},
         {"(prometheus|opentelemetry)/.*", R"(controller/.*\.cpp|tests/.*\.cpp)"},
         {"openssl/.*", R"((reconcilers/(embed|factory)|controller/http)/.*\.cpp|tests/.*)"},
         {"unicode/.*", R"((reconcilers/(chunk|embed)|tests)/.*\.cpp)"},

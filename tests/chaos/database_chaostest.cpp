@@ -5,6 +5,8 @@
 namespace homeostat {
 namespace {
 
+using namespace std::chrono_literals;
+
 class Silence : public RecoveryWorld {
 protected:
     kit::TcpGate gate{socket_of(db.cluster())};

@@ -8,6 +8,8 @@
 namespace homeostat {
 namespace {
 
+using namespace std::chrono_literals;
+
 using ::testing::IsEmpty;
 
 class Recovery : public RecoveryWorld {

@@ -1,15 +1,11 @@
 // Replicas of the real program that die, stop or lose their database, over one source of documents.
 #pragma once
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <array>
+#include <chrono>
 #include <csignal>
 #include <string>
 
@@ -19,30 +15,10 @@
 
 namespace homeostat {
 
-using namespace std::chrono_literals;
-
 inline constexpr const char* kWanted = "SELECT id::text, body FROM docs";
 
 // Answer of the program's own server; "" where there is none.
-inline std::string http_get(int port, const std::string& path) {
-    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    to.sin_port = htons(static_cast<std::uint16_t>(port));
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    const timeval patience{.tv_sec = 5, .tv_usec = 0};
-    ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    std::string answer;
-    const std::string request = "GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    if (::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0 &&
-        ::send(fd, request.data(), request.size(), MSG_NOSIGNAL) > 0) {
-        std::array<char, 4096> buffer{};
-        for (ssize_t n = 0; (n = ::recv(fd, buffer.data(), buffer.size(), 0)) > 0;)
-            answer.append(buffer.data(), static_cast<std::size_t>(n));
-    }
-    ::close(fd);
-    return answer;
-}
+std::string http_get(int port, const std::string& path);
 
 class RecoveryWorld : public ::testing::Test {
 protected:
@@ -67,7 +43,8 @@ protected:
     }
     static std::string socket_of(const kit::Cluster& cluster) { return cluster.folder() + "/.s.PGSQL.5432"; }
 
-    bool eventually_is(const std::string& sql, const std::string& value, std::chrono::seconds patience = 60s) {
+    bool eventually_is(const std::string& sql, const std::string& value,
+                       std::chrono::seconds patience = std::chrono::seconds(60)) {
         return kit::eventually([&] { return ask(sql) == value; }, patience);
     }
     // "" while the database cannot be asked.
@@ -81,18 +58,18 @@ protected:
     }
     std::int64_t number(const std::string& sql) { return std::stoll(db.value(sql)); }
     std::int64_t stored() { return number("SELECT count(*) FROM docs_embeddings"); }
-    bool has_stored(int documents, std::chrono::seconds patience = 60s) {
+    bool has_stored(int documents, std::chrono::seconds patience = std::chrono::seconds(60)) {
         return kit::eventually(
             [&] { return ask("SELECT to_regclass('docs_embeddings') IS NOT NULL") == "t" && stored() >= documents; }, patience);
     }
     // Every text is stored as the source has it, and nothing else.
-    bool follows(std::chrono::seconds patience = 60s) {
+    bool follows(std::chrono::seconds patience = std::chrono::seconds(60)) {
         return eventually_is(
             "SELECT count(*) FROM ((SELECT id::text, body FROM docs EXCEPT SELECT id::text, chunk_text FROM docs_embeddings)"
             " UNION ALL (SELECT id::text, chunk_text FROM docs_embeddings EXCEPT SELECT id::text, body FROM docs)) d",
             "0", patience);
     }
-    bool converged(std::chrono::seconds patience = 90s) {
+    bool converged(std::chrono::seconds patience = std::chrono::seconds(90)) {
         return eventually_is("SELECT coalesce(max(kstatus || drift), '') FROM homeostat.pipelines", "Current0", patience);
     }
     static int port_of(kit::Process& run) {
@@ -109,18 +86,18 @@ protected:
     static bool is_ready(int port) { return http_get(port, "/readyz").find(" 200 ") != std::string::npos; }
     void end(kit::Process& run) {
         run.signal(SIGTERM);
-        EXPECT_EQ(run.wait(60s).value_or(kit::Exit{}).code, 0) << run.output();
+        EXPECT_EQ(run.wait(std::chrono::seconds(60)).value_or(kit::Exit{}).code, 0) << run.output();
     }
     static void kill(kit::Process& run) {
         run.signal(SIGKILL);
-        run.wait(10s);
+        run.wait(std::chrono::seconds(10));
     }
     void expect_whole() {
         EXPECT_THAT(kit::broken_invariants(db, "docs", kWanted), ::testing::IsEmpty());
         EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
     }
 
-    kit::FakeEndpoint endpoint{{.dimensions = 16, .delay = 30ms}};
+    kit::FakeEndpoint endpoint{{.dimensions = 16, .delay = std::chrono::milliseconds(30)}};
     kit::Database db;
 };
 

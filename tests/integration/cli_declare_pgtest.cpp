@@ -132,7 +132,7 @@ TEST_F(CliDeclare, GetShowsALineForEachAndNothingIsNoError) {
     make_articles();
     good({"apply", "-f", "-"}, manifest("a") + "---\n" + manifest("b"));
     good({"suspend", "b", "--reason", "why not", "--for", "2h"});
-    EXPECT_THAT(good({"get", "pipelines"}), AllOf(HasSubstr("NAME  READY"), HasSubstr("a     Unknown  NotObserved  0/?"),
+    EXPECT_THAT(good({"get", "pipelines"}), AllOf(HasSubstr("NAME  READY"), HasSubstr("a     Unknown  NotObserved  -      0/?"),
                                                   HasSubstr("Suspended"), Not(HasSubstr("\x1b"))));
     EXPECT_THAT(good({"get", "pl", "a", "-o", "wide"}), AllOf(HasSubstr("public.articles"), Not(HasSubstr("Suspended"))));
     EXPECT_THAT(good({"get", "providers"}), HasSubstr("hashing"));
