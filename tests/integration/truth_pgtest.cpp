@@ -72,7 +72,7 @@ protected:
 };
 
 TEST_F(Truth, AProviderThatIsDownUnderAFeedIsToldAndSoIsThatItIsBack) {
-    kit::FakeEndpoint endpoint;
+    kit::FakeEndpoint endpoint{{.dimensions = 16}};
     declare_endpoint(endpoint);
     make(300);
     declare_docs();
@@ -103,7 +103,7 @@ TEST_F(Truth, AProviderThatIsDownUnderAFeedIsToldAndSoIsThatItIsBack) {
 }
 
 TEST_F(Truth, QuotaAndCredentialsLikewise) {
-    kit::FakeEndpoint endpoint;
+    kit::FakeEndpoint endpoint{{.dimensions = 16}};
     declare_endpoint(endpoint);
     make(20);
     declare_docs();
@@ -128,7 +128,7 @@ TEST_F(Truth, QuotaAndCredentialsLikewise) {
 
 // Another pipeline has found out; this one has nothing to do and would have found nothing.
 TEST_F(Truth, TheHealthOfAProviderIsThatOfAllWhoUseIt) {
-    kit::FakeEndpoint endpoint;
+    kit::FakeEndpoint endpoint{{.dimensions = 16}};
     declare_endpoint(endpoint);
     make(10);
     declare_docs();
@@ -153,7 +153,7 @@ TEST_F(Truth, TheHealthOfAProviderIsThatOfAllWhoUseIt) {
 }
 
 TEST_F(Truth, DeadLettersThatTheFeedMakesAreCountedAndSettledByIt) {
-    kit::FakeEndpoint endpoint;
+    kit::FakeEndpoint endpoint{{.dimensions = 16}};
     endpoint.when_text("poison", {.status = 400, .body = kRefusal});
     declare_endpoint(endpoint);
     make(30);
@@ -288,6 +288,8 @@ TEST_F(Truth, OnlyThePlanThatIsHeldBackCanBeApproved) {
     run_once(kConverged);
     EXPECT_THAT(homeostat.run({"approve", "docs", "anything"}).output, HasSubstr("no deletions wait for approval"));
     db.exec("DELETE FROM docs WHERE id <= 30");
+    // Two observations that agree make a plan.
+    run_once(kDriftLeft);
     run_once(kDriftLeft);
     const kit::Program::Outcome refused = homeostat.run({"approve", "docs", "anything"});
     EXPECT_EQ(refused.exit.code, 2);
