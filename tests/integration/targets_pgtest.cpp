@@ -168,7 +168,10 @@ TEST_F(TargetsCase, AnEditedProviderAndItsPoolAreTakenUp) {
         " ('b', 'http://b', 'm', 16, 'p')");
     const auto uid = declare("docs");
     got(uid);
-    db.exec("UPDATE homeostat.pipeline SET provider = 'a'");
+    // And its revision is made by that one: an older one would still be embedded by the provider it had.
+    db.exec(
+        "UPDATE homeostat.pipeline SET provider = 'a'; UPDATE homeostat.revision SET settings = settings ||"
+        " '{\"provider\": \"a\", \"model\": \"m\", \"dimensions\": 16}'");
     const auto of_two = get(uid, 2);
     ASSERT_TRUE(of_two.ok());
     EXPECT_EQ((*of_two)->peers.size(), 1U);
