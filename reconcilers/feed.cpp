@@ -82,7 +82,10 @@ void Feed::remember(std::int64_t uid, const Known& known) {
 }
 
 Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
+    const bool remembered = known(uid).revision > 0;
     Result<FeedOutcome> outcome = look_once(uid, context);
+    // What was remembered may be what has gone (a revision, a column): that is nobody's trouble until it fails as it is now.
+    if (!outcome && remembered && known(uid).revision == 0 && !outcome.error().retryable()) outcome = look_once(uid, context);
     if (!outcome) return outcome;
     // Whoever presses does not call; nor does what waits, when it is healed and takes no more room.
     if (pressure_.watched(uid)) outcome->again_in = std::min(outcome->again_in.value_or(kWatched), kWatched);

@@ -89,8 +89,8 @@ TEST_F(FeedWhole, WhatTheFeedKnewOfAPipelineMayBeGoneWhenItWakes) {
     db.exec("UPDATE docs SET body = repeat('Much text. ', 5000) WHERE id = 2; UPDATE docs SET body = 'Again' WHERE id = 3");
     EXPECT_TRUE(eventually_is("SELECT count(*) FROM docs_embeddings WHERE id = 3 AND chunk_text = 'Again'", "1")) << run.output();
     EXPECT_TRUE(eventually_is("SELECT sum(length(chunk_text)) > 50000 FROM docs_embeddings WHERE id = 2", "t")) << run.output();
-    // A look that failed on what is gone is swept around.
-    EXPECT_LE(sweeps(), before + 1);
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.run"), "0");
+    EXPECT_EQ(sweeps(), before) << run.output();
     end(run);
     expect_converged("docs", kWanted);
 }
