@@ -1,11 +1,13 @@
 // Compares what search finds and what the status promises with the history of everything that was ever committed.
 //
-// Each look is one snapshot of the database. Whatever is served must be some version that was committed; and where a pipeline is
-// said to be converged, nothing served may have been out of date for longer than the promise. At rest nothing may differ at all.
+// Each look is one snapshot of the database. Whatever is served must be some version that was committed, with the vector of its
+// own text, all by one model; what was once filled is never empty; and where a pipeline is said to be converged, nothing served
+// may have been out of date for longer than the promise. At rest nothing may differ at all.
 #pragma once
 
 #include <atomic>
-#include <optional>
+#include <map>
+#include <mutex>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -25,17 +27,23 @@ public:
 
 private:
     void watch(const std::stop_token& stop);
-    void look(kit::Sql& sql);
+    void look(kit::Sql& sql, std::size_t table);
+    void refute(const Table& table, const std::string& what, const std::vector<std::string>& cases);
 
     World& world_;
     std::mutex mutex_;
     std::vector<std::string> refuted_;
+    std::map<std::string, int> seen_;  // refutations of a kind: a few of each are enough
+    std::vector<std::string> filled_;  // the pipeline that has served something of each table
     std::atomic<std::uint64_t> looks_{0};
     std::atomic<std::uint64_t> promises_{0};
     std::jthread thread_;
 };
 
-// Nothing changes any more: how long until everything is at rest, or what is still wrong at the end of `patience`.
-std::vector<std::string> audit_at_rest(World& world, std::chrono::seconds patience);
+// Nothing changes any more: waits until everything is at rest; what is still wrong at the end of the world's patience.
+std::vector<std::string> audit_at_rest(World& world);
+
+// Texts that had to be embedded at the least: every version of every document, once.
+std::uint64_t versions_committed(World& world);
 
 }  // namespace homeostat::chaos

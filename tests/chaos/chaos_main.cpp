@@ -1,57 +1,100 @@
 // Chaos from a seed: writers write, things go wrong, and an auditor compares every answer with the history of what was committed.
 // Exit code 1 where anything was refuted; the last lines say how to play that seed again.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
+#include <sstream>
 
 #include "tests/chaos/auditor.hpp"
 #include "tests/chaos/chaos_world.hpp"
+#include "tests/chaos/declarations.hpp"
 #include "tests/chaos/faults.hpp"
+#include "tests/chaos/variants.hpp"
 #include "tests/chaos/workload.hpp"
 
 namespace homeostat::chaos {
 namespace {
 
-constexpr std::chrono::seconds kPatience{90};
+constexpr double kMostPaid = 1.5;  // texts for each version of a document
 
-// What one seed refuted; empty where all was well.
-std::vector<std::string> play(kit::Cluster& cluster, const Options& options) {
-    World world(cluster, options);
-    std::vector<std::string> wrong;
-    const auto keep = [&](std::string_view who, const std::vector<std::string>& what) {
-        for (const std::string& w : what) wrong.push_back(fmt::format("{}: {}", who, w));
-    };
-    for (int i = 0; i < options.replicas; ++i) world.start_replica(i);
+using Wrong = std::vector<std::string>;
+
+void keep(Wrong& wrong, std::string_view who, const Wrong& what) {
+    for (const std::string& w : what) wrong.push_back(fmt::format("{}: {}", who, w));
+}
+
+void last_events(const World& world) {
+    const std::vector<std::string> notes = world.notes();
+    fmt::print("  last events:\n");
+    for (std::size_t i = notes.size() - std::min<std::size_t>(notes.size(), 12); i < notes.size(); ++i)
+        fmt::print("    {}\n", notes[i].substr(0, 200));
+}
+
+// Workload or Variants, beside faults and the auditor, to the end and at rest.
+template <class Writers>
+Wrong play_writers(World& world, std::string& figures) {
+    const Options& options = world.options();
+    Wrong wrong;
     Auditor auditor(world);
-    Workload workload(world, 2);
+    Writers writers(world);
     std::optional<Faults> faults;
     if (options.faults) faults.emplace(world);
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(options.seconds);
-    while (std::chrono::steady_clock::now() < end) {
-        for (int i = 0; i < options.replicas; ++i) {
-            // Only the faults' own thread stops and starts replicas; without faults nobody does.
-            if (faults) break;
-            if (const auto ended = world.ended_badly(i)) keep("replica", {*ended});
-        }
-        kit::pause_briefly();
-    }
+    while (std::chrono::steady_clock::now() < end) kit::pause_briefly();
     if (faults) faults->stop();
-    keep("writer", workload.stop());
+    keep(wrong, "writer", writers.stop());
     world.note("nothing goes wrong any more, and nobody writes");
     const auto rest = std::chrono::steady_clock::now();
-    keep("at rest", audit_at_rest(world, kPatience));
+    keep(wrong, "at rest", audit_at_rest(world));
     const double rested = std::chrono::duration<double>(std::chrono::steady_clock::now() - rest).count();
-    keep("auditor", auditor.stop());
-    for (int i = 0; i < options.replicas; ++i) {
-        if (const auto ended = world.ended_badly(i)) keep("replica", {*ended});
+    keep(wrong, "auditor", auditor.stop());
+    const std::uint64_t texts = world.endpoint().texts() + world.other().texts();
+    const double ratio = static_cast<double>(texts) / static_cast<double>(std::max<std::uint64_t>(versions_committed(world), 1));
+    // Without faults nothing is paid for twice, but for what is edited while it is on its way.
+    if (!options.faults && ratio > kMostPaid) wrong.push_back(fmt::format("paid: {} texts, {:.2f} a version", texts, ratio));
+    figures = fmt::format("{} transactions, {} looks, {} promises, {} texts ({:.2f} a version), at rest after {:.1f} s",
+                          writers.committed(), auditor.looks(), auditor.promises(), texts, ratio, rested);
+    return wrong;
+}
+
+Wrong play_variants(World& world, std::string& figures) {
+    Wrong wrong = play_writers<Variants>(world, figures);
+    keep(wrong, "variants", Variants::unequal(world));
+    return wrong;
+}
+
+Wrong play_declarations(World& world, std::string& figures) {
+    Wrong wrong;
+    Declarations declarations(world);
+    keep(wrong, "declarations", declarations.play());
+    keep(wrong, "not settled", declarations.settle());
+    figures = fmt::format("{} declarations applied, {} refused", declarations.applied(), declarations.refused());
+    return wrong;
+}
+
+// What one seed refuted; empty where all was well.
+Wrong play(kit::Cluster& cluster, const Options& options) {
+    World world(cluster, options);
+    for (int i = 0; i < options.replicas; ++i) world.start_replica(i);
+    std::string figures;
+    Wrong wrong = options.play == Play::variants       ? play_variants(world, figures)
+                  : options.play == Play::declarations ? play_declarations(world, figures)
+                                                       : play_writers<Workload>(world, figures);
+    world.look_after_replicas();
+    keep(wrong, "replica", world.broken());
+    fmt::print("seed {}: {}: {}\n", options.seed, figures, wrong.empty() ? "good" : "WRONG");
+    for (const std::string& w : wrong) fmt::print("  {}\n", w.substr(0, 600));
+    if (!wrong.empty()) {
+        world.keep_logs();
+        last_events(world);
     }
-    fmt::print("seed {}: {} transactions, {} looks, {} promises checked, {} texts embedded, at rest after {:.1f} s: {}\n",
-               options.seed, workload.committed(), auditor.looks(), auditor.promises(),
-               world.endpoint().texts() + world.other().texts(), rested, wrong.empty() ? "good" : "WRONG");
-    if (!wrong.empty()) world.keep_logs();
     std::fflush(stdout);
     return wrong;
 }
@@ -70,31 +113,56 @@ int main(int argc, char** argv) {
     app.add_option("--documents", options.documents, "rows of each table");
     app.add_option("--edits", options.edits, "transactions a second");
     app.add_option("--logs", options.logs, "folder for the logs of seeds that fail");
+    app.add_option("--promise", options.promise, "seconds that an edit may wait without the status saying so");
+    app.add_option("--patience", options.patience, "seconds until everything is at rest");
+    std::string faults;
+    app.add_option("--faults", faults,
+                   "which faults, with commas between them, or none: " + fmt::format("{}", fmt::join(Faults::names(), ", ")));
+    bool variants = false;
+    app.add_flag("--variants", variants, "the same edits in several ways, which must end in equal tables");
+    bool declarations = false;
+    app.add_flag("--declarations", declarations, "declarations made from the schema of manifests");
     bool no_faults = false;
     bool no_feeds = false;
     app.add_flag("--no-faults", no_faults, "writers only");
     app.add_flag("--no-feeds", no_feeds, "every source is swept");
     CLI11_PARSE(app, argc, argv);
-    options.faults = !no_faults;
+    options.faults = !no_faults && faults != "none";
+    std::istringstream list(faults);
+    for (std::string name; options.faults && std::getline(list, name, ',');) {
+        const auto known = Faults::names();
+        if (std::ranges::find(known, name) == known.end()) throw std::runtime_error("there is no fault \"" + name + "\"\n");
+        options.only.push_back(name);
+    }
     options.feeds = !no_feeds;
+    options.play = variants ? Play::variants : declarations ? Play::declarations : Play::writers;
     std::filesystem::create_directories(options.logs);
 
+    options.disks = kit::SmallDisk::prepare();
+    if (!options.disks && options.faults) fmt::print("no disk is filled: that takes root and a mount\n");
     kit::Cluster cluster({"track_commit_timestamp=on", "fsync=off"});
     int failed = 0;
+    int played = 0;
     const auto begun = std::chrono::steady_clock::now();
     for (int n = 0;
          minutes > 0 ? std::chrono::steady_clock::now() - begun < std::chrono::duration<double>(minutes * 60) : n < seeds;
          ++n, ++options.seed) {
+        ++played;
         const std::vector<std::string> wrong = play(cluster, options);
         if (wrong.empty()) continue;
         ++failed;
-        for (const std::string& w : wrong) fmt::print("  {}\n", w);
         fmt::print(
-            "  again: scripts/chaos --seed {} --seconds {} --replicas {} --documents {} --edits {}{}{}\n  logs: {}/seed-{}-*\n",
+            "  again: scripts/chaos --seed {} --seconds {} --replicas {} --documents {} --edits {}{}{}{}{}\n  logs: "
+            "{}/seed-{}-*\n",
             options.seed, options.seconds, options.replicas, options.documents, options.edits,
-            options.faults ? "" : " --no-faults", options.feeds ? "" : " --no-feeds", options.logs, options.seed);
+            options.faults ? "" : " --no-faults", options.feeds ? "" : " --no-feeds",
+            variants       ? " --variants"
+            : declarations ? " --declarations"
+                           : "",
+            options.only.empty() ? "" : " --faults " + faults, options.logs, options.seed);
         std::fflush(stdout);
     }
+    fmt::print("{} of {} seeds were good\n", played - failed, played);
     return failed == 0 ? 0 : 1;
 }
 

@@ -1,7 +1,9 @@
-// Writers as applications are: edits, touches, upserts, moves of keys, bulk statements, transactions that are undone or stay
-// open, and a schema that changes under them.
+// Writers as applications are: edits, touches, upserts, moves of keys, bulk statements, COPY, transactions that are undone or
+// stay open, and a schema that changes under them. Safe from any thread; statements_of() is pure.
 #pragma once
 
+#include <atomic>
+#include <mutex>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -11,9 +13,14 @@
 
 namespace homeostat::chaos {
 
+// The k-th key of a table as SQL: its values, an assignment, a condition.
+std::string key_values(const Table& table, int k);
+std::string key_set(const Table& table, int k);
+std::string key_is(const Table& table, int k);
+
 class Workload {
 public:
-    Workload(World& world, int writers);
+    explicit Workload(World& world, int writers = 2);
     // Stops the writers and waits for them. What a writer was told that no fault explains: our triggers are in his statements.
     std::vector<std::string> stop();
     std::uint64_t committed() const noexcept { return committed_; }
@@ -22,6 +29,10 @@ private:
     void write(const std::stop_token& stop, int writer);
     std::string transaction(Dice& dice, const Table& table);
     std::string statement(Dice& dice, const Table& table);
+    std::string small(Dice& dice, const Table& table);
+    std::string large(Dice& dice, const Table& table);
+    std::string schema(Dice& dice, const Table& table);
+    void undo_schema();
 
     World& world_;
     std::mutex mutex_;
