@@ -109,7 +109,7 @@ bool run_once(const std::string& url, Embedding embedding) {
     spdlog::set_level(spdlog::level::warn);
     const SystemClock clock;
     Registry metrics;
-    Controller controller(settings_for(url), true, clock, metrics, nullptr,
+    Controller controller(settings_for(url), {.once = true}, clock, metrics, nullptr,
                           embedding == Embedding::null ? null_embedders() : EmbedderMaker());
     if (const Status started = controller.start(); !started) {
         fmt::print(stderr, "{}\n", started.error().message);

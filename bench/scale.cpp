@@ -29,7 +29,7 @@ int with_controller(const std::string& url, const std::function<void(const Regis
     spdlog::set_level(spdlog::level::warn);
     const SystemClock clock;
     Registry metrics;
-    Controller controller(settings_for(url), false, clock, metrics, nullptr, null_embedders());
+    Controller controller(settings_for(url), {}, clock, metrics, nullptr, null_embedders());
     check(controller.start().ok(), "starting the controller");
     work(metrics);
     controller.stop();

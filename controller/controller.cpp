@@ -42,9 +42,9 @@ constexpr std::chrono::milliseconds kReportMost{1'000};
 
 // Members stand in the order they are started; they are destroyed in the other.
 struct Controller::Impl {
-    Impl(const Settings& s, bool run_once, const Clock& c, Registry& m, SpanSink* spans, EmbedderMaker make)
+    Impl(const Settings& s, RunMode mode, const Clock& c, Registry& m, SpanSink* spans, EmbedderMaker make)
         : settings(s),
-          once(run_once),
+          once(mode.once),
           clock(c),
           metrics(m),
           tracer(spans, c),
@@ -58,23 +58,23 @@ struct Controller::Impl {
           memory(memory_budget(s), m),
           gateway({make ? std::move(make) : make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()),
                    db.get_executor(), c, telemetry(), &reads},
-                  gateway_settings(s, run_once)),
+                  gateway_settings(s, mode.once)),
           targets(reads, feed_db.get_executor(), c, m),
           queue(c, m),
           feeds(c, m, "feed"),
           election(keeping(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
           liveness(keeping(s, "homeostat-live"), {s.replica_name, s.lease_ttl}, c, m),
-          pipelines(reads, writes, gateway, memory, pressure, feed_progress, c, telemetry(), pipeline_settings(s, run_once)),
+          pipelines(reads, writes, gateway, memory, pressure, feed_progress, c, telemetry(), pipeline_settings(s, mode)),
           factory({reads, writes, feed_writes, gateway, targets, memory, pressure, gate, c, telemetry(), io.get_executor(),
                    db.get_executor(), feed_db.get_executor(), cpu.get_executor(),
                    [this](std::int64_t uid, bool last) { batch_ended(uid, last); }, [this] { loop.wake_dispatcher(); }},
-                  factory_settings(s, run_once)),
+                  factory_settings(s, mode.once)),
           feed(feed_writes, targets, factory, pressure, c, io.get_executor(), telemetry(), feed_settings(s)),
           loop(queue, feeds, election, liveness, pipelines, feed, feed_progress, factory, health, reads, c, telemetry(),
                loop_settings()),
           reporter(election, feed_progress, reads, c, telemetry(), std::clamp(s.loop_poll, kReportLeast, kReportMost)),
-          target_views(reads, writes, c, telemetry(), run_once, [this] { loop.wake_watch(); }),
-          target_watch(election, target_views, reads, c, {s.loop_poll, s.lease_renew, s.loop_pass_timeout, run_once},
+          target_views(reads, writes, c, telemetry(), mode.once, [this] { loop.wake_watch(); }),
+          target_watch(election, target_views, reads, c, {s.loop_poll, s.lease_renew, s.loop_pass_timeout, mode.once},
                        [this](const Result<RunSummaryCounts>& counts) { loop.target_views_listed(counts); }) {}
 
     Telemetry telemetry() { return {metrics, tracer}; }
@@ -283,9 +283,9 @@ struct Controller::Impl {
     bool stopped = false;
 };
 
-Controller::Controller(const Settings& settings, bool once, const Clock& clock, Registry& metrics, SpanSink* spans,
+Controller::Controller(const Settings& settings, RunMode mode, const Clock& clock, Registry& metrics, SpanSink* spans,
                        EmbedderMaker make)
-    : impl_(std::make_unique<Impl>(settings, once, clock, metrics, spans, std::move(make))) {}
+    : impl_(std::make_unique<Impl>(settings, mode, clock, metrics, spans, std::move(make))) {}
 
 Controller::~Controller() { stop(); }
 

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "controller/config.hpp"
+#include "controller/run_mode.hpp"
 #include "core/clock.hpp"
 #include "core/error.hpp"
 #include "core/telemetry.hpp"
@@ -31,9 +32,9 @@ void bound_allocator() noexcept;
 
 class Controller {
 public:
-    // `clock` and `spans` outlive the controller; `spans` may be null. `once`: every pipeline is reconciled until nothing is left
-    // to do, and nothing is watched. `make` stands in for the embedders of controller/embedders.hpp (measurements, tests).
-    Controller(const Settings& settings, bool once, const Clock& clock, Registry& metrics, SpanSink* spans,
+    // `clock` and `spans` outlive the controller; `spans` may be null. `make` stands in for the embedders of
+    // controller/embedders.hpp (measurements, tests).
+    Controller(const Settings& settings, RunMode mode, const Clock& clock, Registry& metrics, SpanSink* spans,
                EmbedderMaker make = {});
     ~Controller();
     Controller(const Controller&) = delete;

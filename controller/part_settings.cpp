@@ -53,7 +53,7 @@ ConnectOptions connection(const Settings& s, std::string name, const std::stop_t
     return o;
 }
 
-PipelineSettings pipeline_settings(const Settings& s, bool once) {
+PipelineSettings pipeline_settings(const Settings& s, RunMode mode) {
     PipelineSettings p;
     p.batch_documents = s.batch_documents;
     p.window = static_cast<int>(s.batch_window);
@@ -66,7 +66,8 @@ PipelineSettings pipeline_settings(const Settings& s, bool once) {
     p.keep_revisions = static_cast<int>(s.revision_keep);
     p.retry_base = s.loop_backoff_base;
     p.retry_cap = s.loop_backoff_cap;
-    p.once = once;
+    p.once = mode.once;
+    p.deep = mode.deep;
     p.sequential = sequential_triggers(s);
     return p;
 }

@@ -101,6 +101,7 @@ struct PipelineSpec {
     std::string capture = "Auto";               // Auto, Off
     std::vector<CaptureBase> capture_from;      // of a view
     Millis sweep_interval{3'600'000};           // while the change feed can be trusted
+    std::string row_security = "Refuse";        // Refuse, Accept
     // control, which does not grow the generation
     bool suspend = false;
     std::optional<std::string> suspend_reason;

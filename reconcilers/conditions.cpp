@@ -27,6 +27,7 @@ bool is_provider_fault(const Error& e) {
 
 std::string reason_of(const Error& e) {
     if (e.code == "AmbiguousKey") return "AmbiguousKey";
+    if (e.code == kSourceFiltered) return std::string(kSourceFiltered);
     switch (e.cls) {
         case ErrorClass::auth: return "ProviderRefused";
         case ErrorClass::bad_answer: return "BadAnswer";
@@ -166,6 +167,24 @@ public:
         }
     }
 
+    void reading() {
+        if (s_.failure && s_.failure->code == kSourceFiltered) {
+            add("SourceFiltered", "True", "Refused", failure_text());
+        } else if (s_.filtered && !s_.filtered->empty()) {
+            add("SourceFiltered", "True", "Accepted",
+                fmt::format("a policy chooses which rows of {} are documents (row_security is Accept)", *s_.filtered));
+        } else if (s_.filtered) {
+            add("SourceFiltered", "False", "SeenWhole");
+        }
+        if (!s_.unsteady) return;
+        if (s_.unsteady->documents == 0) return add("SourceUnsteady", "False", "Steady");
+        add("SourceUnsteady", "True", "NeverTheSameTwice",
+            fmt::format(
+                "{} documents read differently twice within moments, such as the one with key {}; they are not embedded again "
+                "until they read the same twice: look for random(), now() and the like in the source",
+                s_.unsteady->documents, s_.unsteady->example));
+    }
+
     void feed() {
         if (s_.bypassed > 0) {
             return add("ChangeFeed", "False", "Bypassed",
@@ -219,6 +238,7 @@ std::vector<Condition> conditions_of(const Seen& seen) {
     b.synced();
     b.abnormal();
     b.source();
+    b.reading();
     b.feed();
     return b.take();
 }

@@ -11,6 +11,7 @@
 #include "reconcilers/factory/lane.hpp"
 #include "reconcilers/factory/prune.hpp"
 #include "store/runs.hpp"
+#include "store/steadiness.hpp"
 
 namespace homeostat {
 
@@ -55,6 +56,8 @@ struct Seen {
     PruneDecision prune;
     FeedSeen feed;
     std::int64_t bypassed = 0;                   // documents that the feed should have named
+    std::optional<std::string> filtered;         // the relation of which an accepted policy hides rows; "" where none does
+    std::optional<Unsteady> unsteady;            // as of a complete observation
     std::string waiting_for;                     // a pipeline this one depends on
 };
 

@@ -12,6 +12,7 @@
 #include "store/capture.hpp"
 #include "store/feed.hpp"
 #include "store/leases.hpp"
+#include "store/steadiness.hpp"
 
 namespace homeostat {
 
@@ -204,7 +205,8 @@ bool PipelineReconciler::due(const Pass& pass, std::string& trigger, bool& deep)
     deep = deep_due;
     if (const std::string_view wanted = wanted_at_once(pass); !wanted.empty()) {
         trigger = wanted;
-        deep = deep_due || trigger == "once" || trigger == "requested" || trigger == "spec";
+        deep =
+            deep_due || settings_.deep || trigger == "requested" || pass.status.observed_generation != pass.declared.generation;
         return true;
     }
     if (const std::optional<WallTime> at = sweep_due(pass)) {
@@ -284,6 +286,7 @@ Status PipelineReconciler::begin_run(Pass& pass) {
         // one that begins when all have ended who found it full.
         if (!pass.capture_fingerprint.empty()) pass.feed.trusted = keep_feed(tx, pass.uid, pass.capture_fingerprint, true);
         pass.run = start_run(tx, run);
+        if (versions_outdated(tx, pass.uid, pass.run->id, pass.source.version)) pass.run->deep = true;
         tx.exec({"checkpoint_open",
                  "INSERT INTO homeostat.checkpoint (uid, revision, run_id, name, documents, chunks)"
                  " VALUES ($1::bigint, $2::int, $3::bigint, 'run-' || $3, $4::bigint, $5::bigint)"},

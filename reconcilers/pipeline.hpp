@@ -50,7 +50,8 @@ struct PipelineSettings {
     std::chrono::milliseconds retry_cap{300'000};
     std::chrono::milliseconds reprobe{1'800'000};
     std::set<std::string> sequential;  // triggers whose runs plan one batch at a time
-    bool once = false;  // every pipeline is due now, deeply, whatever its intervals say
+    bool once = false;  // every pipeline is due now, whatever its intervals say
+    bool deep = false;  // and its contents are compared, not only versions
 };
 
 class PipelineReconciler final : public Reconciler {
@@ -97,6 +98,8 @@ private:
     Status answer_for_planned(Pass& pass);
     Status sweep(Pass& pass);
     Result<Observed> observe(Pass& pass, const SliceRequest& request);
+    Status leave_unsteady(Pass& pass, std::vector<DriftItem>& items);
+    void note_deep_sweep(Pass& pass, Transaction& tx) const;
     Status dispatch(Pass& pass, const Slice& slice);
     Result<ReconcileOutcome> complete_sweep(Pass& pass);
     Result<ReconcileOutcome> verify_or_finish(Pass& pass);

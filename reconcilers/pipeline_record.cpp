@@ -12,6 +12,7 @@
 #include "reconcilers/pipeline_gauges.hpp"
 #include "reconcilers/pipeline_pass.hpp"
 #include "store/leases.hpp"
+#include "store/steadiness.hpp"
 
 namespace homeostat {
 
@@ -121,6 +122,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         if (const Status trimmed = trim_journal(tx, pass.revision, settings_.history_weeks); !trimmed) return trimmed;
         if (const Status dropped = drop_old_revisions(tx, pass.uid, settings_.keep_revisions); !dropped) return dropped;
         if (pass.stored_dead_letters > 0) {
+            use_operators(tx, pass.source);
             if (const Status settled = settle_dead_letters(tx, pass.source, pass.revision); !settled) return settled;
         }
         PipelineStatus& s = pass.status;
@@ -133,6 +135,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         s.last_error.clear();
         s.last_sweep = now;
         if (!s.last_deep_sweep || run.deep) s.last_deep_sweep = now;
+        if (run.deep) note_contents_compared(tx, pass.uid, run.id);
         const bool clean = run.found.total() == 0 && run.dead_letters == 0;
         if (clean) s.last_converged = now;
         pass.state.failures = 0;
@@ -146,7 +149,9 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         if (!pass.prune.blocked) pass.state.previous_source_documents = run.seen;
         s.observed_generation = run.generation;
         if (pass.feed_seen.health == FeedHealth::overrun && pass.feed.trusted) pass.feed_seen = {FeedHealth::active, ""};
-        const Seen seen = seen_in(pass, false);
+        Seen seen = seen_in(pass, false);
+        seen.filtered = pass.source.filtered;
+        seen.unsteady = settle_unsteady(tx, pass.uid, run.id);
         StatusUpdate update = status_update(pass);
         update.counted = *stored;
         update.source_counted = true;

@@ -133,6 +133,7 @@ Status PipelineReconciler::sweep(Pass& pass) {
         }
     }
     slice.items = std::move(live);
+    if (const Status left = leave_unsteady(pass, slice.items); !left) return left;
     return dispatch(pass, slice);
 }
 
@@ -322,7 +323,7 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
         // What is held back is named after what was let go, so that approving it means exactly that set.
         pass.status.blocked_plan = pass.prune.blocked ? prune_plan(tx, run) : "";
         if (pass.prune.blocked) pass.prune.message += fmt::format("; the plan is {}", pass.status.blocked_plan);
-        if (run.deep) pass.status.last_deep_sweep = now(pass);
+        if (run.deep) note_deep_sweep(pass, tx);
         for (std::size_t at = 0; at < strays->size(); at += 1'000) {
             PlannedBatch b{BatchKind::stray, DriftClass::partial, 0, {}};
             for (std::size_t i = at; i < std::min(strays->size(), at + 1'000); ++i)

@@ -147,6 +147,7 @@ public:
         }
         for (std::size_t i = 0; i < spec_.capture_from.size(); ++i) watch_base(spec_.capture_from[i], i + 1);
         if (plan_.relations.empty()) return std::move(plan_);
+        if (!source_.filtered.empty()) plan_.blind = {CaptureBlind::filtered, source_.filtered};
         own_table();
         std::string all;
         for (const std::string& ddl : plan_.own) all += ddl;

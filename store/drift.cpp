@@ -327,6 +327,7 @@ std::string_view to_string(DriftClass c) noexcept { return kClassNames[static_ca
 
 void use_operators(Transaction& tx, const SourceShape& source) {
     if (!source.search_path.empty()) tx.exec("SET LOCAL search_path = pg_catalog" + source.search_path);
+    if (!source.filtered.empty()) tx.exec("SET LOCAL row_security = on");
 }
 
 void add_keys(Params& params, const std::vector<Key>& keys, std::size_t columns) {

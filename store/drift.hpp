@@ -82,7 +82,8 @@ Result<ContentSize> content_size(Transaction& tx, const SourceShape& source, con
 // Chunks whose document row is gone (removed by hand): at most `limit` ids, found range by range as well.
 Result<std::vector<std::int64_t>> stray_chunks(Session& session, const Revision& revision, std::size_t limit);
 
-// Extension types need their own schema on the path for comparisons; call once at the start of a transaction.
+// Extension types need their own schema on the path for comparisons, and a policy that may choose must be let; call once at the
+// start of a transaction that reads the source.
 void use_operators(Transaction& tx, const SourceShape& source);
 
 // Keys as one parameter per key column, for unnest($n::text[], ...).

@@ -23,7 +23,8 @@ const Statement kRead{"feed_read",
                       "SELECT f.run_id, f.fingerprint, f.trusted_since IS NOT NULL, CASE WHEN f.prune_window_start >"
                       " clock_timestamp() - interval '1 hour' THEN f.pruned_in_window ELSE 0 END,"
                       " coalesce(f.settles = $2::bigint OR s.said = $3::bigint, false),"
-                      " coalesce(f.settles > pg_snapshot_xmin(pg_current_snapshot())::text::bigint, false) FROM homeostat.feed f,"
+                      " coalesce(f.settles > pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+                      "  AND f.settles < pg_snapshot_xmax(pg_current_snapshot())::text::bigint, false) FROM homeostat.feed f,"
                       " LATERAL (SELECT pg_sequence_last_value(to_regclass(format('homeostat_data.p%s_full', f.uid))) AS said) s"
                       " WHERE f.uid = $1::bigint"};
 
@@ -60,7 +61,9 @@ const Statement kKeep{
     " (trusted_since, settles) = (SELECT CASE WHEN trust THEN coalesce(f.trusted_since, excluded.trusted_since)"
     "                                         WHEN f.fingerprint = excluded.fingerprint THEN f.trusted_since END,"
     "                                    CASE WHEN NOT trust THEN f.settles END"
-    "   FROM (SELECT $3::boolean AND coalesce(f.settles <= pg_snapshot_xmin(pg_current_snapshot())::text::bigint, true)) "
+    "   FROM (SELECT $3::boolean AND coalesce(f.settles <= pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+    // No transaction has that number yet: it is one of the cluster that this database was restored from.
+    "     OR (f.settles >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint AND f.settles <> 9223372036854775807), true)) "
     "t(trust)),"
     " updated_at = clock_timestamp() RETURNING f.trusted_since IS NOT NULL"};
 

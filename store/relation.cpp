@@ -46,6 +46,27 @@ const Statement kUniqueKey{
     "   JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.attnum"
     "   WHERE u.pos <= i.indnkeyatts AND NOT a.attname = ANY ($2::text[])))"};
 
+// The first table of which a policy hides rows from whom it is read as: us, or the owner of the view that reads it.
+const Statement kFiltered{"relation_filtered", R"sql(
+    WITH RECURSIVE reach (oid, reader) AS (
+        SELECT $1::oid, r.oid FROM pg_roles r WHERE r.rolname = current_user
+        UNION
+        SELECT d.refobjid, CASE WHEN EXISTS (SELECT FROM pg_options_to_table(c.reloptions) o
+                                             WHERE o.option_name = 'security_invoker' AND o.option_value::boolean)
+                                THEN r.reader ELSE c.relowner END
+        FROM reach r
+        JOIN pg_class c ON c.oid = r.oid AND c.relkind = 'v'
+        JOIN pg_rewrite w ON w.ev_class = c.oid
+        JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+        WHERE d.refobjid <> c.oid
+    )
+    SELECT homeostat.relation_text(t.oid), u.rolname FROM reach r
+    JOIN pg_class t ON t.oid = r.oid
+    JOIN pg_roles u ON u.oid = r.reader
+    WHERE t.relkind IN ('r', 'p') AND t.relrowsecurity AND NOT u.rolsuper AND NOT u.rolbypassrls
+      AND (t.relforcerowsecurity OR NOT pg_has_role(u.oid, t.relowner, 'USAGE'))
+    ORDER BY t.oid LIMIT 1)sql"};
+
 const Statement kExtension{"vector_extension",
                            "SELECT quote_ident(n.nspname), e.extversion,"
                            " (SELECT oid FROM pg_type t WHERE t.typname = 'vector' AND t.typnamespace = n.oid),"
@@ -210,6 +231,28 @@ SourceShape SourceShape::renamed() const {
     return out;
 }
 
+namespace {
+
+// What is hidden must not be taken for gone.
+void refuse_or_accept_filter(Transaction& tx, const PipelineSpec& spec, const std::string& oid, SourceShape& shape) {
+    const Rows rows = tx.exec(kFiltered, Params::of(oid));
+    if (rows.empty()) return;
+    if (spec.row_security == "Accept") {
+        shape.filtered = rows.text(0, 0);
+        return;
+    }
+    throw StoreFailure(
+        {.cls = ErrorClass::db_permanent,
+         .message = fmt::format("pipeline \"{}\": a policy of row level security hides rows of {} from role \"{}\"; "
+                                "give that role BYPASSRLS, or declare row_security 'Accept' where the policy is meant "
+                                "to choose the documents",
+                                spec.name, rows.view(0, 0), rows.view(0, 1)),
+         .origin = Origin::user,
+         .code = std::string(kSourceFiltered)});
+}
+
+}  // namespace
+
 Result<SourceShape> inspect_source(Transaction& tx, const PipelineSpec& spec) {
     return guarded([&] {
         SourceShape shape;
@@ -230,6 +273,7 @@ Result<SourceShape> inspect_source(Transaction& tx, const PipelineSpec& spec) {
         for (const std::string& name : spec.metadata) shape.metadata.push_back(catalog.column("metadata", name).shape);
         shape.content = spec.content_template ? template_content(catalog, *spec.content_template) : joined_content(catalog, spec);
         choose_version(catalog, spec, shape);
+        refuse_or_accept_filter(tx, spec, catalog.oid, shape);
         shape.unique_key = tx.exec(kUniqueKey, Params::of(catalog.oid, key_names + "}")).boolean(0, 0);
         return shape;
     });

@@ -40,6 +40,7 @@ struct SourceShape {
     bool unique_key = false;            // the catalog promises one row a key
     bool nullable_key = false;
     double estimated_rows = 0;          // of the planner; a hint for messages and progress only
+    std::string filtered;               // "table public.articles": of which a policy hides rows from us, and that is accepted
     std::string search_path;            // schemas whose operators the key types need, "" where pg_catalog is enough
 
     // Fragments. `alias` is the table alias in the statement.
@@ -51,6 +52,9 @@ struct SourceShape {
     SourceShape renamed() const;
     std::string content_hash() const { return "sha256(convert_to(" + content + ", 'UTF8'))"; }
 };
+
+// The code of the error where a policy hides rows of the source and that is not accepted.
+inline constexpr std::string_view kSourceFiltered = "SourceFiltered";
 
 // Reads the catalog. Errors (class db_permanent or not_found, a sentence naming relation or column): the relation or a column
 // is gone, the right to read is missing.

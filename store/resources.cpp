@@ -90,7 +90,7 @@ constexpr std::string_view kPipelineColumns = R"(uid, name, generation, labels, 
     round(extract(epoch FROM max_staleness) * 1000)::bigint, round(extract(epoch FROM drift_interval) * 1000)::bigint,
     round(extract(epoch FROM deep_interval) * 1000)::bigint, prune, max_prune_ratio, max_prune_rows, deletion_policy, depends_on,
     backpressure, capture, capture_from, round(extract(epoch FROM sweep_interval) * 1000)::bigint,
-    suspend, suspend_reason, reconcile_requested, approval, deletion_requested_at IS NOT NULL)";
+    row_security, suspend, suspend_reason, reconcile_requested, approval, deletion_requested_at IS NOT NULL)";
 
 PipelineSpec pipeline_of(RowReader r) {
     PipelineSpec p;
@@ -133,6 +133,7 @@ PipelineSpec pipeline_of(RowReader r) {
     p.capture = r.text();
     p.capture_from = r.bases();
     p.sweep_interval = r.millis();
+    p.row_security = r.text();
     p.suspend = r.boolean();
     p.suspend_reason = r.maybe();
     p.reconcile_requested = r.maybe();

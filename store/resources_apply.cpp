@@ -15,7 +15,7 @@ struct Column {
     std::string_view type;
 };
 
-constexpr std::array<Column, 36> kPipeline{{{"labels", "jsonb"},
+constexpr std::array<Column, 37> kPipeline{{{"labels", "jsonb"},
                                             {"source", "text"},
                                             {"key", "text"},
                                             {"content", "text"},
@@ -50,7 +50,8 @@ constexpr std::array<Column, 36> kPipeline{{{"labels", "jsonb"},
                                             {"backpressure", "text"},
                                             {"capture", "text"},
                                             {"capture_from", "jsonb"},
-                                            {"sweep_interval", "interval"}}};
+                                            {"sweep_interval", "interval"},
+                                            {"row_security", "text"}}};
 
 constexpr std::array<Column, 26> kProvider{{{"labels", "jsonb"},
                                             {"kind", "text"},

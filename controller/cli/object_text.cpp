@@ -127,6 +127,7 @@ YamlNode spec_node(const PipelineSpec& p) {
     f.text("capture", p.capture);
     if (!p.capture_from.empty()) f.node("captureFrom", bases_node(p.capture_from));
     f.duration("sweepInterval", p.sweep_interval);
+    f.text("rowSecurity", p.row_security);
     return f.take();
 }
 

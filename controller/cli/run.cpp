@@ -47,7 +47,7 @@ int run_once_result(const RunSummaryCounts& c, CliContext& context) {
     return c.drift_left > 0 ? kExitDifferences : kExitOk;
 }
 
-int run_controller(CliContext& context, bool once) {
+int run_controller(CliContext& context, bool once, bool deep) {
     bound_allocator();
     set_up_log(context.settings());
     Signals signals;
@@ -59,7 +59,7 @@ int run_controller(CliContext& context, bool once) {
     std::jthread exporter;
     if (*traces) exporter = std::jthread([&](const std::stop_token& ended) { (*traces)->run(ended); });
 
-    Controller controller(context.settings(), once, clock, metrics, traces->get());
+    Controller controller(context.settings(), {.once = once, .deep = deep}, clock, metrics, traces->get());
     const std::jthread waiter = signals.forward(stop);
     if (const Status started = controller.start(stop.get_token()); !started) {
         controller.stop();
@@ -77,7 +77,9 @@ int run_controller(CliContext& context, bool once) {
 VerbBody configure_run(CLI::App& app, CliContext& context) {
     auto once = std::make_shared<bool>(false);
     app.add_flag("--once", *once, "End when nothing is left to do: exit 0 converged, 1 drift left, 2 failed");
-    return [&context, once] { return run_controller(context, *once); };
+    auto deep = std::make_shared<bool>(false);
+    app.add_flag("--deep", *deep, "With --once: compare contents and vectors too, not only versions")->needs("--once");
+    return [&context, once, deep] { return run_controller(context, *once, *deep); };
 }
 
 }  // namespace homeostat

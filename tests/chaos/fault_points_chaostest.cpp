@@ -58,6 +58,9 @@ void damage(Database& db) {
                         t.chunk, documents("720, 730")));
 }
 
+// What was done to the stored rows no version tells of.
+const kit::Arguments kDeeply{"run", "--once", "--deep"};
+
 struct Case {
     std::string point;
     int reach = 1;
@@ -89,11 +92,11 @@ public:
 private:
     void half(const std::string& name) {
         const Program::Outcome died =
-            program_.run_once({{"HOMEOSTAT_FAULT_POINT", fmt::format("{}:{}", case_.point, case_.reach)}});
+            program_.run(kDeeply, {{"HOMEOSTAT_FAULT_POINT", fmt::format("{}:{}", case_.point, case_.reach)}});
         if (died.exit.killed()) {
             ++verdict_.crashes;
             if (name == "fill") check_nothing_torn();
-            const Program::Outcome again = program_.run_once();
+            const Program::Outcome again = program_.run(kDeeply);
             if (again.exit.code != 0)
                 note(name, {fmt::format("restarted, it ended with {}:\n{}", again.exit.code, again.output)});
         } else if (died.exit.code != 0) {

@@ -41,7 +41,7 @@ protected:
         ASSERT_TRUE(config) << config.error().message;
         const ClockAhead clock(ahead);
         Registry metrics;
-        Controller controller(config->settings, true, clock, metrics, nullptr);
+        Controller controller(config->settings, {.once = true}, clock, metrics, nullptr);
         ASSERT_TRUE(controller.start());
         ASSERT_TRUE(controller.wait({}));
         controller.stop();

@@ -111,7 +111,7 @@ TEST_F(Damage, OfEveryClassIsNamedAndHealedInOnePassAndNothingElseIsWritten) {
     EXPECT_EQ(plan.size(), 7U) << "a class is not named";
 
     const std::int64_t embedded_before = embedded();
-    run_once(kConverged);
+    run_deep(kConverged);
     expect_converged("docs", "SELECT id::text, body FROM (SELECT * FROM docs ORDER BY id LIMIT 50000) s");
     const auto touched = db.query(
         fmt::format("SELECT b.key_1 FROM before b LEFT JOIN {} d USING (document_id) LEFT JOIN {} c USING (document_id, number)"

@@ -168,5 +168,54 @@ INSTANTIATE_TEST_SUITE_P(
         RespelledCase{"Interval", "interval", "i * interval '1 day'", "id = id - interval '1 day' + interval '24 hours'", ""}),
     [](const auto& c) { return c.param.name; });
 
+// ---- what else it is complete by ----
+
+TEST_F(FeedDetection, AViewThatIsReplacedUnderItsFeedIsSwept) {
+    make(60);
+    db.exec("CREATE VIEW shown AS SELECT id, body FROM docs");
+    declare("docs", "shown", "key, content, capture_from, drift_interval, sweep_interval",
+            "'id', 'body', '[{\"table\": \"docs\", \"key\": {\"id\": \"id\"}}]', '1 day', '30 days'");
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    db.exec("CREATE OR REPLACE VIEW shown AS SELECT id, upper(body) AS body FROM docs");
+    EXPECT_TRUE(follows("SELECT id, body FROM shown")) << run.output();
+    EXPECT_TRUE(feed_is("Active"));
+    end(run);
+}
+
+TEST_F(FeedDetection, AFeedThatWasRestoredFromAnOlderClusterBecomesCompleteAgain) {
+    make(60);
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    end(run);
+    db.exec("UPDATE homeostat.feed SET settles = 4000000000, trusted_since = NULL, fingerprint = 'of another cluster'");
+    kit::Process again = homeostat.start({"run"});
+    EXPECT_TRUE(eventually_is("SELECT trusted_since IS NOT NULL FROM homeostat.feed", "t")) << again.output();
+    EXPECT_TRUE(feed_is("Active"));
+    db.exec("UPDATE docs SET body = 'Edited ' || id WHERE id < 10");
+    EXPECT_TRUE(follows());
+    end(again);
+}
+
+// The apply worker of a subscription fires no triggers of statements. That one is there is enough; that it works is PostgreSQL's.
+TEST_F(FeedDetection, ASubscribedTableIsSweptAndItsFeedSaysSo) {
+    make(60);
+    declare("docs", "docs", "content, drift_interval, sweep_interval", "'body', '2 seconds', '30 days'");
+    db.exec(fmt::format("CREATE SUBSCRIPTION s_{0} CONNECTION 'dbname={0}' PUBLICATION none WITH (connect = false)", db.name()));
+    db.exec(
+        "INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate) SELECT oid, 'docs'::regclass, 'r' FROM pg_subscription");
+    kit::Process run = homeostat.start({"run"});
+    EXPECT_TRUE(feed_is("Subscribed")) << run.output();
+    db.exec(
+        "SET session_replication_role = replica; UPDATE docs SET body = 'Applied ' || id WHERE id < 10; RESET "
+        "session_replication_role");
+    EXPECT_TRUE(follows()) << run.output();
+    db.exec("DELETE FROM pg_subscription_rel");
+    EXPECT_TRUE(feed_is("Active")) << run.output();
+    end(run);
+    db.exec(fmt::format("ALTER SUBSCRIPTION s_{0} SET (slot_name = NONE); DROP SUBSCRIPTION s_{0}", db.name()));
+}
+
 }  // namespace
 }  // namespace homeostat

@@ -235,5 +235,195 @@ TEST_F(Detection, KeysAndVersionsMayBeLong) {
     EXPECT_EQ(planned(), 0);
 }
 
+// ---- what is compared ----
+
+TEST_F(Detection, ARunOnceComparesVersionsUntilItIsToldToLookDeeply) {
+    db.exec(
+        "CREATE TABLE docs (id int PRIMARY KEY, body text); INSERT INTO docs SELECT i, 'Body of ' || i FROM generate_series(1, "
+        "40) i");
+    declare("docs", "docs", "content", "'body'");
+    run_once(kConverged);
+    const kit::Tables t = kit::tables_of(db, "docs");
+    db.exec(fmt::format("UPDATE {} SET content_hash = sha256('other') WHERE key_1 = 7", t.document));
+    run_once(kConverged);
+    EXPECT_EQ(planned(), 0);
+    EXPECT_EQ(db.value("SELECT deep FROM homeostat.run_history ORDER BY id DESC LIMIT 1"), "f");
+    EXPECT_EQ(homeostat.run({"run", "--once", "--deep"}).exit.code, kConverged);
+    EXPECT_EQ(planned(), 1);
+    EXPECT_EQ(homeostat.run({"run", "--deep"}).exit.code, kFailed) << "without --once nothing is meant by it";
+    db.exec("UPDATE homeostat.pipeline_status SET last_deep_sweep_at = last_deep_sweep_at - interval '30 days'");
+    db.exec(fmt::format("UPDATE {} SET content_hash = sha256('other') WHERE key_1 = 9", t.document));
+    run_once(kConverged);
+    EXPECT_EQ(planned(), 1) << "a deep sweep was due";
+}
+
+// Numbers of transactions mean nothing in another cluster: a row there may have, by chance, the version of another text.
+TEST_F(Detection, AfterARestoreIntoAnotherClusterContentsAreCompared) {
+    db.exec(
+        "CREATE TABLE docs (id int PRIMARY KEY, body text); INSERT INTO docs SELECT i, 'Body of ' || i FROM generate_series(1, "
+        "40) i");
+    declare("docs", "docs", "content", "'body'");
+    run_once(kConverged);
+    run_once(kConverged);
+    const kit::Tables t = kit::tables_of(db, "docs");
+    db.exec(
+        fmt::format("UPDATE docs SET body = 'Edited ' || id WHERE id <= 5; UPDATE {} d SET source_version = s.xmin FROM docs s"
+                    " WHERE s.id = d.key_1",
+                    t.document));
+    run_once(kConverged);
+    ASSERT_EQ(planned(), 0) << "the case is none";
+    db.exec("UPDATE homeostat.pipeline_status SET compared_under = replace(compared_under, left(compared_under, 4), '1234')");
+    run_once(kConverged);
+    expect_converged("docs", "SELECT id::text, body FROM docs");
+    run_once(kConverged);
+    EXPECT_EQ(db.value("SELECT deep FROM homeostat.run_history ORDER BY id DESC LIMIT 1"), "f");
+}
+
+TEST_F(Detection, AViewThatWasReplacedIsComparedWhateverItsVersionsSay) {
+    db.exec(
+        "CREATE TABLE base (id int PRIMARY KEY, body text, version int NOT NULL DEFAULT 1);"
+        "INSERT INTO base SELECT i, 'Body of ' || i FROM generate_series(1, 40) i;"
+        "CREATE FUNCTION shown(body text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper(body)';"
+        "CREATE VIEW inner_docs AS SELECT * FROM base; CREATE VIEW docs AS SELECT id, body, version FROM inner_docs");
+    declare("docs", "docs", "key, content, version_column", "'id', 'body', 'version'");
+    run_once(kConverged);
+    run_once(kConverged);
+    db.exec("CREATE OR REPLACE VIEW docs AS SELECT id, shown(body) AS body, version FROM inner_docs");
+    run_once(kConverged);
+    expect_converged("docs", "SELECT id::text, body FROM docs");
+    db.exec("CREATE OR REPLACE FUNCTION shown(body text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower(body)'");
+    run_once(kConverged);
+    expect_converged("docs", "SELECT id::text, body FROM docs");
+    db.exec("CREATE OR REPLACE VIEW inner_docs AS SELECT id, body || '!' AS body, version FROM base");
+    run_once(kConverged);
+    expect_converged("docs", "SELECT id::text, body FROM docs");
+    run_once(kConverged);
+    EXPECT_EQ(planned(), 0);
+}
+
+// ---- what never reads the same twice ----
+
+struct UnsteadyCase {
+    std::string name;
+    std::string body;
+    std::string columns = "key, content";
+    std::string values = "'id', 'body'";
+};
+std::ostream& operator<<(std::ostream& out, const UnsteadyCase& c) { return out << c.name; }
+class UnsteadySources : public Detection, public ::testing::WithParamInterface<UnsteadyCase> {};
+
+TEST_P(UnsteadySources, AreToldAndPaidForOnce) {
+    const UnsteadyCase& c = GetParam();
+    db.exec(
+        fmt::format("CREATE TABLE base (id int PRIMARY KEY, body text, version int NOT NULL DEFAULT 1);"
+                    "INSERT INTO base SELECT i, 'Body of ' || i FROM generate_series(1, 20) i;"
+                    "CREATE VIEW docs AS SELECT id, CASE WHEN id <= 5 THEN {} ELSE body END AS body, version FROM base",
+                    c.body));
+    declare("docs", "docs", c.columns, c.values);
+    run_once(kDriftLeft);
+    EXPECT_EQ(embedded(), 20);
+    EXPECT_EQ(condition("docs", "SourceUnsteady"), "True");
+    EXPECT_THAT(condition("docs", "SourceUnsteady", "message"), HasSubstr("5 documents"));
+    EXPECT_EQ(condition("docs", "Synced"), "False");
+    db.exec("UPDATE base SET body = 'Edited ' || id WHERE id IN (10, 11)");
+    run_once(kDriftLeft);
+    run_once(kDriftLeft);
+    EXPECT_EQ(embedded(), 22) << "an edit is healed, the rest is not paid again";
+    db.exec("CREATE OR REPLACE VIEW docs AS SELECT id, body, version FROM base");
+    run_once(kConverged);
+    expect_converged("docs", "SELECT id::text, body FROM docs");
+    EXPECT_EQ(embedded(), 27);
+    EXPECT_EQ(condition("docs", "SourceUnsteady"), "False");
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.unsteady"), "0");
+}
+
+INSTANTIATE_TEST_SUITE_P(, UnsteadySources,
+                         ::testing::Values(UnsteadyCase{"Random", "random()::text"}, UnsteadyCase{"Now", "now()::text"},
+                                           UnsteadyCase{"ClockTimestamp", "clock_timestamp()::text"},
+                                           UnsteadyCase{"Uuid", "gen_random_uuid()::text"},
+                                           UnsteadyCase{"Transaction", "txid_current_snapshot()::text || random()"}),
+                         [](const auto& c) { return c.param.name; });
+
+TEST_F(Detection, MetadataThatIsNeverTheSameEndsARunToo) {
+    db.exec(
+        "CREATE TABLE base (id int PRIMARY KEY, body text); INSERT INTO base SELECT i, 'Body of ' || i FROM generate_series(1, "
+        "20) i;"
+        "CREATE VIEW docs AS SELECT id, body, random() AS weight FROM base");
+    declare("docs", "docs", "key, content, metadata", "'id', 'body', 'weight'");
+    run_once(kDriftLeft);
+    EXPECT_EQ(embedded(), 20);
+    EXPECT_EQ(condition("docs", "SourceUnsteady"), "True");
+}
+
+// ---- policies ----
+
+class Policies : public Detection {
+protected:
+    Policies() : role_("reader_" + db.name()) {
+        db.exec(fmt::format(
+            "CREATE ROLE {0} LOGIN IN ROLE homeostat_controller; CREATE SCHEMA serve; GRANT USAGE, CREATE ON SCHEMA serve TO {0};"
+            "CREATE TABLE base (id int PRIMARY KEY, body text, hidden bool NOT NULL DEFAULT false);"
+            "INSERT INTO base SELECT i, 'Body of ' || i, i <= 5 FROM generate_series(1, 100) i; GRANT SELECT, TRIGGER ON base TO "
+            "{0};"
+            "CREATE VIEW docs AS SELECT * FROM base; GRANT SELECT ON docs TO {0};"
+            "CREATE POLICY some ON base FOR SELECT USING (NOT hidden)",
+            role_));
+        reader_ = kit::Program(db.url(role_));
+    }
+    void TearDown() override { db.exec(fmt::format("DROP OWNED BY {0} CASCADE; DROP ROLE {0}", role_)); }
+    void declare_for_reader(const std::string& source, const std::string& columns = "", const std::string& values = "") {
+        db.exec(fmt::format(
+            "INSERT INTO homeostat.pipeline (name, source, key, content, provider, dimensions, target, max_prune_ratio{})"
+            " VALUES ('docs', '{}', 'id', 'body', 'hashing', 16, 'serve.docs_embeddings', 1{})",
+            columns, source, values));
+    }
+    void expect_refused() {
+        const auto refused = reader_.run_once();
+        EXPECT_EQ(refused.exit.code, kFailed) << refused.output;
+        EXPECT_THAT(refused.output, HasSubstr("hides rows of table public.base"));
+        EXPECT_EQ(reason("Ready"), "SourceFiltered");
+        EXPECT_EQ(condition("docs", "Ready"), "Unknown");
+        EXPECT_EQ(condition("docs", "SourceFiltered"), "True");
+        EXPECT_EQ(number("SELECT count(*) FROM serve.docs_embeddings"), 100);
+    }
+
+    const std::string role_;
+    kit::Program reader_{""};
+};
+
+TEST_F(Policies, APolicyThatHidesRowsIsAnErrorAndNoDeletion) {
+    declare_for_reader("base");
+    ASSERT_EQ(reader_.run_once().exit.code, kConverged);
+    db.exec("ALTER TABLE base ENABLE ROW LEVEL SECURITY");
+    expect_refused();
+    db.exec(fmt::format("ALTER ROLE {} BYPASSRLS", role_));
+    ASSERT_EQ(reader_.run_once().exit.code, kConverged);
+    EXPECT_EQ(condition("docs", "SourceFiltered"), "False");
+    EXPECT_EQ(number("SELECT count(*) FROM serve.docs_embeddings"), 100);
+}
+
+TEST_F(Policies, OfAViewItIsItsOwnerOrItsReaderWhoMustSeeEverything) {
+    declare_for_reader("docs");
+    ASSERT_EQ(reader_.run_once().exit.code, kConverged);
+    db.exec("ALTER TABLE base ENABLE ROW LEVEL SECURITY");
+    EXPECT_EQ(reader_.run_once().exit.code, kConverged) << "its owner sees everything";
+    db.exec("ALTER VIEW docs SET (security_invoker = true)");
+    expect_refused();
+}
+
+TEST_F(Policies, APolicyThatIsMeantToChooseChooses) {
+    declare_for_reader("base", ", row_security", ", 'Accept'");
+    ASSERT_EQ(reader_.run_once().exit.code, kConverged);
+    EXPECT_EQ(number("SELECT count(*) FROM serve.docs_embeddings"), 100);
+    db.exec("ALTER TABLE base ENABLE ROW LEVEL SECURITY");
+    reader_.run_once();
+    EXPECT_EQ(number("SELECT count(*) FROM serve.docs_embeddings"), 95);
+    EXPECT_EQ(condition("docs", "SourceFiltered"), "True");
+    db.exec("ALTER POLICY some ON base USING (id > 50)");
+    reader_.run_once();
+    EXPECT_EQ(number("SELECT count(*) FROM serve.docs_embeddings"), 50);
+    EXPECT_EQ(condition("docs", "Synced"), "True");
+}
+
 }  // namespace
 }  // namespace homeostat

@@ -1,0 +1,11 @@
+// How a controller runs, beside its settings. A value.
+#pragma once
+
+namespace homeostat {
+
+struct RunMode {
+    bool once = false;  // every pipeline is reconciled until nothing is left to do, and nothing is watched
+    bool deep = false;  // contents are compared and vectors are looked at, though no deep sweep is due
+};
+
+}  // namespace homeostat
