@@ -352,6 +352,7 @@ void Feed::plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, con
     like.traceparent = context.span.traceparent();
     like.provider = target.provider.name;
     like.fed = true;
+    like.waited = changes.oldest;
     if (!batches.empty()) drained.places = factory_.reserve(like.provider, static_cast<int>(batches.size()));
     insert_claimed(tx, like, batches, factory_.claimant(), drained.places.count(),
                    [&drained](std::vector<Batch> claimed) { drained.claimed = std::move(claimed); });

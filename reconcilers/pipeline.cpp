@@ -132,7 +132,7 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
         if (const Status kept = keep_capture(pass); !kept) return kept.error();
     }
     if (!pass.run && !due(pass, pass.trigger, deep)) {
-        if (const Status told = record_feed(pass); !told) return told.error();
+        if (const Status told = record_between(pass); !told) return told.error();
         return ReconcileOutcome{.again_in = until_due(pass),
                                 .settled = true,
                                 .converged = pass.state.failures == 0 && pass.status.drift.total() == 0,

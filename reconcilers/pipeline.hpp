@@ -89,7 +89,7 @@ private:
     void tell_capture(Pass& pass, const CaptureState& state, const std::string& refused) const;
     Status open_full_feed(Session& session, Pass& pass);
     Status leave_to_feed(Pass& pass, Transaction& tx, std::vector<DriftItem>& items) const;
-    Status record_feed(Pass& pass);
+    Status record_between(Pass& pass);
     std::optional<WallTime> sweep_due(const Pass& pass) const;
     std::chrono::milliseconds until_due(const Pass& pass) const;
     std::optional<std::chrono::milliseconds> rests_for(const Pass& pass) const;

@@ -23,6 +23,9 @@ namespace {
 constexpr milliseconds kShedPause{30'000};
 constexpr milliseconds kWritesPause{5'000};
 
+// Told by a pass that did nothing, and untrue from the first one on that may.
+bool is_pause(const Condition& c) { return c.reason == "Suspended" || c.reason == "DependencyNotReady"; }
+
 }  // namespace
 
 StatusUpdate PipelineReconciler::status_update(const Pass& pass) {
@@ -69,12 +72,21 @@ Status PipelineReconciler::record_progress(Pass& pass) {
     });
 }
 
-// Between runs: only what became of the feed.
-Status PipelineReconciler::record_feed(Pass& pass) {
+// Between runs: what became of the feed, and that what a pass once waited for is over.
+Status PipelineReconciler::record_between(Pass& pass) {
     Seen seen;
     seen.generation = pass.status.observed_generation;
     seen.feed = pass.feed_seen;
-    const std::vector<Condition> wanted = feed_conditions(seen);
+    std::vector<Condition> wanted = feed_conditions(seen);
+    const auto& told = pass.status.conditions;
+    if (pass.state.failures == 0 && std::any_of(told.begin(), told.end(), is_pause)) {
+        Result<Pool::Lease> session = reads_.acquire(pass.context);
+        if (!session) return session.error();
+        if (const Status read = read_truth(**session, pass); !read) return read;
+        for (Condition& c : conditions_of(seen_in(pass, false))) {
+            if (c.type == "Ready" || c.type == "Synced" || c.type == "Reconciling") wanted.push_back(std::move(c));
+        }
+    }
     const auto same = [&](const Condition& c) {
         return std::any_of(pass.status.conditions.begin(), pass.status.conditions.end(), [&](const Condition& had) {
             // A bypass stays told until the next sweep finds none.

@@ -45,6 +45,10 @@ Seen PipelineReconciler::seen_in(const Pass& pass, bool working) {
     seen.suspend_reason = pass.declared.suspend_reason.value_or("");
     seen.source_documents = status.source_documents;
     seen.declared = pass.declared.documents;
+    // What was once told to be short, and is not declared any more, is told to be enough.
+    const auto& told = status.conditions;
+    if (!seen.declared && std::any_of(told.begin(), told.end(), [](const Condition& c) { return c.type == "SourceShort"; }))
+        seen.declared = 0;
     seen.documents = status.documents;
     seen.drift = status.drift;
     seen.dead_letters = status.dead_letters;

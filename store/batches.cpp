@@ -24,13 +24,14 @@ const std::string kNotAtOnce = "set_config('synchronous_commit', 'off', true)";
 const Statement kInsert{
     "batch_insert",
     "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents,"
-    "  claimed_by, claim_token, claim_expires_at)"
+    "  claimed_by, claim_token, claim_expires_at, created_at)"
     " SELECT $1::bigint, $2::int, $3::bigint, $4::bigint, $5::bigint, $6, w.kind, w.class, w.priority, w.keys::text[], "
     "w.documents,"
     "  CASE WHEN w.i <= $12::int THEN $13 END, CASE WHEN w.i <= $12::int THEN " +
         kToken +
         " END,"
-        "  CASE WHEN w.i <= $12::int THEN clock_timestamp() + $14::bigint * interval '1 ms' END"
+        "  CASE WHEN w.i <= $12::int THEN clock_timestamp() + $14::bigint * interval '1 ms' END,"
+        "  clock_timestamp() - $15::bigint * interval '1 ms'"
         " FROM unnest($7::text[], $8::text[], $9::int[], $10::text[], $11::int[]) WITH ORDINALITY"
         "  AS w(kind, class, priority, keys, documents, i) RETURNING id, claim_token"};
 
@@ -209,7 +210,7 @@ void insert_claimed(Transaction& tx, const Batch& like, const std::vector<Planne
     Params params = Params::of(like.uid, like.revision, like.generation, like.epoch, like.run_id, like.traceparent);
     params.bytes(binary_array(kinds)).bytes(binary_array(classes)).bytes(binary_array(priorities));
     params.bytes(binary_array(key_views)).bytes(binary_array(documents));
-    params.add(limit).add(claimant.replica).add(claimant.ttl.count());
+    params.add(limit).add(claimant.replica).add(claimant.ttl.count()).add(like.waited.count());
     std::vector<Batch> claimed;
     for (const PlannedBatch& planned : batches) {
         if (static_cast<int>(claimed.size()) == limit) break;

@@ -45,6 +45,8 @@ struct Batch {
     std::string traceparent;
     bool fed = false;             // planned by the change feed, which needs no telling that it is done
     std::string provider;  // of the pipeline, by name
+    // For how long its documents had been known to differ when it was planned: their age is the batch's.
+    std::chrono::milliseconds waited{0};
 };
 
 void insert_batches(Transaction& tx, std::int64_t uid, std::int32_t revision, std::int64_t generation, std::int64_t epoch,

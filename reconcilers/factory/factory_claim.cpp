@@ -28,7 +28,8 @@ void give_back_free_memory() {
 }  // namespace
 
 Result<int> Factory::claim(const Context& context) {
-    if (!writable(context)) return 0;
+    if (!writable(context))
+        return Error{.cls = ErrorClass::db_resource, .message = parts_.gate.reason(), .origin = Origin::theirs};
     give_back_owed(context);
     const SteadyTime started = parts_.clock.steady_now();
     Result<bool> trial = in_trial(started, context);

@@ -35,7 +35,7 @@ public:
 
 private:
     static constexpr std::chrono::milliseconds kFirstPause{1'000};
-    static constexpr std::chrono::milliseconds kLongestPause{30'000};
+    static constexpr std::chrono::milliseconds kLongestPause{2'000};
 
     void pause(SteadyTime now) REQUIRES(mutex_);
 

@@ -201,7 +201,7 @@ TEST_F(FeedDetection, AFeedThatWasRestoredFromAnOlderClusterBecomesCompleteAgain
 // The apply worker of a subscription fires no triggers of statements. That one is there is enough; that it works is PostgreSQL's.
 TEST_F(FeedDetection, ASubscribedTableIsSweptAndItsFeedSaysSo) {
     make(60);
-    declare("docs", "docs", "content, drift_interval, sweep_interval", "'body', '2 seconds', '30 days'");
+    declare("docs", "docs", "content, drift_interval, sweep_interval", "'body', '10 seconds', '30 days'");
     db.exec(fmt::format("CREATE SUBSCRIPTION s_{0} CONNECTION 'dbname={0}' PUBLICATION none WITH (connect = false)", db.name()));
     db.exec(
         "INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate) SELECT oid, 'docs'::regclass, 'r' FROM pg_subscription");
