@@ -102,8 +102,7 @@ struct PipelineSpec {
     std::vector<CaptureBase> capture_from;      // of a view
     Millis sweep_interval{3'600'000};           // while the change feed can be trusted
     std::string row_security = "Refuse";        // Refuse, Accept
-    // control, which does not grow the generation
-    bool suspend = false;
+    bool suspend = false;                       // from here on control, which does not grow the generation
     std::optional<std::string> suspend_reason;
     std::optional<std::string> reconcile_requested;
     std::optional<std::string> approval;

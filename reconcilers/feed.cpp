@@ -356,7 +356,7 @@ void Feed::plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, con
     if (!batches.empty()) drained.places = factory_.reserve(like.provider, static_cast<int>(batches.size()));
     insert_claimed(tx, like, batches, factory_.claimant(), drained.places.count(),
                    [&drained](std::vector<Batch> claimed) { drained.claimed = std::move(claimed); });
-    if (sweep) distrust_feed(tx, uid);
+    if (sweep) distrust_feed(tx, uid, changes.oldest);
     drained.planned = drained.planned || static_cast<int>(batches.size()) > drained.places.count();
     drained.sweep = sweep;
 }

@@ -260,6 +260,11 @@ private:
                 "{} documents were refused and are left alone until they are edited; homeostat describe pipeline names them",
                 out_.dead_letters));
         }
+        if (out_.drift.partial + out_.drift.invalid + out_.strays > 0) {
+            warn(
+                "what is partial, invalid or left behind was done to the vectors, not to the source: deep sweeps find it, one "
+                "every deep_interval, or at once by `homeostat reconcile` or `run --once --deep`");
+        }
         if (!settings_.deep && out_.revision > 0) {
             warn("versions were compared only: chunks and vectors damaged by hand are not seen (leave out --fast)");
         }

@@ -87,6 +87,11 @@ Status PipelineReconciler::load(Pass& pass) {
     Result<std::vector<Revision>> revisions = read_revisions(**session, pass.uid);
     if (!revisions) return revisions.error();
     pass.revisions = *std::move(revisions);
+    if (const Revision* served = pass.served()) {
+        Result<bool> there = is_there(**session, pass.declared.target, *served);
+        if (!there) return there.error();
+        pass.served_gone = !*there;
+    }
     Result<OpenBatches> open = open_batches(**session, pass.uid, pass.context.epoch, pass.run ? pass.run->id : 0);
     if (!open) return open.error();
     pass.open = *std::move(open);
@@ -164,7 +169,8 @@ std::string_view PipelineReconciler::wanted_at_once(const Pass& pass) const {
     if (pass.asked()) return "requested";
     if (pass.status.observed_generation != pass.declared.generation) return "spec";
     if (pass.approved()) return "approved";
-    if (pass.state.failures == 0) return "";
+    // Nothing is found by search meanwhile.
+    if (pass.state.failures == 0) return pass.served_gone ? "repair" : "";
     // An endpoint or a credential that was put right is tried at once, and so is a source that was refreshed since it failed.
     if (pass.state.provider_generation != pass.provider.generation) return "provider";
     return pass.refreshed() ? "refresh" : "";

@@ -82,6 +82,7 @@ private:
     struct Prepared;
     Status prepare_revision(Pass& pass);
     Result<Prepared> find_or_make_revision(Pass& pass, Transaction& tx, const RevisionSettings& wanted);
+    static void tell_lost(Pass& pass, Transaction& tx, const Revision& revision);
     Status make_revision(Pass& pass, Transaction& tx, const RevisionSettings& wanted);
     Status keep_capture(Pass& pass);
     Status align_capture(Pass& pass, const CapturePlan& plan);

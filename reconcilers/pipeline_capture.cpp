@@ -151,7 +151,7 @@ Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan) {
         // Triggers that were away, switched off, or are new may have missed something.
         if (pass.feed.fingerprint != state->fingerprint) pass.feed.trusted = false;
         keep_feed(tx, pass.uid, state->fingerprint, false);
-        if (!state->complete) distrust_feed(tx, pass.uid);
+        if (!state->complete) distrust_feed(tx, pass.uid, std::chrono::milliseconds(0));
         tx.commit();
         tell_capture(pass, *state, refused);
         return {};

@@ -13,6 +13,7 @@
 #include "reconcilers/pipeline_pass.hpp"
 #include "store/leases.hpp"
 #include "store/steadiness.hpp"
+#include "store/waiting.hpp"
 
 namespace homeostat {
 
@@ -161,6 +162,9 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         if (!pass.prune.blocked) pass.state.previous_source_documents = run.seen;
         s.observed_generation = run.generation;
         if (pass.feed_seen.health == FeedHealth::overrun && pass.feed.trusted) pass.feed_seen = {FeedHealth::active, ""};
+        // What waited for this run waits no more; what came meanwhile does.
+        end_run(tx, run, pass.declared.name, result, message);
+        s.waiting = read_waiting(tx, pass.uid);
         Seen seen = seen_in(pass, false);
         seen.filtered = pass.source.filtered;
         seen.unsteady = settle_unsteady(tx, pass.uid, run.id);
@@ -170,7 +174,6 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         update.status.conditions = conditions_of(seen);
         write_status(tx, update, pass.context.reconcile_id);
         if (run.found.total() == 0) count_source_as_stored(tx, pass.source, pass.revision);
-        end_run(tx, run, pass.declared.name, result, message);
         HOMEOSTAT_REACH("finish.before_commit");
         tx.commit();
         HOMEOSTAT_REACH("finish.after_commit");

@@ -1,6 +1,7 @@
 // The part of a pass that keeps the tables of the revision under work and the served view as the declaration and the source want
 // them.
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include "core/fault_point.hpp"
 #include "reconcilers/factory/targets.hpp"
@@ -30,16 +31,18 @@ Result<PipelineReconciler::Prepared> PipelineReconciler::find_or_make_revision(P
     if (!source) return source.error();
     pass.source = *std::move(source);
     KeyAlignment keys;
-    if (same != nullptr) {
+    const bool lost = same != nullptr && !is_whole(tx, *same);
+    if (same != nullptr && !lost) {
         Result<KeyAlignment> aligned = align_keys(tx, pass.spec, pass.revision, pass.source);
         if (!aligned) return aligned.error();
         keys = *std::move(aligned);
         out.grants = keys.grants;
     }
-    const bool fresh = same == nullptr || keys.done == KeysAligned::impossible;
+    const bool fresh = same == nullptr || lost || keys.done == KeysAligned::impossible;
     const bool turned = turn_to_revision(tx, pass.uid, fresh ? 0 : pass.revision.number, pass.revisions);
     out.changed = fresh || turned || keys.done == KeysAligned::altered;
     if (fresh) {
+        if (lost) tell_lost(pass, tx, *same);
         pass.spec = pass.declared;
         if (const Status made = make_revision(pass, tx, wanted); !made) return made.error();
         return out;
@@ -49,6 +52,18 @@ Result<PipelineReconciler::Prepared> PipelineReconciler::find_or_make_revision(P
     if (!metadata) return metadata.error();
     out.changed = out.changed || *metadata;
     return out;
+}
+
+// Somebody dropped them, perhaps with something they hung on.
+void PipelineReconciler::tell_lost(Pass& pass, Transaction& tx, const Revision& revision) {
+    const std::string message =
+        fmt::format("tables of revision {} were dropped by somebody else; everything is embedded anew", revision.number);
+    spdlog::warn("pipeline \"{}\": {}", pass.declared.name, message);
+    add_event(tx, {.uid = pass.uid,
+                   .type = "Warning",
+                   .reason = "TablesGone",
+                   .message = message,
+                   .reconcile_id = pass.context.reconcile_id});
 }
 
 Status PipelineReconciler::make_revision(Pass& pass, Transaction& tx, const RevisionSettings& wanted) {
@@ -78,7 +93,8 @@ Status PipelineReconciler::prepare_revision(Pass& pass) {
         Result<Prepared> prepared = find_or_make_revision(pass, tx, wanted);
         if (!prepared) return prepared.error();
         bool changed = prepared->changed;
-        const bool first = pass.served() == nullptr;
+        // What has lost its tables shows nobody anything: the next one is shown as it is filled.
+        const bool first = pass.served() == nullptr || !is_whole(tx, *pass.served());
         const bool serving = first || pass.revision.state == "served";
         if (serving && !changed) {
             Result<bool> current = view_is_current(tx, pass.spec, pass.revision, pass.source);

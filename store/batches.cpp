@@ -26,8 +26,7 @@ const Statement kInsert{
     "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents,"
     "  claimed_by, claim_token, claim_expires_at, created_at)"
     " SELECT $1::bigint, $2::int, $3::bigint, $4::bigint, $5::bigint, $6, w.kind, w.class, w.priority, w.keys::text[], "
-    "w.documents,"
-    "  CASE WHEN w.i <= $12::int THEN $13 END, CASE WHEN w.i <= $12::int THEN " +
+    "w.documents, CASE WHEN w.i <= $12::int THEN $13 END, CASE WHEN w.i <= $12::int THEN " +
         kToken +
         " END,"
         "  CASE WHEN w.i <= $12::int THEN clock_timestamp() + $14::bigint * interval '1 ms' END,"
@@ -42,10 +41,12 @@ const Statement kClaim{
     "batch_claim",
     "WITH ready AS (SELECT b.id, p.provider FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid"
     "  JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid AND l.epoch = b.epoch"
+    "  LEFT JOIN homeostat.provider o ON o.name = p.provider"
     "  WHERE b.claim_token IS NULL AND b.run_after <= clock_timestamp() AND NOT p.suspend AND p.deletion_requested_at IS NULL "
     "AND b.generation = p.generation"
     "  AND b.kind IN ('heal', 'move', 'prune', 'stray') AND (b.deaths > 0 OR b.marks >= 3) = $4::boolean"
-    "  AND (b.kind <> 'heal' OR p.provider <> ALL ($5::text[]))"
+    "  AND (b.kind <> 'heal' OR (p.provider <> ALL ($5::text[])"
+    "    AND coalesce(p.provider || E'\\n' || o.generation, '') <> ALL ($5::text[])))"
     "  ORDER BY b.priority DESC, b.id LIMIT $2::int FOR UPDATE OF b SKIP LOCKED)"
     " UPDATE homeostat.batch b SET claimed_by = $1, claim_token = " +
         kToken +
@@ -60,9 +61,11 @@ const Statement kClaim{
 const Statement kSuspects{"batch_suspects", R"sql(
     SELECT EXISTS (SELECT FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid
         JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid AND l.epoch = b.epoch
+        LEFT JOIN homeostat.provider o ON o.name = p.provider
         WHERE (b.deaths > 0 OR b.marks >= 3) AND b.claim_token IS NULL AND b.run_after <= clock_timestamp()
             AND NOT p.suspend AND p.deletion_requested_at IS NULL AND b.generation = p.generation
-            AND b.kind IN ('heal', 'move', 'prune', 'stray') AND (b.kind <> 'heal' OR p.provider <> ALL ($1::text[]))))sql"};
+            AND b.kind IN ('heal', 'move', 'prune', 'stray') AND (b.kind <> 'heal' OR (p.provider <> ALL ($1::text[])
+                AND coalesce(p.provider || E'\n' || o.generation, '') <> ALL ($1::text[])))))sql"};
 
 const Statement kHeartbeat{
     "batch_heartbeat",

@@ -69,7 +69,8 @@ inline constexpr std::string_view kSuspectCode = "Suspect";  // of the error tha
 inline constexpr int kCondemned = 3;
 
 // Claims up to `limit` batches that are ready, of pipelines that are not suspended or being deleted: either those under no
-// suspicion, or those under it, which the caller runs alone. What needs one of the `blocked` providers is left.
+// suspicion, or those under it, which the caller runs alone. What needs one of the `blocked` providers is left: names, or
+// one declaration of them, of which the next is not blocked: its name, a line break, its generation.
 Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl,
                                          bool suspects = false, const std::vector<std::string>& blocked = {});
 

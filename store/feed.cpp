@@ -68,12 +68,15 @@ const Statement kKeep{
     " updated_at = clock_timestamp() RETURNING f.trusted_since IS NOT NULL"};
 
 const Statement kDistrust{"feed_distrust",
-                          "UPDATE homeostat.feed SET trusted_since = NULL WHERE uid = $1::bigint AND trusted_since IS NOT NULL"};
+                          "UPDATE homeostat.feed SET trusted_since = NULL, incomplete_since = least(incomplete_since,"
+                          "  clock_timestamp() - $2::bigint * interval '1 ms')"
+                          " WHERE uid = $1::bigint AND (trusted_since IS NOT NULL OR $2::bigint > 0)"};
 
-const Statement kTakeBack{"feed_take_back", R"sql(
-    DELETE FROM homeostat.batch WHERE id = ANY (ARRAY(
+constexpr const char* kTakeBack = R"sql(
+    WITH gone (since) AS (DELETE FROM homeostat.batch WHERE id = ANY (ARRAY(
         SELECT id FROM homeostat.batch WHERE uid = $1::bigint AND run_id = $2::bigint AND kind <> 'stray' AND claim_token IS NULL
-        FOR UPDATE SKIP LOCKED)) RETURNING id)sql"};
+        FOR UPDATE SKIP LOCKED)) RETURNING created_at)
+    SELECT count(*), {} FROM gone)sql";
 
 const Statement kShut{"feed_shut", "UPDATE homeostat.feed SET trusted_since = NULL, settles = $2::bigint WHERE uid = $1::bigint"};
 const Statement kOpened{"feed_opened",
@@ -186,7 +189,9 @@ bool keep_feed(Transaction& tx, std::int64_t uid, const std::string& fingerprint
     return trusted;
 }
 
-void distrust_feed(Transaction& tx, std::int64_t uid) { tx.later(kDistrust, Params::of(uid)); }
+void distrust_feed(Transaction& tx, std::int64_t uid, std::chrono::milliseconds age) {
+    tx.later(kDistrust, Params::of(uid, age.count()));
+}
 void feed_batch_failed(Transaction& tx, std::int64_t uid, std::int64_t run_id) { tx.later(kFailed, Params::of(uid, run_id)); }
 
 Result<std::optional<std::int64_t>> let_feed_sleep(Session& session, std::int64_t uid) {
@@ -344,10 +349,13 @@ Result<std::vector<bool>> known_to_feed(Transaction& tx, const SourceShape& sour
 }
 
 void take_over_changes(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
-    const std::int64_t planned = tx.exec(kTakeBack, Params::of(uid, run_id)).size();
-    const std::int64_t named =
-        tx.exec({fmt::format("p{}_forget", uid), fmt::format("DELETE FROM {}", change_table(uid))}).affected();
-    if (planned + named > 0) tx.exec(kDistrust, Params::of(uid));
+    const std::string age = "coalesce(extract(epoch FROM clock_timestamp() - min(since)) * 1000, 0)::bigint";
+    const Rows planned = tx.exec({"feed_take_back", fmt::format(kTakeBack, age)}, Params::of(uid, run_id));
+    const Rows named = tx.exec(
+        {fmt::format("p{}_forget", uid),
+         fmt::format("WITH gone (since) AS (DELETE FROM {} RETURNING at) SELECT count(*), {} FROM gone", change_table(uid), age)});
+    if (planned.i64(0, 0) + named.i64(0, 0) > 0)
+        tx.exec(kDistrust, Params::of(uid, std::max(planned.i64(0, 1), named.i64(0, 1))));
 }
 
 Result<std::vector<Key>> coming_to_be(Transaction& tx, const SourceShape& source, const Revision& revision,

@@ -16,7 +16,7 @@ namespace {
 // Triggers are found by the range of their names, so that those of other pipelines on the same table are not visited.
 const Statement kMarks{"rest_marks", R"(
     SELECT w.uid, md5(concat_ws(E'\n', p.xmin, s.xmin, f.xmin, t.oid, obj_description(t.oid, 'pg_class'),
-        pg_sequence_last_value(to_regclass(format('homeostat_data.p%s_full', w.uid))),
+        pg_sequence_last_value(to_regclass(format('homeostat_data.p%s_full', w.uid))), to_regclass(p.target)::oid,
         (SELECT string_agg(r.xmin::text, ',' ORDER BY r.revision) FROM homeostat.revision r WHERE r.uid = w.uid),
         (SELECT string_agg(c.xmin::text, ',' ORDER BY c.type) FROM homeostat.condition c WHERE c.uid = w.uid),
         (SELECT string_agg(m.mark, ';' ORDER BY m.oid) FROM (

@@ -51,6 +51,11 @@ const Statement kViewColumns{
     " EXISTS (SELECT FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid"
     "         WHERE r.ev_class = c.oid AND d.refobjid = to_regclass($2))"
     " FROM pg_class c WHERE c.oid = to_regclass($1)"};
+const Statement kWhole{"revision_whole",
+                       "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NOT NULL AND to_regclass($3) IS NOT NULL"};
+
+bool rests_on(const Rows& view) { return !view.empty() && view.view(0, 1) == "homeostat: served view" && view.boolean(0, 3); }
+
 std::string meta_column(std::size_t i) { return fmt::format("meta_{}", i + 1); }
 
 std::string vector_column_type(const RevisionSettings& s, const VectorExtension& v) {
@@ -324,6 +329,18 @@ Result<bool> view_is_current(Transaction& tx, const PipelineSpec& spec, const Re
     });
 }
 
+bool is_whole(Transaction& tx, const Revision& revision) {
+    const RevisionTables& t = revision.tables;
+    return tx.exec(kWhole, Params::of(t.document, t.chunk, t.journal)).boolean(0, 0);
+}
+
+Result<bool> is_there(Session& session, const std::string& target, const Revision& revision) {
+    return guarded([&] {
+        const RevisionTables& t = revision.tables;
+        return session.exec(kWhole, Params::of(target, t.document, t.chunk)).boolean(0, 0);
+    });
+}
+
 Status tend_tables(Session& session, const Revision& revision) {
     return guarded([&] {
         session.exec(fmt::format("VACUUM (ANALYZE) {}", revision.tables.document));
@@ -360,9 +377,10 @@ Status drop_pipeline_data(Session& session, const PipelineSpec& spec) {
         Result<std::vector<Revision>> revisions = read_revisions(session, spec.uid);
         if (!revisions) return revisions.error();
         Transaction tx = session.begin();
-        const Rows view = tx.exec(kViewColumns, Params::of(spec.target, nullptr));
-        if (!view.empty() && view.view(0, 1) == "homeostat: served view") tx.exec(fmt::format("DROP VIEW {}", spec.target));
         for (const Revision& r : *revisions) {
+            // The view of whoever was declared with the same target since then stays.
+            if (rests_on(tx.exec(kViewColumns, Params::of(spec.target, r.tables.document))))
+                tx.exec(fmt::format("DROP VIEW {}", spec.target));
             tx.exec(fmt::format("DROP TABLE IF EXISTS {}, {}, {}", r.tables.journal, r.tables.chunk, r.tables.document));
         }
         tx.commit();

@@ -13,7 +13,9 @@ const Statement kWho{"waiting_who", R"sql(
     HAVING min(b.created_at) < clock_timestamp() - interval '1 second'
     UNION
     SELECT f.uid FROM homeostat.feed f JOIN homeostat.condition n ON n.uid = f.uid AND n.type = 'ChangeFeed'
-    WHERE f.incomplete_since < clock_timestamp() - interval '1 second' AND n.reason IN ('Active', 'Overrun'))sql"};
+    LEFT JOIN homeostat.run u ON u.uid = f.uid AND u.sweeps = 1 AND NOT u.feed_trusted AND u.trigger <> 'spec'
+    WHERE (u.uid IS NOT NULL OR f.incomplete_since < clock_timestamp() - interval '1 second')
+        AND n.reason IN ('Active', 'Overrun'))sql"};
 
 }  // namespace
 
@@ -33,6 +35,11 @@ Result<Waiting> read_waiting(Session& session, std::int64_t uid) {
         const Rows rows = session.exec(kRead, Params::of(uid));
         return rows.empty() ? Waiting{} : waiting_at(rows, 0, 0);
     });
+}
+
+Waiting read_waiting(Transaction& tx, std::int64_t uid) {
+    const Rows rows = tx.exec(kRead, Params::of(uid));
+    return rows.empty() ? Waiting{} : waiting_at(rows, 0, 0);
 }
 
 Result<std::vector<std::int64_t>> pipelines_that_wait(Session& session) {

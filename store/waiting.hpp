@@ -11,6 +11,8 @@
 namespace homeostat {
 
 Result<Waiting> read_waiting(Session& session, std::int64_t uid);
+// As the transaction itself leaves it. Throws StoreFailure.
+Waiting read_waiting(Transaction& tx, std::int64_t uid);
 
 // Pipelines of which something has waited for a second or more, but for what only their change tables know; one cheap statement,
 // however many pipelines there are.

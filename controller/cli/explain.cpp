@@ -110,7 +110,8 @@ Result<Subject> look_at(Session& session, const Options& o) {
 }
 
 // What happens next to a document that is not as it should be.
-std::string outlook(const Subject& s) {
+// `damage` was done to the vectors: only a deep sweep sees it.
+std::string outlook(const Subject& s, bool damage = false) {
     if (s.spec.suspend) return fmt::format("; pipeline \"{}\" is suspended", s.spec.name);
     if (s.spec.management != "Manage") return "; the pipeline's management is Observe, so it is not healed";
     if (s.spec.drift_policy != "Enforce")
@@ -120,7 +121,7 @@ std::string outlook(const Subject& s) {
         if (!b->last_error.empty()) return fmt::format("; batch {} tries again ({})", b->id, b->last_error);
         return fmt::format("; batch {} is about to heal it", b->id);
     }
-    return "; the next pass heals it";
+    return damage ? "; the next deep sweep heals it (at once: homeostat reconcile)" : "; the next pass heals it";
 }
 
 Verdict gone_verdict(const Subject& s, std::string_view state, std::string_view why) {
@@ -156,11 +157,11 @@ Verdict verdict_of(const Subject& s) {
     if (!f.same_content) return {"stale", "embedded, but its text has changed since" + outlook(s)};
     if (!f.chunks_intact) {
         return {"partial", fmt::format("embedded in part: {} of {} are there as they were written{}", count_text(f.chunks),
-                                       counted(f.chunk_count, "chunk"), outlook(s))};
+                                       counted(f.chunk_count, "chunk"), outlook(s, true))};
     }
     if (f.sound_chunks < f.chunks) {
         return {"invalid", fmt::format("embedded, but {} cannot be searched (NULL, zero or of the wrong width){}",
-                                       counted(f.chunks - f.sound_chunks, "vector"), outlook(s))};
+                                       counted(f.chunks - f.sound_chunks, "vector"), outlook(s, true))};
     }
     if (!f.same_metadata) return {"moved", "embedded and current, but metadata columns have changed since" + outlook(s)};
     if (s.outdated)

@@ -1,5 +1,6 @@
 // The part of the executor that takes batches up: in the usual course, one at a time while the database only just takes writes
 // again, and those under suspicion alone.
+#include <fmt/format.h>
 #include <malloc.h>
 #include <spdlog/spdlog.h>
 
@@ -71,7 +72,7 @@ Result<int> Factory::claim(const Context& context) {
 
 void Factory::add_blocked(std::vector<std::string>& blocked) const {
     if (settings_.once) return;
-    for (std::string& name : parts_.gateway.blocked()) blocked.push_back(std::move(name));
+    for (const Gateway::Blocked& p : parts_.gateway.blocked()) blocked.push_back(fmt::format("{}\n{}", p.name, p.generation));
 }
 
 Result<int> Factory::take_up(int limit, bool suspects, const std::vector<std::string>& blocked, const Context& context) {

@@ -40,8 +40,8 @@ Factory::Room Factory::room() const {
 
 Factory::Places Factory::reserve(const std::string& provider, int wanted) {
     if (parts_.memory.state().level == MemoryLevel::stopped || parts_.gate.state() != WriteGate::State::open) return {};
-    const std::vector<std::string> blocked = parts_.gateway.blocked();
-    if (std::find(blocked.begin(), blocked.end(), provider) != blocked.end()) return {};
+    const std::vector<Gateway::Blocked> blocked = parts_.gateway.blocked();
+    if (std::any_of(blocked.begin(), blocked.end(), [&](const Gateway::Blocked& p) { return p.name == provider; })) return {};
     const Lock lock(mutex_);
     if (draining_ || trials_.exclusive()) return {};
     const auto used = std::count_if(running_.begin(), running_.end(),

@@ -289,13 +289,14 @@ Gateway::Health Gateway::health(const std::string& provider, const std::string& 
     return health;
 }
 
-std::vector<std::string> Gateway::blocked() const {
+std::vector<Gateway::Blocked> Gateway::blocked() const {
     const Lock lock(mutex_);
-    std::vector<std::string> names;
+    std::vector<Blocked> out;
     for (const auto& [key, channel] : channels_) {
-        if (!channel->provider.pool && channel->lane->blocked()) names.push_back(channel->provider.name);
+        const ProviderSpec& p = channel->provider;
+        if (!p.pool && channel->lane->blocked()) out.push_back({p.name, p.generation});
     }
-    return names;
+    return out;
 }
 
 void Gateway::allow_probe(const std::string& provider) {

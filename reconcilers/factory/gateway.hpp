@@ -110,8 +110,14 @@ public:
         std::optional<ProviderTrouble> trouble;
     };
     Health health(const std::string& provider, const std::string& model) const EXCLUDES(mutex_);
-    // Providers without a pool that would refuse every request for longer than is worth waiting.
-    std::vector<std::string> blocked() const EXCLUDES(mutex_);
+    // Providers without a pool that would refuse every request for longer than is worth waiting, as they were declared then: one
+    // that has been declared anew since is another.
+    struct Blocked {
+        std::string name;
+        std::int64_t generation = 0;
+        bool operator==(const Blocked&) const = default;
+    };
+    std::vector<Blocked> blocked() const EXCLUDES(mutex_);
     // A person asked, or the declaration changed: whatever is open may be tried at once.
     void allow_probe(const std::string& provider) EXCLUDES(mutex_);
     void set_members(int members) EXCLUDES(mutex_);

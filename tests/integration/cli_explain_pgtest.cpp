@@ -46,7 +46,8 @@ TEST_F(CliExplain, EveryStateHasItsVerdict) {
     db.exec("UPDATE homeostat.pipeline SET suspend = true");
     EXPECT_THAT(explain(1, "2")["verdict"].get<std::string>(), HasSubstr("pipeline \"articles\" is suspended"));
     db.exec("UPDATE homeostat.pipeline SET suspend = false");
-    run({"run", "--once"});
+    EXPECT_THAT(explain(1, "5")["verdict"].get<std::string>(), HasSubstr("deep sweep"));
+    run({"run", "--once", "--deep"});
     EXPECT_EQ(explain(0, "8")["verdict"], "current, with nothing to embed: its text is empty");
     EXPECT_EQ(explain(0, "5")["state"], "current");
     db.exec("UPDATE homeostat.pipeline SET documents = 9");

@@ -97,7 +97,8 @@ TEST_F(CliPlan, EveryKindOfDamageIsNamed) {
     EXPECT_EQ(fast["classes"]["partial"], 0);
     EXPECT_EQ(fast["classes"]["stale"], 1);
     EXPECT_THAT(fast["warnings"].dump(), HasSubstr("leave out --fast"));
-    heal();
+    EXPECT_THAT(p["warnings"].dump(), HasSubstr("run --once --deep"));
+    ends(0, {"run", "--once", "--deep"});
     EXPECT_TRUE(plan(0)["nothingToDo"]);
 }
 

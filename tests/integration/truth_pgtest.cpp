@@ -120,6 +120,10 @@ TEST_F(Truth, QuotaAndCredentialsLikewise) {
     EXPECT_TRUE(becomes("ProviderHealthy", "False ProviderRefused")) << told("ProviderHealthy");
     EXPECT_TRUE(turns("Ready", "False")) << run.output();
     EXPECT_TRUE(turns("Synced", "False")) << run.output();
+    // A declaration that was put right is tried at once, whatever the last one was told.
+    endpoint.forget_script();
+    db.exec("UPDATE homeostat.provider SET timeout = '11 seconds' WHERE name = 'fake'");
+    EXPECT_TRUE(is_well()) << run.output();
     end(run);
 }
 

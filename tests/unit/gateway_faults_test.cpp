@@ -169,7 +169,7 @@ TEST_F(GatewayFaults, ALongPauseIsGivenBackRatherThanWaitedFor) {
     EXPECT_EQ(answer.error().cls, ErrorClass::throttled);
     EXPECT_GE(*answer.error().retry_after, 100s);
     EXPECT_EQ(endpoint.calls(), 1U);
-    EXPECT_THAT(gateway().blocked(), ElementsAre("fake"));
+    EXPECT_THAT(gateway().blocked(), ElementsAre(Gateway::Blocked{"fake", 1}));
 }
 
 TEST_F(GatewayFaults, OneProvidersTroubleDoesNotHoldUpAnother) {

@@ -1,0 +1,102 @@
+// What is said of a pipeline that was interfered with: paused and resumed, declared anew, its view or its tables dropped.
+#include <gtest/gtest.h>
+
+#include "tests/integration/feed_world.hpp"
+
+namespace homeostat {
+namespace {
+
+constexpr const char* kWanted = "SELECT id::text AS key, body AS content FROM docs";
+
+class Interference : public FeedWhole {
+protected:
+    bool served_whole() {
+        return kit::eventually(
+            [&] {
+                try {
+                    return db.value("SELECT count(*) FROM docs_embeddings e JOIN docs d ON d.id = e.id AND d.body = e.chunk_text") ==
+                           db.value("SELECT count(*) FROM docs");
+                } catch (const std::exception&) {
+                    return false;  // it is not there yet
+                }
+            },
+            std::chrono::seconds(30));
+    }
+    bool ready_is(const std::string& reason) {
+        return eventually_is("SELECT string_agg(reason, ',' ORDER BY type) FROM homeostat.condition WHERE type IN ('Ready',"
+                             " 'Reconciling')",
+                             reason);
+    }
+};
+
+TEST_F(Interference, WhatIsResumedIsNotSuspendedAnyMore) {
+    make(20);
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    const std::int64_t before = sweeps();
+    db.exec("UPDATE homeostat.pipeline SET suspend = true");
+    EXPECT_TRUE(ready_is("Suspended,Suspended")) << run.output();
+    db.exec("UPDATE homeostat.pipeline SET suspend = false");
+    EXPECT_TRUE(ready_is("Converged,Idle")) << run.output();
+    EXPECT_EQ(sweeps(), before) << "there was nothing to sweep for";
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
+TEST_F(Interference, WhatIsNotDeclaredShortIsNotShort) {
+    make(20);
+    declare_docs();
+    db.exec("UPDATE homeostat.pipeline SET documents = 50");
+    run_once(kConverged);
+    EXPECT_EQ(condition("docs", "SourceShort"), "True");
+    db.exec("UPDATE homeostat.pipeline SET documents = NULL");
+    run_once(kConverged);
+    EXPECT_EQ(condition("docs", "SourceShort"), "False");
+    expect_converged("docs", kWanted);
+}
+
+TEST_F(Interference, AViewThatWasDroppedComesBackAtTheNextLook) {
+    make(20);
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    db.exec("DROP VIEW docs_embeddings");
+    EXPECT_TRUE(served_whole()) << run.output();
+    EXPECT_EQ(embedded(), 20);
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
+TEST_F(Interference, TablesThatWereDroppedAreFilledAnew) {
+    make(20);
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    db.exec("DROP TABLE homeostat_data.p1_r1_chunk CASCADE");
+    EXPECT_TRUE(served_whole()) << run.output();
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.event WHERE reason = 'TablesGone'", "1"));
+    EXPECT_TRUE(ready_is("Converged,Idle")) << run.output();
+    db.exec("UPDATE docs SET body = 'Edited' WHERE id = 3");
+    EXPECT_TRUE(served_whole()) << run.output();
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
+TEST_F(Interference, TheViewBelongsToWhoeverIsDeclaredNow) {
+    make(20);
+    declare_docs(", deletion_policy", ", 'Delete'");
+    run_once(kConverged);
+    // The one that is deleted is finished after the next one has taken the view over.
+    db.exec("DELETE FROM homeostat.pipeline");
+    declare_docs(", deletion_policy", ", 'Delete'");
+    kit::Process run = start();
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.pipeline", "1")) << run.output();
+    EXPECT_TRUE(ready_is("Converged,Idle")) << run.output();
+    EXPECT_TRUE(served_whole());
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
+}  // namespace
+}  // namespace homeostat
