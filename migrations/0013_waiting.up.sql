@@ -86,10 +86,10 @@ FROM (
                bool_or(b.kind = 'heal') AS heals
         FROM homeostat.batch b WHERE b.uid = p.uid AND b.kind <> 'stray') b ON true
     LEFT JOIN LATERAL homeostat.waiting_changes(p.uid) c ON true
-    -- Where all triggers are in place, a gap is closed by the next sweep: known from its start, healed when the sweep that
-    -- verifies it begins. (What a new declaration asks for is not there yet, and is told by its generation.)
+    -- Where all triggers are in place, a gap is closed by the next run: to its end, as what went is removed only when a second
+    -- sweep has seen it gone. (What a new declaration asks for is not there yet, and is told by its generation.)
     LEFT JOIN LATERAL (
-        SELECT least(f.incomplete_since, CASE WHEN u.sweeps = 1 AND NOT u.feed_trusted AND u.trigger <> 'spec'
+        SELECT least(f.incomplete_since, CASE WHEN NOT u.feed_trusted AND u.trigger <> 'spec'
                                               THEN least(u.started_at, f.last_gap_since) END) AS since
         FROM homeostat.condition n WHERE n.uid = p.uid AND n.type = 'ChangeFeed' AND n.reason IN ('Active', 'Overrun')
                                      AND f.uid IS NOT NULL) g ON true

@@ -73,6 +73,8 @@ bool counted_reason(const Condition& c) {
     return c.type == "DeadLetters" || c.type == "ProviderHealthy";
 }
 
+constexpr const char* kVerifying = "what was found is being verified";
+
 class Builder {
 public:
     explicit Builder(const Seen& s) : s_(s) {}
@@ -112,6 +114,7 @@ public:
     void synced() {
         if (!s_.observed || !s_.source_documents || (s_.working && s_.first)) return add("Synced", "Unknown", "NotObserved");
         if (s_.drift.total() == 0 && s_.waiting.behind) return add("Synced", "False", "Behind", waiting_text(s_.waiting));
+        if (s_.drift.total() == 0 && verifying()) return add("Synced", "False", "Drift", kVerifying);
         if (s_.drift.total() == 0) return add("Synced", "True", "NoDrift");
         add("Synced", "False", "Drift", drift_text(s_.drift));
     }
@@ -221,8 +224,12 @@ private:
     std::string left() const {
         std::string out = drift_text(s_.drift);
         if (s_.dead_letters > 0) out += fmt::format("{}{} dead-lettered", out.empty() ? "" : ", ", s_.dead_letters);
+        if (out.empty() && verifying()) out = kVerifying;
         return out;
     }
+
+    // The sweep that looks whether what was found is healed has not passed yet.
+    bool verifying() const { return s_.working && s_.phase == Phase::verifying; }
 
     std::string failure_text() const { return s_.failure ? s_.failure->message : ""; }
 

@@ -78,7 +78,7 @@ std::vector<CapturedColumn> columns_of(Transaction& tx, const std::string& relat
     const Rows rows = tx.exec(kComparable, Params::of(relation));
     std::vector<CapturedColumn> out;
     for (int i = 0; i < rows.size(); ++i)
-        out.push_back({rows.text(i, 0), rows.text(i, 1), rows.text(i, 2) + rows.text(i, 3), rows.maybe(i, 4)});
+        out.push_back({rows.text(i, 0), rows.text(i, 1), rows.text(i, 2) + rows.text(i, 3), "", rows.maybe(i, 4)});
     return out;
 }
 
@@ -176,6 +176,7 @@ private:
             if (const CapturedColumn* c = find(columns, name)) key.push_back(*c);
         }
         if (key.size() != key_names.size()) key.clear();
+        for (std::size_t i = 0; i < key.size(); ++i) key[i].wide = source_.key[i].wide;
         std::vector<CapturedColumn> compared;
         for (const std::string& name : watched) {
             if (const CapturedColumn* c = find(columns, name)) compared.push_back(*c);

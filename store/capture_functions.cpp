@@ -24,7 +24,7 @@ ByExactness by_exactness(const std::vector<CapturedColumn>& columns) {
     return out;
 }
 
-constexpr int kLooksForRoom = 64;  // changes from one look to the next
+constexpr int kCountedAtOnce = 64;
 
 std::string regclass(const std::string& name) { return fmt::format("'{}'::pg_catalog.regclass", name); }
 
@@ -41,17 +41,24 @@ CaptureFunctions::CaptureFunctions(std::int64_t uid, std::string stem, std::vect
 
 // A search path of its own would cost a writer a third of what the function does; nothing in it depends on one: every name
 // and every operator says its schema, and transition tables come before all else.
+//
+// Nothing in it may fail a writer's statement, so all of it stands in a block that catches what it raises: the names in it are
+// looked up when it runs, and whatever became of a column, a type, a right or an object of ours since then only ends the block.
+// A block that writes takes a transaction number of its own. So it is the first naming of a transaction alone that writes inside:
+// from then on the transaction holds the lock under which the table of changes stays as it is, and the others write after it.
 std::string CaptureFunctions::text(std::string_view event) const {
     const std::string does = body(event);
     std::string tag = "$homeostat$";  // anything that no identifier in it holds
     while (does.find(tag) != std::string::npos) tag.insert(1, "_");
     return fmt::format(
         "CREATE OR REPLACE FUNCTION homeostat_data.{}_{}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS {}\n"
-        "#variable_conflict use_variable\nDECLARE\n    homeostat_asleep boolean;\n    homeostat_room bigint;\n"
-        "    homeostat_named bigint;\nBEGIN\n    {}\n"
-        "    IF homeostat_asleep THEN\n        {}\n        PERFORM pg_catalog.pg_notify('homeostat', 'f{}');\n    END IF;\n"
-        "    RETURN NULL;\nEND {}",
-        stem_, event, tag, does, call(), uid_, tag);
+        "#variable_conflict use_variable\nDECLARE\n    homeostat_keys record;\n    homeostat_asleep boolean;\n"
+        "    homeostat_full boolean := false;\n    homeostat_room bigint;\n    homeostat_named bigint;\n"
+        "    homeostat_held bigint;\nBEGIN\n    BEGIN\n    {}\n"
+        "    EXCEPTION WHEN OTHERS THEN\n        BEGIN\n            homeostat_named := pg_catalog.setval({}, {});\n"
+        "            {}\n        EXCEPTION WHEN OTHERS THEN NULL;\n        END;\n        RETURN NULL;\n    END;\n"
+        "    {}\n    RETURN NULL;\nEND {}",
+        stem_, event, tag, does, regclass(full_sequence(uid_)), kFull, notify(), event == "truncate" ? "" : write(event), tag);
 }
 
 // One number, which all writers share: where they read more they wait for each other.
@@ -61,87 +68,163 @@ std::string CaptureFunctions::gate() const {
 }
 
 std::string CaptureFunctions::body(std::string_view event) const {
-    const std::string table = change_table(uid_);
-    if (event == "truncate") return fmt::format("INSERT INTO {} (change) VALUES ('t'); {}", table, then_look());
-    if (key_.empty()) {
-        return fmt::format(
-            "INSERT INTO {0} (change) SELECT 'x' WHERE NOT EXISTS (SELECT FROM {0} c WHERE c.change OPERATOR(pg_catalog.=) "
-            "'x'); {1}",
-            table, then_look());
+    if (event == "truncate") {
+        return fmt::format("INSERT INTO {} (change) VALUES ('t');\n    homeostat_asleep := {};\n    {}\n    RETURN NULL;",
+                           change_table(uid_), asleep(), ring());
     }
-    if (event == kRowUpdate) return gate() + row_update();
-    if (event == "update") return gate() + naming(updates());
-    if (event == "insert") return gate() + naming(fmt::format("{} SELECT 'i', {} FROM new_rows n", into(), list("n")));
-    return gate() + naming(fmt::format("{} SELECT 'd', {} FROM old_rows o", into(), list("o")));
+    const std::string does = gate() + (event == kRowUpdate ? row_update() : rows(event));
+    return fmt::format("{}\n    IF homeostat_held IS NULL THEN\n        {}\n        RETURN NULL;\n    END IF;", does, ring());
+}
+
+// How many changes of this transaction have been named before; NULL where none has, or where what was held then may be held no
+// more. The setting is the transaction's own and ends with it, as the lock does.
+std::string CaptureFunctions::look_whether_held() const {
+    return fmt::format(
+        "homeostat_held := NULLIF(pg_catalog.current_setting('homeostat.p{}', true), '')::pg_catalog.int8;\n"
+        "    IF homeostat_held IS NOT NULL AND NOT pg_catalog.has_table_privilege('{}', 'INSERT') THEN\n"
+        "        homeostat_held := NULL;\n    END IF;\n    ",
+        uid_, change_table(uid_));
+}
+
+std::string CaptureFunctions::hold() const {
+    return fmt::format(
+        "PERFORM pg_catalog.set_config('homeostat.p{}', (COALESCE(homeostat_held, 0) OPERATOR(pg_catalog.+)"
+        " homeostat_named)::pg_catalog.text, true);\n    ",
+        uid_);
+}
+
+// What is to be written: a row for each change.
+std::string CaptureFunctions::changes(std::string_view event) const {
+    if (key_.empty()) return "SELECT 'x'::pg_catalog.\"char\" AS c";
+    if (event == "update") return updates();
+    const std::string_view alias = event == "insert" ? "n" : "o";
+    return fmt::format("SELECT '{}'::pg_catalog.\"char\" AS c, {} FROM {} {}", event == "insert" ? "i" : "d", list(alias),
+                       event == "insert" ? "new_rows" : "old_rows", alias);
 }
 
 // No more than there is room for: of a statement of more rows the rest is a sweep's to find, which the mark asks for, and costs
-// its writer no more. Whoever counts at the same moment may be left out of the count: it is a bound, and no more.
-std::string CaptureFunctions::naming(const std::string& insert) const {
+// its writer no more. Whoever counts at the same moment may be left out of the count: it is a bound, and no more. (nextval would
+// count them all, and change what lastval() tells the writer.)
+std::string CaptureFunctions::rows(std::string_view event) const {
+    const std::string mark =
+        fmt::format("IF homeostat_full THEN INSERT INTO {} (change) VALUES ('x'); END IF;", change_table(uid_));
     return fmt::format(
-        "homeostat_room := GREATEST(pg_catalog.pg_sequence_last_value({1}) OPERATOR(pg_catalog.-)"
-        " pg_catalog.pg_sequence_last_value({0}), 1);\n"
-        "    {2} LIMIT homeostat_room;\n    GET DIAGNOSTICS homeostat_named = ROW_COUNT;\n"
-        "    IF homeostat_named OPERATOR(pg_catalog.>) 0 THEN\n"
-        "        IF homeostat_named OPERATOR(pg_catalog.=) homeostat_room THEN\n"
-        "            INSERT INTO {3} (change) VALUES ('x');\n"
-        "            homeostat_room := pg_catalog.setval({4}, {5});\n        END IF;\n"
-        "        homeostat_named := pg_catalog.setval({0}, pg_catalog.nextval({0}) OPERATOR(pg_catalog.+) homeostat_named"
-        " OPERATOR(pg_catalog.-) 1);\n        homeostat_asleep := {6};\n    END IF;",
-        regclass(named_sequence(uid_)), regclass(room_sequence(uid_)), insert, change_table(uid_), regclass(full_sequence(uid_)),
-        kFull, asleep());
+               "homeostat_room := GREATEST(pg_catalog.pg_sequence_last_value({1}) OPERATOR(pg_catalog.-)"
+               " pg_catalog.pg_sequence_last_value({0}), 1);\n    {2}IF homeostat_held IS NULL THEN\n"
+               "        INSERT INTO {3} {4} LIMIT homeostat_room;\n"
+               "        GET DIAGNOSTICS homeostat_named = ROW_COUNT;\n    ELSE\n"
+               "        SELECT pg_catalog.array_agg(k) AS f1, pg_catalog.count(*) AS f2 INTO homeostat_keys FROM ({4} LIMIT"
+               " homeostat_room) k;\n        homeostat_named := homeostat_keys.f2;\n    END IF;\n"
+               "    IF homeostat_named OPERATOR(pg_catalog.=) 0 THEN RETURN NULL; END IF;\n    {5}",
+               regclass(named_sequence(uid_)), regclass(room_sequence(uid_)), look_whether_held(), into(), changes(event),
+               hold()) +
+           fmt::format(
+               "IF homeostat_named OPERATOR(pg_catalog.=) homeostat_room THEN\n        homeostat_full := true;\n"
+               "        homeostat_room := pg_catalog.setval({1}, {2});\n    END IF;\n"
+               "    homeostat_named := pg_catalog.setval({0}, pg_catalog.pg_sequence_last_value({0}) OPERATOR(pg_catalog.+)"
+               " homeostat_named);\n    IF homeostat_held IS NULL THEN\n        {3}\n        homeostat_asleep := {4};\n"
+               "    END IF;",
+               regclass(named_sequence(uid_)), regclass(full_sequence(uid_)), kFull, mark, asleep());
 }
 
 // A row whose key changed is one that went and one that came.
 std::string CaptureFunctions::updates() const {
     const std::string& key = key_[0].quoted;
     return fmt::format(
-        "{0} SELECT CASE WHEN o.{1} IS NULL THEN 'i' WHEN n.{1} IS NULL THEN 'd' ELSE 'u' END, {2}\n"
-        "    FROM new_rows n FULL JOIN old_rows o ON {3} WHERE n.{1} IS NULL OR o.{1} IS NULL OR {4}",
-        into(), key,
-        joined(key_, ", ", [](const CapturedColumn& c, std::size_t) { return fmt::format("coalesce(n.{0}, o.{0})", c.quoted); }),
+        "SELECT CASE WHEN o.{0} IS NULL THEN 'i' WHEN n.{0} IS NULL THEN 'd' ELSE 'u' END::pg_catalog.\"char\" AS c, {1}\n"
+        "    FROM new_rows n FULL JOIN old_rows o ON {2} WHERE n.{0} IS NULL OR o.{0} IS NULL OR {3}",
+        key,
+        joined(key_, ", ",
+               [](const CapturedColumn& c, std::size_t i) {
+                   return fmt::format("coalesce(n.{0}, o.{0})::{1} AS k{2}", c.quoted, c.wide, i);
+               }),
         same("n", "o"), differs("n", "o"));
 }
 
-// Looks whether that was the last for which there was room now and then only, as a few more do no harm.
+// Counts the first of a transaction, the second, the fourth and so on to each 64th, for all since the last one counted: a
+// sequence is written to the log each time.
 std::string CaptureFunctions::row_update() const {
     return fmt::format(
-        "IF {0} THEN\n        IF NOT ({1}) THEN RETURN NULL; END IF;\n"
-        "        {2} VALUES ('u', {3}) RETURNING {4} INTO homeostat_asleep;\n"
-        "    ELSE\n        {2} VALUES ('d', {5}), ('i', {3});\n        homeostat_asleep := {4};\n    END IF;\n"
-        "    homeostat_named := pg_catalog.nextval({6});\n"
-        "    IF homeostat_named OPERATOR(pg_catalog.%) {7} OPERATOR(pg_catalog.=) 0 THEN\n"
-        "        IF homeostat_named OPERATOR(pg_catalog.>=) pg_catalog.pg_sequence_last_value({8}) THEN\n"
-        "            homeostat_named := pg_catalog.setval({9}, {10});\n        END IF;\n    END IF;",
-        same("NEW", "OLD"), differs("NEW", "OLD"), into(), list("NEW"), asleep(), list("OLD"), regclass(named_sequence(uid_)),
-        kLooksForRoom, regclass(room_sequence(uid_)), regclass(full_sequence(uid_)), kFull);
+               "homeostat_room := CASE WHEN {0} THEN 1 ELSE 2 END;\n"
+               "    IF homeostat_room OPERATOR(pg_catalog.=) 1 AND NOT ({1}) THEN RETURN NULL; END IF;\n"
+               "    homeostat_named := 1;\n    {2}IF homeostat_held IS NOT NULL THEN\n"
+               "        IF homeostat_room OPERATOR(pg_catalog.=) 1 THEN homeostat_keys := ROW('u'::pg_catalog.\"char\", {3}, "
+               "{3});\n"
+               "        ELSE homeostat_keys := ROW('i'::pg_catalog.\"char\", {3}, {4}); END IF;\n"
+               "    ELSIF homeostat_room OPERATOR(pg_catalog.=) 1 THEN\n"
+               "        INSERT INTO {5} VALUES ('u', {3}) RETURNING {6} INTO homeostat_asleep;\n"
+               "    ELSE\n        INSERT INTO {5} VALUES ('d', {4}), ('i', {3});\n        homeostat_asleep := {6};\n"
+               "    END IF;\n    {7}",
+               same("NEW", "OLD"), differs("NEW", "OLD"), look_whether_held(), values("NEW"), values("OLD"), into(), asleep(),
+               hold()) +
+           fmt::format(
+               "homeostat_named := COALESCE(homeostat_held, 0) OPERATOR(pg_catalog.+) 1;\n"
+               "    IF homeostat_named OPERATOR(pg_catalog.%) {0} OPERATOR(pg_catalog.=) 0 OR (homeostat_named"
+               " OPERATOR(pg_catalog.<) {0} AND (homeostat_named OPERATOR(pg_catalog.&) (homeostat_named OPERATOR(pg_catalog.-) "
+               "1))"
+               " OPERATOR(pg_catalog.=) 0) THEN\n"
+               "        homeostat_named := pg_catalog.setval({1}, pg_catalog.pg_sequence_last_value({1}) OPERATOR(pg_catalog.+)\n"
+               "            CASE WHEN homeostat_named OPERATOR(pg_catalog.>) {0} THEN {0}\n"
+               "                 ELSE homeostat_named OPERATOR(pg_catalog.-) homeostat_named OPERATOR(pg_catalog./) 2 END);\n"
+               "        IF homeostat_named OPERATOR(pg_catalog.>=) pg_catalog.pg_sequence_last_value({2}) THEN\n"
+               "            homeostat_named := pg_catalog.setval({3}, {4});\n        END IF;\n    END IF;",
+               kCountedAtOnce, regclass(named_sequence(uid_)), regclass(room_sequence(uid_)), regclass(full_sequence(uid_)),
+               kFull);
+}
+
+// After the block: the transaction holds the table as it was when it first wrote to it, and the values are of its types.
+std::string CaptureFunctions::write(std::string_view event) const {
+    if (event == kRowUpdate) {
+        const auto fields = [&](std::size_t from) {
+            return joined(key_, ", ",
+                          [&](const CapturedColumn&, std::size_t i) { return fmt::format("homeostat_keys.f{}", from + i); });
+        };
+        return fmt::format(
+            "INSERT INTO {0} VALUES (homeostat_keys.f1, {1});\n"
+            "    IF homeostat_keys.f1 OPERATOR(pg_catalog.=) 'i' THEN\n"
+            "        INSERT INTO {0} VALUES ('d', {2});\n    END IF;",
+            into(), fields(1), fields(1 + key_.size()));
+    }
+    return fmt::format(
+        "INSERT INTO {0} SELECT t.* FROM pg_catalog.unnest(homeostat_keys.f1) AS t(c pg_catalog.\"char\"{1});\n"
+        "    IF homeostat_full THEN INSERT INTO {2} (change) VALUES ('x'); END IF;",
+        into(), joined(key_, "", [](const CapturedColumn& c, std::size_t i) { return fmt::format(", k{} {}", i, c.wide); }),
+        change_table(uid_));
 }
 
 std::string CaptureFunctions::asleep() const {
     return fmt::format("(SELECT b.asleep FROM homeostat.feed_bell b WHERE b.uid OPERATOR(pg_catalog.=) {})", uid_);
 }
 
+std::string CaptureFunctions::notify() const { return fmt::format("PERFORM pg_catalog.pg_notify('homeostat', 'f{}');", uid_); }
+
 // Who calls says so, and nobody after it calls again. Nobody waits for anybody: while one has not committed, others call too.
 // Above READ COMMITTED a row that changed since the snapshot would be the writer's error, so there it is left alone.
-std::string CaptureFunctions::call() const {
+std::string CaptureFunctions::ring() const {
     return fmt::format(
-        "IF pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'read committed' THEN\n"
+        "IF homeostat_asleep THEN\n        IF pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'read "
+        "committed' THEN\n"
         "            UPDATE homeostat.feed_bell SET asleep = false WHERE uid OPERATOR(pg_catalog.=) (SELECT b.uid FROM"
         " homeostat.feed_bell b\n                WHERE b.uid OPERATOR(pg_catalog.=) {} AND b.asleep FOR UPDATE SKIP "
         "LOCKED);\n"
-        "        END IF;",
-        uid_);
+        "        END IF;\n        {}\n    END IF;",
+        uid_, notify());
 }
 
-std::string CaptureFunctions::then_look() const { return fmt::format("IF FOUND THEN homeostat_asleep := {}; END IF;", asleep()); }
-
 std::string CaptureFunctions::into() const {
-    return fmt::format("INSERT INTO {} (change, {})", change_table(uid_),
-                       joined(key_, ", ", [](const CapturedColumn&, std::size_t i) { return fmt::format("key_{}", i); }));
+    return fmt::format("{} (change{})", change_table(uid_),
+                       joined(key_, "", [](const CapturedColumn&, std::size_t i) { return fmt::format(", key_{}", i); }));
 }
 
 std::string CaptureFunctions::list(std::string_view alias) const {
-    return joined(key_, ", ", [&](const CapturedColumn& c, std::size_t) { return fmt::format("{}.{}", alias, c.quoted); });
+    return joined(key_, ", ", [&](const CapturedColumn& c, std::size_t i) {
+        return fmt::format("{}.{}::{} AS k{}", alias, c.quoted, c.wide, i);
+    });
+}
+
+std::string CaptureFunctions::values(std::string_view record) const {
+    return joined(key_, ", ",
+                  [&](const CapturedColumn& c, std::size_t) { return fmt::format("{}.{}::{}", record, c.quoted, c.wide); });
 }
 
 // A record's image is its bytes: comparing it calls nothing of the user's and depends on no setting of the writer's. The cast

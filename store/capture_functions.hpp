@@ -5,6 +5,11 @@
 // pay for no more than seeing that it is full; a sweep finds what they changed, and makes room again (store/feed.hpp). How much
 // there is, and whether it was too little, sequences say: they are read and written past all transactions, so a transaction that
 // filled the feed and is undone leaves it full without a call; who looks at the pipeline next (store/rest.hpp) sees that.
+//
+// A function never fails the statement it is called by, whatever became of the table, of ours or of rights since it was made:
+// what it cannot name it turns into a feed that is full, and where even that cannot be said it says nothing; the next look finds
+// what is missing. It calls no nextval, which lastval() would show to the writer, reads no table of ours but the bell, and
+// compares bytes.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +24,7 @@ struct CapturedColumn {
     std::string name;
     std::string quoted;
     std::string type;
+    std::string wide;                    // of a key: the type under which changes are kept
     std::optional<std::string> compare;  // suffix with which equal values have equal texts; absent: only their bytes tell
 };
 
@@ -39,14 +45,19 @@ public:
 private:
     std::string body(std::string_view event) const;
     std::string gate() const;
-    std::string naming(const std::string& insert) const;
+    std::string look_whether_held() const;
+    std::string hold() const;
+    std::string changes(std::string_view event) const;
+    std::string rows(std::string_view event) const;
     std::string updates() const;
     std::string row_update() const;
+    std::string write(std::string_view event) const;
     std::string asleep() const;
-    std::string call() const;
-    std::string then_look() const;
+    std::string ring() const;
+    std::string notify() const;
     std::string into() const;
     std::string list(std::string_view alias) const;
+    std::string values(std::string_view record) const;
     std::string image(const std::vector<CapturedColumn>& columns, std::string_view alias) const;
     std::string same(std::string_view now, std::string_view before) const;
     std::string differs(std::string_view now, std::string_view before) const;

@@ -351,9 +351,9 @@ Result<std::vector<bool>> known_to_feed(Transaction& tx, const SourceShape& sour
 void take_over_changes(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
     const std::string age = "coalesce(extract(epoch FROM clock_timestamp() - min(since)) * 1000, 0)::bigint";
     const Rows planned = tx.exec({"feed_take_back", fmt::format(kTakeBack, age)}, Params::of(uid, run_id));
-    const Rows named = tx.exec(
-        {fmt::format("p{}_forget", uid),
-         fmt::format("WITH gone (since) AS (DELETE FROM {} RETURNING at) SELECT count(*), {} FROM gone", change_table(uid), age)});
+    const Rows named = tx.exec({fmt::format("p{}_forget", uid),
+                                fmt::format("WITH gone (since) AS (DELETE FROM {} RETURNING at) SELECT count(*), {} FROM gone",
+                                            change_table(uid), age)});
     if (planned.i64(0, 0) + named.i64(0, 0) > 0)
         tx.exec(kDistrust, Params::of(uid, std::max(planned.i64(0, 1), named.i64(0, 1))));
 }

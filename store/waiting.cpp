@@ -13,7 +13,7 @@ const Statement kWho{"waiting_who", R"sql(
     HAVING min(b.created_at) < clock_timestamp() - interval '1 second'
     UNION
     SELECT f.uid FROM homeostat.feed f JOIN homeostat.condition n ON n.uid = f.uid AND n.type = 'ChangeFeed'
-    LEFT JOIN homeostat.run u ON u.uid = f.uid AND u.sweeps = 1 AND NOT u.feed_trusted AND u.trigger <> 'spec'
+    LEFT JOIN homeostat.run u ON u.uid = f.uid AND NOT u.feed_trusted AND u.trigger <> 'spec'
     WHERE (u.uid IS NOT NULL OR f.incomplete_since < clock_timestamp() - interval '1 second')
         AND n.reason IN ('Active', 'Overrun'))sql"};
 

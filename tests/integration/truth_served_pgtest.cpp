@@ -14,7 +14,8 @@ protected:
         return kit::eventually(
             [&] {
                 try {
-                    return db.value("SELECT count(*) FROM docs_embeddings e JOIN docs d ON d.id = e.id AND d.body = e.chunk_text") ==
+                    return db.value(
+                               "SELECT count(*) FROM docs_embeddings e JOIN docs d ON d.id = e.id AND d.body = e.chunk_text") ==
                            db.value("SELECT count(*) FROM docs");
                 } catch (const std::exception&) {
                     return false;  // it is not there yet
@@ -23,9 +24,10 @@ protected:
             std::chrono::seconds(30));
     }
     bool ready_is(const std::string& reason) {
-        return eventually_is("SELECT string_agg(reason, ',' ORDER BY type) FROM homeostat.condition WHERE type IN ('Ready',"
-                             " 'Reconciling')",
-                             reason);
+        return eventually_is(
+            "SELECT string_agg(reason, ',' ORDER BY type) FROM homeostat.condition WHERE type IN ('Ready',"
+            " 'Reconciling')",
+            reason);
     }
 };
 

@@ -186,7 +186,8 @@ TEST(Conditions, TheFirstFillIsReadyWhenItIsVerifiedAndIndexed) {
     s.first = false;
     EXPECT_EQ(text(s, "Ready"), "False Indexing") << "searches go without it";
     s.phase = Phase::verifying;
-    EXPECT_EQ(text(s, "Ready"), "True Converged");
+    EXPECT_EQ(text(s, "Ready"), "True CompleteEnough");
+    EXPECT_EQ(text(s, "Synced"), "False Drift") << "nothing has looked whether it is healed";
 }
 
 std::string corrected(const Seen& stored, const Seen& now, const std::string& type) {

@@ -1,0 +1,173 @@
+// A guest in the user's database: whatever is done to a captured table, to what is ours or to rights, no statement of a writer
+// fails, and what was not named is found.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "tests/integration/feed_world.hpp"
+
+namespace homeostat {
+namespace {
+
+struct Migration {
+    std::string name;
+    std::string ddl;
+    // Afterwards; of a table that has a body no more they are others.
+    std::string insert = "INSERT INTO docs VALUES (1000, 'New', 'x')";
+    std::string update = "UPDATE docs SET body = 'Edited ' || id WHERE id < 10";
+};
+std::ostream& operator<<(std::ostream& out, const Migration& m) { return out << m.name; }
+
+class Guest : public FeedWhole, public ::testing::WithParamInterface<Migration> {
+protected:
+    void set_up() {
+        make(40);
+        declare_docs(", metadata", ", 'tag'");
+        kit::Process run = start();
+        ASSERT_TRUE(asleep());
+        end(run);
+    }
+    // As one writer after the other would, alone and many in one transaction.
+    void write(const Migration& m) {
+        db.exec(m.insert);
+        db.exec(m.update);
+        db.exec("BEGIN; " + m.update + "; " + m.update + "; SAVEPOINT s; " + m.update +
+                "; ROLLBACK TO s; DELETE FROM docs WHERE " + "ctid = (SELECT min(ctid) FROM docs); " + m.update + "; COMMIT");
+        for (const char* level : {"REPEATABLE READ", "SERIALIZABLE"})
+            db.exec(
+                fmt::format("BEGIN ISOLATION LEVEL {}; {}; DELETE FROM docs WHERE ctid = (SELECT max(ctid) FROM docs); COMMIT",
+                            level, m.update));
+    }
+};
+
+// Nobody runs, and nobody need have heard of us.
+TEST_P(Guest, NoStatementOfAWriterFails) {
+    set_up();
+    std::string ddl = GetParam().ddl;
+    for (std::size_t at; (at = ddl.find("{0}")) != std::string::npos;) ddl.replace(at, 3, db.name());
+    db.exec(ddl);
+    write(GetParam());
+    db.exec("TRUNCATE docs");
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    OfTheTable, Guest,
+    ::testing::Values(
+        Migration{"ContentRenamed", "ALTER TABLE docs RENAME body TO text", "INSERT INTO docs VALUES (1000, 'New')",
+                  "UPDATE docs SET text = 'Edited ' || id WHERE id < 10"},
+        Migration{"ContentDropped", "ALTER TABLE docs DROP body", "INSERT INTO docs VALUES (1000, 'x')",
+                  "UPDATE docs SET seen = seen + 1 WHERE id < 10"},
+        Migration{"ContentRetyped", "ALTER TABLE docs ALTER body TYPE bytea USING convert_to(body, 'UTF8')",
+                  "INSERT INTO docs VALUES (1000, 'New')", "UPDATE docs SET body = body || '\\x00' WHERE id < 10"},
+        Migration{"ContentJson", "ALTER TABLE docs ALTER body TYPE json USING to_json(body)",
+                  "INSERT INTO docs VALUES (1000, '{}')", "UPDATE docs SET body = to_json(seen + id) WHERE id < 10"},
+        Migration{"MetadataRenamed", "ALTER TABLE docs RENAME tag TO label"},
+        Migration{"MetadataDropped", "ALTER TABLE docs DROP tag", "INSERT INTO docs VALUES (1000, 'New')"},
+        Migration{"MetadataRetyped", "ALTER TABLE docs ALTER tag TYPE point USING '(1,2)'",
+                  "INSERT INTO docs VALUES (1000, 'New')"},
+        Migration{"KeyRenamed", "ALTER TABLE docs RENAME id TO key", "INSERT INTO docs VALUES (1000, 'New')",
+                  "UPDATE docs SET body = 'Edited ' || key WHERE key < 10"},
+        Migration{"KeyDropped", "ALTER TABLE docs DROP id", "INSERT INTO docs VALUES ('New', 'x')",
+                  "UPDATE docs SET body = 'Edited ' || body"},
+        Migration{"KeyWidened", "ALTER TABLE docs ALTER id TYPE bigint", "INSERT INTO docs VALUES (9000000000, 'New')"},
+        Migration{"KeyNumeric", "ALTER TABLE docs ALTER id TYPE numeric", "INSERT INTO docs VALUES (1e30, 'New')"},
+        Migration{"KeyText", "ALTER TABLE docs ALTER id TYPE text USING 'k' || id", "INSERT INTO docs VALUES ('new', 'New')",
+                  "UPDATE docs SET body = 'Edited ' || id"},
+        Migration{"KeyUuid", "ALTER TABLE docs ALTER id TYPE uuid USING gen_random_uuid()",
+                  "INSERT INTO docs VALUES (gen_random_uuid(), 'New')", "UPDATE docs SET body = 'Edited ' || id"},
+        Migration{"KeyOfRowsMoved", "SELECT 1", "INSERT INTO docs VALUES (1000, 'New')", "UPDATE docs SET id = id + 2000"},
+        Migration{"KeyNull", "ALTER TABLE docs DROP CONSTRAINT docs_pkey, ALTER id DROP NOT NULL",
+                  "INSERT INTO docs VALUES (NULL, 'New')"},
+        Migration{
+            "AColumnOfOurVariablesName",
+            "ALTER TABLE docs ADD homeostat_room int, ADD homeostat_named int, ADD homeostat_keys int, ADD k int, ADD n int",
+            "INSERT INTO docs VALUES (1000, 'New')",
+            "UPDATE docs SET body = 'Edited ' || id, homeostat_room = 1, n = 2 WHERE id < 10"},
+        Migration{
+            "MadeAChild",
+            "CREATE TABLE parent (id int NOT NULL, body text, tag text, seen int NOT NULL); ALTER TABLE docs INHERIT parent"},
+        Migration{"Moved", "CREATE SCHEMA elsewhere; ALTER TABLE docs SET SCHEMA elsewhere; SET search_path = elsewhere"},
+        Migration{"Unlogged", "ALTER TABLE docs SET UNLOGGED"},
+        Migration{"HostileOperators",
+                  "CREATE FUNCTION wrong(text, text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END';"
+                  "CREATE OPERATOR public.= (LEFTARG = text, RIGHTARG = text, FUNCTION = wrong);"
+                  "CREATE FUNCTION public.coalesce_(text) RETURNS text LANGUAGE sql AS 'SELECT 1/0'; SET search_path = public, "
+                  "pg_catalog"}),
+    [](const auto& c) { return c.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    OfOurs, Guest,
+    ::testing::Values(
+        Migration{"TheChangeTableDropped", "DROP TABLE homeostat_data.p1_change CASCADE"},
+        Migration{"ASequenceDropped", "DROP SEQUENCE homeostat_data.p1_named"},
+        Migration{"TheGateDropped", "DROP SEQUENCE homeostat_data.p1_full"},
+        Migration{"TheRoomDropped", "DROP SEQUENCE homeostat_data.p1_room"},
+        Migration{"TheBellDropped", "DROP TABLE homeostat.feed_bell"},
+        Migration{"AColumnOfOursDropped", "ALTER TABLE homeostat_data.p1_change DROP key_1"},
+        Migration{"AColumnOfOursRetyped", "ALTER TABLE homeostat_data.p1_change ALTER key_1 TYPE uuid USING gen_random_uuid()"},
+        Migration{"AConstraintOnOurs", "ALTER TABLE homeostat_data.p1_change ADD CHECK (change = 'q')"},
+        Migration{"AFunctionDropped", "DROP FUNCTION homeostat_data.p1_changed_insert CASCADE"},
+        Migration{"OurSchemaDropped", "DROP SCHEMA homeostat CASCADE"},
+        Migration{"OurDataDropped", "DROP SCHEMA homeostat_data CASCADE"},
+        Migration{"OurSchemaRenamed", "ALTER SCHEMA homeostat_data RENAME TO not_ours"},
+        Migration{
+            "RightsTaken",
+            "CREATE ROLE nobody_{0}; DO $$ DECLARE f regprocedure; BEGIN FOR f IN SELECT p.oid FROM pg_proc p WHERE pronamespace "
+            "="
+            " 'homeostat_data'::regnamespace LOOP EXECUTE format('ALTER FUNCTION %s OWNER TO nobody_{0}', f); END LOOP; END $$"},
+        Migration{
+            "OneRightTaken",
+            "CREATE ROLE reader_{0}; GRANT USAGE ON SCHEMA homeostat_data, homeostat TO reader_{0};"
+            "GRANT SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA homeostat_data TO reader_{0};"
+            "DO $$ DECLARE f regprocedure; BEGIN FOR f IN SELECT p.oid FROM pg_proc p WHERE pronamespace ="
+            " 'homeostat_data'::regnamespace LOOP EXECUTE format('ALTER FUNCTION %s OWNER TO reader_{0}', f); END LOOP; END $$"}),
+    [](const auto& c) { return c.param.name; });
+
+class GuestSession : public Guest {};
+
+// PDO, Doctrine and pydal ask for it after an INSERT.
+TEST_F(GuestSession, LastvalIsTheWriters) {
+    set_up();
+    db.exec("CREATE SEQUENCE theirs START 7; ALTER TABLE docs ADD serial int DEFAULT nextval('theirs')");
+    db.exec("INSERT INTO docs (id, body) VALUES (500, 'New')");
+    const std::string mine = db.value("SELECT last_value FROM theirs");
+    EXPECT_EQ(db.value("SELECT lastval()"), mine);
+    db.exec(
+        "BEGIN; UPDATE docs SET body = 'A' WHERE id = 500; UPDATE docs SET body = 'B' WHERE id = 500; DELETE FROM docs WHERE id "
+        "= 500");
+    EXPECT_EQ(db.value("SELECT lastval()"), mine);
+    db.exec("COMMIT");
+    EXPECT_EQ(db.value("SELECT count(*) FROM pg_settings WHERE name LIKE 'homeostat.%' AND setting <> ''"), "0")
+        << "nothing is left";
+}
+
+// A transaction of many changes takes one number beside its own, however many statements and rows it has.
+TEST_F(GuestSession, ATransactionTakesOneNumberMore) {
+    set_up();
+    const std::int64_t before = number("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint");
+    db.exec("BEGIN; UPDATE docs SET body = body || '!'");
+    for (int i = 0; i < 20; ++i)
+        db.exec(fmt::format("INSERT INTO docs VALUES ({}, 'New'); DELETE FROM docs WHERE id = {}", 900 + i, i));
+    db.exec("COMMIT");
+    EXPECT_LE(number("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"), before + 2);
+    kit::Process run = homeostat.start({"run"});
+    EXPECT_TRUE(follows()) << run.output();
+    end(run);
+    expect_converged("docs", "SELECT id::text AS key, body AS content FROM docs");
+}
+
+// What a savepoint takes back took its lock with it: what comes then writes as the first did.
+TEST_F(GuestSession, WhatIsRolledBackIsNotNamedAndTheRestIs) {
+    set_up();
+    db.exec(
+        "BEGIN; SAVEPOINT s; UPDATE docs SET body = 'Lost' WHERE id = 1; ROLLBACK TO s; UPDATE docs SET body = 'Kept' WHERE id = "
+        "2;"
+        "UPDATE docs SET body = 'Kept' WHERE id = 3; UPDATE docs SET id = 700 WHERE id = 4; SAVEPOINT t; DELETE FROM docs WHERE "
+        "id = 5;"
+        "ROLLBACK TO t; COMMIT");
+    EXPECT_EQ(
+        db.value("SELECT string_agg(change::text || ' ' || key_1, ',' ORDER BY key_1, change) FROM homeostat_data.p1_change"),
+        "u 2,u 3,d 4,i 700");
+}
+
+}  // namespace
+}  // namespace homeostat
