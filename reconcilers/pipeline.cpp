@@ -12,6 +12,7 @@
 #include "store/capture.hpp"
 #include "store/feed.hpp"
 #include "store/leases.hpp"
+#include "store/lock_holders.hpp"
 #include "store/steadiness.hpp"
 
 namespace homeostat {
@@ -22,6 +23,8 @@ namespace {
 
 // A feed that lost its trust, or a source that was refreshed, is swept soon, but not once after the other.
 constexpr milliseconds kBetweenSweeps{5'000};
+
+constexpr milliseconds kHeldLook{10'000};  // while a lock of the user's holds up a deletion
 
 const ReconcileOutcome kGone{.settled = true, .converged = true, .gone = true};
 
@@ -130,6 +133,7 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
         if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
         return ReconcileOutcome{pass.declared.drift_interval, true, false};
     }
+    if (const Status looked = look_whether_mended(pass); !looked) return looked.error();
     bool deep = false;
     // What failed is left alone until its time has come, its triggers too.
     const bool resting = !pass.run && pass.state.failures > 0 && !due(pass, pass.trigger, deep);
@@ -173,7 +177,7 @@ std::string_view PipelineReconciler::wanted_at_once(const Pass& pass) const {
     if (pass.state.failures == 0) return pass.served_gone ? "repair" : "";
     // An endpoint or a credential that was put right is tried at once, and so is a source that was refreshed since it failed.
     if (pass.state.provider_generation != pass.provider.generation) return "provider";
-    return pass.refreshed() ? "refresh" : "";
+    return pass.mended ? "mended" : pass.refreshed() ? "refresh" : "";
 }
 
 // Of the pipelines that this one depends on, the first that is not ready.
@@ -249,7 +253,9 @@ milliseconds PipelineReconciler::until_due(const Pass& pass) const {
     };
     if (pass.feed.unsettled) return std::min(kBetweenSweeps, pass.declared.drift_interval);
     if (const std::optional<WallTime> at = sweep_due(pass)) return std::min(left(*at), pass.declared.drift_interval);
-    return pass.state.next_attempt ? left(*pass.state.next_attempt) : pass.declared.drift_interval;
+    // What fails is looked at all the same: the source may have been put right.
+    if (pass.state.next_attempt) return std::min(left(*pass.state.next_attempt), pass.declared.drift_interval);
+    return pass.declared.drift_interval;
 }
 
 // Where the feed is trusted, only time and what a mark tells of (store/rest.hpp) decide that there is something to do.
@@ -313,8 +319,10 @@ Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
     if (pass.declared.deletion_policy == "Delete") {
         if (const Status dropped = drop_pipeline_data(**session, pass.declared); !dropped) return dropped.error();
     }
+    if (held_off(pass.uid) && !settings_.once) return ReconcileOutcome{.again_in = kHeldLook, .settled = true};
     const Status gone = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        tx.exec(kShortLock);
         if (const Status removed = remove_capture(tx, pass.uid); !removed) throw StoreFailure(removed.error());
         add_event(tx, {.uid = pass.uid,
                        .reason = "Deleted",
@@ -326,6 +334,11 @@ Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
         tx.exec({"pipeline_delete", "DELETE FROM homeostat.pipeline WHERE uid = $1::bigint"}, Params::of(pass.uid));
         tx.commit();
     });
+    if (!gone && gone.error().code == kLockNotAvailable && !settings_.once) {
+        spdlog::info("pipeline \"{}\": {}", pass.declared.name,
+                     hold_off(**session, pass, "its triggers could not be removed yet"));
+        return ReconcileOutcome{.again_in = kHeldLook, .settled = true};
+    }
     if (!gone) return gone.error();
     telemetry_.metrics.forget("pipeline", pass.declared.name);
     {
@@ -333,6 +346,7 @@ Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
         slice_limits_.erase({pass.uid, false});
         slice_limits_.erase({pass.uid, true});
         paces_.erase(pass.uid);
+        held_off_.erase(pass.uid);
     }
     return kGone;
 }

@@ -87,6 +87,9 @@ private:
     Status keep_capture(Pass& pass);
     Status align_capture(Pass& pass, const CapturePlan& plan);
     Status drop_capture(Pass& pass);
+    std::optional<std::string> held_off(std::int64_t uid) EXCLUDES(mutex_);
+    std::string hold_off(Session& session, const Pass& pass, std::string_view what) EXCLUDES(mutex_);
+    Status look_whether_mended(Pass& pass);
     void tell_capture(Pass& pass, const CaptureState& state, const std::string& refused) const;
     Status open_full_feed(Session& session, Pass& pass);
     Status leave_to_feed(Pass& pass, Transaction& tx, std::vector<DriftItem>& items) const;
@@ -151,6 +154,11 @@ private:
         SteadyTime started{};
         double documents_per_second = 0;  // as runs before it went; 0 = not known
     };
+    struct HeldOff {
+        SteadyTime until;
+        std::string message;
+    };
+    std::map<std::int64_t, HeldOff> held_off_ GUARDED_BY(mutex_);  // whose triggers wait for a lock of somebody's
     std::map<std::int64_t, Pace> paces_ GUARDED_BY(mutex_);  // of runs under way
 };
 

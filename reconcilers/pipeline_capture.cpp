@@ -9,10 +9,13 @@
 #include "store/capture.hpp"
 #include "store/feed.hpp"
 #include "store/leases.hpp"
+#include "store/lock_holders.hpp"
 
 namespace homeostat {
 
 namespace {
+
+constexpr Duration kHoldOff = std::chrono::seconds(60);
 
 bool may_make_all(const CapturePlan& plan, std::string& refused) {
     for (const CapturedRelation& r : plan.relations) {
@@ -47,8 +50,8 @@ FeedSeen blind(const BlindSpot& spot) {
 
 // What is there and what is missing is looked at without a lock or a write: mostly nothing is to be done.
 Status PipelineReconciler::keep_capture(Pass& pass) {
-    if (settings_.once) return {};  // nobody would take out what triggers put in
     if (pass.declared.capture != "Auto" || pass.declared.management != "Manage") return drop_capture(pass);
+    if (settings_.once) return {};  // nobody would take out what triggers put in
     std::optional<CaptureState> state;
     Result<CapturePlan> plan = [&]() -> Result<CapturePlan> {
         Result<Pool::Lease> session = reads_.acquire(pass.context);
@@ -77,19 +80,51 @@ Status PipelineReconciler::keep_capture(Pass& pass) {
         tell_capture(pass, *state, "");
         return {};
     }
+    if (const std::optional<std::string> waits = held_off(pass.uid)) {
+        pass.feed_seen = told(FeedHealth::pending, *waits);
+        return {};
+    }
     return align_capture(pass, *plan);
+}
+
+std::optional<std::string> PipelineReconciler::held_off(std::int64_t uid) {
+    const Lock lock(mutex_);
+    const auto it = held_off_.find(uid);
+    if (it == held_off_.end() || clock_.steady_now() >= it->second.until) return std::nullopt;
+    return it->second.message;
+}
+
+// Somebody holds a lock for longer than we let others wait behind us: not again for long, and said who it is.
+std::string PipelineReconciler::hold_off(Session& session, const Pass& pass, std::string_view what) {
+    std::vector<std::string> relations{pass.declared.source, change_table(pass.uid)};
+    for (const CaptureBase& base : pass.declared.capture_from) relations.push_back(base.table);
+    const Result<std::optional<std::string>> holder = lock_holder(session, relations);
+    std::string message = fmt::format("{}: they wait for {}; tried again within a minute", what,
+                                      holder && *holder ? **holder : "a lock that somebody held a moment ago");
+    const Lock lock(mutex_);
+    held_off_[pass.uid] = {clock_.steady_now() + kHoldOff, message};
+    return message;
 }
 
 Status PipelineReconciler::drop_capture(Pass& pass) {
     if (!pass.feed.kept) return {};
+    if (const std::optional<std::string> waits = held_off(pass.uid); waits && !settings_.once) {
+        pass.feed_seen = told(FeedHealth::off, *waits);
+        return {};
+    }
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
     Status dropped = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        tx.exec(kShortLock);
         if (const Status removed = remove_capture(tx, pass.uid); !removed) return removed;
         tx.commit();
         return {};
     });
+    if (!dropped && dropped.error().code == kLockNotAvailable && !settings_.once) {
+        pass.feed_seen = told(FeedHealth::off, hold_off(**session, pass, "capture is Off, and the triggers are still there"));
+        return {};
+    }
     if (!dropped) return dropped;
     pass.feed = {};
     pass.feed_seen = told(FeedHealth::off, "capture is Off: sweeps find what changes");
@@ -135,6 +170,7 @@ Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan) {
     const bool may = may_make_all(plan, refused);
     Status aligned = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        tx.exec(kShortLock);
         Result<CaptureState> state = look_at_capture(tx, pass.uid, plan);
         if (!state) return state.error();
         const bool make = !state->current || (may && !state->missing.empty());
@@ -164,6 +200,11 @@ Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan) {
     }
     // A source that is locked, or a right that is gone: the feed waits, the pipeline goes on.
     const Error& error = aligned.error();
+    if (error.code == kLockNotAvailable) {
+        pass.feed_seen = told(FeedHealth::pending, hold_off(**session, pass, "triggers could not be made"));
+        spdlog::info("pipeline \"{}\": {}", pass.declared.name, pass.feed_seen.message);
+        return {};
+    }
     if (error.cls == ErrorClass::fenced || error.cls == ErrorClass::cancelled || error.cls == ErrorClass::db_transient)
         return aligned;
     spdlog::warn("pipeline \"{}\": its triggers could not be made: {}", pass.declared.name, error.message);

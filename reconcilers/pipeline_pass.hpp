@@ -34,6 +34,7 @@ struct PipelineReconciler::Pass {
     std::string waiting_for;       // a pipeline that this one depends on and that is not ready
     std::string trigger;
     FeedRow feed;
+    bool mended = false;       // its source could not be used, and can be now
     bool served_gone = false;  // what was served is not there any more
     std::string capture_fingerprint;  // of triggers that are all in place; "" where they are not
     FeedSeen feed_seen;

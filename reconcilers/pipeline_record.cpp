@@ -162,6 +162,8 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         if (!pass.prune.blocked) pass.state.previous_source_documents = run.seen;
         s.observed_generation = run.generation;
         if (pass.feed_seen.health == FeedHealth::overrun && pass.feed.trusted) pass.feed_seen = {FeedHealth::active, ""};
+        // A run that somebody waited for has taken over what the feed had named, and seen whatever else had changed by then.
+        if (settings_.once && pass.feed.kept) close_gap(tx, pass.uid, run.id);
         // What waited for this run waits no more; what came meanwhile does.
         end_run(tx, run, pass.declared.name, result, message);
         s.waiting = read_waiting(tx, pass.uid);
@@ -243,7 +245,7 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
     if (!done) return done.error();
     publish(pass);
     spdlog::warn("pipeline \"{}\": {}", pass.declared.name, error.message);
-    return ReconcileOutcome{.again_in = wait, .settled = true, .converged = false, .failed = true};
+    return ReconcileOutcome{.again_in = std::min(wait, pass.declared.drift_interval), .settled = true, .converged = false, .failed = true};
 }
 
 void PipelineReconciler::note_pace(const Pass& pass, double documents_per_second) {

@@ -54,6 +54,24 @@ Result<PipelineReconciler::Prepared> PipelineReconciler::find_or_make_revision(P
     return out;
 }
 
+// A column that was put back, a right that was granted: nobody waits for the time of the next try.
+Status PipelineReconciler::look_whether_mended(Pass& pass) {
+    if (pass.state.failures == 0) return {};
+    const auto& told = pass.status.conditions;
+    const bool unusable = std::any_of(told.begin(), told.end(), [](const Condition& c) {
+        return c.type == "Stalled" && c.status == "True" &&
+               (c.reason == "SourceUnusable" || c.reason == "RightMissing" || c.reason == kSourceFiltered);
+    });
+    if (!unusable) return {};
+    Result<Pool::Lease> session = reads_.acquire(pass.context);
+    if (!session) return session.error();
+    return guarded([&] {
+        Transaction tx = (*session)->begin(TxMode::read_only);
+        const Revision* same = revision_holding(pass.revisions, RevisionSettings::of(pass.declared, pass.provider));
+        pass.mended = inspect_source(tx, same == nullptr ? pass.declared : spec_of_revision(pass.declared, same->settings)).ok();
+    });
+}
+
 // Somebody dropped them, perhaps with something they hung on.
 void PipelineReconciler::tell_lost(Pass& pass, Transaction& tx, const Revision& revision) {
     const std::string message =

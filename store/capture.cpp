@@ -8,6 +8,7 @@
 #include <set>
 
 #include "store/capture_functions.hpp"
+#include "store/group_role.hpp"
 #include "store/source_fingerprint.hpp"
 #include "store/text_array.hpp"
 
@@ -54,12 +55,24 @@ const Statement kTriggers{"capture_triggers",
                           " LEFT JOIN pg_trigger t ON t.tgrelid = r.oid AND t.tgname LIKE $2"
                           " GROUP BY r.oid ORDER BY r.oid"};
 
-const Statement kOwn{"capture_own",
-                     "SELECT coalesce(obj_description(c.oid, 'pg_class'), ''), count(p.oid),"
-                     " coalesce(string_agg(format('%s:%s', p.oid, p.xmin), ',' ORDER BY p.oid), '')"
-                     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-                     " LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname LIKE $2"
-                     " WHERE n.nspname = 'homeostat_data' AND c.relname = $1 GROUP BY c.oid"};
+// Whether the functions may do what they do is asked of their owners, as whom they run.
+const Statement kOwn{"capture_own", R"sql(
+    SELECT coalesce(obj_description(c.oid, 'pg_class'), ''), count(p.oid),
+        coalesce(string_agg(format('%s:%s', p.oid, p.xmin), ',' ORDER BY p.oid), ''),
+        (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) = $3::bigint
+        AND to_regclass('homeostat.feed_bell') IS NOT NULL
+        AND coalesce(bool_and(s.named IS NOT NULL AND s.room IS NOT NULL AND s.full IS NOT NULL
+            AND has_schema_privilege(p.proowner, n.oid, 'USAGE') AND has_schema_privilege(p.proowner, 'homeostat', 'USAGE')
+            AND has_table_privilege(p.proowner, c.oid, 'INSERT')
+            AND has_table_privilege(p.proowner, to_regclass('homeostat.feed_bell'), 'SELECT')
+            AND has_table_privilege(p.proowner, to_regclass('homeostat.feed_bell'), 'UPDATE')
+            AND has_sequence_privilege(p.proowner, s.named, 'UPDATE') AND has_sequence_privilege(p.proowner, s.room, 'SELECT')
+            AND has_sequence_privilege(p.proowner, s.full, 'UPDATE')), true)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    CROSS JOIN LATERAL (SELECT to_regclass('homeostat_data.' || $4 || '_named') AS named,
+        to_regclass('homeostat_data.' || $4 || '_room') AS room, to_regclass('homeostat_data.' || $4 || '_full') AS "full") s
+    LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname LIKE $2
+    WHERE n.nspname = 'homeostat_data' AND c.relname = $1 GROUP BY c.oid)sql"};
 
 const Statement kFunctions{"capture_functions",
                            "SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
@@ -149,6 +162,11 @@ public:
         if (plan_.relations.empty()) return std::move(plan_);
         if (!source_.filtered.empty()) plan_.blind = {CaptureBlind::filtered, source_.filtered};
         own_table();
+        plan_.own.push_back(where_group_may_own(
+            fmt::format("ALTER TABLE {} OWNER TO homeostat_controller; FOR f IN SELECT p.oid FROM pg_catalog.pg_proc p WHERE"
+                        " p.pronamespace = 'homeostat_data'::pg_catalog.regnamespace AND p.proname LIKE 'p{}\\_changed%' LOOP"
+                        " EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO homeostat_controller', f); END LOOP;",
+                        change_table(spec_.uid), spec_.uid)));
         std::string all;
         for (const std::string& ddl : plan_.own) all += ddl;
         plan_.digest = fmt::format("homeostat {:016x}", fnv1a(all));
@@ -210,6 +228,7 @@ private:
         std::string keys;
         for (std::size_t i = 0; i < source_.key.size(); ++i)
             keys += fmt::format(", key_{} {}{}", i + 1, source_.key[i].wide, source_.key[i].collate);
+        plan_.columns = static_cast<std::int64_t>(source_.key.size()) + 2;
         const std::string table = change_table(spec_.uid);
         std::vector<std::string> ddl{
             fmt::format("DROP TABLE IF EXISTS {}", table),
@@ -254,12 +273,13 @@ Result<CapturePlan> plan_capture(Transaction& tx, const PipelineSpec& spec, cons
 Result<CaptureState> look_at_capture(Transaction& tx, std::int64_t uid, const CapturePlan& plan) {
     return guarded([&] {
         CaptureState state;
-        const Rows own = tx.exec(kOwn, Params::of(fmt::format("p{}_change", uid), fmt::format("p{}\\_changed%", uid)));
+        const Rows own = tx.exec(kOwn, Params::of(fmt::format("p{}_change", uid), fmt::format("p{}\\_changed%", uid),
+                                                  plan.columns, fmt::format("p{}", uid)));
         std::set<std::string_view> stems;
         for (const CapturedRelation& r : plan.relations) stems.insert(r.function);
         // A function that somebody dropped took its triggers with it.
         const auto functions = static_cast<std::int64_t>(stems.size() * kEvents.size());
-        state.current = !own.empty() && own.view(0, 0) == plan.digest && own.i64(0, 1) >= functions;
+        state.current = !own.empty() && own.view(0, 0) == plan.digest && own.i64(0, 1) >= functions && own.boolean(0, 3);
         state.complete = state.current && !plan.relations.empty();
         if (!own.empty()) state.fingerprint = own.text(0, 2);
         state.blind = plan.blind;

@@ -43,6 +43,7 @@ struct CapturePlan {
     std::string digest;  // of what the functions do: another one means they are outdated
     bool by_key = false;  // false: a change only says that something changed
     bool counts = false;  // insertions and deletions are those of documents
+    std::int64_t columns = 0;  // of our own table
     std::string none_because;  // where relations is empty
     BlindSpot blind;
 };

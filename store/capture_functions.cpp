@@ -25,6 +25,7 @@ ByExactness by_exactness(const std::vector<CapturedColumn>& columns) {
 }
 
 constexpr int kCountedAtOnce = 64;
+constexpr int kFirstsCounted = 16;  // a power of two; transactions that name something have every second number
 
 std::string regclass(const std::string& name) { return fmt::format("'{}'::pg_catalog.regclass", name); }
 
@@ -141,8 +142,8 @@ std::string CaptureFunctions::updates() const {
         same("n", "o"), differs("n", "o"));
 }
 
-// Counts the first of a transaction, the second, the fourth and so on to each 64th, for all since the last one counted: a
-// sequence is written to the log each time.
+// A sequence is written to the log each time, so not each is counted: of first changes of transactions one in sixteen, for all of
+// them; of the others of a transaction the second, the fourth and so on to each 64th, for those since the last one.
 std::string CaptureFunctions::row_update() const {
     return fmt::format(
                "homeostat_room := CASE WHEN {0} THEN 1 ELSE 2 END;\n"
@@ -159,17 +160,22 @@ std::string CaptureFunctions::row_update() const {
                hold()) +
            fmt::format(
                "homeostat_named := COALESCE(homeostat_held, 0) OPERATOR(pg_catalog.+) 1;\n"
-               "    IF homeostat_named OPERATOR(pg_catalog.%) {0} OPERATOR(pg_catalog.=) 0 OR (homeostat_named"
-               " OPERATOR(pg_catalog.<) {0} AND (homeostat_named OPERATOR(pg_catalog.&) (homeostat_named OPERATOR(pg_catalog.-) "
-               "1))"
-               " OPERATOR(pg_catalog.=) 0) THEN\n"
-               "        homeostat_named := pg_catalog.setval({1}, pg_catalog.pg_sequence_last_value({1}) OPERATOR(pg_catalog.+)\n"
-               "            CASE WHEN homeostat_named OPERATOR(pg_catalog.>) {0} THEN {0}\n"
-               "                 ELSE homeostat_named OPERATOR(pg_catalog.-) homeostat_named OPERATOR(pg_catalog./) 2 END);\n"
+               "    homeostat_room := CASE WHEN homeostat_named OPERATOR(pg_catalog.=) 1 THEN\n"
+               "            CASE (pg_catalog.txid_current() OPERATOR(pg_catalog.>>) 1) OPERATOR(pg_catalog.&) {5} WHEN 0 THEN {5}"
+               " OPERATOR(pg_catalog.+) 1 END\n"
+               "        WHEN homeostat_named OPERATOR(pg_catalog.%) {0} OPERATOR(pg_catalog.=) 0 AND homeostat_named"
+               " OPERATOR(pg_catalog.>) {0} THEN {0}\n"
+               "        WHEN homeostat_named OPERATOR(pg_catalog.<=) {0} AND (homeostat_named OPERATOR(pg_catalog.&) "
+               "(homeostat_named"
+               " OPERATOR(pg_catalog.-) 1)) OPERATOR(pg_catalog.=) 0 THEN homeostat_named OPERATOR(pg_catalog.-) (homeostat_named"
+               " OPERATOR(pg_catalog./) 2) END;\n"
+               "    IF homeostat_room IS NOT NULL THEN\n"
+               "        homeostat_named := pg_catalog.setval({1}, pg_catalog.pg_sequence_last_value({1}) OPERATOR(pg_catalog.+)"
+               " homeostat_room);\n"
                "        IF homeostat_named OPERATOR(pg_catalog.>=) pg_catalog.pg_sequence_last_value({2}) THEN\n"
                "            homeostat_named := pg_catalog.setval({3}, {4});\n        END IF;\n    END IF;",
                kCountedAtOnce, regclass(named_sequence(uid_)), regclass(room_sequence(uid_)), regclass(full_sequence(uid_)),
-               kFull);
+               kFull, kFirstsCounted - 1);
 }
 
 // After the block: the transaction holds the table as it was when it first wrote to it, and the values are of its types.

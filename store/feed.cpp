@@ -189,6 +189,14 @@ bool keep_feed(Transaction& tx, std::int64_t uid, const std::string& fingerprint
     return trusted;
 }
 
+void close_gap(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
+    static const Statement kClose{
+        "feed_close_gap",
+        "UPDATE homeostat.feed f SET incomplete_since = NULL FROM homeostat.run u WHERE f.uid = $1::bigint"
+        " AND u.id = $2::bigint AND f.incomplete_since <= u.started_at"};
+    tx.exec(kClose, Params::of(uid, run_id));
+}
+
 void distrust_feed(Transaction& tx, std::int64_t uid, std::chrono::milliseconds age) {
     tx.later(kDistrust, Params::of(uid, age.count()));
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "store/group_role.hpp"
 #include "store/text_array.hpp"
 
 namespace homeostat {
@@ -245,6 +246,7 @@ Result<Revision> create_revision(Transaction& tx, const PipelineSpec& spec, cons
         Revision r{number, "building", settings, RevisionTables::of(spec.uid, number)};
         r.tables.metadata_slots = spec.metadata;
         create_tables(tx, r.tables, settings, source, vectors);
+        tx.exec(give_tables({r.tables.document, r.tables.chunk, r.tables.journal}));
         tx.exec(kInsert,
                 Params::of(spec.uid, number, settings.to_json(), settings.provider, settings.model, settings.dimensions,
                            settings.vector_type == VectorType::vector ? "vector" : "halfvec", format_text_array(spec.metadata)));
@@ -304,6 +306,7 @@ Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision&
             }
         }
         tx.exec(fmt::format("COMMENT ON VIEW {} IS 'homeostat: served view'", spec.target));
+        tx.exec(give_view(spec.target, revision.tables.document + ", " + revision.tables.chunk));
         tx.exec(kServe, Params::of(spec.uid, revision.number));
         return {};
     });

@@ -60,6 +60,7 @@ const Statement kCatalog{"catalog_fingerprint", R"sql(
         (SELECT concat_ws(',', count(*), sum(xmin::text::bigint)) FROM pg_inherits),
         (SELECT concat_ws(',', count(*), sum(xmin::text::bigint)) FROM pg_rewrite),
         (SELECT concat_ws(',', count(*), sum(xmin::text::bigint)) FROM pg_policy),
+        (SELECT concat_ws(',', count(*), sum(xmin::text::bigint)) FROM pg_auth_members),
         (SELECT concat_ws(',', count(*), sum(srrelid::bigint)) FROM pg_subscription_rel),
         (SELECT concat_ws(',', count(*), sum(oid::bigint)) FROM pg_class WHERE relrowsecurity),
         (SELECT concat_ws(',', count(*), sum(xmin::text::bigint)) FROM pg_proc WHERE oid >= 16384),

@@ -4,6 +4,14 @@
 
 namespace homeostat {
 
+namespace {
+
+// What was not tried is not put off for longer: how long its provider is left alone is the provider's to know, and one that is
+// declared anew, or answers again, is asked at once.
+constexpr std::chrono::milliseconds kGivenBack{10'000};
+
+}  // namespace
+
 std::chrono::milliseconds full_jitter(int attempts, std::chrono::milliseconds base, std::chrono::milliseconds cap,
                                       double random) {
     const double ceiling = std::min(static_cast<double>(cap.count()),
@@ -33,11 +41,11 @@ BatchDecision after_failure(const Error& error, const FailedBatch& batch, const 
         case ErrorClass::unavailable:
             // One that restarts is waited for; of one that stays away, or is in quarantine, who waits is told.
             if (batch.once && error.retry_after.value_or(std::chrono::hours(1)) > kOncePatience) return {BatchFate::fail_run, {}};
-            return {BatchFate::give_back, std::max(wait(), s.base)};
+            return {BatchFate::give_back, std::clamp(wait(), s.base, std::max(s.base, kGivenBack))};
         case ErrorClass::throttled:
         case ErrorClass::conflict:
         case ErrorClass::db_transient:
-        case ErrorClass::db_resource: return {BatchFate::give_back, std::max(wait(), s.base)};
+        case ErrorClass::db_resource: return {BatchFate::give_back, std::clamp(wait(), s.base, std::max(s.base, kGivenBack))};
         case ErrorClass::transient:
         case ErrorClass::timeout:
         case ErrorClass::local:

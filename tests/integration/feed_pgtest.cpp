@@ -324,6 +324,7 @@ TEST_F(FeedWhole, WithoutTheRightTheTriggersArePrintedForSomebodyElse) {
     const kit::Program controller(db.url(role));
     kit::Process run = controller.start({"run"});
     EXPECT_TRUE(feed_is("RightMissing")) << run.output();
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.run_history", "1")) << run.output();
     const auto sql = controller.run({"capture", "sql", "docs"});
     EXPECT_EQ(sql.exit.code, 0) << sql.output;
     db.exec(sql.output);

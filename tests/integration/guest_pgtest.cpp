@@ -169,5 +169,78 @@ TEST_F(GuestSession, WhatIsRolledBackIsNotNamedAndTheRestIs) {
         "u 2,u 3,d 4,i 700");
 }
 
+// A migration that was taken back is healed at the next look, not when the next try is due.
+TEST_F(GuestSession, AColumnThatIsPutBackIsHealedAtTheNextLook) {
+    make(30);
+    declare("docs", "docs", "content, drift_interval, sweep_interval", "'body', '10 seconds', '30 days'");
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    db.exec("ALTER TABLE docs RENAME body TO text");
+    db.exec("UPDATE docs SET text = 'Edited ' || id WHERE id < 5");
+    EXPECT_TRUE(
+        eventually_is("SELECT status || ' ' || reason FROM homeostat.condition WHERE type = 'Stalled'", "True SourceUnusable"))
+        << run.output();
+    db.exec("ALTER TABLE docs RENAME text TO body");
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_TRUE(feed_is("Active")) << run.output();
+    db.exec("UPDATE docs SET body = 'Again ' || id WHERE id < 5");
+    EXPECT_TRUE(follows()) << run.output();
+    end(run);
+}
+
+// Nobody queues behind us for long, and whoever looks is told who holds us up.
+TEST_F(GuestSession, ALongTransactionHoldsUpOurTriggersAndNobodyElse) {
+    make(30);
+    kit::Sql other(db.url());
+    other.exec("SET application_name = 'nightly-export'; BEGIN; UPDATE docs SET seen = 1 WHERE id = 1");
+    declare_docs();
+    kit::Process run = homeostat.start({"run"});
+    EXPECT_TRUE(feed_is("Pending")) << run.output();
+    EXPECT_THAT(condition("docs", "ChangeFeed", "message"),
+                ::testing::AllOf(::testing::HasSubstr("nightly-export"), ::testing::HasSubstr("docs")));
+    db.exec("SET lock_timeout = '1s'");
+    for (int i = 2; i < 12; ++i) db.exec(fmt::format("UPDATE docs SET body = 'Edited' WHERE id = {}", i));
+    // Sweeps go on without it.
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.condition WHERE type = 'Ready' AND status = 'True'", "1"))
+        << run.output();
+    EXPECT_LE(number("SELECT count(*) FROM homeostat.event WHERE reason = 'Pending'"), 1);
+    other.exec("COMMIT");
+    end(run);
+}
+
+// The login that made everything leaves the group: writers go on, and the next login takes everything over.
+TEST_F(GuestSession, LoginsMayBeRotated) {
+    const std::string a = "first_" + db.name();
+    const std::string b = "second_" + db.name();
+    db.exec(
+        fmt::format("CREATE ROLE {0} LOGIN IN ROLE homeostat_controller; CREATE ROLE {1} LOGIN IN ROLE homeostat_controller;"
+                    "CREATE SCHEMA serve; GRANT USAGE, CREATE ON SCHEMA serve TO homeostat_controller",
+                    a, b));
+    make(30);
+    db.exec("GRANT SELECT, TRIGGER ON docs TO homeostat_controller");
+    db.exec(
+        "INSERT INTO homeostat.pipeline (name, source, content, provider, dimensions, target, drift_interval) VALUES ('docs', "
+        "'docs',"
+        " 'body', 'hashing', 16, 'serve.docs', '10 seconds')");
+    {
+        kit::Process run = kit::Program(db.url(a)).start({"run"});
+        ASSERT_TRUE(feed_is("Active")) << run.output();
+        ASSERT_TRUE(asleep());
+        end(run);
+    }
+    db.exec(fmt::format("REVOKE homeostat_controller FROM {0}; DROP OWNED BY {0}; DROP ROLE {0}", a));
+    db.exec(
+        "UPDATE docs SET body = 'Edited ' || id WHERE id < 5; DELETE FROM docs WHERE id = 9; INSERT INTO docs VALUES (90, "
+        "'New')");
+    EXPECT_EQ(db.value("SELECT count(*) FROM serve.docs"), "30");
+    kit::Process run = kit::Program(db.url(b)).start({"run"});
+    EXPECT_TRUE(follows("SELECT id, body FROM docs", "serve.docs")) << run.output();
+    EXPECT_TRUE(feed_is("Active")) << run.output();
+    db.exec("UPDATE docs SET body = 'Again ' || id WHERE id < 5");
+    EXPECT_TRUE(follows("SELECT id, body FROM docs", "serve.docs")) << run.output();
+    end(run);
+    db.exec(fmt::format("DROP OWNED BY {0}; DROP ROLE {0}", b));
+}
+
 }  // namespace
 }  // namespace homeostat

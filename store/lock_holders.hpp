@@ -1,0 +1,22 @@
+// Who holds a lock that was waited for: so that a message can name him.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "store/session.hpp"
+
+namespace homeostat {
+
+// For how long a statement of ours that locks a table of the user's waits: whoever comes after it waits too.
+inline constexpr const char* kShortLock = "SET LOCAL lock_timeout = '100ms'";
+// The code of the error that ends such a wait.
+inline constexpr std::string_view kLockNotAvailable = "55P03";
+
+// Of those who hold a lock on one of these relations (names as SQL reads them), the one whose transaction is the oldest, as
+// "PID 123 (psql, role bob), whose transaction began 60 s ago and holds a lock on public.docs"; none where all have let go.
+// Others' names are seen by roles that may (pg_read_all_stats). Blocks for one round trip.
+Result<std::optional<std::string>> lock_holder(Session& session, const std::vector<std::string>& relations);
+
+}  // namespace homeostat
