@@ -245,7 +245,8 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
     if (!done) return done.error();
     publish(pass);
     spdlog::warn("pipeline \"{}\": {}", pass.declared.name, error.message);
-    return ReconcileOutcome{.again_in = std::min(wait, pass.declared.drift_interval), .settled = true, .converged = false, .failed = true};
+    return ReconcileOutcome{
+        .again_in = std::min(wait, pass.declared.drift_interval), .settled = true, .converged = false, .failed = true};
 }
 
 void PipelineReconciler::note_pace(const Pass& pass, double documents_per_second) {
