@@ -107,6 +107,8 @@ private:
     Status dispatch(Pass& pass, const Slice& slice);
     Result<ReconcileOutcome> complete_sweep(Pass& pass);
     Result<ReconcileOutcome> verify_or_finish(Pass& pass);
+    static Status serve_what_is_whole(Pass& pass, Transaction& tx);
+    void take_down(Pass& pass, const Totals& stored) const;
     Result<ReconcileOutcome> finish(Pass& pass, std::string_view result, const std::string& message);
     Status sweep_again(Pass& pass, bool deep);
     Status keep_index(Pass& pass);

@@ -106,11 +106,51 @@ Status PipelineReconciler::record_between(Pass& pass) {
     });
 }
 
+// A later revision takes over where it has nothing left to heal: one statement, and search sees one or the other.
+Status PipelineReconciler::serve_what_is_whole(Pass& pass, Transaction& tx) {
+    if (pass.revision.state != "served" && pass.run->found.to_embed() == 0) {
+        if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served) return served;
+        add_event(tx, {.uid = pass.uid,
+                       .reason = "RevisionServed",
+                       .message = fmt::format("revision {} is served now", pass.revision.number),
+                       .reconcile_id = pass.context.reconcile_id});
+        pass.revision.state = "served";
+    }
+    return {};
+}
+
+// What the run has found and done, as the status will have it.
+void PipelineReconciler::take_down(Pass& pass, const Totals& stored) const {
+    const Run& run = *pass.run;
+    const WallTime now = this->now(pass);
+    PipelineStatus& s = pass.status;
+    s.revision = pass.revision.state == "served" ? pass.revision.number : s.revision;
+    s.documents = stored.documents;
+    s.chunks = stored.chunks;
+    s.drift = run.found;
+    s.dead_letters = run.dead_letters;
+    s.source_documents = run.seen;
+    s.last_error.clear();
+    s.last_sweep = now;
+    if (!s.last_deep_sweep || run.deep) s.last_deep_sweep = now;
+    const bool clean = run.found.total() == 0 && run.dead_letters == 0;
+    if (clean) s.last_converged = now;
+    pass.state.failures = 0;
+    pass.state.provider_generation = pass.provider.generation;
+    pass.state.observed_mark = run.source_mark;
+    // What had to wait for memory is looked at again soon.
+    pass.state.next_attempt =
+        now + (pass.shed > 0 ? std::min(pass.declared.drift_interval, kShedPause) : pass.declared.drift_interval);
+    pass.state.last_handled_reconcile = pass.declared.reconcile_requested;
+    // Where deletions are held back the number to compare with stays, or the brake would let go at the next look.
+    if (!pass.prune.blocked) pass.state.previous_source_documents = run.seen;
+    s.observed_generation = run.generation;
+}
+
 Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view result, const std::string& message) {
     Run& run = *pass.run;
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
-    const WallTime now = this->now(pass);
     Result<Totals> stored = count_stored(**session, pass.revision);
     if (!stored) return stored.error();
     if (run.bypassed > 0) {
@@ -122,51 +162,21 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     if (const Status read = read_truth(**session, pass); !read) return read.error();
     const Status done = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-        // A later revision takes over where it has nothing left to heal: one statement, and search sees one or the other.
-        if (pass.revision.state != "served" && run.found.to_embed() == 0) {
-            if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served)
-                return served;
-            add_event(tx, {.uid = pass.uid,
-                           .reason = "RevisionServed",
-                           .message = fmt::format("revision {} is served now", pass.revision.number),
-                           .reconcile_id = pass.context.reconcile_id});
-            pass.revision.state = "served";
-        }
+        if (const Status served = serve_what_is_whole(pass, tx); !served) return served;
         if (const Status trimmed = trim_journal(tx, pass.revision, settings_.history_weeks); !trimmed) return trimmed;
         if (const Status dropped = drop_old_revisions(tx, pass.uid, settings_.keep_revisions); !dropped) return dropped;
         if (pass.stored_dead_letters > 0) {
             use_operators(tx, pass.source);
             if (const Status settled = settle_dead_letters(tx, pass.source, pass.revision); !settled) return settled;
         }
-        PipelineStatus& s = pass.status;
-        s.revision = pass.revision.state == "served" ? pass.revision.number : s.revision;
-        s.documents = stored->documents;
-        s.chunks = stored->chunks;
-        s.drift = run.found;
-        s.dead_letters = run.dead_letters;
-        s.source_documents = run.seen;
-        s.last_error.clear();
-        s.last_sweep = now;
-        if (!s.last_deep_sweep || run.deep) s.last_deep_sweep = now;
         if (run.deep) note_contents_compared(tx, pass.uid, run.id);
-        const bool clean = run.found.total() == 0 && run.dead_letters == 0;
-        if (clean) s.last_converged = now;
-        pass.state.failures = 0;
-        pass.state.provider_generation = pass.provider.generation;
-        pass.state.observed_mark = run.source_mark;
-        // What had to wait for memory is looked at again soon.
-        pass.state.next_attempt =
-            now + (pass.shed > 0 ? std::min(pass.declared.drift_interval, kShedPause) : pass.declared.drift_interval);
-        pass.state.last_handled_reconcile = pass.declared.reconcile_requested;
-        // Where deletions are held back the number to compare with stays, or the brake would let go at the next look.
-        if (!pass.prune.blocked) pass.state.previous_source_documents = run.seen;
-        s.observed_generation = run.generation;
+        take_down(pass, *stored);
         if (pass.feed_seen.health == FeedHealth::overrun && pass.feed.trusted) pass.feed_seen = {FeedHealth::active, ""};
         // A run that somebody waited for has taken over what the feed had named, and seen whatever else had changed by then.
         if (settings_.once && pass.feed.kept) close_gap(tx, pass.uid, run.id);
         // What waited for this run waits no more; what came meanwhile does.
         end_run(tx, run, pass.declared.name, result, message);
-        s.waiting = read_waiting(tx, pass.uid);
+        pass.status.waiting = read_waiting(tx, pass.uid);
         Seen seen = seen_in(pass, false);
         seen.filtered = pass.source.filtered;
         seen.unsteady = settle_unsteady(tx, pass.uid, run.id);

@@ -49,6 +49,9 @@ CaptureFunctions::CaptureFunctions(std::int64_t uid, std::string stem, std::vect
 // from then on the transaction holds the lock under which the table of changes stays as it is, and the others write after it.
 std::string CaptureFunctions::text(std::string_view event) const {
     const std::string does = body(event);
+    // A transaction that has called cannot be prepared; where transactions are, nobody sleeps.
+    const std::string call_if_allowed = fmt::format(
+        "IF pg_catalog.current_setting('max_prepared_transactions') OPERATOR(pg_catalog.=) '0' THEN {} END IF;", notify());
     std::string tag = "$homeostat$";  // anything that no identifier in it holds
     while (does.find(tag) != std::string::npos) tag.insert(1, "_");
     return fmt::format(
@@ -59,7 +62,8 @@ std::string CaptureFunctions::text(std::string_view event) const {
         "    EXCEPTION WHEN OTHERS THEN\n        BEGIN\n            homeostat_named := pg_catalog.setval({}, {});\n"
         "            {}\n        EXCEPTION WHEN OTHERS THEN NULL;\n        END;\n        RETURN NULL;\n    END;\n"
         "    {}\n    RETURN NULL;\nEND {}",
-        stem_, event, tag, does, regclass(full_sequence(uid_)), kFull, notify(), event == "truncate" ? "" : write(event), tag);
+        stem_, event, tag, does, regclass(full_sequence(uid_)), kFull, call_if_allowed, event == "truncate" ? "" : write(event),
+        tag);
 }
 
 // One number, which all writers share: where they read more they wait for each other.

@@ -242,5 +242,56 @@ TEST_F(GuestSession, LoginsMayBeRotated) {
     db.exec(fmt::format("DROP OWNED BY {0}; DROP ROLE {0}", b));
 }
 
+// Whatever became of the source, who wants us gone is heard.
+TEST_F(GuestSession, OffAndDeletionAreAlwaysAcceptedAndCleanUp) {
+    const char* const kLeft = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'homeostat%' AND NOT tgisinternal";
+    int n = 0;
+    for (const char* ddl :
+         {"ALTER TABLE docs RENAME body TO text", "ALTER TABLE docs DROP id", "ALTER TABLE docs RENAME TO papers"}) {
+        db.exec("DROP TABLE IF EXISTS docs, papers CASCADE");
+        make(20);
+        declare_docs();
+        {
+            kit::Process run = homeostat.start({"run"});
+            ASSERT_TRUE(
+                eventually_is("SELECT count(*) FROM homeostat.condition WHERE type = 'ChangeFeed' AND status = 'True'", "1"));
+            end(run);
+        }
+        ASSERT_NE(db.value(kLeft), "0");
+        db.exec(ddl);
+        db.exec("UPDATE homeostat.pipeline SET capture = 'Off'");
+        homeostat.run({"run", "--once"});
+        EXPECT_EQ(db.value(kLeft), "0") << ddl;
+        db.exec("DELETE FROM homeostat.pipeline");
+        homeostat.run({"run", "--once"});
+        EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.pipeline"), "0") << ddl;
+        db.exec("DROP VIEW IF EXISTS docs_embeddings");
+        ++n;
+    }
+    EXPECT_EQ(n, 3);
+}
+
+TEST_F(GuestSession, ATableIsCapturedForWhoMayMakeTriggersThereAndByItsOwnTypes) {
+    make(20);
+    const std::string role = "declarer_" + db.name();
+    db.exec(fmt::format(
+        "CREATE ROLE {0} LOGIN IN ROLE homeostat_declarer; CREATE VIEW shown AS SELECT id::bigint AS id, body FROM docs;"
+        "CREATE VIEW same AS SELECT id, body FROM docs; GRANT SELECT ON docs, shown, same TO {0}",
+        role));
+    const auto declare_as = [&](const std::string& source) {
+        kit::Sql sql(db.url(role));
+        sql.exec(
+            fmt::format("INSERT INTO homeostat.pipeline (name, source, key, content, provider, dimensions, target, capture_from)"
+                        " VALUES ('{0}', '{0}', 'id', 'body', 'hashing', 16, 'public.{0}_embeddings',"
+                        " '[{{\"table\": \"docs\", \"key\": {{\"id\": \"id\"}}}}]')",
+                        source));
+    };
+    EXPECT_THROW(declare_as("same"), std::runtime_error);
+    db.exec(fmt::format("GRANT TRIGGER ON docs TO {}", role));
+    EXPECT_NO_THROW(declare_as("same"));
+    EXPECT_THROW(declare_as("shown"), std::runtime_error);
+    db.exec(fmt::format("DELETE FROM homeostat.pipeline; DROP OWNED BY {0}; DROP ROLE {0}", role));
+}
+
 }  // namespace
 }  // namespace homeostat
