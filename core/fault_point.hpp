@@ -48,9 +48,10 @@ consteval bool is_fault_point(std::string_view name) {
 
 // Bugs that can be planted, so that the chaos kit shows that it would find them: HOMEOSTAT_PLANT=name takes away what keeps an
 // edit from being lost. Like fault points, nothing at all in a release build.
-inline constexpr std::array<std::string_view, 2> kPlantedBugs{
+inline constexpr std::array<std::string_view, 3> kPlantedBugs{
     "fence",  // a write does not ask whether its claim, epoch and generation still hold
     "drop",   // what a write leaves out is named by nobody
+    "clock",  // when a sweep is due is told by the replica's own clock, and what that wrote is believed
 };
 
 consteval bool is_planted_bug(std::string_view name) {

@@ -112,11 +112,14 @@ Status PipelineReconciler::load(Pass& pass) {
     return {};
 }
 
-WallTime PipelineReconciler::now(const Pass& pass) const { return pass.now(clock_.steady_now()); }
+WallTime PipelineReconciler::now(const Pass& pass) const {
+    return HOMEOSTAT_PLANTED("clock") ? clock_.now() : pass.now(clock_.steady_now());
+}
 
 // A time that has not come yet was written by a clock that ran ahead; what hangs on it is due. So is a next attempt that is
 // further away than any is put off.
 void PipelineReconciler::disregard_future(Pass& pass) const {
+    if (HOMEOSTAT_PLANTED("clock")) return;
     const WallTime now = pass.state.at;
     if (pass.status.last_sweep && *pass.status.last_sweep > now && pass.state.failures == 0) pass.state.next_attempt.reset();
     for (std::optional<WallTime>* at : {&pass.status.last_sweep, &pass.status.last_deep_sweep, &pass.state.window.start}) {

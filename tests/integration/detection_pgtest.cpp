@@ -110,7 +110,6 @@ TEST_F(Detection, ASourcesColumnsMayHaveAnyName) {
                                          "Ä ö",
                                          "$homeostat$"};
     std::string columns;
-    std::string metadata;
     for (const std::string& name : names) {
         std::string quoted = name;
         if (const auto at = quoted.find('"'); at != std::string::npos) quoted.insert(at, "\"");
