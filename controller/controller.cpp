@@ -144,7 +144,7 @@ struct Controller::Impl {
         CondVar woken;
         for (int tries = 0;; ++tries) {
             health.tick();
-            const Status there = look_for_database(stop);
+            Status there = look_for_database(stop);
             health.set_ready(there);
             if (there || there.error().cls != ErrorClass::db_transient) return there;
             if (stop.stop_requested()) return cancelled("stopped before the database could be used");

@@ -101,7 +101,7 @@ Result<bool> Factory::in_trial(SteadyTime now, const Context& context) {
     add_blocked(blocked);
     Result<Pool::Lease> session = parts_.writes.acquire(context);
     if (!session) return session.error();
-    const Result<bool> wait = suspects_wait(**session, blocked);
+    Result<bool> wait = suspects_wait(**session, blocked);
     if (!wait || !*wait) return wait;
     const Lock lock(mutex_);
     trials_.begin(now);
