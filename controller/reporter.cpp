@@ -18,7 +18,9 @@ namespace {
 
 constexpr Duration kFull = std::chrono::seconds(30);
 constexpr std::size_t kAtOnce = 200;  // pipelines whose facts one statement reads
-constexpr double kShare = 0.05;       // of the time, at most, is spent on looking
+constexpr int kShare = 20;             // of the time, one part in so many is spent on looking
+// However long a look took: it may have waited for a connection, and what it tells is old by then.
+constexpr Duration kLongestPause = std::chrono::seconds(3);
 
 // An age grows all the time; it is told again when it has grown by half, and how many there are when that is another number.
 bool other_figures(const Waiting& now, std::int64_t documents, Millis oldest) {
@@ -28,6 +30,10 @@ bool other_figures(const Waiting& now, std::int64_t documents, Millis oldest) {
 }
 
 }  // namespace
+
+Duration pause_after_look(Duration interval, Duration took) {
+    return std::clamp(took * kShare, interval, std::max(interval, kLongestPause));
+}
 
 Reporter::Reporter(Election& election, FeedProgress& feeds, Pool& reads, const Clock& clock, Telemetry telemetry,
                    std::chrono::milliseconds interval)
@@ -44,10 +50,8 @@ void Reporter::watch(const std::stop_token& stop) {
         const std::string why = looked ? "" : looked.error().message;
         if (!looked && std::exchange(failing, why) != why) spdlog::warn("conditions cannot be kept true: {}", why);
         if (looked) failing.clear();
-        const Duration pause =
-            std::max<Duration>(interval_, std::chrono::duration_cast<Duration>((clock_.steady_now() - started) / kShare));
         std::unique_lock lock(m);
-        cv.wait_for(lock, stop, pause, [] { return false; });
+        cv.wait_for(lock, stop, pause_after_look(interval_, clock_.steady_now() - started), [] { return false; });
     }
 }
 

@@ -23,6 +23,9 @@
 
 namespace homeostat {
 
+// From the end of a look that took so long to the next: looks take a small share of the time, and none waits for long.
+Duration pause_after_look(Duration interval, Duration took);
+
 class Reporter {
 public:
     // All outlive the reporter.

@@ -29,7 +29,7 @@ DROP FUNCTION homeostat.dead_letters_of(bigint);
 DROP FUNCTION homeostat.waiting_changes(bigint);
 DROP TRIGGER note_feed_gap ON homeostat.feed;
 DROP FUNCTION homeostat.note_feed_gap();
-ALTER TABLE homeostat.feed DROP COLUMN incomplete_since, DROP COLUMN last_gap_since;
+ALTER TABLE homeostat.feed DROP COLUMN incomplete_since;
 UPDATE homeostat.run SET phase = 'pruning' WHERE phase = 'indexing';
 ALTER TABLE homeostat.run DROP CONSTRAINT run_phase_check;
 ALTER TABLE homeostat.run ADD CONSTRAINT run_phase_check CHECK (phase IN ('sweeping', 'healing', 'pruning'));

@@ -11,14 +11,10 @@ ALTER TABLE homeostat.run ADD CONSTRAINT run_phase_check CHECK (phase IN ('sweep
 -- Since when a feed has a gap: something changed that it did not name, and no sweep has begun since.
 ALTER TABLE homeostat.feed ADD COLUMN incomplete_since timestamptz;
 COMMENT ON COLUMN homeostat.feed.incomplete_since IS 'Since when it is not complete; NULL: it is';
-ALTER TABLE homeostat.feed ADD COLUMN last_gap_since timestamptz;
-COMMENT ON COLUMN homeostat.feed.last_gap_since IS
-    'The same of the last gap, for as long as what the sweep that closes it finds is not healed';
 UPDATE homeostat.feed SET incomplete_since = clock_timestamp() WHERE trusted_since IS NULL;
 CREATE FUNCTION homeostat.note_feed_gap() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NEW.trusted_since IS NOT NULL THEN
-        NEW.last_gap_since := coalesce(NEW.incomplete_since, NEW.last_gap_since);
         NEW.incomplete_since := NULL;
     ELSIF NEW.incomplete_since IS NULL THEN
         NEW.incomplete_since := clock_timestamp();
@@ -76,7 +72,6 @@ FROM (
     FROM homeostat.pipeline p
     LEFT JOIN homeostat.feed f USING (uid)
     LEFT JOIN homeostat.run u USING (uid)
-    -- A batch is as old as the change that it is for.
     LEFT JOIN LATERAL (
         SELECT sum(b.documents) FILTER (WHERE b.run_id IS DISTINCT FROM f.run_id) AS run_documents,
                sum(b.documents) FILTER (WHERE b.run_id = f.run_id) AS feed_documents,
@@ -86,11 +81,10 @@ FROM (
                bool_or(b.kind = 'heal') AS heals
         FROM homeostat.batch b WHERE b.uid = p.uid AND b.kind <> 'stray') b ON true
     LEFT JOIN LATERAL homeostat.waiting_changes(p.uid) c ON true
-    -- Where all triggers are in place, a gap is closed by the next run: to its end, as what went is removed only when a second
-    -- sweep has seen it gone. (What a new declaration asks for is not there yet, and is told by its generation.)
+    -- Where all triggers are in place, a gap is closed by the next sweep: known from its start, seen when it has passed once.
     LEFT JOIN LATERAL (
-        SELECT least(f.incomplete_since, CASE WHEN NOT u.feed_trusted AND u.trigger <> 'spec'
-                                              THEN least(u.started_at, f.last_gap_since) END) AS since
+        SELECT least(f.incomplete_since, CASE WHEN u.phase = 'sweeping' AND u.sweeps = 1 AND NOT u.feed_trusted
+                                                   AND u.trigger = 'feed' THEN u.started_at END) AS since
         FROM homeostat.condition n WHERE n.uid = p.uid AND n.type = 'ChangeFeed' AND n.reason IN ('Active', 'Overrun')
                                      AND f.uid IS NOT NULL) g ON true
     LEFT JOIN LATERAL (

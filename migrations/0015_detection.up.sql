@@ -7,7 +7,7 @@ ALTER TABLE homeostat.pipeline ADD COLUMN row_security text NOT NULL DEFAULT 'Re
 COMMENT ON COLUMN homeostat.pipeline.row_security IS
     'Refuse: a source of which a policy would hide rows from the controller is an error; Accept: the policy chooses the documents';
 
-CREATE FUNCTION homeostat.check_row_security() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION homeostat.check_row_security() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM homeostat.check_choice(format('pipeline "%s"', NEW.name), 'row_security', NEW.row_security, '{Refuse,Accept}');
     RETURN NEW;

@@ -1,6 +1,6 @@
 -- Locks and time as on the way up.
-DROP TRIGGER capture_pipeline_z ON homeostat.pipeline;
-DROP TRIGGER capture_pipeline_z_update ON homeostat.pipeline;
+DROP TRIGGER check_pipeline_capture ON homeostat.pipeline;
+DROP TRIGGER check_pipeline_capture_update ON homeostat.pipeline;
 DROP FUNCTION homeostat.check_capture_from();
 DROP TRIGGER capture_pipeline ON homeostat.pipeline;
 DROP TRIGGER capture_pipeline_update ON homeostat.pipeline;

@@ -22,7 +22,7 @@ CREATE TRIGGER capture_pipeline_update BEFORE UPDATE OF capture, capture_from, s
                             AND NEW.sweep_interval = OLD.sweep_interval))
     EXECUTE FUNCTION homeostat.check_capture();
 
-CREATE FUNCTION homeostat.check_capture_from() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION homeostat.check_capture_from() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     what text := format('pipeline "%s"', NEW.name);
     base jsonb;
@@ -49,7 +49,9 @@ BEGIN
     END LOOP;
     RETURN NEW;
 END $$;
--- After the one that says what is wrong with the list itself: triggers fire in the order of their names.
-CREATE TRIGGER capture_pipeline_z BEFORE INSERT ON homeostat.pipeline FOR EACH ROW EXECUTE FUNCTION homeostat.check_capture_from();
-CREATE TRIGGER capture_pipeline_z_update BEFORE UPDATE OF capture_from ON homeostat.pipeline
-    FOR EACH ROW WHEN (NEW.capture_from <> OLD.capture_from) EXECUTE FUNCTION homeostat.check_capture_from();
+-- After those that give the source and the tables their full names: triggers fire in the order of theirs.
+CREATE TRIGGER check_pipeline_capture BEFORE INSERT ON homeostat.pipeline FOR EACH ROW
+    EXECUTE FUNCTION homeostat.check_capture_from();
+CREATE TRIGGER check_pipeline_capture_update BEFORE UPDATE OF capture_from, source ON homeostat.pipeline
+    FOR EACH ROW WHEN (NEW.capture_from <> OLD.capture_from OR NEW.source <> OLD.source)
+    EXECUTE FUNCTION homeostat.check_capture_from();

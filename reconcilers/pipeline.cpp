@@ -24,7 +24,7 @@ namespace {
 // A feed that lost its trust, or a source that was refreshed, is swept soon, but not once after the other.
 constexpr milliseconds kBetweenSweeps{5'000};
 
-constexpr milliseconds kHeldLook{10'000};  // while a lock of the user's holds up a deletion
+constexpr milliseconds kHeldLook{2'000};  // while a lock of somebody's keeps triggers from being made or removed
 
 const ReconcileOutcome kGone{.settled = true, .converged = true, .gone = true};
 
@@ -250,6 +250,8 @@ std::optional<WallTime> PipelineReconciler::sweep_due(const Pass& pass) const {
 }
 
 milliseconds PipelineReconciler::until_due(const Pass& pass) const {
+    const bool held = pass.feed_seen.health == FeedHealth::pending || (pass.declared.capture == "Off" && pass.feed.kept);
+    if (held) return std::min(kHeldLook, pass.declared.drift_interval);
     const WallTime now = this->now(pass);
     const auto left = [&](WallTime at) {
         return std::max(std::chrono::duration_cast<milliseconds>(at - now), milliseconds(100));
@@ -322,10 +324,11 @@ Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
     if (pass.declared.deletion_policy == "Delete") {
         if (const Status dropped = drop_pipeline_data(**session, pass.declared); !dropped) return dropped.error();
     }
-    if (held_off(pass.uid) && !settings_.once) return ReconcileOutcome{.again_in = kHeldLook, .settled = true};
+    const LockTurn turn = turn_to_lock(**session, pass, true);
+    if (!turn.waits.empty()) return ReconcileOutcome{.again_in = kHeldLook, .settled = true};
     const Status gone = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-        tx.exec(kShortLock);
+        tx.exec(turn.timeout);
         if (const Status removed = remove_capture(tx, pass.uid); !removed) throw StoreFailure(removed.error());
         add_event(tx, {.uid = pass.uid,
                        .reason = "Deleted",
@@ -339,7 +342,7 @@ Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
     });
     if (!gone && gone.error().code == kLockNotAvailable && !settings_.once) {
         spdlog::info("pipeline \"{}\": {}", pass.declared.name,
-                     hold_off(**session, pass, "its triggers could not be removed yet"));
+                     hold_off(**session, pass, true, "its triggers could not be removed yet"));
         return ReconcileOutcome{.again_in = kHeldLook, .settled = true};
     }
     if (!gone) return gone.error();

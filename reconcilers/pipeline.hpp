@@ -87,8 +87,12 @@ private:
     Status keep_capture(Pass& pass);
     Status align_capture(Pass& pass, const CapturePlan& plan);
     Status drop_capture(Pass& pass);
-    std::optional<std::string> held_off(std::int64_t uid) EXCLUDES(mutex_);
-    std::string hold_off(Session& session, const Pass& pass, std::string_view what) EXCLUDES(mutex_);
+    struct LockTurn {
+        std::string waits;  // for whom, where it is not the time
+        const char* timeout;  // the statement that bounds the wait
+    };
+    LockTurn turn_to_lock(Session& session, const Pass& pass, bool readers) EXCLUDES(mutex_);
+    std::string hold_off(Session& session, const Pass& pass, bool readers, std::string_view what) EXCLUDES(mutex_);
     Status look_whether_mended(Pass& pass);
     void tell_capture(Pass& pass, const CaptureState& state, const std::string& refused) const;
     Status open_full_feed(Session& session, Pass& pass);

@@ -17,6 +17,13 @@ namespace {
 
 constexpr Duration kHoldOff = std::chrono::seconds(60);
 
+// What is locked to make or remove triggers.
+std::vector<std::string> relations_of(const PipelineSpec& p) {
+    std::vector<std::string> out{p.source, change_table(p.uid)};
+    for (const CaptureBase& base : p.capture_from) out.push_back(base.table);
+    return out;
+}
+
 bool may_make_all(const CapturePlan& plan, std::string& refused) {
     for (const CapturedRelation& r : plan.relations) {
         if (!r.may_trigger) refused = r.described;
@@ -80,49 +87,55 @@ Status PipelineReconciler::keep_capture(Pass& pass) {
         tell_capture(pass, *state, "");
         return {};
     }
-    if (const std::optional<std::string> waits = held_off(pass.uid)) {
-        pass.feed_seen = told(FeedHealth::pending, *waits);
-        return {};
-    }
     return align_capture(pass, *plan);
 }
 
-std::optional<std::string> PipelineReconciler::held_off(std::int64_t uid) {
-    const Lock lock(mutex_);
-    const auto it = held_off_.find(uid);
-    if (it == held_off_.end() || clock_.steady_now() >= it->second.until) return std::nullopt;
-    return it->second.message;
+// Whoever waits for a lock has others wait behind him: a tenth of a second once a minute. In between, only where nobody holds it.
+PipelineReconciler::LockTurn PipelineReconciler::turn_to_lock(Session& session, const Pass& pass, bool readers) {
+    std::string message;
+    {
+        const Lock lock(mutex_);
+        const auto it = held_off_.find(pass.uid);
+        if (settings_.once || it == held_off_.end() || clock_.steady_now() >= it->second.until) return {"", kShortLock};
+        message = it->second.message;
+    }
+    const Result<std::optional<std::string>> holder = lock_holder(session, relations_of(pass.declared), readers);
+    if (holder && !*holder) return {"", kBriefLock};
+    return {message, kBriefLock};
 }
 
-// Somebody holds a lock for longer than we let others wait behind us: not again for long, and said who it is.
-std::string PipelineReconciler::hold_off(Session& session, const Pass& pass, std::string_view what) {
-    std::vector<std::string> relations{pass.declared.source, change_table(pass.uid)};
-    for (const CaptureBase& base : pass.declared.capture_from) relations.push_back(base.table);
-    const Result<std::optional<std::string>> holder = lock_holder(session, relations);
-    std::string message = fmt::format("{}: they wait for {}; tried again within a minute", what,
+// Says who holds it.
+std::string PipelineReconciler::hold_off(Session& session, const Pass& pass, bool readers, std::string_view what) {
+    const Result<std::optional<std::string>> holder = lock_holder(session, relations_of(pass.declared), readers);
+    std::string message = fmt::format("{}: they wait for {}; tried again as soon as nobody holds it", what,
                                       holder && *holder ? **holder : "a lock that somebody held a moment ago");
+    const SteadyTime now = clock_.steady_now();
     const Lock lock(mutex_);
-    held_off_[pass.uid] = {clock_.steady_now() + kHoldOff, message};
+    HeldOff& held = held_off_[pass.uid];
+    if (now >= held.until) held.until = now + kHoldOff;
+    held.message = message;
     return message;
 }
 
 Status PipelineReconciler::drop_capture(Pass& pass) {
     if (!pass.feed.kept) return {};
-    if (const std::optional<std::string> waits = held_off(pass.uid); waits && !settings_.once) {
-        pass.feed_seen = told(FeedHealth::off, *waits);
-        return {};
-    }
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
+    const LockTurn turn = turn_to_lock(**session, pass, true);
+    if (!turn.waits.empty()) {
+        pass.feed_seen = told(FeedHealth::off, turn.waits);
+        return {};
+    }
     Status dropped = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-        tx.exec(kShortLock);
+        tx.exec(turn.timeout);
         if (const Status removed = remove_capture(tx, pass.uid); !removed) return removed;
         tx.commit();
         return {};
     });
     if (!dropped && dropped.error().code == kLockNotAvailable && !settings_.once) {
-        pass.feed_seen = told(FeedHealth::off, hold_off(**session, pass, "capture is Off, and the triggers are still there"));
+        pass.feed_seen =
+            told(FeedHealth::off, hold_off(**session, pass, true, "capture is Off, and the triggers are still there"));
         return {};
     }
     if (!dropped) return dropped;
@@ -166,11 +179,16 @@ void PipelineReconciler::tell_capture(Pass& pass, const CaptureState& state, con
 Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan) {
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
+    const LockTurn turn = turn_to_lock(**session, pass, false);
+    if (!turn.waits.empty()) {
+        pass.feed_seen = told(FeedHealth::pending, turn.waits);
+        return {};
+    }
     std::string refused;
     const bool may = may_make_all(plan, refused);
     Status aligned = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-        tx.exec(kShortLock);
+        tx.exec(turn.timeout);
         Result<CaptureState> state = look_at_capture(tx, pass.uid, plan);
         if (!state) return state.error();
         const bool make = !state->current || (may && !state->missing.empty());
@@ -201,7 +219,7 @@ Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan) {
     // A source that is locked, or a right that is gone: the feed waits, the pipeline goes on.
     const Error& error = aligned.error();
     if (error.code == kLockNotAvailable) {
-        pass.feed_seen = told(FeedHealth::pending, hold_off(**session, pass, "triggers could not be made"));
+        pass.feed_seen = told(FeedHealth::pending, hold_off(**session, pass, false, "triggers could not be made"));
         spdlog::info("pipeline \"{}\": {}", pass.declared.name, pass.feed_seen.message);
         return {};
     }

@@ -31,7 +31,7 @@ Result<PipelineReconciler::Prepared> PipelineReconciler::find_or_make_revision(P
     if (!source) return source.error();
     pass.source = *std::move(source);
     KeyAlignment keys;
-    const bool lost = same != nullptr && !is_whole(tx, *same);
+    const bool lost = same != nullptr && !make_whole(tx, *same, pass.vectors);
     if (same != nullptr && !lost) {
         Result<KeyAlignment> aligned = align_keys(tx, pass.spec, pass.revision, pass.source);
         if (!aligned) return aligned.error();
@@ -112,7 +112,7 @@ Status PipelineReconciler::prepare_revision(Pass& pass) {
         if (!prepared) return prepared.error();
         bool changed = prepared->changed;
         // What has lost its tables shows nobody anything: the next one is shown as it is filled.
-        const bool first = pass.served() == nullptr || !is_whole(tx, *pass.served());
+        const bool first = pass.served() == nullptr || !make_whole(tx, *pass.served(), pass.vectors);
         const bool serving = first || pass.revision.state == "served";
         if (serving && !changed) {
             Result<bool> current = view_is_current(tx, pass.spec, pass.revision, pass.source);
@@ -129,7 +129,7 @@ Status PipelineReconciler::prepare_revision(Pass& pass) {
             }
         }
         HOMEOSTAT_REACH("revision.before_commit");
-        if (changed || first) tx.commit();
+        tx.commit();
         HOMEOSTAT_REACH("revision.after_commit");
         return {};
     });

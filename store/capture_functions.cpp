@@ -41,7 +41,8 @@ CaptureFunctions::CaptureFunctions(std::int64_t uid, std::string stem, std::vect
     : uid_(uid), stem_(std::move(stem)), key_(std::move(key)), watched_(std::move(watched)), whole_row_(whole_row) {}
 
 // A search path of its own would cost a writer a third of what the function does; nothing in it depends on one: every name
-// and every operator says its schema, and transition tables come before all else.
+// and every operator says its schema, and transition tables come before all else. So no NULLIF, no IN, no CASE x WHEN and no IS
+// DISTINCT FROM: they look for their operator along the writer's path, and would call his with our rights.
 //
 // Nothing in it may fail a writer's statement, so all of it stands in a block that catches what it raises: the names in it are
 // looked up when it runs, and whatever became of a column, a type, a right or an object of ours since then only ends the block.
@@ -56,9 +57,9 @@ std::string CaptureFunctions::text(std::string_view event) const {
     while (does.find(tag) != std::string::npos) tag.insert(1, "_");
     return fmt::format(
         "CREATE OR REPLACE FUNCTION homeostat_data.{}_{}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS {}\n"
-        "#variable_conflict use_variable\nDECLARE\n    homeostat_keys record;\n    homeostat_asleep boolean;\n"
-        "    homeostat_full boolean := false;\n    homeostat_room bigint;\n    homeostat_named bigint;\n"
-        "    homeostat_held bigint;\nBEGIN\n    BEGIN\n    {}\n"
+        "#variable_conflict use_variable\nDECLARE\n    homeostat_keys pg_catalog.record;\n    homeostat_asleep boolean;\n"
+        "    homeostat_moved boolean;\n    homeostat_full boolean := false;\n    homeostat_room bigint;\n"
+        "    homeostat_named bigint;\n    homeostat_counted bigint;\n    homeostat_held bigint;\nBEGIN\n    BEGIN\n    {}\n"
         "    EXCEPTION WHEN OTHERS THEN\n        BEGIN\n            homeostat_named := pg_catalog.setval({}, {});\n"
         "            {}\n        EXCEPTION WHEN OTHERS THEN NULL;\n        END;\n        RETURN NULL;\n    END;\n"
         "    {}\n    RETURN NULL;\nEND {}",
@@ -85,9 +86,9 @@ std::string CaptureFunctions::body(std::string_view event) const {
 // more. The setting is the transaction's own and ends with it, as the lock does.
 std::string CaptureFunctions::look_whether_held() const {
     return fmt::format(
-        "homeostat_held := NULLIF(pg_catalog.current_setting('homeostat.p{}', true), '')::pg_catalog.int8;\n"
-        "    IF homeostat_held IS NOT NULL AND NOT pg_catalog.has_table_privilege('{}', 'INSERT') THEN\n"
-        "        homeostat_held := NULL;\n    END IF;\n    ",
+        "homeostat_held := CASE WHEN pg_catalog.current_setting('homeostat.p{0}', true) OPERATOR(pg_catalog.<>) ''\n"
+        "        AND pg_catalog.has_table_privilege('{1}', 'INSERT')\n"
+        "        THEN pg_catalog.current_setting('homeostat.p{0}', true)::pg_catalog.int8 END;\n    ",
         uid_, change_table(uid_));
 }
 
@@ -111,8 +112,6 @@ std::string CaptureFunctions::changes(std::string_view event) const {
 // its writer no more. Whoever counts at the same moment may be left out of the count: it is a bound, and no more. (nextval would
 // count them all, and change what lastval() tells the writer.)
 std::string CaptureFunctions::rows(std::string_view event) const {
-    const std::string mark =
-        fmt::format("IF homeostat_full THEN INSERT INTO {} (change) VALUES ('x'); END IF;", change_table(uid_));
     return fmt::format(
                "homeostat_room := GREATEST(pg_catalog.pg_sequence_last_value({1}) OPERATOR(pg_catalog.-)"
                " pg_catalog.pg_sequence_last_value({0}), 1);\n    {2}IF homeostat_held IS NULL THEN\n"
@@ -129,7 +128,11 @@ std::string CaptureFunctions::rows(std::string_view event) const {
                "    homeostat_named := pg_catalog.setval({0}, pg_catalog.pg_sequence_last_value({0}) OPERATOR(pg_catalog.+)"
                " homeostat_named);\n    IF homeostat_held IS NULL THEN\n        {3}\n        homeostat_asleep := {4};\n"
                "    END IF;",
-               regclass(named_sequence(uid_)), regclass(full_sequence(uid_)), kFull, mark, asleep());
+               regclass(named_sequence(uid_)), regclass(full_sequence(uid_)), kFull, mark(), asleep());
+}
+
+std::string CaptureFunctions::mark() const {
+    return fmt::format("IF homeostat_full THEN INSERT INTO {} (change) VALUES ('x'); END IF;", change_table(uid_));
 }
 
 // A row whose key changed is one that went and one that came.
@@ -150,36 +153,33 @@ std::string CaptureFunctions::updates() const {
 // them; of the others of a transaction the second, the fourth and so on to each 64th, for those since the last one.
 std::string CaptureFunctions::row_update() const {
     return fmt::format(
-               "homeostat_room := CASE WHEN {0} THEN 1 ELSE 2 END;\n"
-               "    IF homeostat_room OPERATOR(pg_catalog.=) 1 AND NOT ({1}) THEN RETURN NULL; END IF;\n"
+               "homeostat_moved := NOT ({0});\n"
+               "    IF NOT homeostat_moved AND NOT ({1}) THEN RETURN NULL; END IF;\n"
                "    homeostat_named := 1;\n    {2}IF homeostat_held IS NOT NULL THEN\n"
-               "        IF homeostat_room OPERATOR(pg_catalog.=) 1 THEN homeostat_keys := ROW('u'::pg_catalog.\"char\", {3}, "
-               "{3});\n"
-               "        ELSE homeostat_keys := ROW('i'::pg_catalog.\"char\", {3}, {4}); END IF;\n"
-               "    ELSIF homeostat_room OPERATOR(pg_catalog.=) 1 THEN\n"
-               "        INSERT INTO {5} VALUES ('u', {3}) RETURNING {6} INTO homeostat_asleep;\n"
-               "    ELSE\n        INSERT INTO {5} VALUES ('d', {4}), ('i', {3});\n        homeostat_asleep := {6};\n"
-               "    END IF;\n    {7}",
+               "        IF homeostat_moved THEN homeostat_keys := ROW('i'::pg_catalog.\"char\", {3}, {4});\n"
+               "        ELSE homeostat_keys := ROW('u'::pg_catalog.\"char\", {3}, {3}); END IF;\n"
+               "    ELSIF homeostat_moved THEN\n"
+               "        INSERT INTO {5} VALUES ('d', {4}), ('i', {3});\n        homeostat_asleep := {6};\n"
+               "    ELSE\n        INSERT INTO {5} VALUES ('u', {3}) RETURNING {6} INTO homeostat_asleep;\n    END IF;\n    {7}",
                same("NEW", "OLD"), differs("NEW", "OLD"), look_whether_held(), values("NEW"), values("OLD"), into(), asleep(),
                hold()) +
            fmt::format(
                "homeostat_named := COALESCE(homeostat_held, 0) OPERATOR(pg_catalog.+) 1;\n"
-               "    homeostat_room := CASE WHEN homeostat_named OPERATOR(pg_catalog.=) 1 THEN\n"
-               "            CASE (pg_catalog.txid_current() OPERATOR(pg_catalog.>>) 1) OPERATOR(pg_catalog.&) {5} WHEN 0 THEN {5}"
-               " OPERATOR(pg_catalog.+) 1 END\n"
-               "        WHEN homeostat_named OPERATOR(pg_catalog.%) {0} OPERATOR(pg_catalog.=) 0 AND homeostat_named"
-               " OPERATOR(pg_catalog.>) {0} THEN {0}\n"
-               "        WHEN homeostat_named OPERATOR(pg_catalog.<=) {0} AND (homeostat_named OPERATOR(pg_catalog.&) "
-               "(homeostat_named"
-               " OPERATOR(pg_catalog.-) 1)) OPERATOR(pg_catalog.=) 0 THEN homeostat_named OPERATOR(pg_catalog.-) (homeostat_named"
-               " OPERATOR(pg_catalog./) 2) END;\n"
-               "    IF homeostat_room IS NOT NULL THEN\n"
-               "        homeostat_named := pg_catalog.setval({1}, pg_catalog.pg_sequence_last_value({1}) OPERATOR(pg_catalog.+)"
-               " homeostat_room);\n"
-               "        IF homeostat_named OPERATOR(pg_catalog.>=) pg_catalog.pg_sequence_last_value({2}) THEN\n"
-               "            homeostat_named := pg_catalog.setval({3}, {4});\n        END IF;\n    END IF;",
-               kCountedAtOnce, regclass(named_sequence(uid_)), regclass(room_sequence(uid_)), regclass(full_sequence(uid_)),
-               kFull, kFirstsCounted - 1);
+               "    homeostat_counted := CASE\n"
+               "        WHEN homeostat_named OPERATOR(pg_catalog.=) 1 AND ((pg_catalog.txid_current() OPERATOR(pg_catalog.>>) 1)"
+               " OPERATOR(pg_catalog.&) ({1} OPERATOR(pg_catalog.-) 1)) OPERATOR(pg_catalog.=) 0 THEN {1}\n"
+               "        WHEN homeostat_named OPERATOR(pg_catalog.>) {0} AND homeostat_named OPERATOR(pg_catalog.%) {0}"
+               " OPERATOR(pg_catalog.=) 0 THEN {0}\n"
+               "        WHEN homeostat_named OPERATOR(pg_catalog.>) 1 AND homeostat_named OPERATOR(pg_catalog.<=) {0}"
+               " AND (homeostat_named OPERATOR(pg_catalog.&) (homeostat_named OPERATOR(pg_catalog.-) 1))"
+               " OPERATOR(pg_catalog.=) 0 THEN homeostat_named OPERATOR(pg_catalog./) 2 END;\n"
+               "    IF homeostat_counted IS NOT NULL THEN\n"
+               "        homeostat_counted := pg_catalog.setval({2}, pg_catalog.pg_sequence_last_value({2})"
+               " OPERATOR(pg_catalog.+) homeostat_counted);\n"
+               "        IF homeostat_counted OPERATOR(pg_catalog.>=) pg_catalog.pg_sequence_last_value({3}) THEN\n"
+               "            homeostat_counted := pg_catalog.setval({4}, {5});\n        END IF;\n    END IF;",
+               kCountedAtOnce, kFirstsCounted, regclass(named_sequence(uid_)), regclass(room_sequence(uid_)),
+               regclass(full_sequence(uid_)), kFull);
 }
 
 // After the block: the transaction holds the table as it was when it first wrote to it, and the values are of its types.
@@ -197,9 +197,9 @@ std::string CaptureFunctions::write(std::string_view event) const {
     }
     return fmt::format(
         "INSERT INTO {0} SELECT t.* FROM pg_catalog.unnest(homeostat_keys.f1) AS t(c pg_catalog.\"char\"{1});\n"
-        "    IF homeostat_full THEN INSERT INTO {2} (change) VALUES ('x'); END IF;",
+        "    {2}",
         into(), joined(key_, "", [](const CapturedColumn& c, std::size_t i) { return fmt::format(", k{} {}", i, c.wide); }),
-        change_table(uid_));
+        mark());
 }
 
 std::string CaptureFunctions::asleep() const {

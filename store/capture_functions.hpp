@@ -49,6 +49,7 @@ private:
     std::string hold() const;
     std::string changes(std::string_view event) const;
     std::string rows(std::string_view event) const;
+    std::string mark() const;
     std::string updates() const;
     std::string row_update() const;
     std::string write(std::string_view event) const;

@@ -35,11 +35,6 @@ const Statement kTurn{"revision_turn", R"sql(
     FROM (SELECT count(*) FROM held) h
     WHERE r.uid = $1::bigint AND CASE WHEN r.revision = $2::int THEN r.state = 'retired' ELSE r.state = 'building' END)sql"};
 // A retired revision goes once a later one is served; the count keeps some to go back to.
-const Statement kOld{
-    "revision_old",
-    "DELETE FROM homeostat.revision WHERE uid = $1::bigint AND state = 'retired' AND revision IN ("
-    " SELECT revision FROM homeostat.revision WHERE uid = $1::bigint AND state = 'retired' ORDER BY revision DESC OFFSET $2::int)"
-    " RETURNING revision"};
 const Statement kMetadataTypes{
     "revision_metadata_types",
     "SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a"
@@ -52,8 +47,7 @@ const Statement kViewColumns{
     " EXISTS (SELECT FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid"
     "         WHERE r.ev_class = c.oid AND d.refobjid = to_regclass($2))"
     " FROM pg_class c WHERE c.oid = to_regclass($1)"};
-const Statement kWhole{"revision_whole",
-                       "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NOT NULL AND to_regclass($3) IS NOT NULL"};
+const Statement kThere{"revision_there", "SELECT bool_and(to_regclass(w.name) IS NOT NULL) FROM unnest($1::text[]) w(name)"};
 
 bool rests_on(const Rows& view) { return !view.empty() && view.view(0, 1) == "homeostat: served view" && view.boolean(0, 3); }
 
@@ -70,6 +64,16 @@ std::string riding_along(const SourceShape& source) {
         if (!c.fixed) return "";
     }
     return source.fixed_version ? " INCLUDE (document_id, source_version)" : " INCLUDE (document_id)";
+}
+
+// What is written together lies together, also in the index: a replica's writes go to its end.
+void create_journal(Transaction& tx, const RevisionTables& t, const std::string& embedding) {
+    tx.exec(fmt::format(
+        "CREATE TABLE {} (write_token bigint NOT NULL, document_id bigint NOT NULL, entry bigint GENERATED ALWAYS AS IDENTITY,"
+        " run_id bigint NOT NULL, change text NOT NULL, document {}, number int, start_offset bigint, end_offset bigint,"
+        " chunk_hash bytea, context text, text text, embedding {}, at timestamptz NOT NULL DEFAULT clock_timestamp(),"
+        " PRIMARY KEY (write_token, document_id, entry)) WITH (toast_tuple_target = 8160)",
+        t.journal, t.document, embedding));
 }
 
 void create_tables(Transaction& tx, const RevisionTables& t, const RevisionSettings& s, const SourceShape& source,
@@ -90,20 +94,16 @@ void create_tables(Transaction& tx, const RevisionTables& t, const RevisionSetti
         " content_hash bytea NOT NULL, chunk_count int NOT NULL, {}run_id bigint NOT NULL, batch_id bigint NOT NULL,"
         " write_token bigint NOT NULL, written_at timestamptz NOT NULL DEFAULT clock_timestamp()) WITH (fillfactor = 90);"
         "CREATE UNIQUE INDEX {}_key ON {} ({}){};"
-        "CREATE TABLE {} (document_id bigint NOT NULL, number int NOT NULL, start_offset bigint NOT NULL, end_offset bigint NOT "
-        "NULL,"
-        " chunk_hash bytea NOT NULL, context text, text text NOT NULL, embedding {}, PRIMARY KEY (document_id, number))"
+        "CREATE TABLE {} (document_id bigint NOT NULL, number int NOT NULL, start_offset bigint NOT NULL,"
+        " end_offset bigint NOT NULL, chunk_hash bytea NOT NULL, context text, text text NOT NULL, embedding {}, PRIMARY KEY "
+        "(document_id, number))"
         // A row stays in one piece where a page holds it: a vector out of line costs half as much again to write and to compare.
         " WITH (toast_tuple_target = 8160);"
         // Enough to know how many chunks a document has, of a table whose every page is dear to read.
-        "ALTER TABLE {} ALTER document_id SET STATISTICS 10, ALTER number SET STATISTICS 10;"
-        // What is written together lies together, also in the index: a replica's writes go to its end.
-        "CREATE TABLE {} (write_token bigint NOT NULL, document_id bigint NOT NULL, entry bigint GENERATED ALWAYS AS IDENTITY,"
-        " run_id bigint NOT NULL, change text NOT NULL, document {}, number int, start_offset bigint, end_offset bigint,"
-        " chunk_hash bytea, context text, text text, embedding {}, at timestamptz NOT NULL DEFAULT clock_timestamp(),"
-        " PRIMARY KEY (write_token, document_id, entry)) WITH (toast_tuple_target = 8160)",
+        "ALTER TABLE {} ALTER document_id SET STATISTICS 10, ALTER number SET STATISTICS 10",
         t.document, keys, source.version_type, metadata, t.prefix, t.document, key_names, riding_along(source), t.chunk,
-        embedding, t.chunk, t.journal, t.document, embedding));
+        embedding, t.chunk));
+    create_journal(tx, t, embedding);
 }
 
 // The served view's select list: the user's own names, then ours. The cast without a width lets the width change later.
@@ -332,47 +332,20 @@ Result<bool> view_is_current(Transaction& tx, const PipelineSpec& spec, const Re
     });
 }
 
-bool is_whole(Transaction& tx, const Revision& revision) {
+bool make_whole(Transaction& tx, const Revision& revision, const VectorExtension& vectors) {
     const RevisionTables& t = revision.tables;
-    return tx.exec(kWhole, Params::of(t.document, t.chunk, t.journal)).boolean(0, 0);
+    const auto there = [&](const std::string& name) { return tx.exec(kThere, Params::of("{" + name + "}")).boolean(0, 0); };
+    if (!there(t.document) || !there(t.chunk)) return false;
+    if (there(t.journal)) return true;
+    create_journal(tx, t, vector_column_type(revision.settings, vectors));
+    tx.exec(give_tables({t.journal}));
+    return true;
 }
 
 Result<bool> is_there(Session& session, const std::string& target, const Revision& revision) {
-    return guarded([&] {
-        const RevisionTables& t = revision.tables;
-        return session.exec(kWhole, Params::of(target, t.document, t.chunk)).boolean(0, 0);
-    });
-}
-
-Status tend_tables(Session& session, const Revision& revision) {
-    return guarded([&] {
-        session.exec(fmt::format("VACUUM (ANALYZE) {}", revision.tables.document));
-        session.exec(fmt::format("ANALYZE {} (document_id, number)", revision.tables.chunk));
-    });
-}
-
-Status trim_journal(Transaction& tx, const Revision& revision, int weeks) {
-    return guarded([&] {
-        tx.exec(
-            {revision.tables.prefix + "_trim",
-             // The oldest is asked first: mostly nothing is old enough.
-             fmt::format("DELETE FROM {0} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {0} ORDER BY write_token, document_id, entry"
-                         " LIMIT CASE WHEN (SELECT at FROM {0} ORDER BY write_token, document_id, entry LIMIT 1)"
-                         "  < clock_timestamp() - $1::int * interval '1 week' THEN 10000 ELSE 0 END))"
-                         " AND at < clock_timestamp() - $1::int * interval '1 week'",
-                         revision.tables.journal)},
-            Params::of(weeks));
-    });
-}
-
-Status drop_old_revisions(Transaction& tx, std::int64_t uid, int keep) {
-    return guarded([&] {
-        const Rows rows = tx.exec(kOld, Params::of(uid, std::max(keep - 1, 0)));
-        for (int i = 0; i < rows.size(); ++i) {
-            const RevisionTables t = RevisionTables::of(uid, static_cast<std::int32_t>(rows.i64(i, 0)));
-            tx.exec(fmt::format("DROP TABLE IF EXISTS {}, {}, {}", t.journal, t.chunk, t.document));
-        }
-    });
+    const RevisionTables& t = revision.tables;
+    const Params all = Params::of(format_text_array({target, t.document, t.chunk, t.journal}));
+    return guarded([&] { return session.exec(kThere, all).boolean(0, 0); });
 }
 
 Status drop_pipeline_data(Session& session, const PipelineSpec& spec) {

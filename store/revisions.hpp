@@ -80,9 +80,9 @@ Result<bool> align_metadata(Transaction& tx, Revision& revision, const SourceSha
 Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision& revision, const SourceShape& source,
                       const VectorExtension& vectors);
 
-// Whether its tables are there. Throws StoreFailure.
-bool is_whole(Transaction& tx, const Revision& revision);
-// Whether what is served is there at all: a view of that name, and the tables it shows.
+// Whether its documents and chunks are there; a journal that is not is made anew, empty. Throws StoreFailure.
+bool make_whole(Transaction& tx, const Revision& revision, const VectorExtension& vectors);
+// Whether what is served is there at all: a view of that name, and the tables of the revision.
 Result<bool> is_there(Session& session, const std::string& target, const Revision& revision);
 // Whether the served view exists and shows this revision: a view that was dropped or replaced by hand is drift too.
 Result<bool> view_is_current(Transaction& tx, const PipelineSpec& spec, const Revision& revision, const SourceShape& source);

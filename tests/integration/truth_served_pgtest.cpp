@@ -85,6 +85,20 @@ TEST_F(Interference, TablesThatWereDroppedAreFilledAnew) {
     expect_converged("docs", kWanted);
 }
 
+TEST_F(Interference, AJournalThatWasDroppedCostsNoVector) {
+    make(20);
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    db.exec("DROP TABLE homeostat_data.p1_r1_journal");
+    EXPECT_TRUE(eventually_is("SELECT to_regclass('homeostat_data.p1_r1_journal') IS NOT NULL", "t")) << run.output();
+    db.exec("UPDATE docs SET body = 'Edited' WHERE id = 3");
+    EXPECT_TRUE(served_whole()) << run.output();
+    EXPECT_EQ(embedded(), 21);
+    end(run);
+    expect_converged("docs", kWanted);
+}
+
 TEST_F(Interference, TheViewBelongsToWhoeverIsDeclaredNow) {
     make(20);
     declare_docs(", deletion_policy", ", 'Delete'");
