@@ -55,10 +55,15 @@ const Statement kTriggers{"capture_triggers",
                           " LEFT JOIN pg_trigger t ON t.tgrelid = r.oid AND t.tgname LIKE $2"
                           " GROUP BY r.oid ORDER BY r.oid"};
 
-// Whether the functions may do what they do is asked of their owners, as whom they run.
+// Whether the functions may do what they do is asked of their owners, as whom they run. What was taken away and given back is
+// seen by the fingerprint: meanwhile something may have gone unnamed.
 const Statement kOwn{"capture_own", R"sql(
     SELECT coalesce(obj_description(c.oid, 'pg_class'), ''), count(p.oid),
-        coalesce(string_agg(format('%s:%s', p.oid, p.xmin), ',' ORDER BY p.oid), ''),
+        concat_ws(';', string_agg(format('%s:%s', p.oid, p.xmin), ',' ORDER BY p.oid),
+            (SELECT string_agg(format('%s:%s', o.oid, o.xmin), ',' ORDER BY o.oid) FROM pg_class o
+             WHERE o.oid IN (c.oid, min(s.named), min(s.room), min(s.full), to_regclass('homeostat.feed_bell'))),
+            (SELECT string_agg(h.xmin::text, ',' ORDER BY h.nspname) FROM pg_namespace h
+             WHERE h.nspname IN ('homeostat', 'homeostat_data'))),
         (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) = $3::bigint
         AND to_regclass('homeostat.feed_bell') IS NOT NULL
         AND coalesce(bool_and(s.named IS NOT NULL AND s.room IS NOT NULL AND s.full IS NOT NULL
@@ -69,8 +74,8 @@ const Statement kOwn{"capture_own", R"sql(
             AND has_sequence_privilege(p.proowner, s.named, 'UPDATE') AND has_sequence_privilege(p.proowner, s.room, 'SELECT')
             AND has_sequence_privilege(p.proowner, s.full, 'UPDATE')), true)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    CROSS JOIN LATERAL (SELECT to_regclass('homeostat_data.' || $4 || '_named') AS named,
-        to_regclass('homeostat_data.' || $4 || '_room') AS room, to_regclass('homeostat_data.' || $4 || '_full') AS "full") s
+    CROSS JOIN LATERAL (SELECT to_regclass('homeostat_data.' || $4 || '_named')::oid AS named,
+        to_regclass('homeostat_data.' || $4 || '_room')::oid AS room, to_regclass('homeostat_data.' || $4 || '_full')::oid AS "full") s
     LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname LIKE $2
     WHERE n.nspname = 'homeostat_data' AND c.relname = $1 GROUP BY c.oid)sql"};
 

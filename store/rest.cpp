@@ -17,9 +17,12 @@ namespace {
 const Statement kMarks{"rest_marks", R"(
     SELECT w.uid, md5(concat_ws(E'\n', p.xmin, s.xmin, f.xmin, t.oid, obj_description(t.oid, 'pg_class'),
         pg_sequence_last_value(to_regclass(format('homeostat_data.p%s_full', w.uid))), to_regclass(p.target)::oid,
-        to_regclass(format('homeostat_data.p%s_named', w.uid))::oid, to_regclass(format('homeostat_data.p%s_room', w.uid))::oid,
-        (SELECT concat_ws(' ', c.relacl::text, string_agg(a.xmin::text, ',' ORDER BY a.attnum)) FROM pg_class c
-         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 WHERE c.oid = t.oid GROUP BY c.oid),
+        (SELECT string_agg(concat_ws(':', o.oid, o.xmin), ',' ORDER BY o.oid) FROM pg_class o
+         WHERE o.oid IN (t.oid, to_regclass('homeostat.feed_bell'), to_regclass(format('homeostat_data.p%s_named', w.uid)),
+                         to_regclass(format('homeostat_data.p%s_room', w.uid)), to_regclass(format('homeostat_data.p%s_full', w.uid)))),
+        (SELECT string_agg(a.xmin::text, ',' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attnum > 0),
+        (SELECT string_agg(h.xmin::text, ',' ORDER BY h.nspname) FROM pg_namespace h
+         WHERE h.nspname IN ('homeostat', 'homeostat_data')),
         (SELECT string_agg(r.xmin::text, ',' ORDER BY r.revision) FROM homeostat.revision r WHERE r.uid = w.uid),
         (SELECT string_agg(c.xmin::text, ',' ORDER BY c.type) FROM homeostat.condition c WHERE c.uid = w.uid),
         (SELECT string_agg(m.mark, ';' ORDER BY m.oid) FROM (

@@ -264,6 +264,23 @@ TEST_F(GuestSession, NothingOfAWritersPathIsCalled) {
     EXPECT_EQ(db.value("SELECT last_value FROM homeostat_data.p1_full"), "1") << "it would be full had one of them been called";
 }
 
+// What could not even be said when it happened is found all the same, though everything is as it was before anybody looked.
+TEST_F(GuestSession, RightsThatWereAwayForAMomentLoseNothing) {
+    make(30);
+    declare("docs", "docs", "content, drift_interval, sweep_interval", "'body', '10 seconds', '30 days'");
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    const std::string owner = db.value("SELECT relowner::regrole FROM pg_class WHERE relname = 'p1_change'");
+    ASSERT_EQ(owner, "homeostat_controller") << "a superuser loses no rights";
+    db.exec(
+        fmt::format("BEGIN; REVOKE ALL ON homeostat_data.p1_change, homeostat_data.p1_full, homeostat_data.p1_named FROM {0};"
+                    "UPDATE docs SET body = 'Unseen ' || id WHERE id < 5; GRANT ALL ON homeostat_data.p1_change,"
+                    " homeostat_data.p1_full, homeostat_data.p1_named TO {0}; COMMIT",
+                    owner));
+    EXPECT_TRUE(follows()) << run.output();
+    end(run);
+}
+
 // Whatever became of the source, who wants us gone is heard.
 TEST_F(GuestSession, OffAndDeletionAreAlwaysAcceptedAndCleanUp) {
     const char* const kLeft = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'homeostat%' AND NOT tgisinternal";
