@@ -206,6 +206,7 @@ struct Controller::Impl {
             if (!done.stop_requested()) abandon.request_stop();
         });
         const auto budget = std::chrono::steady_clock::now() + settings.drain_budget;
+        const bool reported = reporter_thread.joinable();
         std::vector<std::jthread*> planners{&target_watcher, &watcher, &listener, &reporter_thread};
         for (std::jthread& w : workers) planners.push_back(&w);
         for (std::jthread& w : drainers) planners.push_back(&w);
@@ -225,6 +226,9 @@ struct Controller::Impl {
         // What was learnt of providers is for the next start too.
         if (const Status shared = factory.share(Context{}, true); !shared)
             spdlog::debug("what was learnt of providers is lost: {}", shared.error().message);
+        // What was true a moment ago would be told until another replica comes.
+        if (const Status told = reported ? reporter.look() : Status{}; !told)
+            spdlog::debug("the last conditions are not told: {}", told.error().message);
         if (const Status resigned = election.resign(); !resigned)
             spdlog::debug("leases are left to expire: {}", resigned.error().message);
         if (const Status left = liveness.leave(); !left)

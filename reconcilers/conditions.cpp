@@ -120,7 +120,9 @@ public:
     }
 
     void abnormal() {
-        if (s_.working && !s_.failure) {
+        if (!s_.lock_wait.empty()) {
+            add("Reconciling", "True", std::string(kWaitingForLock), s_.lock_wait);
+        } else if (s_.working && !s_.failure) {
             add("Reconciling", "True", "Progressing", s_.progress);
         } else if (s_.failure && !stalls(*s_.failure)) {
             add("Reconciling", "True", "Retrying", failure_text());

@@ -59,7 +59,10 @@ struct Seen {
     std::optional<std::string> filtered;         // the relation of which an accepted policy hides rows; "" where none does
     std::optional<Unsteady> unsteady;            // as of a complete observation
     std::string waiting_for;                     // a pipeline this one depends on
+    std::string lock_wait;                       // what waits for a lock of somebody's, and whose it is
 };
+
+inline constexpr std::string_view kWaitingForLock = "WaitingForLock";
 
 std::vector<Condition> conditions_of(const Seen& seen);
 // Of the stored conditions, those that are not true any more, as they should be: what waits, dead letters and the provider change

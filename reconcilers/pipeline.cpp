@@ -24,8 +24,6 @@ namespace {
 // A feed that lost its trust, or a source that was refreshed, is swept soon, but not once after the other.
 constexpr milliseconds kBetweenSweeps{5'000};
 
-constexpr milliseconds kHeldLook{2'000};  // while a lock of somebody's keeps triggers from being made or removed
-
 const ReconcileOutcome kGone{.settled = true, .converged = true, .gone = true};
 
 }  // namespace
@@ -55,8 +53,10 @@ Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const C
         if (loaded.error().cls == ErrorClass::not_found) return kGone;
         return loaded.error();
     }
-    if (pass.declared.deleting) return finalize(pass);
-    Result<ReconcileOutcome> outcome = run_pass(pass);
+    Result<ReconcileOutcome> outcome = pass.declared.deleting ? finalize(pass) : run_pass(pass);
+    if (!outcome && !settings_.once && (outcome.error().code == kLockHeld || outcome.error().code == kLockNotAvailable))
+        outcome = wait_for_lock(pass, outcome.error());
+    if (pass.declared.deleting) return outcome;
     if (outcome) {
         // Also while a run goes on, however long that takes: an edit does not wait for the end of a fill.
         outcome->fed = pass.feed.kept && !settings_.once;
@@ -157,6 +157,7 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
         if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
         return ReconcileOutcome{milliseconds(settings_.once ? 1'000 : 30'000), false, false};
     }
+    if (const Status turn = turn_to_alter(pass); !turn) return turn.error();
     if (const Status ready = prepare_revision(pass); !ready) return ready.error();
     if (pass.run && (pass.run->generation != pass.declared.generation || pass.run->revision != pass.revision.number)) {
         if (const Status ended = supersede(pass); !ended) return ended.error();
@@ -318,14 +319,16 @@ Status PipelineReconciler::begin_run(Pass& pass) {
     return begun;
 }
 
+// Whoever reads what is to go is not waited for: it goes as soon as nobody does.
 Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
     if (pass.declared.deletion_policy == "Delete") {
+        if (const Status turn = turn_to_alter(pass); !turn) return turn.error();
         if (const Status dropped = drop_pipeline_data(**session, pass.declared); !dropped) return dropped.error();
     }
-    const LockTurn turn = turn_to_lock(**session, pass, true);
-    if (!turn.waits.empty()) return ReconcileOutcome{.again_in = kHeldLook, .settled = true};
+    const LockTurn turn = turn_to_lock(**session, pass, of_triggers(pass, InTheWay::everybody));
+    if (!turn.waits.empty()) return lock_held(turn.waits, kLockNotAvailable);
     const Status gone = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         tx.exec(turn.timeout);
@@ -340,11 +343,6 @@ Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
         tx.exec({"pipeline_delete", "DELETE FROM homeostat.pipeline WHERE uid = $1::bigint"}, Params::of(pass.uid));
         tx.commit();
     });
-    if (!gone && gone.error().code == kLockNotAvailable && !settings_.once) {
-        spdlog::info("pipeline \"{}\": {}", pass.declared.name,
-                     hold_off(**session, pass, true, "its triggers could not be removed yet"));
-        return ReconcileOutcome{.again_in = kHeldLook, .settled = true};
-    }
     if (!gone) return gone.error();
     telemetry_.metrics.forget("pipeline", pass.declared.name);
     {
@@ -352,7 +350,8 @@ Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
         slice_limits_.erase({pass.uid, false});
         slice_limits_.erase({pass.uid, true});
         paces_.erase(pass.uid);
-        held_off_.erase(pass.uid);
+        held_off_.erase({pass.uid, false});
+        held_off_.erase({pass.uid, true});
     }
     return kGone;
 }

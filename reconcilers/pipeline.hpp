@@ -26,6 +26,7 @@
 #include "reconcilers/reconciler.hpp"
 #include "reconcilers/sweep_budget.hpp"
 #include "store/capture.hpp"
+#include "store/lock_holders.hpp"
 #include "store/pool.hpp"
 #include "store/resources.hpp"
 #include "store/revisions.hpp"
@@ -91,8 +92,19 @@ private:
         std::string waits;  // for whom, where it is not the time
         const char* timeout;  // the statement that bounds the wait
     };
-    LockTurn turn_to_lock(Session& session, const Pass& pass, bool readers) EXCLUDES(mutex_);
-    std::string hold_off(Session& session, const Pass& pass, bool readers, std::string_view what) EXCLUDES(mutex_);
+    struct LockOf {
+        std::vector<std::string> relations;
+        InTheWay who = InTheWay::everybody;
+        bool ours = false;  // tables and views of ours, not triggers
+    };
+    static LockOf of_triggers(const Pass& pass, InTheWay who);
+    static Result<LockOf> of_data(Session& session, const Pass& pass);
+    LockTurn turn_to_lock(Session& session, const Pass& pass, const LockOf& of) EXCLUDES(mutex_);
+    std::string hold_off(Session& session, const Pass& pass, const LockOf& of, std::string_view what) EXCLUDES(mutex_);
+    Status turn_to_alter(const Pass& pass);
+    static Error lock_held(std::string message, std::string_view code);
+    Status say_who_holds_it(Pass& pass, const Error& error);
+    Result<ReconcileOutcome> wait_for_lock(Pass& pass, const Error& error);
     Status look_whether_mended(Pass& pass);
     void tell_capture(Pass& pass, const CaptureState& state, const std::string& refused) const;
     Status open_full_feed(Session& session, Pass& pass);
@@ -164,7 +176,8 @@ private:
         SteadyTime until;
         std::string message;
     };
-    std::map<std::int64_t, HeldOff> held_off_ GUARDED_BY(mutex_);  // whose triggers wait for a lock of somebody's
+    // By pipeline, and whether it is our tables or its triggers that wait for a lock of somebody's.
+    std::map<std::pair<std::int64_t, bool>, HeldOff> held_off_ GUARDED_BY(mutex_);
     std::map<std::int64_t, Pace> paces_ GUARDED_BY(mutex_);  // of runs under way
 };
 

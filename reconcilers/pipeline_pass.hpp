@@ -32,6 +32,7 @@ struct PipelineReconciler::Pass {
     std::int64_t unconfirmed = 0;  // deletions that only one observation has seen
     std::int64_t shed = 0;         // documents that wait for memory
     std::string waiting_for;       // a pipeline that this one depends on and that is not ready
+    std::string lock_wait;         // what waits for a lock that somebody holds, and who that is
     std::string trigger;
     FeedRow feed;
     bool mended = false;       // its source could not be used, and can be now
@@ -65,6 +66,8 @@ struct PipelineReconciler::Pass {
     // The time by the server: what is stored, and compared with what is stored, is by no other clock. `steady` is ours, now.
     WallTime now(SteadyTime steady) const { return state.at + std::chrono::duration_cast<WallTime::duration>(steady - loaded); }
 };
+
+inline constexpr std::chrono::milliseconds kHeldLook{2'000};  // from a look at whether a lock is still held to the next
 
 // An exclusive transaction of a pass: its lease held at our epoch for as long as it lasts.
 Transaction fenced_transaction(Session& session, const std::string& lease, const Context& context);

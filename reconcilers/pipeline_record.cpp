@@ -25,7 +25,9 @@ constexpr milliseconds kShedPause{30'000};
 constexpr milliseconds kWritesPause{5'000};
 
 // Told by a pass that did nothing, and untrue from the first one on that may.
-bool is_pause(const Condition& c) { return c.reason == "Suspended" || c.reason == "DependencyNotReady"; }
+bool is_pause(const Condition& c) {
+    return c.reason == "Suspended" || c.reason == "DependencyNotReady" || c.reason == kWaitingForLock;
+}
 
 }  // namespace
 

@@ -56,6 +56,7 @@ Seen PipelineReconciler::seen_in(const Pass& pass, bool working) {
     seen.prune = pass.prune;
     seen.feed = pass.feed_seen;
     seen.waiting_for = pass.waiting_for;
+    seen.lock_wait = pass.lock_wait;
     seen.waiting = status.waiting;
     seen.provider_trouble = pass.provider_trouble;
     if (pass.run) {

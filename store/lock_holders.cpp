@@ -1,5 +1,7 @@
 #include "store/lock_holders.hpp"
 
+#include <fmt/format.h>
+
 #include "store/text_array.hpp"
 
 namespace homeostat {
@@ -16,19 +18,48 @@ const Statement kHolder{"lock_holder", R"sql(
         coalesce(extract(epoch FROM clock_timestamp() - a.xact_start)::bigint::text, 'some'), l.relation::regclass)
     FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
     WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
-        AND ($2::boolean OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))
+        AND ($2 = 'everybody' OR $2 = 'writers' AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+            OR l.mode = 'AccessExclusiveLock')
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND l.relation IN (SELECT oid FROM locked)
     ORDER BY a.xact_start LIMIT 1)sql"};
 
+constexpr std::string_view name_of(InTheWay who) {
+    return who == InTheWay::everybody ? "everybody" : who == InTheWay::writers ? "writers" : "owners";
+}
+
+const Statement kTimeout{"lock_timeout_now", "SELECT current_setting('lock_timeout')"};
+const Statement kTimeoutBack{"lock_timeout_back", "SELECT set_config('lock_timeout', $1, true)"};
+
 }  // namespace
 
-Result<std::optional<std::string>> lock_holder(Session& session, const std::vector<std::string>& relations, bool readers) {
+Result<std::optional<std::string>> lock_holder(Session& session, const std::vector<std::string>& relations, InTheWay who) {
     return guarded([&]() -> std::optional<std::string> {
-        const Rows rows = session.exec(kHolder, Params::of(format_text_array(relations), readers));
+        const Rows rows = session.exec(kHolder, Params::of(format_text_array(relations), name_of(who)));
         if (rows.empty()) return std::nullopt;
         return rows.text(0, 0);
     });
+}
+
+void with_short_locks(Transaction& tx, const std::vector<std::string>& relations, const std::function<void()>& ddl) {
+    const std::string before = tx.exec(kTimeout).text(0, 0);
+    tx.exec("SAVEPOINT short_locks");
+    tx.exec(kShortLock);
+    try {
+        ddl();
+    } catch (const StoreFailure& failure) {
+        if (failure.error.code != kLockNotAvailable) throw;
+        // Takes the timeout back too.
+        tx.exec("ROLLBACK TO SAVEPOINT short_locks");
+        const Rows rows = tx.exec(kHolder, Params::of(format_text_array(relations), name_of(InTheWay::everybody)));
+        Error e = failure.error;
+        e.code = kLockHeld;
+        e.message = fmt::format("tables and views of ours could not be altered: they wait for {}",
+                                rows.empty() ? "a lock that somebody held a moment ago" : rows.text(0, 0));
+        throw StoreFailure(std::move(e));
+    }
+    tx.exec("RELEASE SAVEPOINT short_locks");
+    tx.exec(kTimeoutBack, Params::of(before));
 }
 
 }  // namespace homeostat

@@ -12,26 +12,35 @@ namespace {
 constexpr std::string_view kColumns =
     " uid, model, generation, breaker, reason, message, opened,"
     " CASE WHEN breaker <> 'closed' THEN greatest(0, extract(epoch FROM retry_at - clock_timestamp()) * 1000)::bigint END,"
-    " coalesce(max_texts, 0), coalesce(max_tokens, 0), healthy FROM homeostat.provider_status";
+    " coalesce(max_texts, 0), coalesce(max_tokens, 0), healthy,"
+    " greatest(0, extract(epoch FROM clock_timestamp() - heard_at) * 1000)::bigint FROM homeostat.provider_status";
 
 const Statement kRead{"provider_record", "SELECT" + std::string(kColumns) + " WHERE uid = $1::bigint AND model = $2"};
 const Statement kListRecords{"provider_records", "SELECT" + std::string(kColumns) + " ORDER BY uid, model"};
-// A replica that has learnt less than another takes nothing back; a new generation of the provider starts anew.
+// The last word is that of whoever heard the provider last; the same replica may tell more of the same word, whose age it knows
+// to within moments. A new generation of the provider starts anew.
 const Statement kWrite{
     "provider_record_write",
     "INSERT INTO homeostat.provider_status AS s (uid, model, generation, healthy, breaker, reason, message, opened, retry_at,"
-    "  max_texts, max_tokens, replica)"
+    "  max_texts, max_tokens, replica, heard_at)"
     " SELECT uid, $2, $3::bigint, $12::boolean, $4, $5, left($6, 1024), $7::int,"
-    "  clock_timestamp() + $8::bigint * interval '1 ms', nullif($9::int, 0), nullif($10::bigint, 0), $11"
+    "  clock_timestamp() + $8::bigint * interval '1 ms', nullif($9::int, 0), nullif($10::bigint, 0), $11,"
+    "  clock_timestamp() - $13::bigint * interval '1 ms'"
     " FROM homeostat.provider WHERE uid = $1::bigint"
     " ON CONFLICT (uid, model) DO UPDATE SET generation = excluded.generation, healthy = excluded.healthy,"
     "  breaker = excluded.breaker, reason = excluded.reason, message = excluded.message, opened = excluded.opened,"
-    "  retry_at = excluded.retry_at, replica = excluded.replica, updated_at = clock_timestamp(),"
-    "  max_texts = CASE WHEN s.generation = excluded.generation THEN least(s.max_texts, excluded.max_texts)"
-    "              ELSE excluded.max_texts END,"
-    "  max_tokens = CASE WHEN s.generation = excluded.generation THEN least(s.max_tokens, excluded.max_tokens)"
-    "               ELSE excluded.max_tokens END"
-    " WHERE s.generation <= excluded.generation"};
+    "  retry_at = excluded.retry_at, replica = excluded.replica, heard_at = excluded.heard_at, updated_at = clock_timestamp(),"
+    "  max_texts = CASE WHEN s.generation < excluded.generation THEN excluded.max_texts ELSE s.max_texts END,"
+    "  max_tokens = CASE WHEN s.generation < excluded.generation THEN excluded.max_tokens ELSE s.max_tokens END"
+    " WHERE s.generation < excluded.generation OR s.generation = excluded.generation AND excluded.heard_at >="
+    "  s.heard_at - CASE WHEN s.replica = excluded.replica THEN interval '100 ms' ELSE interval '0' END"};
+// A replica that has learnt less than another takes nothing back.
+const Statement kWriteLimits{
+    "provider_limits_write",
+    "UPDATE homeostat.provider_status SET max_texts = least(max_texts, nullif($4::int, 0)),"
+    "  max_tokens = least(max_tokens, nullif($5::bigint, 0))"
+    " WHERE uid = $1::bigint AND model = $2 AND generation = $3::bigint AND (coalesce($4::int < max_texts OR max_texts IS NULL"
+    "  AND $4::int > 0, false) OR coalesce($5::bigint < max_tokens OR max_tokens IS NULL AND $5::bigint > 0, false))"};
 
 const Statement kSettleCanary{"canary_settle",
                               "INSERT INTO homeostat.canary (pool, model, dimensions, embedding, provider)"
@@ -62,6 +71,7 @@ ProviderRecord record_of(const Rows& rows, int i) {
     r.max_texts = static_cast<std::uint32_t>(rows.i64(i, 8));
     r.max_tokens = static_cast<std::uint64_t>(rows.i64(i, 9));
     r.healthy = rows.boolean(i, 10);
+    r.heard_ago = std::chrono::milliseconds(rows.i64(i, 11));
     return r;
 }
 
@@ -108,9 +118,11 @@ Status write_provider_record(Session& session, const ProviderRecord& r, std::str
     return guarded([&]() -> Status {
         const std::optional<std::int64_t> retry =
             r.retry_in ? std::optional<std::int64_t>(r.retry_in->count()) : std::optional<std::int64_t>();
-        session.exec(kWrite, Params::of(r.uid, r.model, r.generation, r.breaker, r.reason, r.message, r.opened, retry,
-                                        static_cast<std::int64_t>(r.max_texts), static_cast<std::int64_t>(r.max_tokens), replica,
-                                        r.healthy));
+        const auto texts = static_cast<std::int64_t>(r.max_texts);
+        const auto tokens = static_cast<std::int64_t>(r.max_tokens);
+        session.exec(kWrite, Params::of(r.uid, r.model, r.generation, r.breaker, r.reason, r.message, r.opened, retry, texts,
+                                        tokens, replica, r.healthy, r.heard_ago.count()));
+        if (texts > 0 || tokens > 0) session.exec(kWriteLimits, Params::of(r.uid, r.model, r.generation, texts, tokens));
         return {};
     });
 }

@@ -23,6 +23,7 @@ struct ProviderRecord {
     std::string reason;
     std::string message;
     std::int32_t opened = 0;  // times in a row
+    std::chrono::milliseconds heard_ago{0};  // since it said this, or failed to
     std::optional<std::chrono::milliseconds> retry_in;  // as of now
     std::uint32_t max_texts = 0;   // learnt; 0 = nothing
     std::uint64_t max_tokens = 0;
@@ -30,7 +31,8 @@ struct ProviderRecord {
 
 Result<std::optional<ProviderRecord>> read_provider_record(Session& session, std::int64_t uid, std::string_view model);
 Result<std::vector<ProviderRecord>> list_provider_records(Session& session);
-// A provider that has been deleted meanwhile is no error.
+// What was heard earlier than what is stored is left out, but for the limits. A provider that has been deleted meanwhile is no
+// error.
 Status write_provider_record(Session& session, const ProviderRecord& record, std::string_view replica);
 
 struct Canary {

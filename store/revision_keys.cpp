@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "store/lock_holders.hpp"
+
 namespace homeostat {
 
 namespace {
@@ -91,14 +93,18 @@ Result<KeyAlignment> align_keys(Transaction& tx, const PipelineSpec& spec, const
         KeyAlignment out;
         const std::vector<std::size_t> columns = differing(tx, revision, source);
         if (columns.empty()) return out;
+        const RevisionTables& t = revision.tables;
         tx.exec("SAVEPOINT keys");
         try {
-            if (tx.exec(kViewOf, Params::of(spec.target, revision.tables.document)).boolean(0, 0)) {
-                const Rows grants = tx.exec(kGrants, Params::of(spec.target));
-                for (int i = 0; i < grants.size(); ++i) out.grants.push_back(grants.text(i, 0));
-                drop_view(tx, spec, source.key[columns.front()]);
-            }
-            alter(tx, revision, source, columns);
+            // The view before its tables, as whoever searches takes them.
+            with_short_locks(tx, {spec.target, t.document, t.chunk, t.journal}, [&] {
+                if (tx.exec(kViewOf, Params::of(spec.target, t.document)).boolean(0, 0)) {
+                    const Rows grants = tx.exec(kGrants, Params::of(spec.target));
+                    for (int i = 0; i < grants.size(); ++i) out.grants.push_back(grants.text(i, 0));
+                    drop_view(tx, spec, source.key[columns.front()]);
+                }
+                alter(tx, revision, source, columns);
+            });
             out.done = KeysAligned::altered;
         } catch (const StoreFailure& failure) {
             if (!is_of_the_values(failure.error)) throw;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "store/lock_holders.hpp"
 #include "store/revisions.hpp"
 
 namespace homeostat {
@@ -11,9 +12,8 @@ namespace {
 
 const Statement kOld{
     "revision_old",
-    "DELETE FROM homeostat.revision WHERE uid = $1::bigint AND state = 'retired' AND revision IN ("
-    " SELECT revision FROM homeostat.revision WHERE uid = $1::bigint AND state = 'retired' ORDER BY revision DESC OFFSET $2::int)"
-    " RETURNING revision"};
+    "SELECT revision FROM homeostat.revision WHERE uid = $1::bigint AND state = 'retired' ORDER BY revision DESC OFFSET $2::int"};
+const Statement kForget{"revision_forget", "DELETE FROM homeostat.revision WHERE uid = $1::bigint AND revision = $2::int"};
 
 }  // namespace
 
@@ -43,7 +43,15 @@ Status drop_old_revisions(Transaction& tx, std::int64_t uid, int keep) {
         const Rows rows = tx.exec(kOld, Params::of(uid, std::max(keep - 1, 0)));
         for (int i = 0; i < rows.size(); ++i) {
             const RevisionTables t = RevisionTables::of(uid, static_cast<std::int32_t>(rows.i64(i, 0)));
-            tx.exec(fmt::format("DROP TABLE IF EXISTS {}, {}, {}", t.journal, t.chunk, t.document));
+            try {
+                with_short_locks(tx, {t.document, t.chunk, t.journal}, [&] {
+                    tx.exec(fmt::format("DROP TABLE IF EXISTS {}, {}, {}", t.journal, t.chunk, t.document));
+                    tx.exec(kForget, Params::of(uid, rows.i64(i, 0)));
+                });
+            } catch (const StoreFailure& failure) {
+                if (failure.error.code != kLockHeld) throw;
+                return;  // a dump reads them; they go when the next run ends
+            }
         }
     });
 }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "store/group_role.hpp"
+#include "store/lock_holders.hpp"
 #include "store/text_array.hpp"
 
 namespace homeostat {
@@ -269,8 +270,10 @@ Result<bool> align_metadata(Transaction& tx, Revision& revision, const SourceSha
                 if (slot == m.name) slot.clear();
             }
             revision.tables.metadata_slots.push_back(m.name);
-            tx.exec(fmt::format("ALTER TABLE {} ADD COLUMN {} {}{}", revision.tables.document,
-                                meta_column(revision.tables.metadata_slots.size() - 1), m.type, m.collate));
+            with_short_locks(tx, {revision.tables.document}, [&] {
+                tx.exec(fmt::format("ALTER TABLE {} ADD COLUMN {} {}{}", revision.tables.document,
+                                    meta_column(revision.tables.metadata_slots.size() - 1), m.type, m.collate));
+            });
             changed = true;
         }
         if (changed) {
@@ -287,13 +290,15 @@ Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision&
         const bool exists = !tx.exec(kViewColumns, Params::of(spec.target, revision.tables.document)).empty();
         try {
             tx.exec("SAVEPOINT view");
-            tx.exec(fmt::format("CREATE OR REPLACE VIEW {} AS {}", spec.target, sql));
+            with_short_locks(tx, {spec.target},
+                             [&] { tx.exec(fmt::format("CREATE OR REPLACE VIEW {} AS {}", spec.target, sql)); });
         } catch (StoreFailure& failure) {
             // Only "cannot change name or type of a view column" is mended by making the view anew.
             if (!exists || failure.error.code != "42P16") throw;
             tx.exec("ROLLBACK TO SAVEPOINT view");
             try {
-                tx.exec(fmt::format("DROP VIEW {0}; CREATE VIEW {0} AS {1}", spec.target, sql));
+                with_short_locks(tx, {spec.target},
+                                 [&] { tx.exec(fmt::format("DROP VIEW {0}; CREATE VIEW {0} AS {1}", spec.target, sql)); });
             } catch (StoreFailure& drop) {
                 if (drop.error.code != "2BP01") throw;
                 return Error{
@@ -354,10 +359,13 @@ Status drop_pipeline_data(Session& session, const PipelineSpec& spec) {
         if (!revisions) return revisions.error();
         Transaction tx = session.begin();
         for (const Revision& r : *revisions) {
-            // The view of whoever was declared with the same target since then stays.
-            if (rests_on(tx.exec(kViewColumns, Params::of(spec.target, r.tables.document))))
-                tx.exec(fmt::format("DROP VIEW {}", spec.target));
-            tx.exec(fmt::format("DROP TABLE IF EXISTS {}, {}, {}", r.tables.journal, r.tables.chunk, r.tables.document));
+            const RevisionTables& t = r.tables;
+            with_short_locks(tx, {spec.target, t.document, t.chunk, t.journal}, [&] {
+                // The view of whoever was declared with the same target since then stays.
+                if (rests_on(tx.exec(kViewColumns, Params::of(spec.target, t.document))))
+                    tx.exec(fmt::format("DROP VIEW {}", spec.target));
+                tx.exec(fmt::format("DROP TABLE IF EXISTS {}, {}, {}", t.journal, t.chunk, t.document));
+            });
         }
         tx.commit();
         return {};

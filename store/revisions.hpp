@@ -93,10 +93,11 @@ Status tend_tables(Session& session, const Revision& revision);
 // Forgets what the journal holds from before `weeks` ago, a bounded piece a call.
 Status trim_journal(Transaction& tx, const Revision& revision, int weeks);
 
-// Drops the tables of retired revisions but the newest, so that `keep` revisions remain with the served one.
+// Drops the tables of retired revisions but the newest, so that `keep` revisions remain with the served one. Those that somebody
+// reads are left for the next call.
 Status drop_old_revisions(Transaction& tx, std::int64_t uid, int keep);
 
-// Drops tables and view; bounded by what one DROP takes.
+// Drops tables and view. Whoever reads them is not waited for: the error (kLockHeld, store/lock_holders.hpp) says who it is.
 Status drop_pipeline_data(Session& session, const PipelineSpec& spec);
 
 }  // namespace homeostat

@@ -314,14 +314,25 @@ void Gateway::set_members(int members) {
 
 Status Gateway::share(Session& session) {
     std::vector<ProviderRecord> records;
+    std::vector<ChannelPtr> troubled;
     {
         const Lock lock(mutex_);
         for (const auto& [key, channel] : channels_) {
             if (auto record = channel->lane->take_record()) records.push_back(*std::move(record));
+            if (channel->lane->trouble()) troubled.push_back(channel);
         }
     }
     for (const ProviderRecord& record : records) {
         if (const Status written = write_provider_record(session, record, settings_.replica); !written) return written;
+    }
+    // Who has failed here and was asked nothing since may have answered another replica.
+    if (troubled.empty()) return {};
+    Result<std::vector<ProviderRecord>> known = list_provider_records(session);
+    if (!known) return known.error();
+    for (const ChannelPtr& channel : troubled) {
+        for (const ProviderRecord& record : *known) {
+            if (record.uid == channel->provider.uid && record.model == channel->lane->model()) channel->lane->hear_of(record);
+        }
     }
     return {};
 }

@@ -304,6 +304,7 @@ void Lane::eject(const Error& why, Duration length) {
     reason_ = "CanaryDisagrees";
     const SteadyTime now = clock_.steady_now();
     remote_.restore(1, now + length);
+    heard_at_ = now;
     dirty_ = true;
     publish(now);
     wake();

@@ -95,10 +95,13 @@ public:
     void allow_probe() EXCLUDES(mutex_);
     void set_members(int members) EXCLUDES(mutex_);
     void restore(const ProviderRecord& record) EXCLUDES(mutex_);
+    // What another replica has told: the provider has answered it since it failed here.
+    void hear_of(const ProviderRecord& record) EXCLUDES(mutex_);
     // What other replicas should know, where it has changed since it was last taken.
     std::optional<ProviderRecord> take_record() EXCLUDES(mutex_);
     LaneSnapshot snapshot() const EXCLUDES(mutex_);
     std::int64_t generation() const noexcept { return generation_; }
+    const std::string& model() const noexcept { return model_; }
 
 private:
     struct Verdict {
@@ -155,6 +158,7 @@ private:
     std::optional<SteadyTime> failing_since_ GUARDED_BY(mutex_);  // without an answer meanwhile
     ProviderTrouble failing_ GUARDED_BY(mutex_);
     bool heard_ GUARDED_BY(mutex_) = false;  // anything since the last record
+    SteadyTime heard_at_ GUARDED_BY(mutex_){};
     bool told_healthy_ GUARDED_BY(mutex_) = true;  // in it
     SteadyTime told_at_ GUARDED_BY(mutex_){};
     std::deque<Waiter> waiting_ GUARDED_BY(mutex_);  // the urgent ones first

@@ -31,6 +31,7 @@ void Lane::note_health(const Error* error, SteadyTime now) {
     if (error != nullptr && error->cls == ErrorClass::cancelled) return;
     known_ = true;
     heard_ = true;
+    heard_at_ = now;
     const std::string_view fault = error == nullptr ? std::string_view() : fault_of(*error);
     if (fault.empty()) {
         failing_since_.reset();
@@ -64,8 +65,10 @@ void Lane::restore(const ProviderRecord& record) {
     const Lock lock(mutex_);
     if (record.generation != generation_) return;  // another declaration: nothing of it is known
     if (record.max_texts > 0 || record.max_tokens > 0) limits_.restore(record.max_texts, record.max_tokens);
+    heard_at_ = clock_.steady_now() - record.heard_ago;
     if (!record.healthy) {
         known_ = true;
+        told_healthy_ = false;  // and not told again as if it had been heard here
         failing_since_ = clock_.steady_now() - kHiccup;
         failing_ = {record.reason.empty() ? "ProviderFailing" : record.reason, record.message};
     }
@@ -75,6 +78,14 @@ void Lane::restore(const ProviderRecord& record) {
         reason_ = record.reason;
     }
     publish(clock_.steady_now());
+}
+
+void Lane::hear_of(const ProviderRecord& record) {
+    const Lock lock(mutex_);
+    const SteadyTime then = clock_.steady_now() - record.heard_ago;
+    if (record.generation != generation_ || !record.healthy || !failing_since_ || then <= heard_at_) return;
+    failing_since_.reset();
+    heard_at_ = then;
 }
 
 std::optional<ProviderRecord> Lane::take_record() {
@@ -95,6 +106,7 @@ std::optional<ProviderRecord> Lane::take_record() {
     const BreakerState state = remote_.state(now);
     r.breaker = std::string(to_string(state));
     r.opened = remote_.opened();
+    r.heard_ago = std::chrono::duration_cast<std::chrono::milliseconds>(now - heard_at_);
     r.healthy = !trouble;
     if (trouble) {
         r.reason = trouble->reason;

@@ -185,6 +185,9 @@ Result<Targets::Info> Targets::read(Session& session, std::int64_t uid, std::int
         }
     }
     info->revision = *revision;
+    // What was declared since its tables were altered last has no place in them yet: edits do not wait for that, and the run of
+    // the new declaration fills it.
+    std::erase_if(info->spec.metadata, [&](const std::string& name) { return revision->tables.metadata_column(name).empty(); });
     Result<std::unique_ptr<Chunker>> chunker = make_chunker(chunk_settings(revision->settings));
     if (!chunker) return chunker.error();
     info->chunker = *std::move(chunker);

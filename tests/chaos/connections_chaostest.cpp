@@ -40,6 +40,11 @@ protected:
         EXPECT_EQ(db.value("SELECT sum(written) FROM homeostat.batch_history WHERE outcome = 'done'"),
                   std::to_string(kDocuments));
     }
+    void end_whole(kit::Process& process) {
+        kit::eventually([&] { return kit::broken_invariants(db, "docs", kWanted).empty(); });
+        end(process);
+        expect_whole();
+    }
     void end(kit::Process& process) {
         process.signal(SIGTERM);
         EXPECT_EQ(process.wait(40s).value_or(kit::Exit{}).code, 0) << process.output();
@@ -69,8 +74,7 @@ TEST_F(Connections, CutAtAnyMomentAreMadeAgainAndNothingIsDoneTwice) {
         },
         120s))
         << run.output();
-    end(run);
-    expect_whole();
+    end_whole(run);
     EXPECT_GT(cuts, 10);
     std::printf("%d connections cut\n", cuts);
 }
@@ -97,8 +101,7 @@ TEST_F(Connections, ALeaseTakenByForceFencesItsHolderAndIsTakenBack) {
     // Each time it was taken back in an epoch of its own.
     EXPECT_GE(std::stoi(db.value("SELECT max(epoch) FROM homeostat.lease")), 2 * forced);
     end(a);
-    end(b);
-    expect_whole();
+    end_whole(b);
 }
 
 // What is healed commits without waiting for the disk, so each crash takes some of it back: vectors, claims, and batches whose

@@ -25,8 +25,7 @@ TEST_F(Silence, OfAllConnectionsIsNoticedAndOthersAreMade) {
     gate.pass();
     EXPECT_TRUE(follows()) << run.output();
     EXPECT_TRUE(kit::eventually([&] { return is_ready(port); }));
-    end(run);
-    expect_whole();
+    end_whole(run);
 }
 
 TEST_F(Silence, InOneDirectionIsNoticedToo) {
@@ -40,8 +39,7 @@ TEST_F(Silence, InOneDirectionIsNoticedToo) {
         db.exec("UPDATE docs SET body = body || ' and more'");
         EXPECT_TRUE(follows()) << run.output();
     }
-    end(run);
-    expect_whole();
+    end_whole(run);
 }
 
 TEST_F(Silence, DoesNotKeepTheProgramFromStopping) {
@@ -205,8 +203,7 @@ TEST_F(Full, DiskStopsEmbeddingBeforeItIsPaidFor) {
     EXPECT_LE(endpoint.texts(), asked + 4 * 16 + 4 * 16);
     db.exec("DROP TRIGGER no_room ON homeostat_data.p1_r1_chunk");
     EXPECT_TRUE(converged()) << run.output();
-    end(run);
-    expect_whole();
+    end_whole(run);
     EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.batch WHERE attempts > 0"), "0");
     EXPECT_LE(endpoint.texts(), 2'000U + 16 * 16);
 }

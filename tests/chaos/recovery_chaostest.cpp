@@ -54,8 +54,7 @@ TEST_F(Recovery, ADeadReplicaOfAnotherMachineIsKnownByItsSession) {
     move_away();
     kill(first);
     EXPECT_TRUE(converged()) << second.output();
-    end(second);
-    expect_whole();
+    end_whole(second);
 }
 
 TEST_F(Recovery, BehindAPoolerAReplicaThatSaysNothingIsTakenOverFromWithinALease) {
@@ -67,8 +66,7 @@ TEST_F(Recovery, BehindAPoolerAReplicaThatSaysNothingIsTakenOverFromWithinALease
     kill(first);
     kit::Process second = program({{"HOMEOSTAT_CLAIM_TTL", "1h"}}).start({"run"});
     EXPECT_TRUE(converged()) << second.output();
-    end(second);
-    expect_whole();
+    end_whole(second);
     // Nobody knows that it died, so nothing is blamed.
     EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.batch WHERE deaths > 0 OR marks > 0"), "0");
 }
@@ -86,8 +84,7 @@ TEST_F(Recovery, AStoppedOwnerIsTakenOverFromAndItsLateWritesAreRefused) {
     db.exec("UPDATE docs SET body = 'Edited again ' || id WHERE id <= 50");
     EXPECT_TRUE(follows()) << first.output() << second.output();
     end(first);
-    end(second);
-    expect_whole();
+    end_whole(second);
 }
 
 // Whoever holds a lease row under a write that does not end.
@@ -176,8 +173,7 @@ TEST_F(Recovery, SuspectsDoNotHoldUpTheRest) {
     endpoint.release();
     kit::Process second = program(kForever).start({"run"});
     EXPECT_TRUE(converged()) << second.output();
-    end(second);
-    expect_whole();
+    end_whole(second);
     // Cleared in one go each: nothing was cut.
     EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.batch_history WHERE outcome <> 'done'"), "0");
     EXPECT_EQ(db.value("SELECT min(documents) FROM homeostat.batch_history"), "16");

@@ -97,6 +97,13 @@ protected:
         EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
     }
 
+    // Waits for it, and stops the process then.
+    void end_whole(kit::Process& run) {
+        kit::eventually([&] { return kit::broken_invariants(db, "docs", kWanted).empty(); });
+        end(run);
+        expect_whole();
+    }
+
     kit::FakeEndpoint endpoint{{.dimensions = 16, .delay = std::chrono::milliseconds(30)}};
     kit::Database db;
 };

@@ -185,8 +185,7 @@ TEST_F(Converge, TwoAtOnceShareTheWorkAndWriteNothingTwice) {
     kit::Process b = homeostat.start({"run"}, small);
     ASSERT_TRUE(kit::eventually([&] { return ready_now(); }, 90s)) << a.output() << b.output();
     end(a);
-    end(b);
-    expect_converged("docs", kWanted);
+    end_converged(b, "docs", kWanted);
     expect_vectors_of_their_texts();
     expect_each_written_once(1000);
     EXPECT_EQ(db.value("SELECT count(DISTINCT claimed_by) FROM homeostat.batch_history WHERE outcome = 'done'"), "2")
@@ -234,8 +233,7 @@ TEST_F(Converge, SuspendedNothingIsWrittenAndResumedItGoesOn) {
     EXPECT_EQ(db.value("SELECT coalesce(sum(attempts), 0) FROM homeostat.batch"), "0");
     EXPECT_EQ(homeostat.run({"resume", "docs"}).exit.code, 0);
     ASSERT_TRUE(kit::eventually([&] { return ready_now(); }, 60s)) << run.output();
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
     expect_each_written_once(600);
 }
 
@@ -314,8 +312,7 @@ TEST_F(Converge, AnEditWhileAnotherRevisionIsBuiltIsInItOnceItIsServed) {
     ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.revision", "2"));
     db.exec("UPDATE docs SET body = 'A correction' WHERE id = 60");
     ASSERT_TRUE(kit::eventually([&] { return ready_now(); }, 60s)) << run.output();
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 TEST_F(Converge, TheIndexIsUsedThroughTheServedViewAndAViewOnIt) {

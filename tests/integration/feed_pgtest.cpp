@@ -29,8 +29,7 @@ TEST_F(FeedWhole, EveryKindOfChangeIsHealedWithoutASweep) {
     EXPECT_EQ(sweeps(), before);
     EXPECT_TRUE(eventually_is("SELECT source_documents || ' ' || documents FROM homeostat.pipeline_status", "201 201"));
     EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat_data.p1_change", "0"));
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 TEST_F(FeedWhole, MetadataFollowsTooAndWhatIsNotLookedAtIsNotNamed) {
@@ -91,8 +90,7 @@ TEST_F(FeedWhole, WhatTheFeedKnewOfAPipelineMayBeGoneWhenItWakes) {
     EXPECT_TRUE(eventually_is("SELECT sum(length(chunk_text)) > 50000 FROM docs_embeddings WHERE id = 2", "t")) << run.output();
     EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.run"), "0");
     EXPECT_EQ(sweeps(), before) << run.output();
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 // Comparisons must neither miss a change nor make a writer's statement fail, whatever the columns are.
@@ -164,8 +162,7 @@ TEST_F(FeedWhole, AWritersSearchPathDecidesNothing) {
         "UPDATE public.docs SET id = 300 WHERE id OPERATOR(pg_catalog.=) 4; RESET search_path");
     EXPECT_TRUE(follows()) << run.output();
     EXPECT_EQ(sweeps(), before);
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 TEST_F(FeedWhole, TruncateIsHeldByTheBrake) {

@@ -61,8 +61,7 @@ TEST_F(FeedRoom, WritersFasterThanTheFeedAreNamedNoMoreAndSwept) {
     EXPECT_TRUE(follows()) << run.output();
     expect_named_again(run);
     EXPECT_EQ(number("SELECT coalesce(sum(bypassed), 0) FROM homeostat.run"), 0);
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 TEST_F(FeedRoom, AStatementOfMoreRowsIsNamedInPart) {
@@ -78,8 +77,7 @@ TEST_F(FeedRoom, AStatementOfMoreRowsIsNamedInPart) {
     db.exec(fmt::format("UPDATE docs SET body = 'All ' || id; DELETE FROM docs WHERE id > {}", 100000 + kRoomAtLeast));
     EXPECT_TRUE(follows()) << run.output();
     expect_named_again(run);
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 // Its trigger ran while there was no room, and it commits when there is again.
@@ -98,8 +96,7 @@ TEST_F(FeedRoom, AWriterWhoFoundItFullIsSweptForWhenItHasCommitted) {
     writer.exec("COMMIT");
     EXPECT_TRUE(follows()) << run.output();
     expect_named_again(run);
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 // Its call was undone with it: nobody was told that the feed is full.
@@ -112,8 +109,7 @@ TEST_F(FeedRoom, WhoFilledItAndThoughtBetterLeavesNothingBehindForLong) {
     db.exec("UPDATE docs SET body = 'Not named' WHERE id = 3");
     EXPECT_TRUE(follows()) << run.output();
     expect_named_again(run);
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 // Taken up at once and healed slowly: what waits takes room like what was not taken up yet.
@@ -137,8 +133,7 @@ TEST_F(FeedRoom, WhatWaitsToBeHealedTakesRoom) {
     endpoint.release();
     EXPECT_TRUE(follows()) << run.output();
     expect_named_again(run);
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 TEST_F(FeedRoom, IsWholeAgainWhenWhatWaitedIsHealedThoughNobodyWrites) {
@@ -227,8 +222,7 @@ TEST_F(FeedRoom, WritersWhoKeepTheDatabaseBusyComeFirst) {
     // They have let up: all of it is healed at once.
     EXPECT_TRUE(follows() || follows()) << run.output();
     expect_named_again(run);
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 }  // namespace

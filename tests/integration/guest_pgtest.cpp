@@ -205,6 +205,46 @@ TEST_F(GuestSession, ALongTransactionHoldsUpOurTriggersAndNobodyElse) {
     end(run);
 }
 
+// Whoever reads what is served holds up its view and its removal, and nobody else.
+TEST_F(GuestSession, ALongReadHoldsUpOurTablesAndNobodyElse) {
+    make(30);
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(asleep()) << run.output();
+    kit::Sql dump(db.url());
+    dump.exec(
+        "SET application_name = 'nightly-dump'; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM docs_embeddings");
+    db.exec("SET lock_timeout = '1s'; UPDATE homeostat.pipeline SET metadata = 'tag', deletion_policy = 'Delete'");
+    EXPECT_TRUE(
+        eventually_is("SELECT count(*) FROM homeostat.condition WHERE type = 'Reconciling' AND reason = 'WaitingForLock'"
+                      " AND message LIKE '%nightly-dump%'",
+                      "1"))
+        << run.output();
+    for (int i = 0; i < 20; ++i) EXPECT_EQ(db.value("SELECT count(*) FROM docs_embeddings"), "30");
+    // Edits are healed meanwhile.
+    db.exec("UPDATE docs SET body = 'Edited ' || id WHERE id < 4");
+    EXPECT_TRUE(follows()) << run.output();
+    dump.exec("SELECT count(*) FROM docs_embeddings; COMMIT");
+    EXPECT_TRUE(
+        eventually_is("SELECT count(*) FROM pg_attribute WHERE attrelid = 'docs_embeddings'::regclass AND attname = 'tag'", "1"))
+        << run.output();
+    dump.exec("BEGIN; SELECT count(*) FROM docs_embeddings");
+    db.exec("DELETE FROM homeostat.pipeline");
+    EXPECT_TRUE(
+        eventually_is("SELECT count(*) FROM homeostat.condition WHERE type = 'Reconciling' AND reason = 'WaitingForLock'"
+                      " AND message LIKE 'its vectors could not be removed yet%'",
+                      "1"))
+        << run.output();
+    for (int i = 0; i < 20; ++i) EXPECT_EQ(db.value("SELECT count(*) FROM docs_embeddings"), "30");
+    db.exec("UPDATE docs SET body = 'Edited'");
+    dump.exec("COMMIT");
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.pipeline", "0")) << run.output();
+    EXPECT_EQ(db.value("SELECT to_regclass('docs_embeddings') IS NULL AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid ="
+                       " 'docs'::regclass AND NOT tgisinternal)"),
+              "t");
+    end(run);
+}
+
 // The login that made everything leaves the group: writers go on, and the next login takes everything over.
 TEST_F(GuestSession, LoginsMayBeRotated) {
     const std::string a = "first_" + db.name();

@@ -63,8 +63,7 @@ TEST_P(WhatIsDoneMeanwhile, IsNotLost) {
     db.exec(GetParam().then);
     endpoint.release();
     expect_true_without_a_sweep(run, before);
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 constexpr const char* kEdit = "UPDATE docs SET body = 'Edited' WHERE id = 2";
@@ -105,8 +104,7 @@ TEST_F(LostEdits, ATouchWhileTheFeedIsFullLosesNothing) {
     EXPECT_TRUE(
         eventually_is("SELECT trusted_since IS NOT NULL AND NOT EXISTS (SELECT FROM homeostat.run) FROM homeostat.feed", "t"))
         << run.output();
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 // A row that went while a sweep's batch had it, where no trigger tells.
@@ -119,8 +117,7 @@ TEST_F(LostEdits, ARowThatGoesDuringASweepIsGoneAtItsEnd) {
     endpoint.release();
     EXPECT_TRUE(follows()) << run.output();
     EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.run_history WHERE result = 'Converged'", "1")) << run.output();
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 // The tables of the abandoned revision must not swallow what the feed names.
@@ -212,8 +209,7 @@ TEST_F(LostEdits, CountsAreExactAfterAFillDuringWhichRowsCame) {
         "INSERT INTO docs SELECT -i, 'Before all ' || i, 'x' FROM generate_series(1, 7) i");
     ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.run_history WHERE result = 'Converged'", "1")) << run.output();
     expect_true_without_a_sweep(run, sweeps());
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 }  // namespace

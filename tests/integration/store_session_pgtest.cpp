@@ -1,8 +1,13 @@
 // What a session promises about transactions whose statements travel together: their order, what fails them, what is left after.
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "store/feed.hpp"
+#include "store/lock_holders.hpp"
+#include "store/providers.hpp"
 #include "store/session.hpp"
 #include "tests/kit/cluster.hpp"
 #include "tests/kit/process.hpp"
@@ -227,6 +232,68 @@ TEST(StoreFeed, IsNotSettledBeforeTheYoungestWriterHasEnded) {
     writer.exec("COMMIT");
     // Other tests write to other databases of the same server.
     EXPECT_TRUE(kit::eventually([&] { return *feed_settled(*session, **point); }, std::chrono::seconds(30)));
+}
+
+// What we alter is given up at once where somebody reads it, by name, and the transaction goes on as it was.
+TEST_F(StoreSession, WhatSomebodyHoldsIsNotWaitedForLong) {
+    kit::Sql reader(db.url());
+    reader.exec("SET application_name = 'nightly-dump'; BEGIN; SELECT count(*) FROM t");
+    Transaction tx = session->begin();
+    tx.exec(insert(), Params::of(1, "a"));
+    const std::string before = tx.exec("SHOW lock_timeout").text(0, 0);
+    const auto alter = [&] { with_short_locks(tx, {"public.t"}, [&] { tx.exec("ALTER TABLE public.t ADD extra int"); }); };
+    const Status held = guarded(alter);
+    ASSERT_FALSE(held);
+    EXPECT_EQ(held.error().code, kLockNotAvailable);
+    EXPECT_THAT(held.error().message, ::testing::AllOf(::testing::HasSubstr("nightly-dump"), ::testing::HasSubstr(" t")));
+    EXPECT_EQ(tx.exec("SHOW lock_timeout").text(0, 0), before);
+    reader.exec("COMMIT");
+    EXPECT_EQ(code_of(alter), "");
+    EXPECT_EQ(tx.exec("SHOW lock_timeout").text(0, 0), before);
+    tx.commit();
+    EXPECT_EQ(db.value("SELECT count(extra) || note FROM t GROUP BY note"), "0a");
+}
+
+// A reader who has what we want and wants what we have is not the one who fails.
+TEST_F(StoreSession, AReaderIsNeverChosenInADeadlock) {
+    db.exec("CREATE TABLE public.u (id int)");
+    kit::Sql reader(db.url());
+    reader.exec("BEGIN; SELECT count(*) FROM t");
+    Transaction tx = session->begin();
+    tx.exec("LOCK TABLE public.u");
+    kit::Sql asking(db.url());
+    std::jthread other([&] { reader.exec("SELECT count(*) FROM u; COMMIT"); });
+    ASSERT_TRUE(kit::eventually([&] { return asking.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1"; }));
+    const auto alter = [&] { with_short_locks(tx, {"public.t"}, [&] { tx.exec("ALTER TABLE public.t ADD extra int"); }); };
+    EXPECT_EQ(code_of(alter), kLockNotAvailable);
+    tx.exec("ROLLBACK");
+}
+
+// A replica that heard nothing since does not speak over one that did; what was learnt of its limits is kept all the same.
+TEST(ProviderRecords, AreAsOldAsWhatWasHeard) {
+    kit::Database db;
+    const std::unique_ptr<Session> session = *Session::connect({.url = db.url()});
+    db.exec("INSERT INTO homeostat.provider (name, endpoint, model, dimensions) VALUES ('p', 'http://127.0.0.1:1', 'm', 16)");
+    ProviderRecord r{.uid = std::stoll(db.value("SELECT uid FROM homeostat.provider WHERE name = 'p'")), .model = "m"};
+    r.generation = std::stoll(db.value("SELECT generation FROM homeostat.provider WHERE name = 'p'"));
+    const auto told = [&](const char* replica, bool healthy, std::chrono::milliseconds ago) {
+        r.healthy = healthy;
+        r.heard_ago = ago;
+        EXPECT_TRUE(write_provider_record(*session, r, replica));
+        return db.value("SELECT healthy || replica || coalesce(max_texts::text, '') FROM homeostat.provider_status");
+    };
+    EXPECT_EQ(told("a", true, std::chrono::seconds(0)), "truea");
+    r.max_texts = 64;
+    EXPECT_EQ(told("b", false, std::chrono::seconds(5)), "truea64") << "it failed before";
+    r.max_texts = 0;
+    EXPECT_EQ(told("a", false, std::chrono::seconds(20)), "truea64");
+    EXPECT_EQ(told("b", false, std::chrono::milliseconds(0)), "falseb64");
+    EXPECT_EQ(told("a", true, std::chrono::milliseconds(0)), "truea64");
+    r.generation += 1;
+    EXPECT_EQ(told("b", false, std::chrono::hours(1)), "falseb") << "another declaration";
+    const Result<std::optional<ProviderRecord>> read = read_provider_record(*session, r.uid, "m");
+    ASSERT_TRUE(read && *read);
+    EXPECT_GE((*read)->heard_ago, std::chrono::hours(1));
 }
 
 }  // namespace

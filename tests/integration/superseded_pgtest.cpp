@@ -69,8 +69,7 @@ TEST_F(Superseded, IsSeenByNobodyAndPutAwayLater) {
     EXPECT_EQ(db.value(kStrays), "0");
     expect_all_in_the_journal();
     EXPECT_EQ(db.value("SELECT coalesce(sum(removed), 0) FROM homeostat.batch_history"), "0") << "no document was removed";
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 TEST_F(Superseded, IsPutAwaySoonAndAgain) {
@@ -84,8 +83,7 @@ TEST_F(Superseded, IsPutAwaySoonAndAgain) {
     EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.batch", "0")) << run.output();
     EXPECT_EQ(db.value(kStrays), "0");
     EXPECT_EQ(db.value("SELECT count(*) FROM homeostat_data.p1_r1_journal WHERE number IS NOT NULL"), "900");
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 TEST_F(Superseded, AreManyOnlyAndWhole) {
@@ -101,8 +99,7 @@ TEST_F(Superseded, AreManyOnlyAndWhole) {
     EXPECT_TRUE(eventually_is(matches, "300")) << run.output();
     EXPECT_EQ(db.value(kDocuments), ids);
     EXPECT_EQ(db.value(kWaits), "f");
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 // Whatever is declared meanwhile, and whatever fails: a chunk without a document is one.
@@ -127,8 +124,7 @@ TEST_F(Superseded, IsStillPutAwayWhereWhatIsDeclaredChangesAndARunFails) {
     EXPECT_EQ(db.value(kStrays), "0");
     expect_all_in_the_journal();
     ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.condition WHERE (type, status) = ('Ready', 'True')", "1"));
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 // The counts of a run go by ids.
@@ -152,8 +148,7 @@ TEST_F(Superseded, IsNothingWhileARunIsUnderWay) {
     EXPECT_TRUE(eventually_is("SELECT (SELECT count(*) FROM homeostat.batch) + (SELECT count(*) FROM homeostat.run)", "0"))
         << run.output();
     EXPECT_EQ(db.value(kDocuments), ids);
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 // Read before another batch committed what it had read before the edit: it is read again.
@@ -166,8 +161,7 @@ TEST_F(Superseded, WhatTwoBatchesHealedAtOnceIsReadAgain) {
     other.exec("COMMIT");
     EXPECT_TRUE(follows()) << run.output();
     EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.batch", "0"));
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 // It was named under the id it had.
@@ -184,8 +178,7 @@ TEST_F(Superseded, IsStillFoundByWhoeverDeletesTheDocument) {
     EXPECT_TRUE(follows()) << run.output();
     EXPECT_EQ(db.value(kStrays), "0");
     ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.batch", "0"));
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 }  // namespace

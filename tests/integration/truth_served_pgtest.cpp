@@ -42,8 +42,7 @@ TEST_F(Interference, WhatIsResumedIsNotSuspendedAnyMore) {
     db.exec("UPDATE homeostat.pipeline SET suspend = false");
     EXPECT_TRUE(ready_is("Converged,Idle")) << run.output();
     EXPECT_EQ(sweeps(), before) << "there was nothing to sweep for";
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 TEST_F(Interference, WhatIsNotDeclaredShortIsNotShort) {
@@ -66,8 +65,7 @@ TEST_F(Interference, AViewThatWasDroppedComesBackAtTheNextLook) {
     db.exec("DROP VIEW docs_embeddings");
     EXPECT_TRUE(served_whole()) << run.output();
     EXPECT_EQ(embedded(), 20);
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 TEST_F(Interference, TablesThatWereDroppedAreFilledAnew) {
@@ -81,8 +79,7 @@ TEST_F(Interference, TablesThatWereDroppedAreFilledAnew) {
     EXPECT_TRUE(ready_is("Converged,Idle")) << run.output();
     db.exec("UPDATE docs SET body = 'Edited' WHERE id = 3");
     EXPECT_TRUE(served_whole()) << run.output();
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 TEST_F(Interference, AJournalThatWasDroppedCostsNoVector) {
@@ -95,8 +92,7 @@ TEST_F(Interference, AJournalThatWasDroppedCostsNoVector) {
     db.exec("UPDATE docs SET body = 'Edited' WHERE id = 3");
     EXPECT_TRUE(served_whole()) << run.output();
     EXPECT_EQ(embedded(), 21);
-    end(run);
-    expect_converged("docs", kWanted);
+    end_converged(run, "docs", kWanted);
 }
 
 TEST_F(Interference, TheViewBelongsToWhoeverIsDeclaredNow) {
@@ -110,6 +106,22 @@ TEST_F(Interference, TheViewBelongsToWhoeverIsDeclaredNow) {
     EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.pipeline", "1")) << run.output();
     EXPECT_TRUE(ready_is("Converged,Idle")) << run.output();
     EXPECT_TRUE(served_whole());
+    end_converged(run, "docs", kWanted);
+}
+
+// What is told last is true when it is told: nobody corrects it before the next start.
+TEST_F(Interference, WhoIsStoppedTellsWhatIsTrueThen) {
+    kit::FakeEndpoint endpoint({.dimensions = 16});
+    declare_endpoint(endpoint, "; UPDATE homeostat.provider SET timeout = '2 minutes'");
+    make(20);
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    endpoint.withhold();
+    db.exec("UPDATE docs SET body = 'Edited ' || id");
+    EXPECT_TRUE(ready_is("Behind,Progressing")) << run.output();
+    endpoint.release();
+    EXPECT_TRUE(follows()) << run.output();
     end(run);
     expect_converged("docs", kWanted);
 }

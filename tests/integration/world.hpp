@@ -53,6 +53,14 @@ protected:
         EXPECT_THAT(kit::broken_invariants(db, pipeline, wanted), ::testing::IsEmpty());
     }
 
+    // Waits for it, and stops it then: what a process leaves when it is stopped in the midst of its work is as true, and not
+    // this.
+    void end_converged(kit::Process& process, const std::string& pipeline, const std::string& wanted) {
+        kit::eventually([&] { return kit::broken_invariants(db, pipeline, wanted).empty(); });
+        end(process);
+        expect_converged(pipeline, wanted);
+    }
+
     // Stopped as an orchestrator does, it gives back what it holds and ends well.
     void end(kit::Process& process) {
         process.signal(SIGTERM);
