@@ -111,7 +111,8 @@ void against_worker(kit::Database& db, const std::string& port, std::int64_t doc
     for (int i = 0; i < rounds; ++i) {
         db.exec(
             "DROP TABLE IF EXISTS worker_vectors;"
-            "CREATE TABLE worker_vectors (id bigint PRIMARY KEY, body text NOT NULL, embedding vector(384) NOT NULL)");
+            "CREATE TABLE worker_vectors (id bigint PRIMARY KEY, body text NOT NULL, hash text NOT NULL, embedding vector(384) "
+            "NOT NULL)");
         const Usage u = in_child([&] { return run_worker(db.url(), port); });
         check(u.ok && db.value("SELECT count(*) FROM worker_vectors") == std::to_string(documents), "hand-written worker");
         seconds.push_back(u.seconds);
@@ -150,6 +151,51 @@ void http(kit::Cluster& cluster, const std::string& program, int delay_ms, std::
         delay_ms, documents, median(seconds), rate, ceiling);
 }
 
+// The program itself, from its start to its end, against the worker once more: over what is unchanged, then with one document in
+// a hundred changed.
+void once_more(kit::Cluster& cluster, const std::string& program, const std::string& fake, std::int64_t documents) {
+    const Endpoint endpoint(fake, 0);
+    kit::Database db(kit::Schema::migrated, cluster);
+    make_source(db, documents, 1000);
+    db.exec(
+        fmt::format("INSERT INTO homeostat.provider (name, kind, endpoint, model, dimensions, max_batch, max_in_flight)"
+                    " VALUES ('fake', 'openai', 'http://127.0.0.1:{}/v1', 'fake', 384, 100, 8);"
+                    "CREATE TABLE worker_vectors (id bigint PRIMARY KEY, body text NOT NULL, hash text NOT NULL, embedding "
+                    "vector(384) NOT NULL)",
+                    endpoint.port));
+    declare(db, "fake");
+    const std::string url = db.url();
+    const auto ours = [&] {
+        const Usage u = in_child([&] {
+            ::execl(program.c_str(), program.c_str(), "--database", url.c_str(), "--set", "log.level=error", "run", "--once",
+                    nullptr);
+            return false;
+        });
+        check(u.ok, "run --once");
+        return u.seconds;
+    };
+    const auto theirs = [&] {
+        const Usage u = in_child([&] { return run_worker_again(url, endpoint.port); });
+        check(u.ok, "hand-written worker");
+        return u.seconds;
+    };
+    ours();
+    theirs();
+    db.exec("VACUUM ANALYZE");
+    for (const bool changed : {false, true}) {
+        std::vector<double> a;
+        std::vector<double> b;
+        for (int i = 0; i < rounds; ++i) {
+            if (changed)
+                db.exec(fmt::format("UPDATE public.source SET body = 'edited ' || random() || body WHERE id % 100 = {}", i));
+            a.push_back(ours());
+            b.push_back(theirs());
+        }
+        fmt::print("| `run --once` over {} documents, {} | {:.2f} s | hand-written worker {:.2f} s | {:.2f} x |\n", documents,
+                   changed ? "1 % changed" : "unchanged", median(a), median(b), median(a) / median(b));
+    }
+}
+
 void memory(kit::Cluster& cluster) {
     double peak[2] = {0, 0};
     const std::int64_t sizes[2] = {10'000, 100'000};
@@ -183,5 +229,7 @@ int main(int argc, char** argv) {
         http(cluster, endpoint, 0, 20'000);
         http(cluster, endpoint, 50, 20'000);
     }
+    if (what == "all" || what == "once")
+        once_more(cluster, self.substr(0, self.rfind('/')) + "/../homeostat", endpoint, documents);
     return 0;
 }

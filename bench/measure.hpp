@@ -53,6 +53,8 @@ bool run_floor(const std::string& url);
 
 // What people write by hand: one loop that fetches a hundred documents, posts them, and upserts the vectors as text.
 bool run_worker(const std::string& url, const std::string& port);
+// The same once more: it reads every document, compares it with the hash that it noted, and posts those that differ.
+bool run_worker_again(const std::string& url, const std::string& port);
 
 // All slices of the pipeline's source, observed as a shallow sweep does, on a connection that stays as a pool's do. Throws where
 // drift is found.

@@ -7,8 +7,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
+#include <string_view>
 
 #include "bench/measure.hpp"
 
@@ -61,6 +64,27 @@ std::string post(int fd, const std::string& body) {
     return answer.substr(answer.find("\r\n\r\n") + 4);
 }
 
+std::string hash_of(const char* body) { return fmt::format("{:x}", std::hash<std::string_view>{}(body)); }
+
+// Embeds these rows (id, body, …) of an answer with one request, and stores them with one statement.
+bool embed_rows(PGconn* db, int fd, const PGresult* rows, const std::vector<int>& which) {
+    nlohmann::json request{{"model", "fake"}, {"input", nlohmann::json::array()}};
+    for (const int i : which) request["input"].push_back(PQgetvalue(rows, i, 1));
+    const nlohmann::json answer = nlohmann::json::parse(post(fd, request.dump()), nullptr, false);
+    if (!answer.is_object()) return false;
+    std::string sql = "INSERT INTO worker_vectors (id, body, hash, embedding) VALUES ";
+    std::vector<std::string> values;
+    for (std::size_t n = 0; n < which.size(); ++n) {
+        sql += fmt::format("{}(${}, ${}, ${}, ${}::vector)", n == 0 ? "" : ", ", 4 * n + 1, 4 * n + 2, 4 * n + 3, 4 * n + 4);
+        values.emplace_back(PQgetvalue(rows, which[n], 0));
+        values.emplace_back(PQgetvalue(rows, which[n], 1));
+        values.push_back(hash_of(PQgetvalue(rows, which[n], 1)));
+        values.push_back(answer["data"][n]["embedding"].dump());
+    }
+    sql += " ON CONFLICT (id) DO UPDATE SET body = excluded.body, hash = excluded.hash, embedding = excluded.embedding";
+    return PQresultStatus(ask(db, sql, values).get()) == PGRES_COMMAND_OK;
+}
+
 }  // namespace
 
 bool run_worker(const std::string& url, const std::string& port) {
@@ -72,20 +96,32 @@ bool run_worker(const std::string& url, const std::string& port) {
         const Result rows = ask(db.get(), "SELECT id, body FROM public.source WHERE id > $1 ORDER BY id LIMIT 100", {last});
         const int n = PQntuples(rows.get());
         if (n == 0) break;
-        nlohmann::json request{{"model", "fake"}, {"input", nlohmann::json::array()}};
-        for (int i = 0; i < n; ++i) request["input"].push_back(PQgetvalue(rows.get(), i, 1));
-        const nlohmann::json answer = nlohmann::json::parse(post(fd, request.dump()), nullptr, false);
-        if (!answer.is_object()) return false;
-        std::string sql = "INSERT INTO worker_vectors (id, body, embedding) VALUES ";
-        std::vector<std::string> values;
+        std::vector<int> all(static_cast<std::size_t>(n));
+        std::iota(all.begin(), all.end(), 0);
+        if (!embed_rows(db.get(), fd, rows.get(), all)) return false;
+        last = PQgetvalue(rows.get(), n - 1, 0);
+    }
+    ::close(fd);
+    return true;
+}
+
+bool run_worker_again(const std::string& url, const std::string& port) {
+    const std::unique_ptr<PGconn, decltype(&PQfinish)> db(PQconnectdb(url.c_str()), PQfinish);
+    const int fd = dial(port);
+    if (PQstatus(db.get()) != CONNECTION_OK || fd < 0) return false;
+    std::string last = "0";
+    for (;;) {
+        const Result rows = ask(db.get(),
+                                "SELECT s.id, s.body, v.hash FROM public.source s LEFT JOIN worker_vectors v ON v.id = s.id"
+                                " WHERE s.id > $1 ORDER BY s.id LIMIT 1000",
+                                {last});
+        const int n = PQntuples(rows.get());
+        if (n == 0) break;
+        std::vector<int> differing;
         for (int i = 0; i < n; ++i) {
-            sql += fmt::format("{}(${}, ${}, ${}::vector)", i == 0 ? "" : ", ", 3 * i + 1, 3 * i + 2, 3 * i + 3);
-            values.emplace_back(PQgetvalue(rows.get(), i, 0));
-            values.emplace_back(PQgetvalue(rows.get(), i, 1));
-            values.push_back(answer["data"][static_cast<std::size_t>(i)]["embedding"].dump());
+            if (hash_of(PQgetvalue(rows.get(), i, 1)) != PQgetvalue(rows.get(), i, 2)) differing.push_back(i);
         }
-        sql += " ON CONFLICT (id) DO UPDATE SET body = excluded.body, embedding = excluded.embedding";
-        if (PQresultStatus(ask(db.get(), sql, values).get()) != PGRES_COMMAND_OK) return false;
+        if (!differing.empty() && !embed_rows(db.get(), fd, rows.get(), differing)) return false;
         last = PQgetvalue(rows.get(), n - 1, 0);
     }
     ::close(fd);

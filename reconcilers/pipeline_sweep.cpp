@@ -38,10 +38,11 @@ bool to_embed(DriftClass c) {
 constexpr std::int64_t kManyDocuments = 5'000;
 constexpr std::size_t kMostStrays = 10'000;  // taken away by one sweep
 
-// What a feed that was trusted when the run began should have named. Later sweeps of the run see what came meanwhile.
-bool unnamed(const Run& run, DriftClass c) {
-    return run.feed_trusted && run.sweeps == 1 &&
-           (c == DriftClass::missing || c == DriftClass::stale || c == DriftClass::orphaned);
+// What a feed that was trusted when the run began should have named. Later sweeps of the run see what came meanwhile, and what is
+// left on purpose is found by each of them.
+bool unnamed(const Run& run, bool heals, bool held, DriftClass c) {
+    return run.feed_trusted && run.sweeps == 1 && heals &&
+           (c == DriftClass::missing || c == DriftClass::stale || (c == DriftClass::orphaned && !held));
 }
 
 bool to_prune(DriftClass c) { return c == DriftClass::orphaned || c == DriftClass::excess; }
@@ -128,7 +129,7 @@ Status PipelineReconciler::sweep(Pass& pass) {
         if (i < dead.size() && dead[i] && to_embed(slice.items[i].cls)) {
             ++run.dead_letters;
         } else {
-            if (unnamed(run, slice.items[i].cls)) ++run.bypassed;
+            if (unnamed(run, pass.heals(), pass.status.blocked_prunes > 0, slice.items[i].cls)) ++run.bypassed;
             live.push_back(std::move(slice.items[i]));
         }
     }

@@ -61,6 +61,42 @@ const Statement kRoles{"diagnosis_roles",
                        "SELECT w.name FROM unnest('{homeostat_owner,homeostat_controller,homeostat_declarer}'::text[]) AS w(name)"
                        " WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = w.name)"};
 
+// Sequences of columns follow their tables.
+const Statement kOwners{"diagnosis_owners", R"sql(
+    SELECT pg_get_userbyid(o.owner), count(*), min(o.name), format($fix$
+        DO $do$ DECLARE o record; BEGIN FOR o IN
+            SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS name
+            FROM pg_class c WHERE c.relnamespace = 'homeostat_data'::regnamespace AND c.relowner = %1$L::regrole
+                AND c.relkind IN ('r', 'p', 'S', 'v') AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                    AND d.objid = c.oid AND d.deptype IN ('a', 'i'))
+            UNION ALL SELECT 'FUNCTION', p.oid::regprocedure::text FROM pg_proc p
+            WHERE p.pronamespace = 'homeostat_data'::regnamespace AND p.proowner = %1$L::regrole
+        LOOP EXECUTE format('ALTER %%s %%s OWNER TO homeostat_controller', o.kind, o.name); END LOOP; END $do$ $fix$,
+        quote_ident(pg_get_userbyid(o.owner)))
+    FROM (
+        SELECT c.relowner AS owner, c.oid::regclass::text AS name FROM pg_class c
+        WHERE c.relnamespace = to_regnamespace('homeostat_data') AND c.relkind IN ('r', 'p', 'S', 'v') AND NOT EXISTS (
+            SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i'))
+        UNION ALL SELECT p.proowner, p.oid::regprocedure::text FROM pg_proc p
+        WHERE p.pronamespace = to_regnamespace('homeostat_data')) o
+    WHERE o.owner <> (SELECT r.oid FROM pg_roles r WHERE r.rolname = 'homeostat_controller')
+    GROUP BY o.owner ORDER BY 1)sql"};
+
+// On one line, as it is shown.
+std::string on_one_line(const std::string& sql) {
+    std::string out;
+    for (const char c : sql) {
+        const bool blank = c == ' ' || c == '\n';
+        if (!blank) {
+            out += c;
+        } else if (!out.empty() && out.back() != ' ') {
+            out += ' ';
+        }
+    }
+    if (!out.empty() && out.back() == ' ') out.pop_back();
+    return out;
+}
+
 }  // namespace
 
 Result<ServerFacts> read_server_facts(Session& session) {
@@ -109,6 +145,16 @@ Result<std::vector<std::string>> missing_roles(Session& session) {
         const Rows rows = session.exec(kRoles);
         std::vector<std::string> out;
         for (int i = 0; i < rows.size(); ++i) out.push_back(rows.text(i, 0));
+        return out;
+    });
+}
+
+Result<std::vector<ForeignOwner>> foreign_owners(Session& session) {
+    return guarded([&] {
+        const Rows rows = session.exec(kOwners);
+        std::vector<ForeignOwner> out;
+        for (int i = 0; i < rows.size(); ++i)
+            out.push_back({rows.text(i, 0), rows.i64(i, 1), rows.text(i, 2), on_one_line(rows.text(i, 3))});
         return out;
     });
 }

@@ -50,6 +50,16 @@ Result<std::vector<MissingRight>> missing_rights(Session& session);
 // Of the three group roles, those that do not exist.
 Result<std::vector<std::string>> missing_roles(Session& session);
 
+// Of what was made in homeostat_data, that which does not belong to the group of controllers, though there is one: the login that
+// owns it cannot leave, and another cannot alter it. None where there is no such group.
+struct ForeignOwner {
+    std::string owner;
+    std::int64_t objects = 0;
+    std::string example;  // one of them
+    std::string fix;  // a statement for the owner, if a member of the group, or a superuser
+};
+Result<std::vector<ForeignOwner>> foreign_owners(Session& session);
+
 // From sending a notification on one connection to its arrival on another; nothing where it did not come within two seconds.
 Result<std::optional<std::chrono::microseconds>> notification_trip(const ConnectOptions& options, const std::string& token);
 

@@ -40,6 +40,7 @@ Checks examine(CliContext& context) {
     const bool schema = out.back().health == CheckHealth::ok;
     if (schema) {
         add(check_rights(**session));
+        add(check_owners(**session));
         add(check_sources(**session));
         add(check_providers(**session, settings));
         add(check_sandbox(**session));

@@ -259,6 +259,22 @@ Checks check_rights(Session& session) {
     return out;
 }
 
+Checks check_owners(Session& session) {
+    const Result<std::vector<ForeignOwner>> owners = foreign_owners(session);
+    if (!owners) return {failed("owners", owners.error())};
+    Checks out;
+    for (const ForeignOwner& o : *owners) {
+        out.push_back(
+            {CheckHealth::warn, "owners",
+             fmt::format("{} in homeostat_data not of homeostat_controller but of role \"{}\", such as {}: that role cannot "
+                         "leave, and another login cannot alter what is its",
+                         counted(o.objects, "object"), o.owner, o.example),
+             o.fix});
+    }
+    if (out.empty()) out.push_back({CheckHealth::ok, "owners", "what was made belongs to homeostat_controller"});
+    return out;
+}
+
 Checks check_sources(Session& session) {
     const Result<std::vector<PipelineSpec>> pipelines = list_pipelines(session);
     if (!pipelines) return {failed("sources", pipelines.error())};

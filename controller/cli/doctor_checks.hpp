@@ -29,6 +29,8 @@ Checks check_server(Session& session, const Settings& settings);
 // Schema against this binary. Nothing below can be asked where it fails.
 Check check_schema(Session& session);
 Checks check_rights(Session& session);
+// Of what homeostat made in the database.
+Checks check_owners(Session& session);
 Checks check_sources(Session& session);
 // Each provider answers one text with vectors of the right width.
 Checks check_providers(Session& session, const Settings& settings);

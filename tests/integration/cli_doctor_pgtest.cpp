@@ -83,6 +83,22 @@ TEST_F(CliDoctor, MissingRightsAreNamedAndTheFixMendsThem) {
     db.exec("DROP OWNED BY \"" + role + "\"; DROP ROLE \"" + role + "\"");
 }
 
+// A login that owns what was made cannot leave.
+TEST_F(CliDoctor, OwnersOfWhatWasMade) {
+    without_local();
+    declare_articles(3);
+    ends(0, {"run", "--once"});
+    EXPECT_EQ(of(examine(0), "owners")["health"], "ok");
+    const std::string role = "Left " + db.name();
+    db.exec("CREATE ROLE \"" + role + "\"; ALTER TABLE homeostat_data.p1_r1_document OWNER TO \"" + role + "\"");
+    const json found = of(examine(1), "owners");
+    EXPECT_EQ(found["health"], "warn");
+    EXPECT_THAT(found["found"].get<std::string>(), AllOf(HasSubstr("1 object "), HasSubstr(role), HasSubstr("p1_r1_document")));
+    db.exec(found["fix"].get<std::string>());
+    EXPECT_EQ(of(examine(0), "owners")["health"], "ok");
+    db.exec("DROP ROLE \"" + role + "\"");
+}
+
 TEST_F(CliDoctor, AProviderThatDoesNotAnswerAsDeclared) {
     without_local();
     kit::FakeEndpoint endpoint({.dimensions = 8});

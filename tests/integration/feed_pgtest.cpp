@@ -224,6 +224,26 @@ TEST_F(FeedWhole, WhatCameByInReplicationRoleIsCountedAsBypassed) {
     end(run);
 }
 
+// What a brake holds back is found by every sweep, and came past nobody.
+TEST_F(FeedWhole, WhatIsHeldBackIsNotCalledBypassed) {
+    make(100);
+    declare_docs();
+    kit::Process run = start();
+    db.exec(
+        "SET session_replication_role = replica; DELETE FROM docs WHERE id > 30; SET session_replication_role = origin;"
+        "UPDATE homeostat.feed SET trusted_since = NULL");
+    reconcile();
+    ASSERT_TRUE(eventually_is("SELECT reason FROM homeostat.condition WHERE type = 'PruneBlocked'", "SourceShrank"))
+        << run.output();
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.feed WHERE trusted_since IS NOT NULL", "1"));
+    reconcile();
+    reconcile();
+    EXPECT_TRUE(feed_is("Active")) << db.value("SELECT message FROM homeostat.condition WHERE type = 'ChangeFeed'");
+    db.exec("UPDATE homeostat.pipeline SET approval = (SELECT blocked_plan FROM homeostat.pipeline_status)");
+    EXPECT_TRUE(follows()) << run.output();
+    end(run);
+}
+
 // A sweep while edits go on finds what the feed has in hand already, and does not take it for something that came past.
 TEST_F(FeedWhole, ASweepDuringEditsAccusesNobody) {
     make(300);
