@@ -168,7 +168,7 @@ void faults_are_told(const std::string& program) {
         scene.settle();
         fault(scene);
         const auto started = Clock::now();
-        scene.db.exec("UPDATE public.source SET body = 'edited ' || id WHERE id <= 50");
+        scene.db.exec("UPDATE public.source SET body = CASE id WHEN 1 THEN 'poison' ELSE 'edited ' || id END WHERE id <= 50");
         until(scene.db, "SELECT count(*) FROM homeostat.condition WHERE " + condition, "1", milliseconds(10));
         fmt::print("| {}: from the edit to the condition | {:.2f} s | | 5 s |\n", what, seconds_since(started));
     };
@@ -177,7 +177,7 @@ void faults_are_told(const std::string& program) {
     told("refused (401)", [](Scene& s) { s.endpoint.always({.status = 401}); }, provider);
     told("quota (429)", [](Scene& s) { s.endpoint.always({.status = 429}); }, "type = 'Ready' AND status = 'False'");
     told(
-        "poison (400 for every text)", [](Scene& s) { s.endpoint.always({.status = 400}); },
+        "a poison text", [](Scene& s) { s.endpoint.when_text("poison", {.status = 400}); },
         "type = 'DeadLetters' AND status = 'True'");
     told("an answer that never comes", [](Scene& s) { s.endpoint.withhold(); }, "type = 'Ready' AND reason = 'Behind'");
 }
