@@ -24,7 +24,7 @@ namespace {
 constexpr std::string_view kPrefix = "HOMEOSTAT_";
 // Not settings, and not slips either: what selects the file and the profile, what Kubernetes puts into every pod when a Service
 // is named homeostat, and what the tests and fault points of our own use.
-constexpr std::array<std::string_view, 6> kOtherVariables{"CONFIG", "PROFILE", "SERVICE_", "PORT", "TEST_", "FAULT"};
+constexpr std::array<std::string_view, 7> kOtherVariables{"CONFIG", "PROFILE", "SERVICE_", "PORT", "TEST_", "FAULT", "PLANT"};
 
 struct Given {
     std::string text;

@@ -270,7 +270,7 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
         Outcome o;
         if (!written->superseded.empty()) insert_put_away(tx, batch, written->superseded, kPutAwayAfter);
         std::vector<std::vector<Key>> rest = work.deferred(settings_.read_budget);
-        if (!written->contested.empty()) rest.push_back(keys_of(request, written->contested));
+        if (!written->contested.empty() && !HOMEOSTAT_PLANTED("drop")) rest.push_back(keys_of(request, written->contested));
         insert_rest(tx, batch, rest, batch.attempts, std::chrono::milliseconds(0), "");
         if (batch.fed) remove_dead_letters(tx, batch.uid, batch.revision, batch.keys);
         if (!work.dead().empty()) add_dead_letters(tx, batch.uid, batch.revision, letters_of(batch, work.dead()));

@@ -82,9 +82,6 @@ std::vector<Table> writers_tables(bool renamed) {
             {.name = "swept", .source = "swept", .key = "id", .key_text = "id::text", .swept = true}};
 }
 
-// What is played only where it is asked for by name.
-bool is_rare(const std::string& fault) { return fault == "rename"; }
-
 std::string doubled(const std::string& text) {
     std::string out;
     for (const char c : text) out += c == '\'' ? std::string("''") : std::string(1, c);
@@ -172,8 +169,7 @@ World::~World() {
 }
 
 bool World::plays(const std::string& fault) const {
-    return options_.faults &&
-           ((options_.only.empty() && !is_rare(fault)) || std::ranges::find(options_.only, fault) != options_.only.end());
+    return options_.faults && (options_.only.empty() || std::ranges::find(options_.only, fault) != options_.only.end());
 }
 
 void World::make_tables() {

@@ -15,6 +15,10 @@ constexpr const char* kBack = R"sql(
     WHERE deletion_requested_at IS NULL AND (suspend OR provider <> 'fake' OR chunker <> 'whole' OR priority <> 0
         OR depends_on IS NOT NULL OR documents IS NOT NULL OR (capture = 'Off') <> (name = ANY ('{{{}}}'))))sql";
 
+constexpr const char* kDocumentTables =
+    "SELECT c.oid::regclass FROM pg_class c JOIN homeostat.pipeline p ON c.relname ~ ('^p' || p.uid || '_r[0-9]+_document$')"
+    " WHERE p.name = '{}' AND c.relnamespace = 'homeostat_data'::regnamespace AND c.relkind = 'r' ORDER BY 1";
+
 }  // namespace
 
 void Faults::there_and_back(Turn turn, const std::string& there, const std::string& back) {
@@ -25,7 +29,31 @@ void Faults::there_and_back(Turn turn, const std::string& there, const std::stri
     declare({"UPDATE homeostat.pipeline SET " + back + where});
 }
 
-void Faults::suspend(Turn turn) { there_and_back(turn, "suspend = true", "suspend = false"); }
+// What is suspended is written by nobody, from the commit of that on: whoever was about to write sees it, or is waited for.
+void Faults::suspend(Turn turn) {
+    const std::string name = turn.dice.of(world_.tables()).name;
+    const std::string where = fmt::format(" WHERE name = '{}' AND deletion_requested_at IS NULL", name);
+    if (!declare({"UPDATE homeostat.pipeline SET suspend = true" + where})) return;
+    const auto written = [&]() -> std::string {
+        try {
+            kit::Sql sql(world_.db().url());
+            std::string out =
+                sql.value(fmt::format("SELECT uid || ' ' || xmin FROM homeostat.pipeline WHERE suspend AND name = '{}'", name));
+            for (const kit::Row& row : sql.query(fmt::format(kDocumentTables, name)))
+                out += sql.value(fmt::format("SELECT coalesce('; {0} ' || max(write_token), '') FROM {0}", *row[0]));
+            return out;
+        } catch (const std::exception&) {
+            return "";  // it cannot be asked, or is not suspended any more
+        }
+    };
+    const std::string before = written();
+    turn.pause(50, 3'000);
+    const std::string after = written();
+    const auto declared = [](const std::string& state) { return state.substr(0, state.find(';')); };
+    if (!before.empty() && !after.empty() && declared(before) == declared(after) && before != after)
+        world_.broke(fmt::format("{} was written to while it was suspended: {}, then {}", name, before, after));
+    declare({"UPDATE homeostat.pipeline SET suspend = false" + where});
+}
 
 void Faults::provider(Turn turn) { there_and_back(turn, "provider = 'other'", "provider = 'fake'"); }
 
