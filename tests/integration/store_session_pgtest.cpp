@@ -244,7 +244,7 @@ TEST_F(StoreSession, WhatSomebodyHoldsIsNotWaitedForLong) {
     const auto alter = [&] { with_short_locks(tx, {"public.t"}, [&] { tx.exec("ALTER TABLE public.t ADD extra int"); }); };
     const Status held = guarded(alter);
     ASSERT_FALSE(held);
-    EXPECT_EQ(held.error().code, kLockNotAvailable);
+    EXPECT_EQ(held.error().code, kLockHeld);
     EXPECT_THAT(held.error().message, ::testing::AllOf(::testing::HasSubstr("nightly-dump"), ::testing::HasSubstr(" t")));
     EXPECT_EQ(tx.exec("SHOW lock_timeout").text(0, 0), before);
     reader.exec("COMMIT");
@@ -265,7 +265,7 @@ TEST_F(StoreSession, AReaderIsNeverChosenInADeadlock) {
     std::jthread other([&] { reader.exec("SELECT count(*) FROM u; COMMIT"); });
     ASSERT_TRUE(kit::eventually([&] { return asking.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1"; }));
     const auto alter = [&] { with_short_locks(tx, {"public.t"}, [&] { tx.exec("ALTER TABLE public.t ADD extra int"); }); };
-    EXPECT_EQ(code_of(alter), kLockNotAvailable);
+    EXPECT_EQ(code_of(alter), kLockHeld);
     tx.exec("ROLLBACK");
 }
 
