@@ -75,7 +75,9 @@ Result<std::vector<ReadDocument>> Factory::read(Session& session, const Batch& b
     Span span = parts_.telemetry.tracer.start("read documents", SpanKind::client, context.span);
     Result<std::vector<ReadDocument>> documents = guarded([&]() -> Result<std::vector<ReadDocument>> {
         session.keep_plans(batch.keys.size() <= kFew);
-        Transaction tx = session.begin(target.source.search_path.empty() ? TxMode::none : TxMode::write);
+        // What use_operators() sets lasts for a transaction.
+        const bool plain = target.source.search_path.empty() && target.source.filtered.empty();
+        Transaction tx = session.begin(plain ? TxMode::none : TxMode::write);
         use_operators(tx, target.source);
         Result<std::vector<ReadDocument>> read =
             read_documents(tx, target.source, target.revision, batch.keys, budget, first_anyway);

@@ -425,6 +425,10 @@ TEST_F(Policies, APolicyThatIsMeantToChooseChooses) {
     reader_.run_once();
     EXPECT_EQ(number("SELECT count(*) FROM serve.docs_embeddings"), 50);
     EXPECT_EQ(condition("docs", "Synced"), "True");
+    // The text of what it shows is read as it is compared.
+    db.exec("UPDATE base SET body = 'Edited' WHERE id IN (7, 77)");
+    reader_.run_once();
+    EXPECT_EQ(number("SELECT count(*) FROM serve.docs_embeddings WHERE chunk_text = 'Edited'"), 1);
 }
 
 }  // namespace
