@@ -7,6 +7,7 @@
 #include "reconcilers/factory/targets.hpp"
 #include "reconcilers/pipeline.hpp"
 #include "reconcilers/pipeline_pass.hpp"
+#include "store/revision_columns.hpp"
 #include "store/revision_keys.hpp"
 
 namespace homeostat {
@@ -74,9 +75,10 @@ Status PipelineReconciler::look_whether_mended(Pass& pass) {
 
 // Somebody dropped them, perhaps with something they hung on.
 void PipelineReconciler::tell_lost(Pass& pass, Transaction& tx, const Revision& revision) {
-    const std::string message =
-        fmt::format("tables of revision {} were dropped by somebody else; everything is embedded anew", revision.number);
-    spdlog::warn("pipeline \"{}\": {}", pass.declared.name, message);
+    const std::string message = fmt::format(
+        "pipeline \"{}\": of its revision {} somebody else has dropped {}, in whole or in part; everything is embedded anew",
+        pass.declared.name, revision.number, fmt::join(lost_tables(tx, revision), ", "));
+    spdlog::warn("{}", message);
     add_event(tx, {.uid = pass.uid,
                    .type = "Warning",
                    .reason = "TablesGone",
@@ -127,6 +129,10 @@ Status PipelineReconciler::prepare_revision(Pass& pass) {
             for (Revision& r : pass.revisions) {
                 if (r.number == pass.revision.number) r.state = "served";
             }
+        }
+        drop_unused_metadata(tx, pass.revision, pass.source);
+        for (Revision& r : pass.revisions) {
+            if (r.state == "retired" && r.number != pass.revision.number) drop_unused_metadata(tx, r, pass.source);
         }
         HOMEOSTAT_REACH("revision.before_commit");
         tx.commit();

@@ -20,11 +20,50 @@ const Statement kRecord{"migration_record", "INSERT INTO homeostat.migration (nu
 const Statement kForget{"migration_forget", "DELETE FROM homeostat.migration WHERE number = $1::int"};
 const Statement kList{"migration_list", "SELECT number, name, applied_at::text FROM homeostat.migration ORDER BY number"};
 
-// The lock is waited for: another replica is migrating, and will be done in a moment. The search path is the usual one, because
-// CREATE EXTENSION puts its types there.
+// In no other schema a name is looked for: who may create in one of the user's could put a function there whose arguments fit
+// better than the server's own, and it would be called with the rights of whoever migrates.
+constexpr std::string_view kPath = "SET LOCAL search_path = pg_catalog, pg_temp";
+
+// The lock is waited for: another replica is migrating, and will be done in a moment.
 void prepare(Transaction& tx) {
-    tx.exec("SET LOCAL search_path = public, pg_catalog; SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '5min'");
+    tx.exec(fmt::format("{}; SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '5min'", kPath));
     tx.exec(fmt::format("SELECT pg_advisory_xact_lock({})", kLockKey));
+}
+
+const Statement kExtensionHome{"migration_extension",
+                               "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+                               " WHERE e.extname = 'vector'"};
+const Statement kPublic{"migration_public", "SELECT to_regnamespace('public') IS NOT NULL"};
+
+// Where pgvector is not there yet: into the schema where people look for it, not the first of the path.
+void ensure_extension(Transaction& tx) {
+    if (!tx.exec(kExtensionHome).empty()) return;
+    if (tx.exec(kPublic).boolean(0, 0)) {
+        tx.exec("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public");
+    } else {
+        tx.exec("CREATE SCHEMA IF NOT EXISTS extensions; CREATE EXTENSION IF NOT EXISTS vector SCHEMA extensions");
+    }
+}
+
+// The statements of migration 3 that name types of pgvector without the schema they are in: for these it is in the path, after
+// pg_catalog. What they make binds an operator that somebody may have put there; it is not called, and made anew by migration 19.
+void run_text(Transaction& tx, const EmbeddedMigration& m, std::string_view text) {
+    constexpr std::string_view kOfVectors = "FUNCTION homeostat.vector_ok(";
+    const std::size_t first = m.number == 3 ? text.find(kOfVectors) : std::string_view::npos;
+    if (first == std::string_view::npos) {
+        tx.exec(text);
+        return;
+    }
+    const std::size_t begin = text.rfind('\n', first) + 1;
+    const std::size_t end = text.find(';', text.rfind(kOfVectors)) + 1;
+    tx.exec(text.substr(0, begin));
+    // Where the extension was dropped since, they went with it: there is nothing to take back.
+    if (const Rows home = tx.exec(kExtensionHome); !home.empty()) {
+        tx.exec(fmt::format("SET LOCAL search_path = pg_catalog, {}, pg_temp", home.view(0, 0)));
+        tx.exec(text.substr(begin, end - begin));
+        tx.exec(kPath);
+    }
+    tx.exec(text.substr(end));
 }
 
 void ensure_ledger(Transaction& tx) {
@@ -60,7 +99,8 @@ Result<int> migrate_up(Session& session, std::optional<int> to) {
                 prepare(tx);
                 ensure_ledger(tx);
                 if (version_in(tx) >= m.number) continue;
-                tx.exec(m.up);
+                if (m.number == 1 || m.number == 3) ensure_extension(tx);
+                run_text(tx, m, m.up);
                 tx.exec(kRecord, Params::of(m.number, m.name));
                 tx.commit();
                 ++done;
@@ -89,7 +129,7 @@ Result<int> migrate_down(Session& session, int to) {
                                     now, all.back().number));
                 }
                 if (now < m->number) continue;
-                tx.exec(m->down);
+                run_text(tx, *m, m->down);
                 tx.exec(kForget, Params::of(m->number));
                 if (m->number == 1) tx.exec("DROP TABLE homeostat.migration; DROP SCHEMA homeostat");
                 tx.commit();

@@ -70,8 +70,14 @@ const Statement kFiltered{"relation_filtered", R"sql(
 const Statement kExtension{"vector_extension",
                            "SELECT quote_ident(n.nspname), e.extversion,"
                            " (SELECT oid FROM pg_type t WHERE t.typname = 'vector' AND t.typnamespace = n.oid),"
-                           " (SELECT oid FROM pg_type t WHERE t.typname = 'halfvec' AND t.typnamespace = n.oid)"
+                           " (SELECT oid FROM pg_type t WHERE t.typname = 'halfvec' AND t.typnamespace = n.oid),"
+                           " (SELECT count(*) FROM pg_proc p JOIN pg_type t ON t.oid = p.proargtypes[0]"
+                           "  WHERE p.pronamespace = to_regnamespace('homeostat') AND p.proname = 'vector_ok'"
+                           "  AND t.typnamespace = n.oid), to_regproc('homeostat.make_vector_functions') IS NOT NULL,"
+                           " current_setting('transaction_read_only')::boolean"
                            " FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"};
+
+const Statement kMakeFunctions{"vector_functions", "SELECT homeostat.make_vector_functions()"};
 
 struct KnownColumn {
     ColumnShape shape;
@@ -288,6 +294,9 @@ Result<VectorExtension> find_vector_extension(Transaction& tx) {
                 .message = "the extension vector (pgvector 0.7 or newer) is not in this database; run CREATE EXTENSION vector",
                 .origin = Origin::user};
         }
+        // They went with the extension, when it was dropped with all that rests on it. Who only reads leaves it to those who
+        // write.
+        if (rows.i64(0, 4) < 2 && rows.boolean(0, 5) && !rows.boolean(0, 6)) tx.exec(kMakeFunctions);
         return VectorExtension{rows.text(0, 0), rows.text(0, 1), static_cast<std::uint32_t>(rows.i64(0, 2)),
                                static_cast<std::uint32_t>(rows.i64(0, 3))};
     });

@@ -7,6 +7,7 @@
 
 #include "store/group_role.hpp"
 #include "store/lock_holders.hpp"
+#include "store/revision_columns.hpp"
 #include "store/text_array.hpp"
 
 namespace homeostat {
@@ -48,8 +49,6 @@ const Statement kViewColumns{
     " EXISTS (SELECT FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid"
     "         WHERE r.ev_class = c.oid AND d.refobjid = to_regclass($2))"
     " FROM pg_class c WHERE c.oid = to_regclass($1)"};
-const Statement kThere{"revision_there", "SELECT bool_and(to_regclass(w.name) IS NOT NULL) FROM unnest($1::text[]) w(name)"};
-
 bool rests_on(const Rows& view) { return !view.empty() && view.view(0, 1) == "homeostat: served view" && view.boolean(0, 3); }
 
 std::string meta_column(std::size_t i) { return fmt::format("meta_{}", i + 1); }
@@ -339,18 +338,13 @@ Result<bool> view_is_current(Transaction& tx, const PipelineSpec& spec, const Re
 
 bool make_whole(Transaction& tx, const Revision& revision, const VectorExtension& vectors) {
     const RevisionTables& t = revision.tables;
-    const auto there = [&](const std::string& name) { return tx.exec(kThere, Params::of("{" + name + "}")).boolean(0, 0); };
-    if (!there(t.document) || !there(t.chunk)) return false;
-    if (there(t.journal)) return true;
+    const std::vector<std::string> lost = lost_tables(tx, revision);
+    if (lost.empty()) return true;
+    if (lost != std::vector<std::string>{t.journal}) return false;
+    with_short_locks(tx, {t.journal}, [&] { tx.exec(fmt::format("DROP TABLE IF EXISTS {}", t.journal)); });
     create_journal(tx, t, vector_column_type(revision.settings, vectors));
     tx.exec(give_tables({t.journal}));
     return true;
-}
-
-Result<bool> is_there(Session& session, const std::string& target, const Revision& revision) {
-    const RevisionTables& t = revision.tables;
-    const Params all = Params::of(format_text_array({target, t.document, t.chunk, t.journal}));
-    return guarded([&] { return session.exec(kThere, all).boolean(0, 0); });
 }
 
 Status drop_pipeline_data(Session& session, const PipelineSpec& spec) {

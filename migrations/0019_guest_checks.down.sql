@@ -1,0 +1,20 @@
+-- Locks and time as on the way up. The functions over vectors stay: migration 3 takes them away.
+ALTER FUNCTION homeostat.check_pipeline() RESET search_path;
+ALTER FUNCTION homeostat.finalize_pipeline() RESET search_path;
+ALTER FUNCTION homeostat.check_capture() RESET search_path;
+ALTER FUNCTION homeostat.keep_owned_pipeline() RESET search_path;
+ALTER FUNCTION homeostat.check_provider() RESET search_path;
+ALTER FUNCTION homeostat.keep_used_provider() RESET search_path;
+ALTER FUNCTION homeostat.check_target_view() RESET search_path;
+ALTER FUNCTION homeostat.finalize_target_view() RESET search_path;
+DROP TRIGGER a_name_target_view_in_full ON homeostat.target_view;
+DROP FUNCTION homeostat.name_target_view_in_full();
+DROP TRIGGER a_name_pipeline_in_full ON homeostat.pipeline;
+DROP FUNCTION homeostat.name_pipeline_in_full();
+DROP FUNCTION homeostat.full_name_to_be(text);
+DROP FUNCTION homeostat.full_name(text);
+DROP TRIGGER check_pipeline_guest_update ON homeostat.pipeline;
+DROP TRIGGER check_pipeline_guest ON homeostat.pipeline;
+DROP FUNCTION homeostat.check_guest();
+DROP FUNCTION homeostat.base_type(oid);
+DROP FUNCTION homeostat.make_vector_functions();
