@@ -137,11 +137,12 @@ std::string CaptureFunctions::mark() const {
 
 // A row whose key changed is one that went and one that came.
 std::string CaptureFunctions::updates() const {
-    const std::string& key = key_[0].quoted;
+    // Of a row type IS NULL says whether all its fields are, and not whether there is a value.
+    const std::string absent = key_[0].quoted + (key_[0].compare ? " IS NULL" : " IS NOT DISTINCT FROM NULL");
     return fmt::format(
-        "SELECT CASE WHEN o.{0} IS NULL THEN 'i' WHEN n.{0} IS NULL THEN 'd' ELSE 'u' END::pg_catalog.\"char\" AS c, {1}\n"
-        "    FROM new_rows n FULL JOIN old_rows o ON {2} WHERE n.{0} IS NULL OR o.{0} IS NULL OR {3}",
-        key,
+        "SELECT CASE WHEN o.{0} THEN 'i' WHEN n.{0} THEN 'd' ELSE 'u' END::pg_catalog.\"char\" AS c, {1}\n"
+        "    FROM new_rows n FULL JOIN old_rows o ON {2} WHERE n.{0} OR o.{0} OR {3}",
+        absent,
         joined(key_, ", ",
                [](const CapturedColumn& c, std::size_t i) {
                    return fmt::format("coalesce(n.{0}, o.{0})::{1} AS k{2}", c.quoted, c.wide, i);

@@ -86,7 +86,7 @@ private:
         Params params = key_params(facts_.key);
         params.add(*spec_.documents);
         std::string not_null;
-        for (const ColumnShape& c : source_.key) not_null += fmt::format(" AND s.{} IS NOT NULL", c.quoted);
+        for (const ColumnShape& c : source_.key) not_null += fmt::format(" AND s.{} IS DISTINCT FROM NULL", c.quoted);
         const Rows rows = tx_.exec(
             {name("place"),
              fmt::format("SELECT count(*) FROM (SELECT FROM {} s WHERE {} < ROW({}){} LIMIT ${}::bigint) s", source_.relation,

@@ -171,15 +171,14 @@ private:
                       "(s.homeostat_hash IS DISTINCT FROM d.content_hash{}{})", row_differs(sliced, revision_),
                       source_.version == VersionKind::hash ? "" : " OR s.homeostat_version IS DISTINCT FROM d.source_version")
                 : "s.homeostat_version IS DISTINCT FROM d.source_version" + key_spelled_differently(sliced, "s", "d");
-        const std::string first_key = "s." + sliced.key[0].quoted;
+        const std::string no_source_row = "s." + sliced.key[0].quoted + " IS NOT DISTINCT FROM NULL";
         const std::string cls =
-            read_content
-                ? fmt::format(
-                      "CASE WHEN d.document_id IS NULL THEN 'm' WHEN {} IS NULL THEN 'o'"
-                      " WHEN s.homeostat_hash IS DISTINCT FROM d.content_hash THEN 's'"
-                      " WHEN false{} THEN 'v' ELSE 't' END",
-                      first_key, row_differs(sliced, revision_))
-                : fmt::format("CASE WHEN d.document_id IS NULL THEN 'm' WHEN {} IS NULL THEN 'o' ELSE 'c' END", first_key);
+            read_content ? fmt::format(
+                               "CASE WHEN d.document_id IS NULL THEN 'm' WHEN {} THEN 'o'"
+                               " WHEN s.homeostat_hash IS DISTINCT FROM d.content_hash THEN 's'"
+                               " WHEN false{} THEN 'v' ELSE 't' END",
+                               no_source_row, row_differs(sliced, revision_))
+                         : fmt::format("CASE WHEN d.document_id IS NULL THEN 'm' WHEN {} THEN 'o' ELSE 'c' END", no_source_row);
         std::string keys;
         for (std::size_t i = 0; i < n_; ++i) {
             keys += fmt::format(", coalesce(s.{}, d.key_{})::text", sliced.key[i].quoted, i + 1);
@@ -187,9 +186,9 @@ private:
         const std::string order = fmt::format("ORDER BY {}", order_list(sliced));
         const Rows rows = tx_.exec(
             {name(request_.deep ? "deep" : "diff"),
-             fmt::format("SELECT {}, d.document_id{} FROM ({}) s FULL JOIN ({}) d ON {} WHERE d.document_id IS NULL OR {} IS "
-                         "NULL OR {} {}",
-                         cls, keys, source_rows, document_rows, key_match(sliced, "s", "d"), first_key, changed, order)},
+             fmt::format("SELECT {}, d.document_id{} FROM ({}) s FULL JOIN ({}) d ON {} WHERE d.document_id IS NULL OR {} OR"
+                         " {} {}",
+                         cls, keys, source_rows, document_rows, key_match(sliced, "s", "d"), no_source_row, changed, order)},
             bounds());
         sort_out(rows);
     }

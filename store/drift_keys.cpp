@@ -62,7 +62,8 @@ Result<std::int64_t> count_unkeyed(Transaction& tx, const SourceShape& source) {
     return guarded([&]() -> std::int64_t {
         if (!source.nullable_key) return 0;
         std::string any;
-        for (const ColumnShape& c : source.key) any += fmt::format("{}s.{} IS NULL", any.empty() ? "" : " OR ", c.quoted);
+        for (const ColumnShape& c : source.key)
+            any += fmt::format("{}s.{} IS NOT DISTINCT FROM NULL", any.empty() ? "" : " OR ", c.quoted);
         return tx.exec(fmt::format("SELECT count(*) FROM {} s WHERE {}", source.relation, any)).i64(0, 0);
     });
 }

@@ -118,7 +118,7 @@ private:
     KeySample keys() {
         const std::string list = source_.key_list("s");
         std::string all = "true";
-        for (const ColumnShape& c : source_.key) all += fmt::format(" AND s.{} IS NOT NULL", c.quoted);
+        for (const ColumnShape& c : source_.key) all += fmt::format(" AND s.{} IS DISTINCT FROM NULL", c.quoted);
         const Rows r =
             tx_.exec(fmt::format("SELECT count(*), count(*) FILTER (WHERE NOT ({0})),"
                                  " count(*) FILTER (WHERE {0}) - count(DISTINCT ROW({1})) FILTER (WHERE {0})"

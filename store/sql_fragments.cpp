@@ -50,10 +50,12 @@ std::string parameter_row(const SourceShape& source, int first) {
     return "ROW(" + out + ")";
 }
 
+// IS NOT NULL would say of a value of a row type whether all its fields are there.
 std::string key_not_null(const SourceShape& source) {
     if (!source.nullable_key) return "true";
     std::string out;
-    for (const ColumnShape& c : source.key) out += fmt::format("{}s.{} IS NOT NULL", out.empty() ? "" : " AND ", c.quoted);
+    for (const ColumnShape& c : source.key)
+        out += fmt::format("{}s.{} IS DISTINCT FROM NULL", out.empty() ? "" : " AND ", c.quoted);
     return out;
 }
 
