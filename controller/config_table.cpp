@@ -34,7 +34,7 @@ const std::array<Setting, 56> kSettings{{
     {"database.start_timeout", &S::database_start_timeout, "60s", "0", "1h", false, true,
      "How long `run --once` waits for a database that is not there when it starts; `run` waits as long as it takes."},
     {"database.prepare", &S::database_prepare, "true", "", "", false, true,
-     "Whether statements are prepared; turn it off behind a transaction-mode pooler that does not support it."},
+     "Whether statements are prepared; behind a pooler none ever is."},
     {"log.level", &S::log_level, "info", "trace|debug|info|warn|error", "", false, true,
      "The least serious messages that are logged."},
     {"log.format", &S::log_format, "text", "text|json", "", false, true,

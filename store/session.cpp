@@ -4,6 +4,7 @@
 #include <libpq-fe.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <map>
 #include <utility>
@@ -33,14 +34,15 @@ std::string full_url(const ConnectOptions& o) {
     return with_setting(std::move(url), "application_name", o.application_name);
 }
 
+// Behind a pooler no default of ours counts when a transaction begins, so its level is said.
 std::string_view begin_of(TxMode mode) {
     switch (mode) {
-        case TxMode::write: return "BEGIN";
+        case TxMode::write: return "BEGIN ISOLATION LEVEL READ COMMITTED";
         case TxMode::none: return "";
-        case TxMode::read_only: return "BEGIN READ ONLY";
+        case TxMode::read_only: return "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
         case TxMode::read_snapshot: return "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
     }
-    return "BEGIN";
+    return "BEGIN ISOLATION LEVEL READ COMMITTED";
 }
 
 // Everything that the text of a value depends on is the same in every session, whatever the environment (PGTZ, PGOPTIONS), the
@@ -48,35 +50,55 @@ std::string_view begin_of(TxMode mode) {
 // (row_security): what is not seen must not be taken for gone. The search path is fixed, so that nothing in a user's schema can
 // stand in for a function or operator of ours. No compiling of plans: a statement over many keys looks dear to the planner, and
 // compiling it took a second where running it took five milliseconds.
-constexpr std::string_view kSettings = R"sql(
-SELECT pg_catalog.pg_backend_pid(),
-       (SELECT (extract(epoch FROM a.backend_start) * 1000000.0)::pg_catalog.int8
-        FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a),
-       set_config('search_path', 'pg_catalog', false),
-       set_config('statement_timeout', $1, false),
-       set_config('lock_timeout', $2, false),
-       set_config('idle_in_transaction_session_timeout', $3, false),
-       set_config('client_connection_check_interval', '1s', false),
-       set_config('default_transaction_isolation', 'read committed', false),
-       set_config('default_transaction_deferrable', 'off', false),
-       set_config('TimeZone', 'UTC', false),
-       set_config('timezone_abbreviations', 'Default', false),
-       set_config('DateStyle', 'ISO, MDY', false),
-       set_config('IntervalStyle', 'postgres', false),
-       set_config('extra_float_digits', '1', false),
-       set_config('bytea_output', 'hex', false),
-       set_config('lc_monetary', 'C', false),
-       set_config('lc_numeric', 'C', false),
-       set_config('lc_time', 'C', false),
-       set_config('xmlbinary', 'base64', false),
-       set_config('xmloption', 'content', false),
-       set_config('array_nulls', 'on', false),
-       set_config('quote_all_identifiers', 'off', false),
-       set_config('standard_conforming_strings', 'on', false),
-       set_config('transform_null_equals', 'off', false),
-       set_config('row_security', 'off', false),
-       set_config('jit', 'off', false)
-)sql";
+constexpr std::array<std::pair<std::string_view, std::string_view>, 24> kPinned{{
+    {"search_path", "'pg_catalog'"},
+    {"statement_timeout", "$1"},
+    {"lock_timeout", "$2"},
+    {"idle_in_transaction_session_timeout", "$3"},
+    {"client_connection_check_interval", "'1s'"},
+    {"default_transaction_isolation", "'read committed'"},
+    {"default_transaction_deferrable", "'off'"},
+    {"TimeZone", "'UTC'"},
+    {"timezone_abbreviations", "'Default'"},
+    {"DateStyle", "'ISO, MDY'"},
+    {"IntervalStyle", "'postgres'"},
+    {"extra_float_digits", "'1'"},
+    {"bytea_output", "'hex'"},
+    {"lc_monetary", "'C'"},
+    {"lc_numeric", "'C'"},
+    {"lc_time", "'C'"},
+    {"xmlbinary", "'base64'"},
+    {"xmloption", "'content'"},
+    {"array_nulls", "'on'"},
+    {"quote_all_identifiers", "'off'"},
+    {"standard_conforming_strings", "'on'"},
+    {"transform_null_equals", "'off'"},
+    {"row_security", "'off'"},
+    {"jit", "'off'"},
+}};
+
+// Behind a pooler the server's session is not ours: it is given to others between our transactions. There what is pinned lasts
+// for one transaction and is pinned anew in the next. $4 is the number by which the server introduced itself (0: it is known that
+// it is not ours), so that the first statement does the one or the other by itself.
+const std::string& pinning() {
+    static const std::string sql = [] {
+        std::string out =
+            "SELECT pg_catalog.pg_backend_pid(), (SELECT (extract(epoch FROM a.backend_start) OPERATOR(pg_catalog.*) "
+            "1000000.0)::pg_catalog.int8"
+            " FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a)";
+        for (const auto& [name, value] : kPinned) {
+            out += fmt::format(
+                ", pg_catalog.set_config('{}', {}, pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.<>) $4::pg_catalog.int4)",
+                name, value);
+        }
+        return out;
+    }();
+    return sql;
+}
+
+Wire::Call pin(const ConnectOptions& o, int pid) {
+    return {{"", pinning()}, Params::of(o.statement_timeout_ms, o.lock_timeout_ms, o.idle_timeout_ms, pid)};
+}
 
 template <class Number>
 Number number_of(std::string_view text) {
@@ -142,6 +164,7 @@ struct Session::Impl {
     Wire wire;
     bool busy = false;
     bool keeps_plans = false;
+    bool pooled = false;  // what is set, prepared or listened for outlasts no transaction
     ServerSession server;
     std::map<std::string, std::function<void(std::string_view)>, std::less<>> listeners;
 };
@@ -167,19 +190,28 @@ struct Transaction::Impl {
         bool checks = false;  // before COMMIT may be sent
     };
 
+    // What comes before the first statement: BEGIN, where there is one; behind a pooler the settings, for as long as it lasts.
+    std::vector<Wire::Call> opening() const {
+        std::vector<Wire::Call> calls;
+        if (begun) return calls;
+        if (!begin.empty()) calls.push_back({{"", std::string(begin)}, {}});
+        if (session.pooled) calls.push_back(pin(session.options, 0));
+        return calls;
+    }
+
     // Everything that waits, and this, at once. Its answer, or that of the last.
     Answer flush(std::optional<Wire::Call> last, bool commits) {
         if (refused || committed) throw StoreFailure(internal_error("a transaction is used after its end"));
-        std::vector<Wire::Call> calls;
-        const bool begins = !begun && !begin.empty();
-        if (begins) calls.push_back({{"", std::string(begin)}, {}});
+        // Without BEGIN what is sent together is one transaction.
+        if (begin.empty() && waiting.empty() && !last) return {};
+        std::vector<Wire::Call> calls = opening();
+        const std::size_t first = calls.size();
         std::vector<Waiting> sent = std::exchange(waiting, {});
         for (Waiting& w : sent) calls.push_back(std::move(w.call));
         if (last) calls.push_back(*std::move(last));
         if (calls.empty()) return {};
-        begun = begun || begins;
+        begun = begun || !begin.empty();
         std::vector<Answer> answers;
-        const std::size_t first = begins ? 1 : 0;
         try {
             session.wire.run(calls, commits, answers);
         } catch (const StoreFailure&) {
@@ -218,7 +250,7 @@ Rows Transaction::exec(const Statement& statement, const Params& params) {
 }
 
 Rows Transaction::exec(std::string_view sql) {
-    if (!impl_->begun && impl_->waiting.empty() && !impl_->begin.empty()) {
+    if (!impl_->begun && impl_->waiting.empty() && !impl_->begin.empty() && !impl_->session.pooled) {
         impl_->begun = true;
         return Rows(impl_->session.wire.run(fmt::format("{}; {}", impl_->begin, sql)));
     }
@@ -257,14 +289,12 @@ Session::~Session() = default;
 Result<std::unique_ptr<Session>> Session::connect(const ConnectOptions& options) {
     return guarded([&] {
         auto impl = std::make_unique<Impl>(options);
-        const Statement settings{"", std::string(kSettings)};
-        const Rows rows(impl->wire.run(
-            {settings, Params::of(options.statement_timeout_ms, options.lock_timeout_ms, options.idle_timeout_ms)}));
+        const Rows rows(impl->wire.run(pin(options, impl->wire.server_pid())));
         const auto pid = static_cast<int>(rows.i64(0, 0));
         // A pooler gives numbers of its own.
-        const bool direct = pid == impl->wire.server_pid();
-        impl->wire.knows_server(direct);
-        if (direct) impl->server = {pid, rows.i64(0, 1)};
+        impl->pooled = pid != impl->wire.server_pid();
+        impl->wire.knows_server(!impl->pooled);
+        if (!impl->pooled) impl->server = {pid, rows.i64(0, 1)};
         return std::unique_ptr<Session>(new Session(std::move(impl)));
     });
 }
@@ -276,7 +306,10 @@ Transaction Session::begin(TxMode mode) {
 
 Rows Session::exec(const Statement& statement, const Params& params) {
     impl_->expect_idle();
-    return Rows(impl_->wire.run({statement, params}));
+    if (!impl_->pooled) return Rows(impl_->wire.run({statement, params}));
+    std::vector<Answer> answers;
+    impl_->wire.run({pin(impl_->options, 0), {statement, params}}, false, answers);
+    return Rows(answers.back());
 }
 
 Rows Session::exec(std::string_view sql) {
@@ -285,7 +318,7 @@ Rows Session::exec(std::string_view sql) {
 }
 
 void Session::keep_plans(bool keep) {
-    if (keep == impl_->keeps_plans || !impl_->options.prepare) return;
+    if (keep == impl_->keeps_plans || !impl_->options.prepare || impl_->pooled) return;
     exec(keep ? "SET plan_cache_mode = force_generic_plan" : "SET plan_cache_mode = auto");
     impl_->keeps_plans = keep;
 }
@@ -297,7 +330,8 @@ bool Session::alive() noexcept { return impl_->wire.alive(); }
 const ServerSession& Session::server() const noexcept { return impl_->server; }
 
 void Session::listen(std::string_view channel, std::function<void(std::string_view)> on_notify) {
-    exec("LISTEN " + quote_name(channel));
+    // Behind a pooler it would be somebody else's session that listens.
+    if (!impl_->pooled) exec("LISTEN " + quote_name(channel));
     impl_->listeners[std::string(channel)] = std::move(on_notify);
 }
 

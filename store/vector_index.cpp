@@ -62,8 +62,9 @@ Result<bool> build_small_index(Session& session, const PipelineSpec& spec, const
 Status build_index(Session& session, const PipelineSpec& spec, const Revision& revision, const VectorExtension& vectors) {
     return guarded([&] {
         const std::string name = index_name(revision.tables);
-        session.exec("SET statement_timeout = 0");
-        session.exec("SET lock_timeout = 0");
+        // Behind a pooler they would stay with whoever is given the server's session next.
+        if (session.server().pid != 0) session.exec("SET statement_timeout = 0");
+        if (session.server().pid != 0) session.exec("SET lock_timeout = 0");
         session.exec(fmt::format("DROP INDEX CONCURRENTLY IF EXISTS homeostat_data.{}", name));
         if (spec.index_method == "none") return;
         session.exec("CREATE INDEX CONCURRENTLY " + index_definition(session, spec, revision, vectors));

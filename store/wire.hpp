@@ -43,7 +43,11 @@ public:
     bool alive() noexcept;
     // By which number the server's side of the connection was introduced; see Link::knows_server.
     int server_pid() const noexcept;
-    void knows_server(bool direct) noexcept { link_.knows_server(direct); }
+    // Where it does not, nothing is prepared: the server's session is others' too.
+    void knows_server(bool direct) noexcept {
+        prepare_ = prepare_ && direct;
+        link_.knows_server(direct);
+    }
     std::string quote_name(std::string_view identifier) const;
     // Calls `f` with channel and payload of each notification that has arrived; waits for one where none has. How many came.
     int notifications(std::uint32_t timeout_ms, const std::function<void(std::string_view, std::string_view)>& f);
@@ -63,7 +67,7 @@ private:
     [[noreturn]] void fail(const pg_result* answer, bool commits) const;
     void tidy();
 
-    const bool prepare_;
+    bool prepare_;
     Link link_;
     StatementCache statements_;
     bool confused_ = false;  // what the server has prepared is not what we think
