@@ -101,7 +101,7 @@ TEST_F(Recovery, NobodyWaitsForTheLeaseOfALivingOwner) {
     EXPECT_TRUE(eventually_is("SELECT count(*) > 0 FROM homeostat.replica WHERE ended_at IS NULL AND snapshot IS NOT NULL", "t"));
     for (int i = 0; i < 20; ++i) {
         EXPECT_EQ(db.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'homeostat-lease'"
-                           " AND wait_event_type = 'Lock'"),
+                           " AND datname = current_database() AND wait_event_type = 'Lock'"),
                   "0");
         kit::pause_briefly();
     }

@@ -417,7 +417,10 @@ TEST_F(FeedWhole, ASleeperIsCalledByWhoeverComesFirstAndNobodyWaits) {
     EXPECT_TRUE(eventually_is("SELECT chunk_text FROM docs_embeddings WHERE id = 2", "Meanwhile")) << run.output();
     snapshot.exec("UPDATE docs SET body = 'As of before' WHERE id = 3; COMMIT");
     EXPECT_TRUE(eventually_is("SELECT chunk_text FROM docs_embeddings WHERE id = 3", "As of before")) << run.output();
-    EXPECT_TRUE(eventually_is("SELECT count(*) FROM pg_locks WHERE NOT granted", "0"));
+    EXPECT_TRUE(eventually_is(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname ="
+        " current_database())",
+        "0"));
     open.exec("COMMIT");
     EXPECT_TRUE(follows()) << run.output();
     ASSERT_TRUE(asleep());

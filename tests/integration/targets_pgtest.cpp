@@ -38,9 +38,10 @@ protected:
         const auto spec = read_pipeline(**session, std::stoll(uid));
         const auto provider = find_provider(**session, "hashing");
         db.exec(fmt::format(
-            "INSERT INTO homeostat.revision (uid, revision, settings, provider, model, dimensions, vector_type, state)"
-            " VALUES ({}, 1, '{}', 'hashing', 'm', 16, 'vector', 'served')",
-            uid, RevisionSettings::of(*spec, *provider).to_json()));
+            "INSERT INTO homeostat.revision (uid, revision, settings, provider, model, dimensions, vector_type, state,"
+            " metadata_slots) VALUES ({}, 1, '{}', 'hashing', 'm', 16, 'vector', 'served',"
+            " coalesce(string_to_array({}, ','), '{{}}'))",
+            uid, RevisionSettings::of(*spec, *provider).to_json(), more));
         return std::stoll(uid);
     }
 
