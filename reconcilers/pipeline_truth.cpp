@@ -40,7 +40,8 @@ void PipelineReconciler::recall_prune(Pass& pass) {
 Seen PipelineReconciler::seen_in(const Pass& pass, bool working) {
     Seen seen;
     const PipelineStatus& status = pass.status;
-    seen.generation = pass.declared.generation;
+    // What waits for a lock is not carried out yet: what is told is true of the declaration before.
+    seen.generation = pass.lock_wait.empty() ? pass.declared.generation : status.observed_generation;
     seen.suspended = pass.declared.suspend;
     seen.suspend_reason = pass.declared.suspend_reason.value_or("");
     seen.source_documents = status.source_documents;

@@ -10,6 +10,7 @@ namespace homeostat {
 
 namespace {
 
+// A retired revision goes once a later one is served; the count keeps some to go back to.
 const Statement kOld{
     "revision_old",
     "SELECT revision FROM homeostat.revision WHERE uid = $1::bigint AND state = 'retired' ORDER BY revision DESC OFFSET $2::int"};

@@ -36,7 +36,6 @@ const Statement kTurn{"revision_turn", R"sql(
         retired_at = CASE WHEN r.revision = $2::int THEN NULL ELSE clock_timestamp() END
     FROM (SELECT count(*) FROM held) h
     WHERE r.uid = $1::bigint AND CASE WHEN r.revision = $2::int THEN r.state = 'retired' ELSE r.state = 'building' END)sql"};
-// A retired revision goes once a later one is served; the count keeps some to go back to.
 const Statement kMetadataTypes{
     "revision_metadata_types",
     "SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a"

@@ -221,6 +221,12 @@ TEST_F(GuestSession, ALongReadHoldsUpOurTablesAndNobodyElse) {
                       "1"))
         << run.output();
     for (int i = 0; i < 20; ++i) EXPECT_EQ(db.value("SELECT count(*) FROM docs_embeddings"), "30");
+    EXPECT_EQ(
+        db.value("SELECT count(*) FROM homeostat.condition c JOIN homeostat.pipeline p USING (uid) WHERE c.type = 'Ready' AND"
+                 " c.status = 'True' AND c.observed_generation = p.generation"),
+        "0")
+        << "what is declared is not served yet";
+    EXPECT_EQ(db.value("SELECT kstatus FROM homeostat.pipelines"), "InProgress");
     // Edits are healed meanwhile.
     db.exec("UPDATE docs SET body = 'Edited ' || id WHERE id < 4");
     EXPECT_TRUE(follows()) << run.output();
