@@ -19,7 +19,7 @@ constexpr const char* kInvented = R"sql(
 constexpr const char* kStale = R"sql(
     WITH versions AS (
         SELECT h.key, h.body, h.unseen, h.since, lead(h.since) OVER later AS until, lead(h.unseen) OVER later AS until_unseen
-        FROM (SELECT key, body, unseen, seq, pg_xact_commit_timestamp(xmin) AS since FROM history WHERE pipeline = '{pipeline}') h
+        FROM (SELECT * FROM every_version WHERE pipeline = '{pipeline}') h
         WINDOW later AS (PARTITION BY h.key ORDER BY h.seq)),
     served AS (SELECT {key} AS key, chunk_text AS body FROM {served}),
     keys AS (SELECT key FROM versions UNION SELECT key FROM served),

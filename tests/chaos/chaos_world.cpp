@@ -20,6 +20,8 @@ constexpr std::chrono::seconds kEndsWithin{20};  // after SIGTERM, with a drain 
 
 // Noted after the change, so that it is noted only where the change stands; when it was committed, track_commit_timestamp tells.
 // `unseen`: by a statement that fires no trigger of a feed, so that only the next look at the source can find it.
+// A TRUNCATE is a row without a key: it takes also what the snapshot of its transaction does not show (it is not MVCC-safe), so
+// no list that its transaction could make would be whole. In `every_version` it ends each key that was there.
 constexpr const char* kHistory = R"sql(
     CREATE TABLE history (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, pipeline text, key text, body text,
                           unseen boolean NOT NULL DEFAULT false);
@@ -43,10 +45,19 @@ constexpr const char* kHistory = R"sql(
     END $$;
     CREATE FUNCTION note_truncation() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        EXECUTE format('INSERT INTO history (pipeline, key, body) SELECT %L, %s, NULL FROM %I', TG_ARGV[0], TG_ARGV[1],
-                       TG_TABLE_NAME);
+        INSERT INTO history (pipeline) VALUES (TG_ARGV[0]);
         RETURN NULL;
-    END $$;)sql";
+    END $$;
+    CREATE VIEW every_version AS
+    WITH noted AS (SELECT *, pg_xact_commit_timestamp(xmin) AS since FROM history),
+    ends AS (
+        SELECT pipeline, key, body, unseen, seq, since, false AS truncated FROM noted WHERE key IS NOT NULL
+        UNION ALL
+        SELECT t.pipeline, k.key, NULL, t.unseen, t.seq, t.since, true
+        FROM noted t JOIN (SELECT DISTINCT pipeline, key FROM history WHERE key IS NOT NULL) k USING (pipeline) WHERE t.key IS NULL)
+    SELECT pipeline, key, body, unseen, seq, since
+    FROM (SELECT *, lag(body) OVER (PARTITION BY pipeline, key ORDER BY seq) AS before FROM ends) e
+    WHERE NOT truncated OR before IS NOT NULL;)sql";
 
 constexpr const char* kSchema = R"sql(
     CREATE TABLE plain (id int PRIMARY KEY, body text, seen int NOT NULL DEFAULT 0);
@@ -80,12 +91,6 @@ std::vector<Table> writers_tables(bool renamed) {
             {.name = "pairs", .source = "pairs", .key = "tenant, name", .key_text = "tenant || '|' || name"},
             {.name = "viewed", .source = "viewed_shown", .key = "id", .key_text = "id::text"},
             {.name = "swept", .source = "swept", .key = "id", .key_text = "id::text", .swept = true}};
-}
-
-std::string doubled(const std::string& text) {
-    std::string out;
-    for (const char c : text) out += c == '\'' ? std::string("''") : std::string(1, c);
-    return out;
 }
 
 std::string of_row(const Table& t, int i) {
@@ -182,8 +187,8 @@ void World::make_tables() {
             fmt::format("CREATE TRIGGER notes AFTER INSERT OR UPDATE OR DELETE ON {0} FOR EACH ROW EXECUTE FUNCTION"
                         " note_history('{0}', '{1}');"
                         " CREATE TRIGGER notes_all BEFORE TRUNCATE ON {0} FOR EACH STATEMENT EXECUTE FUNCTION"
-                        " note_truncation('{0}', '{2}')",
-                        t.name, key, doubled(t.key_text)));
+                        " note_truncation('{0}')",
+                        t.name, key));
         std::string rows;
         for (int i = 1; i <= options_.documents; ++i)
             rows += fmt::format("{}({}, 'First {}')", i == 1 ? "" : ", ", of_row(t, i), i);
