@@ -87,7 +87,7 @@ void Liveness::count_returned(int batches) { rescued_.add(batches); }
 Status Liveness::leave() {
     Result<Session*> session = this->session();
     if (!session) return session.error();
-    const Status retired = retire_replica(**session, settings_.replica);
+    const Status retired = retire_replica(**session, settings_.replica, mark_);
     session_.reset();
     return retired;
 }

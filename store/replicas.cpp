@@ -27,8 +27,14 @@ const Statement kRegister{"replica_register", R"sql(
         process_space = excluded.process_space, process_start = excluded.process_start, backend_pid = excluded.backend_pid,
         backend_start = excluded.backend_start, heartbeat_at = clock_timestamp(), ended_at = NULL)sql"};
 
-const Statement kRetire{"replica_retire",
-                        "UPDATE homeostat.replica SET ended_at = clock_timestamp(), backend_pid = NULL WHERE id = $1"};
+// A row that another replica has marked as ended meanwhile, and rescued from, goes too.
+const Statement kRetire{"replica_retire", R"sql(
+    WITH gone AS (DELETE FROM homeostat.replica
+        WHERE id = $1 AND host = $2 AND pid = $3::int AND process_space = $4 AND process_start = $5::bigint RETURNING id),
+    freed AS (UPDATE homeostat.lease SET expires_at = clock_timestamp() FROM gone
+        WHERE holder = gone.id AND expires_at > clock_timestamp())
+    UPDATE homeostat.batch b SET claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL FROM gone
+    WHERE b.claimed_by = gone.id AND b.claim_token IS NOT NULL)sql"};
 
 const Statement kBeat{"replica_beat", R"sql(
     UPDATE homeostat.replica SET heartbeat_at = clock_timestamp()
@@ -158,8 +164,8 @@ Status register_replica(Session& session, const std::string& replica, const Proc
     });
 }
 
-Status retire_replica(Session& session, const std::string& replica) {
-    return guarded([&] { session.exec(kRetire, Params::of(replica)); });
+Status retire_replica(Session& session, const std::string& replica, const ProcessMark& mark) {
+    return guarded([&] { session.exec(kRetire, Params::of(replica, mark.host, mark.pid, mark.space, mark.start)); });
 }
 
 Result<std::vector<ReplicaSight>> look_at_replicas(Session& session, const std::string& replica,

@@ -30,15 +30,16 @@ bool process_ended(const ProcessMark& mark);
 // The row of this replica, with the session that lives as long as it does. What a predecessor of that name held is returned as
 // of one that died, where it is another process.
 Status register_replica(Session& session, const std::string& replica, const ProcessMark& mark);
-// It ends by its own will: nobody looks for it any more.
-Status retire_replica(Session& session, const std::string& replica);
+// It ends by its own will, and its row with it. What it could not give back is free in the same transaction: without a row nobody
+// would find that it is nobody's. Nothing is done where another process has registered under that name since.
+Status retire_replica(Session& session, const std::string& replica, const ProcessMark& mark);
 
 struct ReplicaSight {
     std::string id;
     ProcessMark mark;
     ServerSession server;
     bool session_ended = false;  // while the server went on
-    bool silent = false;         // has not said that it lives for `patience`
+    bool silent = false;  // has not said that it lives for `patience`
 };
 // Says that `replica` lives, and looks at the others that have neither retired nor died. An error of class fenced where it was
 // taken for dead itself, and has to register again.

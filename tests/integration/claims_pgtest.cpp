@@ -181,7 +181,8 @@ TEST_F(Claims, ASessionThatEndedTellsOfADeathUnlessTheServerStartedSince) {
         return all.empty() ? ReplicaSight{} : all.front();
     };
     std::unique_ptr<Session> other = connect();
-    ASSERT_TRUE(register_replica(*other, "r", {.host = "h", .pid = 1, .space = "elsewhere", .start = 1}));
+    const ProcessMark mark{.host = "h", .pid = 1, .space = "elsewhere", .start = 1};
+    ASSERT_TRUE(register_replica(*other, "r", mark));
     EXPECT_EQ(sight().server, other->server());
     EXPECT_FALSE(sight().session_ended);
     other.reset();
@@ -190,8 +191,25 @@ TEST_F(Claims, ASessionThatEndedTellsOfADeathUnlessTheServerStartedSince) {
     EXPECT_FALSE(sight().session_ended);
     db.exec("UPDATE homeostat.replica SET backend_pid = NULL");
     EXPECT_FALSE(sight().session_ended);
-    ASSERT_TRUE(retire_replica(*session, "r"));
+    ASSERT_TRUE(retire_replica(*session, "r", mark));
     EXPECT_THAT(*look_at_replicas(*session, "me", 1h), IsEmpty());
+}
+
+TEST_F(Claims, OneThatRetiresTakesItsRowAndLeavesWhatItHeldToOthers) {
+    own("r");
+    plan(2);
+    const ProcessMark mark{.host = "h", .pid = 1, .space = "elsewhere", .start = 1};
+    ASSERT_TRUE(register_replica(*session, "r", mark));
+    claim("r", 2);
+    // Whoever goes by that name now is another process.
+    ASSERT_TRUE(retire_replica(*session, "r", {.host = "h", .pid = 2, .space = "elsewhere", .start = 2}));
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.replica"), "1");
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.batch WHERE claimed_by = 'r'"), "2");
+    ASSERT_TRUE(retire_replica(*session, "r", mark));
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.replica"), "0");
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.batch WHERE claim_token IS NULL AND claimed_by IS NULL"), "2");
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.lease WHERE expires_at > clock_timestamp()"), "0");
+    EXPECT_EQ(blame(), "0/0 0/0");
 }
 
 TEST_F(Claims, OneThatRegisteredAgainSinceItWasSeenIsNotRescuedFrom) {
