@@ -17,6 +17,7 @@
 #include "controller/liveness.hpp"
 #include "controller/loop.hpp"
 #include "controller/part_settings.hpp"
+#include "controller/pool_gauges.hpp"
 #include "controller/reporter.hpp"
 #include "controller/target_watch.hpp"
 #include "controller/workqueue.hpp"
@@ -45,6 +46,7 @@ struct Controller::Impl {
     Impl(const Settings& s, RunMode mode, const Clock& c, Registry& m, SpanSink* spans, EmbedderMaker make)
         : settings(s),
           once(mode.once),
+          migrate(mode.migrate),
           clock(c),
           metrics(m),
           tracer(spans, c),
@@ -64,17 +66,17 @@ struct Controller::Impl {
           feeds(c, m, "feed"),
           election(keeping(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
           liveness(keeping(s, "homeostat-live"), {s.replica_name, s.lease_ttl}, c, m),
-          pipelines(reads, writes, gateway, memory, pressure, feed_progress, c, telemetry(), pipeline_settings(s, mode)),
-          factory({reads, writes, feed_writes, gateway, targets, memory, pressure, gate, c, telemetry(), io.get_executor(),
-                   db.get_executor(), feed_db.get_executor(), cpu.get_executor(),
+          pipelines(reads, writes, gateway, memory, pressure, feed_progress, faults, c, telemetry(), pipeline_settings(s, mode)),
+          factory({reads, writes, feed_writes, gateway, targets, memory, pressure, gate, faults, c, telemetry(),
+                   io.get_executor(), db.get_executor(), feed_db.get_executor(), cpu.get_executor(),
                    [this](std::int64_t uid, bool last) { batch_ended(uid, last); }, [this] { loop.wake_dispatcher(); }},
                   factory_settings(s, mode.once)),
           feed(feed_writes, targets, factory, pressure, c, io.get_executor(), telemetry(), feed_settings(s)),
-          loop(queue, feeds, election, liveness, pipelines, feed, feed_progress, factory, health, reads, c, telemetry(),
+          loop(queue, feeds, election, liveness, pipelines, feed, feed_progress, faults, factory, health, reads, c, telemetry(),
                loop_settings()),
-          reporter(election, feed_progress, reads, c, telemetry(), std::clamp(s.loop_poll, kReportLeast, kReportMost)),
+          reporter(election, feed_progress, faults, reads, c, telemetry(), std::clamp(s.loop_poll, kReportLeast, kReportMost)),
           target_views(reads, writes, c, telemetry(), mode.once, [this] { loop.wake_watch(); }),
-          target_watch(election, target_views, reads, c, {s.loop_poll, s.lease_renew, s.loop_pass_timeout, mode.once},
+          target_watch(election, target_views, faults, reads, c, {s.loop_poll, s.lease_renew, s.loop_pass_timeout, mode.once},
                        [this](const Result<RunSummaryCounts>& counts) { loop.target_views_listed(counts); }) {}
 
     Telemetry telemetry() { return {metrics, tracer}; }
@@ -87,7 +89,7 @@ struct Controller::Impl {
         return o;
     }
 
-    LoopSettings loop_settings() const {
+    LoopSettings loop_settings() {
         LoopSettings l;
         l.poll = settings.loop_poll;
         l.renew = settings.lease_renew;
@@ -99,7 +101,17 @@ struct Controller::Impl {
         l.replica = settings.replica_name;
         l.once = once;
         l.check_schema = check_schema;
+        l.tend = [this] { tend_pools(); };
         return l;
+    }
+
+    // Once a second, by the keeper: what broke while it was idle is found before somebody needs it.
+    void tend_pools() {
+        const std::pair<const char*, Pool*> all[] = {{"read", &reads}, {"write", &writes}, {"feed", &feed_writes}};
+        for (const auto& [name, pool] : all) {
+            pool->tend();
+            publish_pool(metrics, name, pool->figures());
+        }
     }
 
     // Many batches of a pipeline end within moments: one look at it serves them all. After the last one there is nothing else
@@ -133,6 +145,20 @@ struct Controller::Impl {
         context.stop = stop;
         Result<Pool::Lease> session = reads.acquire(context);
         if (!session) return session.error().with_prefix("the database cannot be used");
+        const Status fits = check_schema(**session);
+        return fits || !migrate ? fits : bring_up(fits.error());
+    }
+
+    // By a connection of its own, which has prepared nothing for the schema as it was. Who comes second waits for the first.
+    Status bring_up(const Error& misfit) {
+        Result<std::unique_ptr<Session>> session =
+            Session::connect(connection(settings, "homeostat-migrate", abandon.get_token()));
+        if (!session) return session.error();
+        const Result<int> before = schema_version(**session);
+        if (!before || *before > newest_migration()) return misfit;
+        const Result<int> done = migrate_up(**session);
+        if (!done) return done.error().with_prefix(fmt::format("{}: --migrate was tried", misfit.message));
+        if (*done > 0) spdlog::info("the schema was at {} and is at {} now", *before, newest_migration());
         return check_schema(**session);
     }
 
@@ -142,14 +168,15 @@ struct Controller::Impl {
         const SteadyTime started = clock.steady_now();
         Mutex alone;
         CondVar woken;
-        for (int tries = 0;; ++tries) {
+        for (;;) {
             health.tick();
             Status there = look_for_database(stop);
             health.set_ready(there);
+            if (there) faults.over("the start", clock.steady_now());
             if (there || there.error().cls != ErrorClass::db_transient) return there;
             if (stop.stop_requested()) return cancelled("stopped before the database could be used");
             if (once && clock.steady_now() - started >= settings.database_start_timeout) return there;
-            if (tries % 30 == 0) spdlog::warn("{}; it is waited for", there.error().message);
+            faults.met("the start", std::string("database"), there.error().message + "; it is waited for", clock.steady_now());
             const Lock lock(alone);
             woken.wait_until(alone, stop, std::chrono::steady_clock::now() + std::min(settings.loop_poll, Millis(500)));
         }
@@ -244,6 +271,7 @@ struct Controller::Impl {
 
     const Settings settings;
     const bool once;
+    const bool migrate;
     const Clock& clock;
     Registry& metrics;
     const Tracer tracer;
@@ -260,6 +288,7 @@ struct Controller::Impl {
     WriterPressure pressure;
     WriteGate gate;
     FeedProgress feed_progress;
+    FaultLog faults;
     Gateway gateway;
     Targets targets;
     WorkQueue queue;

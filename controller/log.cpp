@@ -6,19 +6,36 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/log_fields.hpp"
+
 namespace homeostat {
 
 namespace {
 
-// The message as a JSON string, with everything escaped that has to be.
+// With everything escaped that has to be.
+std::string json_string(std::string text) {
+    return nlohmann::json(std::move(text)).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+void append(spdlog::memory_buf_t& out, std::string_view text) { out.append(text.data(), text.data() + text.size()); }
+
 class JsonMessage final : public spdlog::custom_flag_formatter {
 public:
     void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& out) override {
-        const std::string text = nlohmann::json(std::string(message.payload.data(), message.payload.size()))
-                                     .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-        out.append(text.data(), text.data() + text.size());
+        append(out, json_string(std::string(message.payload.data(), message.payload.size())));
     }
     std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<JsonMessage>(); }
+};
+
+// What the line is about. Formatted by the thread that logs, whose fields they are.
+class JsonFields final : public spdlog::custom_flag_formatter {
+public:
+    void format(const spdlog::details::log_msg&, const std::tm&, spdlog::memory_buf_t& out) override {
+        for (const auto& [name, value] : LogFields::here()) {
+            append(out, "," + json_string(std::string(name)) + ":" + json_string(value));
+        }
+    }
+    std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<JsonFields>(); }
 };
 
 }  // namespace
@@ -28,7 +45,8 @@ void set_up_log(const Settings& settings) {
     logger->set_level(spdlog::level::from_str(settings.log_level));
     if (settings.log_format == "json") {
         auto formatter = std::make_unique<spdlog::pattern_formatter>();
-        formatter->add_flag<JsonMessage>('*').set_pattern(R"({"time":"%Y-%m-%dT%H:%M:%S.%f%z","level":"%l","message":%*})");
+        formatter->add_flag<JsonMessage>('*').add_flag<JsonFields>('~').set_pattern(
+            R"({"time":"%Y-%m-%dT%H:%M:%S.%f%z","level":"%l","message":%*%~})");
         logger->set_formatter(std::move(formatter));
     } else {
         logger->set_pattern("%H:%M:%S.%e %^%-7l%$ %v");

@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "core/log_fields.hpp"
 #include "reconcilers/factory/retry.hpp"
 #include "store/batches.hpp"
 
@@ -15,7 +16,6 @@ namespace {
 const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
 
 constexpr std::chrono::milliseconds kAway{2'000};  // between tries while the database is away, at most
-constexpr int kToldAgain = 30;
 constexpr std::chrono::milliseconds kGlance{250};  // between looks whether our own session is there
 constexpr std::chrono::milliseconds kSettled{2'500};  // after a reconnection
 constexpr std::chrono::milliseconds kLook{1'000};  // between looks at other replicas
@@ -28,11 +28,17 @@ std::string fresh_reconcile_id() {
     return fmt::format("{:016x}", engine());
 }
 
+// What may suffer from a fault beside a pipeline and its batches.
+std::string pass_of(std::int64_t uid) { return fmt::format("a pass over pipeline {}", uid); }
+std::string feed_of(std::int64_t uid) { return fmt::format("the change feed of pipeline {}", uid); }
+
+std::string trace_of(const Context& context) { return context.span.valid() ? context.span.trace.hex() : ""; }
+
 }  // namespace
 
 Loop::Loop(WorkQueue& queue, WorkQueue& feeds, Election& election, Liveness& liveness, Reconciler& reconciler, Feed& feed,
-           FeedProgress& progress, Factory& factory, Health& health, Pool& reads, const Clock& clock, Telemetry telemetry,
-           LoopSettings settings)
+           FeedProgress& progress, FaultLog& faults, Factory& factory, Health& health, Pool& reads, const Clock& clock,
+           Telemetry telemetry, LoopSettings settings)
     : queue_(queue),
       feeds_(feeds),
       election_(election),
@@ -40,6 +46,7 @@ Loop::Loop(WorkQueue& queue, WorkQueue& feeds, Election& election, Liveness& liv
       reconciler_(reconciler),
       feed_(feed),
       progress_(progress),
+      faults_(faults),
       factory_(factory),
       health_(health),
       reads_(reads),
@@ -77,6 +84,7 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     Result<std::optional<std::int64_t>> epoch = election_.own(pipeline_lease(item.key));
     if (epoch && !*epoch) {
         // Another replica plans it; should that one die, the lease expires and this look finds out.
+        not_ours(item.key);
         queue_.add(item.key, kPriorityDrift, settings_.renew);
         return;
     }
@@ -85,6 +93,7 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     context.stop = stop;
     context.reconcile_id = fresh_reconcile_id();
     context = context.under(span);
+    const LogFields about{{"reconcile", context.reconcile_id}, {"trace", trace_of(context)}, {"uid", std::to_string(item.key)}};
     span.set("homeostat.pipeline.uid", item.key);
     span.set("homeostat.reconcile_id", context.reconcile_id);
     const SteadyTime started = clock_.steady_now();
@@ -101,6 +110,7 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     reconcile_time_.observe(std::chrono::duration<double>(clock_.steady_now() - started).count());
     wake_dispatcher();
     if (outcome) {
+        well(pass_of(item.key));
         count(outcome->settled ? "success" : "requeue_after");
         settle(item.key, *outcome);
         return follow(item, *outcome);
@@ -117,7 +127,7 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     }
     // While the database is away every pipeline fails alike, and must be there soon after it comes back.
     const bool away = error.cls == ErrorClass::db_transient || error.cls == ErrorClass::db_resource;
-    if (!away || failures == 1 || failures % kToldAgain == 0) spdlog::warn("pipeline {}: {}", item.key, error.message);
+    tell(pass_of(item.key), error, fmt::format("pipeline {}: {}", item.key, error.message));
     if (settings_.once && (failures >= kOnceFailures || !error.retryable())) give_up(error);
     const auto cap = away ? std::min(settings_.backoff_cap, kAway) : settings_.backoff_cap;
     queue_.add(item.key, item.priority, full_jitter(failures - 1, std::min(settings_.backoff_base, cap), cap, 0.75));
@@ -136,6 +146,7 @@ void Loop::follow(const WorkQueue::Item& item, const ReconcileOutcome& outcome) 
     }
     resting_.remove(item.key);
     if (outcome.gone) {
+        not_ours(item.key);
         if (const Status left = election_.leave(pipeline_lease(item.key)); !left)
             spdlog::debug("the lease of pipeline {} stays: {}", item.key, left.error().message);
     } else if (!settled(item.key)) {
@@ -167,13 +178,12 @@ void Loop::drain(std::int64_t uid, const std::stop_token& stop) {
     Context context;
     context.stop = stop;
     context.reconcile_id = fresh_reconcile_id();
+    const LogFields about{{"reconcile", context.reconcile_id}, {"uid", std::to_string(uid)}};
     if (epoch) context.epoch = **epoch;
     Result<FeedOutcome> looked = epoch ? look_at_feed(uid, context) : Result<FeedOutcome>(epoch.error());
     if (looked) {
-        if (progress_.moved(uid)) {
-            spdlog::info("the change feed of pipeline {} moves again", uid);
-            queue_.add(uid, kPriorityDrift);
-        }
+        if (progress_.moved(uid)) queue_.add(uid, kPriorityDrift);
+        well(feed_of(uid));
         if (looked->planned) wake_dispatcher();
         if (looked->sweep) queue_.add(uid, kPrioritySpec);
         if (looked->again_in) feeds_.add(uid, kPrioritySpec, *looked->again_in);
@@ -187,14 +197,24 @@ void Loop::drain(std::int64_t uid, const std::stop_token& stop) {
 // The changes stay where they are. Said once, by the log and by a pass, which sweeps for what waits; tried again ever more
 // seldom.
 void Loop::feed_failed(std::int64_t uid, const Error& error) {
+    tell(feed_of(uid), error, fmt::format("the change feed of pipeline {} cannot be consumed: {}", uid, error.message));
     if (progress_.failed(uid, error, clock_.steady_now())) {
-        spdlog::warn("the change feed of pipeline {} cannot be consumed: {}", uid, error.message);
         // What may pass by itself is looked at when it has not.
         queue_.add(uid, kPriorityDrift, error.retryable() ? kFeedPasses : std::chrono::milliseconds(0));
     }
     const auto wait = full_jitter(progress_.failures(uid) - 1, settings_.poll, kFeedBackoff, 0.75);
     feeds_.add(uid, kPriorityDrift, std::max(settings_.poll, wait));
 }
+
+void Loop::tell(const std::string& who, const Error& error, const std::string& line) {
+    faults_.met(who, error, line, clock_.steady_now());
+}
+
+void Loop::not_ours(std::int64_t uid) {
+    for (const std::string& part : {pass_of(uid), feed_of(uid), pipeline_of(uid), batches_of(uid), triggers_of(uid)}) well(part);
+}
+
+void Loop::well(const std::string& who) { faults_.over(who, clock_.steady_now()); }
 
 void Loop::settle(std::int64_t uid, const ReconcileOutcome& outcome) {
     if (!settings_.once || !outcome.settled) return;
@@ -260,17 +280,23 @@ void Loop::dispatch(const std::stop_token& stop) {
 void Loop::keep(const std::stop_token& stop) {
     Mutex alone;
     CondVar stopped;
-    int failures = 0;
     SteadyTime next_look{};
+    SteadyTime next_tend{};
     while (!stop.stop_requested()) {
         const SteadyTime now = clock_.steady_now();
+        if (settings_.tend && now >= next_tend) {
+            settings_.tend();
+            next_tend = now + kLook;
+        }
         // A session that breaks is made again at once: others take it for the process.
         if (usable() && (now >= next_look || !liveness_.alive())) {
             const Status kept = keep_alive(now);
             next_look = clock_.steady_now() + kLook;
-            failures = kept ? 0 : failures + 1;
-            if (failures == 1 || (failures > 0 && failures % kToldAgain == 0))
-                spdlog::warn("claims and leases cannot be kept alive: {}", kept.error().message);
+            if (kept) {
+                well("claims and leases");
+            } else {
+                tell("claims and leases", kept.error(), "claims and leases cannot be kept alive: " + kept.error().message);
+            }
         }
         const Lock lock(alone);
         stopped.wait_until(alone, stop, std::chrono::steady_clock::now() + kGlance);
@@ -282,13 +308,11 @@ void Loop::claim(const Context& context) {
     const Result<int> claimed = factory_.claim(context);
     const Status done = claimed ? factory_.share(Context{}) : Status(claimed.error());
     if (done) {
-        if (std::exchange(claim_failures_, 0) > 0) spdlog::info("batches are claimed again");
-        claim_error_.clear();
-        return;
+        claim_failures_ = 0;
+        return well("claiming");
     }
     if (done.error().cls == ErrorClass::cancelled) return;
-    if (std::exchange(claim_error_, done.error().message) != done.error().message)
-        spdlog::warn("batches cannot be claimed: {}", done.error().message);
+    tell("claiming", done.error(), "batches cannot be claimed: " + done.error().message);
     next_claim_ = clock_.steady_now() + full_jitter(claim_failures_++, settings_.poll, kClaimBackoff, 0.75);
 }
 

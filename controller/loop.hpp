@@ -36,6 +36,7 @@ struct LoopSettings {
     int history_weeks = 4;
     std::string replica;
     bool once = false;
+    std::function<void()> tend;  // once a second
     std::function<Status(Session&)> check_schema;  // whether it is this program's
 };
 
@@ -43,8 +44,8 @@ class Loop {
 public:
     // All outlive the loop.
     Loop(WorkQueue& queue, WorkQueue& feeds, Election& election, Liveness& liveness, Reconciler& reconciler, Feed& feed,
-         FeedProgress& progress, Factory& factory, Health& health, Pool& reads, const Clock& clock, Telemetry telemetry,
-         LoopSettings settings);
+         FeedProgress& progress, FaultLog& faults, Factory& factory, Health& health, Pool& reads, const Clock& clock,
+         Telemetry telemetry, LoopSettings settings);
 
     // Takes keys until stopped: one key at a time, one switch on the outcome.
     void work(const std::stop_token& stop);
@@ -76,6 +77,10 @@ private:
     void drain(std::int64_t uid, const std::stop_token& stop);
     void feed_failed(std::int64_t uid, const Error& error);
     void claim(const Context& context);
+    // To whoever reads the log: once for a fault, however many threads and pipelines meet it.
+    void tell(const std::string& who, const Error& error, const std::string& line);
+    void well(const std::string& who);
+    void not_ours(std::int64_t uid);  // any more: what it suffers from is another's to tell
     void settle(std::int64_t uid, const ReconcileOutcome& outcome) EXCLUDES(mutex_);
     // When the key is to be called again.
     void follow(const WorkQueue::Item& item, const ReconcileOutcome& outcome) EXCLUDES(mutex_);
@@ -97,6 +102,7 @@ private:
     Reconciler& reconciler_;
     Feed& feed_;
     FeedProgress& progress_;
+    FaultLog& faults_;
     Factory& factory_;
     Health& health_;
     Pool& reads_;
@@ -109,7 +115,6 @@ private:
     SteadyTime next_renew_{};      // of the keeper's thread
     SteadyTime next_claim_{};      // of the dispatcher's; where claiming fails
     int claim_failures_ = 0;
-    std::string claim_error_;      // as it was logged
     SteadyTime next_heartbeat_{};
     SteadyTime beaten_{};
     SteadyTime next_upkeep_{};     // of the watch's thread

@@ -33,10 +33,13 @@ void Loop::watch(const std::stop_token& stop) {
         health_.set_ready(looked);
         if (!looked) {
             ++failures;
-            if (failures == 1 || failures % 30 == 0) spdlog::warn("the database cannot be read: {}", looked.error().message);
+            // A schema that is not ours is told of by itself.
+            if (looked.error().cls != ErrorClass::invalid)
+                tell("the watch", looked.error(), "the database cannot be read: " + looked.error().message);
             if (settings_.once && failures >= kOnceFailures) give_up(looked.error());
         } else {
             failures = 0;
+            well("the watch");
         }
         const Lock lock(mutex_);
         changed_.wait_until(mutex_, stop, std::chrono::steady_clock::now() + settings_.poll);
@@ -103,7 +106,11 @@ void Loop::look_at_resting(Session& session) {
     const SteadyTime now = clock_.steady_now();
     if (!settings_.once) {
         Result<std::string> catalog = read_catalog_fingerprint(session);
-        if (!catalog) spdlog::warn("changes of the catalog cannot be noticed at once: {}", catalog.error().message);
+        if (catalog) {
+            well("the catalog");
+        } else {
+            tell("the catalog", catalog.error(), "changes of the catalog cannot be noticed at once: " + catalog.error().message);
+        }
         if (catalog && *catalog != catalog_) {
             catalog_ = *std::move(catalog);
             resting_.look_again(now);

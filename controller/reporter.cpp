@@ -35,21 +35,28 @@ Duration pause_after_look(Duration interval, Duration took) {
     return std::clamp(took * kShare, interval, std::max(interval, kLongestPause));
 }
 
-Reporter::Reporter(Election& election, FeedProgress& feeds, Pool& reads, const Clock& clock, Telemetry telemetry,
-                   std::chrono::milliseconds interval)
-    : election_(election), feeds_(feeds), reads_(reads), clock_(clock), telemetry_(telemetry), interval_(interval) {}
+Reporter::Reporter(Election& election, FeedProgress& feeds, FaultLog& faults, Pool& reads, const Clock& clock,
+                   Telemetry telemetry, std::chrono::milliseconds interval)
+    : election_(election),
+      feeds_(feeds),
+      faults_(faults),
+      reads_(reads),
+      clock_(clock),
+      telemetry_(telemetry),
+      interval_(interval) {}
 
 void Reporter::watch(const std::stop_token& stop) {
     std::mutex m;
     std::condition_variable_any cv;
-    std::string failing;
     while (!stop.stop_requested()) {
         const SteadyTime started = clock_.steady_now();
         const Status looked = look();
-        // Once, until it is another reason.
-        const std::string why = looked ? "" : looked.error().message;
-        if (!looked && std::exchange(failing, why) != why) spdlog::warn("conditions cannot be kept true: {}", why);
-        if (looked) failing.clear();
+        if (looked) {
+            faults_.over("conditions", clock_.steady_now());
+        } else {
+            faults_.met("conditions", looked.error(), "conditions cannot be kept true: " + looked.error().message,
+                        clock_.steady_now());
+        }
         std::unique_lock lock(m);
         cv.wait_for(lock, stop, pause_after_look(interval_, clock_.steady_now() - started), [] { return false; });
     }

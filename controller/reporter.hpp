@@ -17,6 +17,7 @@
 
 #include "controller/election.hpp"
 #include "core/telemetry.hpp"
+#include "reconcilers/factory/fault_log.hpp"
 #include "reconcilers/feed_progress.hpp"
 #include "store/pool.hpp"
 #include "store/reports.hpp"
@@ -29,7 +30,7 @@ Duration pause_after_look(Duration interval, Duration took);
 class Reporter {
 public:
     // All outlive the reporter.
-    Reporter(Election& election, FeedProgress& feeds, Pool& reads, const Clock& clock, Telemetry telemetry,
+    Reporter(Election& election, FeedProgress& feeds, FaultLog& faults, Pool& reads, const Clock& clock, Telemetry telemetry,
              std::chrono::milliseconds interval);
 
     void watch(const std::stop_token& stop);
@@ -54,6 +55,7 @@ private:
 
     Election& election_;
     FeedProgress& feeds_;
+    FaultLog& faults_;
     Pool& reads_;
     const Clock& clock_;
     Telemetry telemetry_;

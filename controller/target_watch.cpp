@@ -1,13 +1,13 @@
 #include "controller/target_watch.hpp"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <random>
 
+#include "core/log_fields.hpp"
 #include "store/target_views.hpp"
 
 namespace homeostat {
@@ -23,10 +23,11 @@ std::string fresh_reconcile_id() {
 
 }  // namespace
 
-TargetWatch::TargetWatch(Election& election, Reconciler& reconciler, Pool& reads, const Clock& clock,
+TargetWatch::TargetWatch(Election& election, Reconciler& reconciler, FaultLog& faults, Pool& reads, const Clock& clock,
                          TargetWatchSettings settings, std::function<void(const Result<RunSummaryCounts>&)> listed)
     : election_(election),
       reconciler_(reconciler),
+      faults_(faults),
       reads_(reads),
       clock_(clock),
       settings_(settings),
@@ -40,8 +41,11 @@ void TargetWatch::watch(const std::stop_token& stop) {
     while (!stop.stop_requested()) {
         const Status looked = look(stop);
         failures = looked ? 0 : failures + 1;
-        if (failures == 1 || (failures > 0 && failures % 30 == 0))
-            spdlog::warn("target views cannot be listed: {}", looked.error().message);
+        if (looked) {
+            faults_.over("target views", clock_.steady_now());
+        } else {
+            tell("target views", looked.error(), "target views cannot be listed: " + looked.error().message);
+        }
         if (settings_.once && looked && unsettled_.empty()) return listed_(counts_);
         if (settings_.once && failures >= kOnceFailures) return listed_(looked.error());
         SteadyTime next = clock_.steady_now() + settings_.poll;
@@ -50,6 +54,10 @@ void TargetWatch::watch(const std::stop_token& stop) {
         std::unique_lock lock(m);
         stopped.wait_for(lock, stop, wait, [] { return false; });
     }
+}
+
+void TargetWatch::tell(const std::string& who, const Error& error, const std::string& line) {
+    faults_.met(who, error, line, clock_.steady_now());
 }
 
 Status TargetWatch::look(const std::stop_token& stop) {
@@ -78,8 +86,11 @@ void TargetWatch::visit(std::int64_t uid, const std::string& name, const std::st
     context.stop = stop;
     context.reconcile_id = fresh_reconcile_id();
     context.deadline = clock_.steady_now() + settings_.pass_timeout;
+    const LogFields about{{"reconcile", context.reconcile_id}, {"target_view", name}};
+    const std::string who = fmt::format("target view {}", uid);
     const Result<std::optional<std::int64_t>> epoch = election_.own(target_view_lease(uid));
     if (epoch && !*epoch) {
+        faults_.over(who, clock_.steady_now());
         // Another replica looks at it; should that one be dead, its lease ends before long.
         due_[uid] = clock_.steady_now() + settings_.renew;
         if (clock_.steady_now() - started_ > settings_.renew * 4) unsettled_.erase(uid);
@@ -95,13 +106,15 @@ void TargetWatch::visit(std::int64_t uid, const std::string& name, const std::st
         }
     }();
     if (!outcome) {
-        if (outcome.error().cls != ErrorClass::cancelled) spdlog::warn("target view \"{}\": {}", name, outcome.error().message);
+        if (outcome.error().cls != ErrorClass::cancelled)
+            tell(who, outcome.error(), fmt::format("target view \"{}\": {}", name, outcome.error().message));
         due_[uid] = clock_.steady_now() + settings_.poll;
         if (++failures_[uid] < kOnceFailures && outcome.error().retryable()) return;
         if (unsettled_.erase(uid) > 0) ++counts_.failed;
         return;
     }
     failures_.erase(uid);
+    faults_.over(who, clock_.steady_now());
     due_[uid] = clock_.steady_now() + (settings_.once ? std::chrono::milliseconds(0) : outcome->again_in);
     if (!outcome->settled || unsettled_.erase(uid) == 0) return;
     // A target view is not counted with the pipelines that converged, only where it keeps the whole from being so.

@@ -11,6 +11,7 @@
 #include "controller/controller.hpp"
 #include "controller/election.hpp"
 #include "core/clock.hpp"
+#include "reconcilers/factory/fault_log.hpp"
 #include "reconcilers/reconciler.hpp"
 #include "store/pool.hpp"
 
@@ -27,18 +28,20 @@ class TargetWatch {
 public:
     // All outlive the watch. In once mode `listed` is called when every target view has settled, or with the error that
     // prevents it for good.
-    TargetWatch(Election& election, Reconciler& reconciler, Pool& reads, const Clock& clock, TargetWatchSettings settings,
-                std::function<void(const Result<RunSummaryCounts>&)> listed);
+    TargetWatch(Election& election, Reconciler& reconciler, FaultLog& faults, Pool& reads, const Clock& clock,
+                TargetWatchSettings settings, std::function<void(const Result<RunSummaryCounts>&)> listed);
 
     // Until stopped; in once mode until settled.
     void watch(const std::stop_token& stop);
 
 private:
     Status look(const std::stop_token& stop);
+    void tell(const std::string& who, const Error& error, const std::string& line);
     void visit(std::int64_t uid, const std::string& name, const std::stop_token& stop);
 
     Election& election_;
     Reconciler& reconciler_;
+    FaultLog& faults_;
     Pool& reads_;
     const Clock& clock_;
     const TargetWatchSettings settings_;

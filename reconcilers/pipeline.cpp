@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/fault_point.hpp"
+#include "core/log_fields.hpp"
 #include "reconcilers/factory/targets.hpp"
 #include "reconcilers/observation.hpp"
 #include "reconcilers/pipeline_pass.hpp"
@@ -35,7 +36,7 @@ Transaction fenced_transaction(Session& session, const std::string& lease, const
 }
 
 PipelineReconciler::PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const MemoryBudget& memory,
-                                       const WriterPressure& pressure, FeedProgress& feeds, const Clock& clock,
+                                       const WriterPressure& pressure, FeedProgress& feeds, FaultLog& faults, const Clock& clock,
                                        Telemetry telemetry, PipelineSettings settings)
     : reads_(reads),
       writes_(writes),
@@ -43,6 +44,7 @@ PipelineReconciler::PipelineReconciler(Pool& reads, Pool& writes, Gateway& gatew
       memory_(memory),
       pressure_(pressure),
       feeds_(feeds),
+      faults_(faults),
       clock_(clock),
       telemetry_(telemetry),
       settings_(std::move(settings)) {}
@@ -53,6 +55,8 @@ Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const C
         if (loaded.error().cls == ErrorClass::not_found) return kGone;
         return loaded.error();
     }
+    const LogFields about{{"pipeline", pass.declared.name}, {"provider", pass.declared.provider}};
+    if (pass.declared.suspend || pass.declared.deleting) suffers_no_more(uid);
     Result<ReconcileOutcome> outcome = pass.declared.deleting ? finalize(pass) : run_pass(pass);
     if (!outcome && !settings_.once && (outcome.error().code == kLockHeld || outcome.error().code == kLockNotAvailable))
         outcome = wait_for_lock(pass, outcome.error());

@@ -18,6 +18,7 @@
 
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
+#include "reconcilers/factory/fault_log.hpp"
 #include "reconcilers/factory/gateway.hpp"
 #include "reconcilers/factory/memory.hpp"
 #include "reconcilers/factory/prune.hpp"
@@ -59,7 +60,7 @@ class PipelineReconciler final : public Reconciler {
 public:
     // All outlive the reconciler.
     PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const MemoryBudget& memory, const WriterPressure& pressure,
-                       FeedProgress& feeds, const Clock& clock, Telemetry telemetry, PipelineSettings settings);
+                       FeedProgress& feeds, FaultLog& faults, const Clock& clock, Telemetry telemetry, PipelineSettings settings);
 
     Result<ReconcileOutcome> reconcile(std::int64_t uid, const Context& context) override EXCLUDES(mutex_);
 
@@ -147,6 +148,7 @@ private:
     std::chrono::milliseconds pause_left(const Pass& pass) EXCLUDES(mutex_);
     Status record_pause(Pass& pass);
     void publish(const Pass& pass);
+    void suffers_no_more(std::int64_t uid);
     // How far the planned duration of the run was from what it took, as a metric.
     void note_pace(const Pass& pass, double documents_per_second) EXCLUDES(mutex_);
     void compare_pace(const Pass& pass) EXCLUDES(mutex_);
@@ -157,6 +159,7 @@ private:
     const MemoryBudget& memory_;
     const WriterPressure& pressure_;
     FeedProgress& feeds_;
+    FaultLog& faults_;
     const Clock& clock_;
     Telemetry telemetry_;
     const PipelineSettings settings_;

@@ -272,6 +272,7 @@ Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan) {
         return {};
     });
     if (aligned) {
+        faults_.over(triggers_of(pass.uid), clock_.steady_now());
         Result<FeedRow> feed = read_feed(**session, pass.uid);
         if (!feed) return feed.error();
         pass.feed = *std::move(feed);
@@ -282,12 +283,15 @@ Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan) {
     if (error.code == kLockNotAvailable) {
         pass.feed_seen = told(FeedHealth::pending,
                               hold_off(**session, pass, of_triggers(pass, InTheWay::writers), "triggers could not be made"));
-        spdlog::info("pipeline \"{}\": {}", pass.declared.name, pass.feed_seen.message);
+        faults_.met(triggers_of(pass.uid), triggers_of(pass.uid),
+                    fmt::format("pipeline \"{}\": {}", pass.declared.name, pass.feed_seen.message), clock_.steady_now());
         return {};
     }
     if (error.cls == ErrorClass::fenced || error.cls == ErrorClass::cancelled || error.cls == ErrorClass::db_transient)
         return aligned;
-    spdlog::warn("pipeline \"{}\": its triggers could not be made: {}", pass.declared.name, error.message);
+    faults_.met(triggers_of(pass.uid), triggers_of(pass.uid),
+                fmt::format("pipeline \"{}\": its triggers could not be made: {}", pass.declared.name, error.message),
+                clock_.steady_now());
     pass.feed_seen =
         told(FeedHealth::pending, fmt::format("triggers could not be made and will be tried again: {}", error.message));
     return {};

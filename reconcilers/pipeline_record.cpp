@@ -202,9 +202,14 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     publish(pass);
     // What the feed has planned is not healed by the end of this run.
     const bool converged = run.found.total() == 0 && run.dead_letters == 0 && pass.status.waiting.feed_documents == 0;
+    suffers_no_more(pass.uid);
     spdlog::info("pipeline \"{}\": {} ({} documents, {} chunks)", pass.declared.name, result, pass.status.documents,
                  pass.status.chunks);
     return ReconcileOutcome{.again_in = until_due(pass), .settled = true, .converged = converged, .rests = rests_for(pass)};
+}
+
+void PipelineReconciler::suffers_no_more(std::int64_t uid) {
+    for (const std::string& part : {pipeline_of(uid), batches_of(uid)}) faults_.over(part, clock_.steady_now());
 }
 
 // The pass failed: the run ends, what it left planned is withdrawn, and the status says why and when it is tried again.
@@ -256,7 +261,8 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
     });
     if (!done) return done.error();
     publish(pass);
-    spdlog::warn("pipeline \"{}\": {}", pass.declared.name, error.message);
+    faults_.met(pipeline_of(pass.uid), error, fmt::format("pipeline \"{}\": {}", pass.declared.name, error.message),
+                clock_.steady_now(), pass.declared.provider);
     return ReconcileOutcome{
         .again_in = std::min(wait, pass.declared.drift_interval), .settled = true, .converged = false, .failed = true};
 }

@@ -14,7 +14,10 @@ namespace {
 // Any constant will do; it only has to differ from the locks other programs take in the same database.
 constexpr std::int64_t kLockKey = 0x686F6D656F;
 
-const Statement kLedgerExists{"migration_ledger", "SELECT to_regclass('homeostat.migration') IS NOT NULL"};
+// By the catalog's rows, not by name: who waited for another that was migrating would be told from the cache that there is none.
+const Statement kLedgerExists{"migration_ledger",
+                              "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+                              " WHERE n.nspname = 'homeostat' AND c.relname = 'migration')"};
 const Statement kVersion{"migration_version", "SELECT coalesce(max(number), 0) FROM homeostat.migration"};
 const Statement kRecord{"migration_record", "INSERT INTO homeostat.migration (number, name) VALUES ($1::int, $2)"};
 const Statement kForget{"migration_forget", "DELETE FROM homeostat.migration WHERE number = $1::int"};

@@ -34,6 +34,7 @@ Result<Pool::Lease> Pool::acquire(const Context& context) {
             std::unique_ptr<Session> session = std::move(idle_.back());
             idle_.pop_back();
             if (session->usable()) return Lease(*this, std::move(session));
+            ++broken_;
         }
     }
     // Connecting may take seconds, so nobody else waits behind the lock meanwhile.
@@ -45,6 +46,21 @@ Result<Pool::Lease> Pool::acquire(const Context& context) {
     return Lease(*this, *std::move(fresh));
 }
 
+PoolFigures Pool::figures() const {
+    const Lock lock(mutex_);
+    return {size_, out_, idle_.size(), waiting_.size(), broken_};
+}
+
+void Pool::tend() {
+    std::vector<std::unique_ptr<Session>> broken;
+    const Lock lock(mutex_);
+    for (std::unique_ptr<Session>& session : idle_) {
+        if (!session->alive()) broken.push_back(std::move(session));
+    }
+    std::erase(idle_, nullptr);
+    broken_ += broken.size();
+}
+
 void Pool::give_back(std::unique_ptr<Session> session) {
     // Where one broke the others most likely did: each would be found out by a call of its own. Closed without the lock.
     std::vector<std::unique_ptr<Session>> broken;
@@ -53,6 +69,7 @@ void Pool::give_back(std::unique_ptr<Session> session) {
     if (session && session->usable()) {
         idle_.push_back(std::move(session));
     } else {
+        ++broken_;
         broken.swap(idle_);
     }
     freed_.notify_all();  // only the first in the row takes it

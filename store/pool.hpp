@@ -13,6 +13,14 @@
 
 namespace homeostat {
 
+struct PoolFigures {
+    std::size_t size = 0;     // connections it may have
+    std::size_t in_use = 0;   // with those that are being made
+    std::size_t idle = 0;
+    std::size_t waiting = 0;  // who waits for one
+    std::uint64_t broken = 0; // that have broken, or could not be made, so far
+};
+
 class Pool {
 public:
     // Returns its session to the pool when destroyed; a broken one is closed instead.
@@ -36,6 +44,9 @@ public:
     // what connecting says.
     Result<Lease> acquire(const Context& context) EXCLUDES(mutex_);
     std::size_t size() const noexcept { return size_; }
+    PoolFigures figures() const EXCLUDES(mutex_);
+    // Closes idle sessions that have broken since they were used, so that nobody takes them; costs no statement.
+    void tend() EXCLUDES(mutex_);
     const ConnectOptions& options() const noexcept { return options_; }
 
 private:
@@ -43,12 +54,13 @@ private:
 
     const ConnectOptions options_;
     const std::size_t size_;
-    Mutex mutex_;
+    mutable Mutex mutex_;
     CondVar freed_;
     std::vector<std::unique_ptr<Session>> idle_ GUARDED_BY(mutex_);
     std::deque<std::uint64_t> waiting_ GUARDED_BY(mutex_);  // tickets of those who wait
     std::uint64_t next_ticket_ GUARDED_BY(mutex_) = 0;
     std::size_t out_ GUARDED_BY(mutex_) = 0;
+    std::uint64_t broken_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace homeostat

@@ -5,26 +5,15 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <algorithm>
+#include <iterator>
 
 #include "controller/cli/doctor_checks.hpp"
 #include "controller/cli/output.hpp"
 #include "controller/cli/verbs.hpp"
-#include "store/resources.hpp"
 
 namespace homeostat {
 
 namespace {
-
-bool uses_local_model(Session& session) {
-    const Result<std::vector<ProviderSpec>> providers = list_providers(session);
-    const Result<std::vector<PipelineSpec>> pipelines = list_pipelines(session);
-    if (!providers || !pipelines) return false;
-    return std::any_of(pipelines->begin(), pipelines->end(), [&](const PipelineSpec& pipeline) {
-        return std::any_of(providers->begin(), providers->end(), [&](const ProviderSpec& provider) {
-            return provider.kind == "local" && provider.name == pipeline.provider;
-        });
-    });
-}
 
 Checks examine(CliContext& context) {
     const Settings& settings = context.settings();
@@ -44,6 +33,7 @@ Checks examine(CliContext& context) {
         add(check_sources(**session));
         add(check_providers(**session, settings));
         add(check_sandbox(**session));
+        add(check_pools(**session));
     }
     out.push_back(check_notifications(connect_options(settings)));
     out.push_back(check_memory(settings, schema && uses_local_model(**session)));

@@ -40,5 +40,10 @@ Check judge_sandbox(const SandboxReport& report);
 Check check_notifications(const ConnectOptions& options);
 // The limit of the control group or the machine, against what this configuration may need.
 Check check_memory(const Settings& settings, bool local_model);
+bool uses_local_model(Session& session);
+// What the replicas last said of their connections to the database.
+Checks check_pools(Session& session);
+// For `run`, when it starts: asks no provider.
+Checks check_start(Session& session, const Settings& settings);
 
 }  // namespace homeostat

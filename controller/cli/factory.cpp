@@ -86,6 +86,9 @@ SeenReplica replica_of(const ReplicaLine& line, const std::vector<ProviderSpec>&
         r.clock_ahead = std::chrono::milliseconds(json["at"].get<std::int64_t>()) -
                         std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch());
     }
+    for (const Json& p : json.value("pools", Json::array())) {
+        if (p.value("name", "") == "write") r.write_connections = p.value("size", 0U);
+    }
     for (const Json& p : json.value("providers", Json::array())) f.providers.push_back(provider_of(p, declared));
     return r;
 }

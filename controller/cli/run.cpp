@@ -6,31 +6,50 @@
 #include <CLI/CLI.hpp>
 #include <thread>
 
+#include "controller/cli/doctor_checks.hpp"
 #include "controller/cli/verbs.hpp"
 #include "controller/controller.hpp"
 #include "controller/export_traces.hpp"
 #include "controller/log.hpp"
+#include "core/log_fields.hpp"
+#include "store/database_place.hpp"
 
 namespace homeostat {
 
 namespace {
 
-// Signals are taken by one thread that waits for them; blocked everywhere else, so that no call anywhere is interrupted.
+struct Options {
+    bool once = false;
+    bool deep = false;
+    bool migrate = false;
+};
+
+// Signals are taken by one thread that waits for them; blocked everywhere else, so that no call anywhere is interrupted. SIGHUP
+// ends the process cleanly too: what supervises it starts it anew, with settings and credentials as they are by then. SIGPIPE
+// says nothing that a write does not say: who reads our log may go.
 class Signals {
 public:
     Signals() {
         sigemptyset(&set_);
-        sigaddset(&set_, SIGINT);
-        sigaddset(&set_, SIGTERM);
-        pthread_sigmask(SIG_BLOCK, &set_, nullptr);
+        for (const int signal : {SIGINT, SIGTERM}) sigaddset(&set_, signal);
+        // Whoever was started by nohup is meant to outlive its terminal.
+        struct sigaction now{};
+        if (sigaction(SIGHUP, nullptr, &now) == 0 && now.sa_handler != SIG_IGN) sigaddset(&set_, SIGHUP);
+        sigset_t blocked = set_;
+        sigaddset(&blocked, SIGPIPE);
+        pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
     }
 
     std::jthread forward(std::stop_source& stop) {
         return std::jthread([this, &stop](const std::stop_token& ended) {
             while (!ended.stop_requested()) {
                 const timespec wait{0, 200'000'000};
-                if (sigtimedwait(&set_, nullptr, &wait) <= 0) continue;
-                if (stop.stop_requested()) std::_Exit(kExitFailed);  // asked twice: do not wait for anything
+                const int signal = sigtimedwait(&set_, nullptr, &wait);
+                if (signal <= 0) continue;
+                if (stop.stop_requested()) {
+                    if (signal == SIGHUP) continue;    // a terminal that goes tells more than once
+                    std::_Exit(kExitFailed);           // asked twice: do not wait for anything
+                }
                 spdlog::info("stopping: what is in flight is finished first");
                 stop.request_stop();
             }
@@ -47,39 +66,73 @@ int run_once_result(const RunSummaryCounts& c, CliContext& context) {
     return c.drift_left > 0 ? kExitDifferences : kExitOk;
 }
 
-int run_controller(CliContext& context, bool once, bool deep) {
+// The first line says what runs where, so that a log that was sent in can be read.
+void introduce(const Config& config) {
+    const DatabasePlace place = database_place(config.settings.database_url);
+    const std::string profile = config.profile.empty() ? "none" : config.profile;
+    const LogFields about{{"version", std::string(version_text())},
+                          {"host", place.host},
+                          {"port", place.port},
+                          {"database", place.database},
+                          {"profile", profile},
+                          {"replica", config.settings.replica_name}};
+    spdlog::info("homeostat {} on {}, profile {}, replica {}", version_text(), place.text(), profile,
+                 config.settings.replica_name);
+}
+
+std::unique_ptr<TraceExporter> trace_exporter(Registry& metrics) {
+    Result<std::unique_ptr<TraceExporter>> traces = make_trace_exporter(version_text(), metrics);
+    if (traces) return *std::move(traces);
+    // Traces are for who looks; embeddings are kept in step without them too.
+    spdlog::warn("no traces are exported: {}", traces.error().message);
+    return nullptr;
+}
+
+// What `doctor` looks at and this process depends on, said once. What is declared tells of itself by its conditions.
+void warn_of_trouble(const Settings& settings) {
+    const Result<std::unique_ptr<Session>> session = Session::connect(connect_options(settings));
+    if (!session) return;
+    for (const Check& c : check_start(**session, settings)) {
+        if (c.health != CheckHealth::ok)
+            spdlog::warn("at the start: {}: {}{}{}", c.subject, c.said, c.fix.empty() ? "" : "; ", c.fix);
+    }
+}
+
+int run_controller(CliContext& context, const Options& o) {
     bound_allocator();
     set_up_log(context.settings());
     Signals signals;
+    introduce(context.config);
     std::stop_source stop;
     const SystemClock clock;
     Registry metrics;
-    Result<std::unique_ptr<TraceExporter>> traces = make_trace_exporter(version_text(), metrics);
-    if (!traces) return context.fail(traces.error());
+    const std::unique_ptr<TraceExporter> traces = trace_exporter(metrics);
     std::jthread exporter;
-    if (*traces) exporter = std::jthread([&](const std::stop_token& ended) { (*traces)->run(ended); });
+    if (traces) exporter = std::jthread([&](const std::stop_token& ended) { traces->run(ended); });
 
-    Controller controller(context.settings(), {.once = once, .deep = deep}, clock, metrics, traces->get());
+    Controller controller(context.settings(), {.once = o.once, .migrate = o.migrate, .deep = o.deep}, clock, metrics,
+                          traces.get());
     const std::jthread waiter = signals.forward(stop);
     if (const Status started = controller.start(stop.get_token()); !started) {
         controller.stop();
-        if (started.error().cls == ErrorClass::cancelled) return once ? kExitFailed : kExitOk;
+        if (started.error().cls == ErrorClass::cancelled) return o.once ? kExitFailed : kExitOk;
         return context.fail(started.error());
     }
+    warn_of_trouble(context.settings());
     Result<RunSummaryCounts> counts = controller.wait(stop.get_token());
     controller.stop();
     if (!counts) return context.fail(counts.error());
-    return once ? run_once_result(*counts, context) : kExitOk;
+    return o.once ? run_once_result(*counts, context) : kExitOk;
 }
 
 }  // namespace
 
 VerbBody configure_run(CLI::App& app, CliContext& context) {
-    auto once = std::make_shared<bool>(false);
-    app.add_flag("--once", *once, "End when nothing is left to do: exit 0 converged, 1 drift left, 2 failed");
-    auto deep = std::make_shared<bool>(false);
-    app.add_flag("--deep", *deep, "With --once: compare contents and vectors too, not only versions")->needs("--once");
-    return [&context, once, deep] { return run_controller(context, *once, *deep); };
+    auto o = std::make_shared<Options>();
+    app.add_flag("--once", o->once, "End when nothing is left to do: exit 0 converged, 1 drift left, 2 failed");
+    app.add_flag("--deep", o->deep, "With --once: compare contents and vectors too, not only versions")->needs("--once");
+    app.add_flag("--migrate", o->migrate, "Bring a schema of an earlier version up to this program's first");
+    return [&context, o] { return run_controller(context, *o); };
 }
 
 }  // namespace homeostat

@@ -9,6 +9,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "core/log_fields.hpp"
 #include "reconcilers/embed/exec_protocol.hpp"
 
 namespace homeostat {
@@ -216,6 +217,7 @@ void ExecPool::note_fault(const Error& error) {
     if (!quarantine_.fault(now, error.message)) return;
     const SteadyTime until = *quarantine_.until(now);
     const std::string reason = quarantined(until).message;
+    const LogFields about{{"provider", settings_.provider}};
     spdlog::warn("provider \"{}\": {}", settings_.provider, reason);
     for (const Idle& idle : idle_) idle.child->kill();
     idle_.clear();

@@ -190,6 +190,7 @@ asio::awaitable<void> Factory::run(std::shared_ptr<Running> running) {
     if (!failure) {
         note_stored();
         record(batch, "done", started);
+        parts_.faults.over(batches_of(batch.uid), parts_.clock.steady_now());
     }
     span.end();
     ended(batch, !failure);

@@ -3,7 +3,6 @@
 // One batch is one coroutine that reads like that list. It runs on the io executor between its steps; database steps run on
 // `db`, whose threads match the connections, chunking on `cpu`. No transaction is open while a provider is asked. A failure ends
 // the batch by the decision of retry.hpp, never the process.
-//
 // claim and share are called by one thread of the controller's, heartbeat and report by another, drain by who stops them; reserve
 // and start by those that drain change feeds.
 #pragma once
@@ -22,6 +21,7 @@
 #include "core/clock.hpp"
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
+#include "reconcilers/factory/fault_log.hpp"
 #include "reconcilers/factory/gateway.hpp"
 #include "reconcilers/factory/heal.hpp"
 #include "reconcilers/factory/memory.hpp"
@@ -61,6 +61,7 @@ struct FactoryParts {
     MemoryBudget& memory;
     WriterPressure& pressure;
     WriteGate& gate;
+    FaultLog& faults;
     const Clock& clock;
     Telemetry telemetry;
     boost::asio::any_io_executor io;
@@ -92,16 +93,14 @@ public:
 
     // Extends the claims of what runs; what is no longer ours is stopped.
     Status heartbeat(Session& session) EXCLUDES(mutex_);
-    // Claims nothing any more, waits for what is in flight until `deadline`, then cancels and waits for the claims to be
-    // returned.
+    // Claims nothing any more, waits for what is in flight until `deadline`, then cancels and waits until claims are returned.
     void drain(std::chrono::steady_clock::time_point deadline) EXCLUDES(mutex_);
     // Claims that could not be given back when their batches ended are given back now.
     void give_back_owed(const Context& context) EXCLUDES(mutex_);
 
     // What this process is and does now, as JSON: written for a successor, and for people who look.
     std::string snapshot() const EXCLUDES(mutex_);
-    // Tells other replicas what was learnt of providers; cheap where nothing changed. By the thread that calls claim().
-    // `now`: whenever it was done last.
+    // Tells other replicas what was learnt of providers; by the thread that calls claim(). `now`: whenever it was done last.
     Status share(const Context& context, bool now = false);
     // Writes down its snapshot; looks how many replicas share the providers' rates.
     Status report(Session& session) EXCLUDES(mutex_);
@@ -168,6 +167,7 @@ private:
                           const Context& context);
     Result<Outcome> change(const Batch& batch, const TargetInfo& target, const Context& context);
     Status settle_failure(const Batch& batch, const TargetInfo* target, const Error& failure, const Context& context);
+    void tell_failure(const Batch& batch, BatchFate fate, const Error& error);
     Status settle(const Batch& batch, const TargetInfo* target, const Error& error, const BatchDecision& d,
                   const Context& context);
     Status end_failed(Session& session, const Batch& batch, const TargetInfo* target, const Error& error, BatchFate fate);

@@ -44,6 +44,11 @@ Json newest(const std::vector<T>& lines, F f) {
     return out;
 }
 
+Json pool_json(std::string_view name, const PoolFigures& f) {
+    return {{"name", name},   {"size", f.size},       {"inUse", f.in_use},
+            {"idle", f.idle}, {"waiting", f.waiting}, {"broken", f.broken}};
+}
+
 }  // namespace
 
 std::string Factory::snapshot() const {
@@ -76,6 +81,8 @@ std::string Factory::snapshot() const {
         {"readBytes", settings_.read_budget},
         {"memory",
          {{"budget", m.budget}, {"held", m.held}, {"resident", m.resident}, {"limit", m.limit}, {"level", to_string(m.level)}}}};
+    s["pools"] = {pool_json("read", parts_.reads.figures()), pool_json("write", parts_.writes.figures()),
+                  pool_json("feed", parts_.feeds.figures())};
     s["providers"] = Json::array();
     for (const LaneSnapshot& l : g.lanes) s["providers"].push_back(lane_json(l));
     s["inFlight"] = std::move(in_flight);

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "core/log_fields.hpp"
 #include "reconcilers/factory/factory.hpp"
 #include "store/feed.hpp"
 
@@ -41,6 +42,24 @@ bool condemns(const Batch& batch, const TargetInfo* target, BatchFate fate) {
 
 }  // namespace
 
+// Of one fault there may be hundreds of batches. What is stopped with the process suffers from none, and of a database that takes
+// no writes the gate tells.
+void Factory::tell_failure(const Batch& batch, BatchFate fate, const Error& error) {
+    const LogFields about{{"batch", std::to_string(batch.id)}, {"provider", batch.provider}};
+    const bool stopping = [&] {
+        const Lock lock(mutex_);
+        return draining_;
+    }();
+    const std::string whose = batches_of(batch.uid);
+    const std::string line = fmt::format("batch {} of pipeline {} ({} documents): {}: {}", batch.id, batch.uid, batch.keys.size(),
+                                         outcome_name(fate), error.message);
+    if ((stopping && error.cls == ErrorClass::cancelled) || is_write_trouble(error)) {
+        spdlog::debug("{}", line);
+    } else {
+        parts_.faults.met(whose, error, line, parts_.clock.steady_now(), batch.provider);
+    }
+}
+
 Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, const Error& failure, const Context& context) {
     Error error = failure;
     if (error.cls == ErrorClass::db_permanent) {
@@ -50,9 +69,7 @@ Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, con
     }
     const BatchDecision d = after_failure(error, {batch.keys.size(), batch.attempts, settings_.once}, settings_.retry, random());
     record(batch, outcome_name(d.fate), parts_.clock.steady_now());
-    spdlog::log(d.fate == BatchFate::give_back || d.fate == BatchFate::drop ? spdlog::level::info : spdlog::level::warn,
-                "batch {} of pipeline {} ({} documents): {}: {}", batch.id, batch.uid, batch.keys.size(), outcome_name(d.fate),
-                error.message);
+    tell_failure(batch, d.fate, error);
     if (d.fate == BatchFate::drop) {
         parts_.telemetry.metrics
             .counter("homeostat_fenced_writes_total", "Writes refused because claim, epoch or generation had moved on.")

@@ -8,6 +8,9 @@ namespace homeostat {
 
 namespace {
 
+// A batch needs its connection for a small part of its time: with the default of either, none waits for long.
+constexpr unsigned kBatchesAConnection = 8;
+
 void look_at_replica(const SeenReplica& r, int schema_version, unsigned write_connections, std::vector<Conflict>& out) {
     const std::string where = fmt::format("replica {}", r.id);
     if (r.silent_for > kReplicaSilent) {
@@ -24,9 +27,10 @@ void look_at_replica(const SeenReplica& r, int schema_version, unsigned write_co
         out.push_back({where, "the database's clock", fmt::format("{} s off", r.clock_ahead.count() / 1000),
                        "leases and claims go by the database's clock; set the machine's all the same", true});
     }
-    if (r.factory.slots > static_cast<int>(4 * write_connections)) {
+    const unsigned connections = r.write_connections > 0 ? r.write_connections : write_connections;
+    if (r.factory.slots > static_cast<int>(kBatchesAConnection * connections)) {
         out.push_back({where, fmt::format("{} batches at once", r.factory.slots),
-                       fmt::format("{} connections to write with", write_connections),
+                       fmt::format("{} connections to write with", connections),
                        "batches wait for each other; raise database.write_connections", true});
     }
     if (r.factory.memory_level != "normal") {

@@ -18,6 +18,7 @@ struct SeenReplica {
     std::chrono::milliseconds silent_for{0};
     std::chrono::milliseconds clock_ahead{0};  // of the database's, as far as the age of its snapshot tells
     bool reported = false;                     // it has written a snapshot
+    unsigned write_connections = 0;            // 0 where it does not say
     SeenFactory factory;
 };
 
@@ -32,7 +33,8 @@ struct Conflict {
 inline constexpr std::chrono::seconds kReplicaSilent{30};
 inline constexpr std::chrono::seconds kClockSkew{5};
 
-// Empty where everything agrees. In order of the replicas, then of the providers.
+// Empty where everything agrees. In order of the replicas, then of the providers. `write_connections`: of replicas that do not
+// say.
 std::vector<Conflict> synchronise(const std::vector<SeenReplica>& replicas, const std::vector<ProviderSpec>& providers,
                                   int schema_version, unsigned write_connections);
 

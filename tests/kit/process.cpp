@@ -69,6 +69,7 @@ Process::Process(const std::string& program, const Arguments& arguments, const E
     if (pid_ == 0) {
         // Only calls that are safe between fork and exec in a process with threads.
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        ::signal(SIGHUP, SIG_DFL);  // whoever runs the tests may be under nohup
         if (getppid() != parent) _exit(126);
         dup2(nothing, 0);
         dup2(output, 1);

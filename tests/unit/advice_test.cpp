@@ -52,7 +52,7 @@ TEST(Advice, NamesWhatToChangeAndWhy) {
 
 TEST(Synchronise, AgreesWhereNothingDiffers) {
     SeenReplica r{.id = "a", .schema_version = 4, .reported = true};
-    r.factory.slots = 8;
+    r.factory.slots = 16;  // the default, and so are three connections
     r.factory.providers.push_back(well());
     ProviderSpec p;
     p.name = "p";

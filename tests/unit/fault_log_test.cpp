@@ -1,0 +1,85 @@
+#include "reconcilers/factory/fault_log.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
+
+#include <sstream>
+
+namespace homeostat {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::HasSubstr;
+
+class Faults : public ::testing::Test {
+protected:
+    Faults() {
+        auto logger = std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(out_));
+        logger->set_pattern("%v");
+        spdlog::set_default_logger(std::move(logger));
+    }
+    // What was said since it was asked last.
+    std::string said() {
+        const std::string text = out_.str();
+        out_.str("");
+        return text;
+    }
+
+    FaultLog log;
+    SteadyTime now{1h};
+
+private:
+    std::ostringstream out_;
+};
+
+TEST_F(Faults, ManyWhoSufferFromOneAreTwoLines) {
+    for (int i = 0; i < 200; ++i) log.met("pipeline " + std::to_string(i), "provider p", "p is down", now);
+    EXPECT_EQ(said(), "p is down\n");
+    for (int i = 0; i < 200; ++i) log.over("pipeline " + std::to_string(i), now);
+    EXPECT_EQ(said(), "over: p is down (met 200 times, by 200 at the same time)\n");
+    log.over("pipeline 1", now);
+    EXPECT_EQ(said(), "");
+}
+
+TEST_F(Faults, OneThatLastsIsToldOnceAMinute) {
+    for (int second = 0; second < 180; ++second) log.met("a", "f", "it fails", now + second * 1s);
+    EXPECT_EQ(said(), "it fails\nit fails (still; met 61 times)\nit fails (still; met 121 times)\n");
+}
+
+TEST_F(Faults, OneThatComesAndGoesIsNotALineEachTime) {
+    for (int second = 0; second < 59; ++second) {
+        log.met("a", "f", "it fails", now + second * 1s);
+        log.over("a", now + second * 1s);
+    }
+    EXPECT_EQ(said(), "it fails\nover: it fails (met once)\n");
+    log.met("a", "f", "it fails", now + 60s);
+    EXPECT_THAT(said(), HasSubstr("again; met 60 times"));
+    log.over("a", now + 60s);
+    EXPECT_THAT(said(), HasSubstr("over: "));
+    log.met("b", "f", "it fails", now + 10min);
+    EXPECT_EQ(said(), "it fails\n");
+}
+
+TEST_F(Faults, WhoeverMeetsAnotherOneHasNoMoreOfTheFirst) {
+    log.met("a", "f", "it fails", now);
+    log.met("a", "g", "it is away", now);
+    EXPECT_EQ(said(), "it fails\nover: it fails (met once)\nit is away\n");
+}
+
+TEST(FaultOf, IsTheDatabasesTheProvidersOrOnesOwn) {
+    const auto of = [](ErrorClass cls, std::string code = "") {
+        return fault_of({.cls = cls, .message = "", .code = std::move(code)}, "pipeline 1", "p");
+    };
+    EXPECT_EQ(of(ErrorClass::db_transient, "08006"), "database");
+    EXPECT_EQ(of(ErrorClass::db_transient, "40001"), "pipeline 1");
+    EXPECT_EQ(of(ErrorClass::db_resource), "database");
+    EXPECT_EQ(of(ErrorClass::auth), "provider p");
+    EXPECT_EQ(of(ErrorClass::timeout), "provider p");
+    EXPECT_EQ(of(ErrorClass::content), "pipeline 1");
+    EXPECT_EQ(of(ErrorClass::db_permanent), "pipeline 1");
+}
+
+}  // namespace
+}  // namespace homeostat
