@@ -10,7 +10,8 @@ namespace {
 
 const Statement kRelation{"relation_shape",
                           "SELECT c.oid, c.relkind, homeostat.relation_text(c.oid), greatest(c.reltuples, 0),"
-                          " has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'), current_user"
+                          " has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'), current_user,"
+                          " getdatabaseencoding()"
                           " FROM pg_class c WHERE c.oid = to_regclass($1)"};
 
 const Statement kColumns{
@@ -100,6 +101,9 @@ public:
         shape.kind = relation.view(0, 1).front();
         shape.described = relation.text(0, 2);
         shape.estimated_rows = relation.f64(0, 3);
+        // There any bytes are a text, and one that is no UTF-8 must not end the comparison of all others: they are hashed as
+        // they are, which for UTF-8 is the same.
+        if (relation.view(0, 6) == "SQL_ASCII") shape.hashed_in = "SQL_ASCII";
         if (!relation.boolean(0, 4)) refuse_right(relation.text(0, 5), shape.described);
         user_ = relation.text(0, 5);
         const Rows rows = tx.exec(kColumns, Params::of(oid));
@@ -228,6 +232,10 @@ std::string SourceShape::key_row(std::string_view alias) const { return fmt::for
 
 std::string SourceShape::key_text_list(std::string_view alias) const {
     return comma_list(key, [&](const ColumnShape& c) { return fmt::format("{}.{}::text", alias, c.quoted); });
+}
+
+std::string SourceShape::hash_of(std::string_view text) const {
+    return fmt::format("sha256(convert_to({}, '{}'))", text, hashed_in);
 }
 
 SourceShape SourceShape::renamed() const {

@@ -42,6 +42,7 @@ struct SourceShape {
     double estimated_rows = 0;          // of the planner; a hint for messages and progress only
     std::string filtered;               // "table public.articles": of which a policy hides rows from us, and that is accepted
     std::string search_path;            // schemas whose operators the key types need, "" where pg_catalog is enough
+    std::string hashed_in = "UTF8";     // the encoding of a text whose hash is taken
 
     // Fragments. `alias` is the table alias in the statement.
     std::string key_list(std::string_view alias) const;         // s."a", s."b"
@@ -50,7 +51,8 @@ struct SourceShape {
     // The same where a subquery of ours calls the columns k1, k2, …, and m1, m2, …, so that no name of the user's meets one of
     // ours.
     SourceShape renamed() const;
-    std::string content_hash() const { return "sha256(convert_to(" + content + ", 'UTF8'))"; }
+    std::string content_hash() const { return hash_of(content); }
+    std::string hash_of(std::string_view text) const;
 };
 
 // The code of the error where a policy hides rows of the source and that is not accepted.

@@ -51,6 +51,10 @@ struct ReadDocument {
 Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceShape& source, const Revision& revision,
                                                  const std::vector<Key>& keys, std::int64_t budget, bool first_anyway = true);
 
+// The hash (raw bytes) of each document's content, also of one that cannot be read; none where it is not in the source.
+Result<std::vector<std::optional<std::string>>> content_hashes(Transaction& tx, const SourceShape& source,
+                                                               const Revision& revision, const std::vector<Key>& keys);
+
 struct WriteChunk {
     std::size_t document = 0;          // index into WriteRequest.documents
     std::int32_t number = 0;

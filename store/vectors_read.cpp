@@ -30,6 +30,21 @@ std::vector<StoredChunk> parse_chunks(std::string_view text) {
     return out;
 }
 
+// In a database whose encoding is SQL_ASCII a text may be anything. Which document's it is, is found by halving the batch.
+constexpr std::string_view kInvalidByte = "22021";
+
+Rows read_rows(Transaction& tx, const Statement& read, const Params& params, const SourceShape& source) {
+    try {
+        return tx.exec(read, params);
+    } catch (const StoreFailure& failure) {
+        if (failure.error.code != kInvalidByte) throw;
+        Error e = failure.error;
+        e.cls = ErrorClass::content;
+        e.message = fmt::format("a text in {} is not UTF-8: {}; correct it in that row", source.described, e.message);
+        throw StoreFailure(std::move(e));
+    }
+}
+
 void fill(ReadDocument& d, const Rows& rows, int i, std::size_t metadata) {
     d.content = rows.text(i, 4);
     d.content_hash = unhex(rows.view(i, 5));
@@ -58,7 +73,7 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
                 " d.write_token, d.content_hash = r.homeostat_hash, c.stored{2} FROM ("
                 // Hashed and sent is only what fits: of the rest no more than the length is looked at, which for a column of text
                 // needs no reading of its text. OFFSET 0, lest the hash be computed wherever it is mentioned.
-                " SELECT r.*, CASE WHEN r.kept THEN sha256(convert_to(r.content, 'UTF8')) END AS homeostat_hash FROM ("
+                " SELECT r.*, CASE WHEN r.kept THEN {9} END AS homeostat_hash FROM ("
                 "  SELECT r.*, r.present AND (${7}::boolean AND r.i = min(r.i) FILTER (WHERE r.present) OVER ()"
                 "   OR sum(r.bytes) OVER (ORDER BY r.i) <= ${0}::bigint) AS kept FROM ({3}) r) r OFFSET 0) r"
                 // By key, one at a time: a join would be planned while the table is empty and read all of it ever after.
@@ -73,11 +88,12 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
                 k + 1, t.document, metadata_out, rows_by_key_sql(source), match_document(source, "r"),
                 revision.settings.dimensions, t.chunk, k + 2,
                 // A chunk that is the whole document stays with it or goes with it: of another content none can stay.
-                revision.settings.chunker == "whole" ? " AND d.content_hash = r.homeostat_hash" : "")};
+                revision.settings.chunker == "whole" ? " AND d.content_hash = r.homeostat_hash" : "",
+                source.hash_of("r.content"))};
         Params params;
         add_keys(params, keys, k);
         params.add(budget).add(first_anyway);
-        const Rows rows = tx.exec(read, params);
+        const Rows rows = read_rows(tx, read, params, source);
         if (rows.size() != static_cast<int>(keys.size())) {
             return Error{
                 .cls = ErrorClass::invalid,
@@ -98,6 +114,26 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
             if (kept) fill(d, rows, i, source.metadata.size());
             out.push_back(std::move(d));
         }
+        return out;
+    });
+}
+
+Result<std::vector<std::optional<std::string>>> content_hashes(Transaction& tx, const SourceShape& source,
+                                                               const Revision& revision, const std::vector<Key>& keys) {
+    return guarded([&] {
+        const std::size_t k = source.key.size();
+        Params params;
+        add_keys(params, keys, k);
+        const Rows rows =
+            tx.exec({revision.tables.prefix + "_hashes",
+                     fmt::format("SELECT s.hash::text FROM unnest({}) WITH ORDINALITY AS w({}, i) LEFT JOIN LATERAL ("
+                                 " SELECT {} AS hash FROM {} s WHERE {} LIMIT 1) s ON true ORDER BY w.i",
+                                 numbered(k, "${}::text[]"), numbered(k, "k{}"), source.content_hash(), source.relation,
+                                 match_source(source, "w.k{0}::{1}{2}"))},
+                    params);
+        std::vector<std::optional<std::string>> out;
+        for (int i = 0; i < rows.size(); ++i)
+            out.push_back(rows.null(i, 0) ? std::nullopt : std::optional<std::string>(unhex(rows.view(i, 0))));
         return out;
     });
 }

@@ -115,12 +115,13 @@ Status Factory::end_failed(Session& session, const Batch& batch, const TargetInf
             insert_rest(tx, batch, split_keys(batch, error), 0, std::chrono::milliseconds(0), error.message);
         } else if (condemns(batch, target, fate)) {
             use_operators(tx, target->source);
-            Result<std::vector<ReadDocument>> read = read_documents(tx, target->source, target->revision, batch.keys, 1);
-            if (!read) return read.error();
+            // Their texts may be what cannot be read.
+            auto hashes = content_hashes(tx, target->source, target->revision, batch.keys);
+            if (!hashes) return hashes.error();
             std::vector<DeadLetter> letters;
-            for (const ReadDocument& r : *read) {
-                if (!r.in_source) continue;
-                letters.push_back({r.key, r.content_hash, std::string(to_string(error.cls)), std::string(error.strategy()),
+            for (std::size_t i = 0; i < hashes->size(); ++i) {
+                if (!(*hashes)[i]) continue;  // not in the source any more
+                letters.push_back({batch.keys[i], *(*hashes)[i], std::string(to_string(error.cls)), std::string(error.strategy()),
                                    error.message, batch.attempts + 1,
                                    SpanContext::from_traceparent(batch.traceparent).trace.hex()});
             }

@@ -367,5 +367,29 @@ TEST_F(BehindAPooler, AProcessThatStaysLeaksNothingEither) {
     expect_converged("docs", "SELECT id::text AS key, body AS content FROM docs");
 }
 
+// There any bytes are a text. One that is none in UTF-8 is told by its document's name, and no other waits for it.
+TEST_F(Found, AnInvalidByteNamesItsDocumentAndStopsNoOther) {
+    make("TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'");
+    sql->exec(
+        "CREATE EXTENSION vector; CREATE TABLE docs (id int PRIMARY KEY, body text);"
+        "INSERT INTO docs SELECT i, 'Body of ' || i FROM generate_series(1, 60) i;"
+        "UPDATE docs SET body = E'caf\\xe9' WHERE id = 37; UPDATE docs SET body = E'caf\\xc3\\xa9' WHERE id = 38");
+    ends(0, {"migrate", "up"});
+    declare();
+    homeostat->run({"run", "--once"});
+    EXPECT_EQ(stored(), "59");
+    EXPECT_EQ(sql->value("SELECT string_agg(key::text || ' ' || class, ',') FROM homeostat.dead_letter"), "{37} content");
+    EXPECT_THAT(sql->value("SELECT message FROM homeostat.dead_letter"), HasSubstr("not UTF-8"));
+    // It is not tried again while it stays as it is, and others that change are healed; so is one that was good.
+    sql->exec("UPDATE docs SET body = 'Edited' WHERE id = 1; UPDATE docs SET body = E'na\\xefve' WHERE id = 2");
+    homeostat->run({"run", "--once"});
+    EXPECT_EQ(sql->value("SELECT chunk_text FROM docs_embeddings WHERE id = 1"), "Edited");
+    EXPECT_EQ(sql->value("SELECT string_agg(key::text, ',' ORDER BY key) FROM homeostat.dead_letter"), "{2},{37}");
+    sql->exec("UPDATE docs SET body = 'Mended ' || id WHERE id IN (2, 37)");
+    ends(0, {"run", "--once", "--deep"});
+    EXPECT_EQ(sql->value("SELECT count(*) FROM docs_embeddings WHERE chunk_text LIKE 'Mended%'"), "2");
+    EXPECT_EQ(sql->value("SELECT count(*) FROM homeostat.dead_letter"), "0");
+}
+
 }  // namespace
 }  // namespace homeostat
