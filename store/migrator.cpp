@@ -163,6 +163,19 @@ Result<std::vector<MigrationState>> migration_status(Session& session) {
     });
 }
 
+Status make_roles(Session& session) {
+    const Status made = guarded([&] {
+        Transaction tx = session.begin();
+        prepare(tx);
+        tx.exec("SELECT homeostat.make_roles()");
+        tx.commit();
+    });
+    if (made) return {};
+    Error e = made.error();
+    if (e.code == "42501") e.message += "; do it as the owner of the schemas, with the right to create roles";
+    return e.with_prefix("the roles cannot be made");
+}
+
 Result<int> schema_version(Session& session) {
     return guarded([&] {
         if (!session.exec(kLedgerExists).boolean(0, 0)) return 0;

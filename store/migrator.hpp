@@ -23,6 +23,9 @@ int newest_migration();
 Result<int> migrate_up(Session& session, std::optional<int> to = std::nullopt);
 Result<int> migrate_down(Session& session, int to);
 Result<std::vector<MigrationState>> migration_status(Session& session);
+// The three group roles, where they are not there, and what they are granted in this database; changes nothing else. Wants a role
+// that may create roles and owns the schemas.
+Status make_roles(Session& session);
 
 // 0 where nothing was ever migrated.
 Result<int> schema_version(Session& session);

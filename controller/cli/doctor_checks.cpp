@@ -244,7 +244,7 @@ Checks check_rights(Session& session) {
     if (!roles) return {failed("roles", roles.error())};
     for (const std::string& role : *roles) {
         out.push_back({CheckHealth::warn, "roles", fmt::format("role {} does not exist, so nothing is granted to it", role),
-                       "as a role that may create roles: homeostat migrate down --to 3 --yes && homeostat migrate up"});
+                       "as the owner of the schemas, with the right to create roles: homeostat migrate roles"});
     }
     const Result<std::vector<MissingRight>> rights = missing_rights(session);
     if (!rights) {

@@ -39,7 +39,19 @@ struct Options {
     bool yes = false;
     CLI::App* up = nullptr;
     CLI::App* down = nullptr;
+    CLI::App* roles = nullptr;
 };
+
+int make_roles_again(CliContext& context, Session& session) {
+    const auto version = schema_version(session);
+    if (!version) return context.fail(version.error());
+    if (*version != newest_migration())
+        return context.fail(invalid(fmt::format("the schema is at {}; run `homeostat migrate up` first", *version)));
+    if (const Status made = make_roles(session); !made) return context.fail(made.error());
+    context.streams.out
+        << "the roles homeostat_owner, homeostat_controller and homeostat_declarer are there, with their rights\n";
+    return kExitOk;
+}
 
 int run(CliContext& context, const Options& o) {
     auto session = context.session();
@@ -47,6 +59,7 @@ int run(CliContext& context, const Options& o) {
     if (o.up->parsed()) {
         return report(context, **session, migrate_up(**session, o.to < 0 ? std::nullopt : std::optional<int>(o.to)), "applied");
     }
+    if (o.roles->parsed()) return make_roles_again(context, **session);
     if (!o.down->parsed()) return print_status(context, **session);
     if (!o.yes) {
         return context.fail(
@@ -66,7 +79,8 @@ VerbBody configure_migrate(CLI::App& app, CliContext& context) {
     o->down->add_option("--to", o->to, "Stop at this migration; 0 removes everything")->required();
     o->down->add_flag("--yes", o->yes, "Yes, drop the data");
     CLI::App* status = app.add_subcommand("status", "List all migrations and when they were applied.");
-    for (CLI::App* sub : {o->up, o->down, status}) sub->fallthrough();
+    o->roles = app.add_subcommand("roles", "Make the group roles where they are not there, and grant them their rights again.");
+    for (CLI::App* sub : {o->up, o->down, status, o->roles}) sub->fallthrough();
     return [&context, o] { return run(context, *o); };
 }
 

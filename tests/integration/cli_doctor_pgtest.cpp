@@ -83,6 +83,33 @@ TEST_F(CliDoctor, MissingRightsAreNamedAndTheFixMendsThem) {
     db.exec("DROP OWNED BY \"" + role + "\"; DROP ROLE \"" + role + "\"");
 }
 
+// As after a restore into a cluster without them: what they were granted is gone, and comes back as it was.
+TEST_F(CliDoctor, RolesThatAreMadeAgainHaveTheRightsTheyHad) {
+    const std::string rights =
+        "SELECT string_agg(line, E'\n' ORDER BY line) FROM ("
+        " SELECT c.oid::regclass || ' ' || a.grantee::regrole || ' ' || a.privilege_type AS line FROM pg_class c,"
+        "  aclexplode(c.relacl) a WHERE c.relnamespace = 'homeostat'::regnamespace AND c.relname !~ '_[0-9]{4}'"
+        " UNION ALL SELECT t.attrelid::regclass || '.' || t.attname || ' ' || a.grantee::regrole || ' ' || a.privilege_type"
+        "  FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid, aclexplode(t.attacl) a"
+        "  WHERE c.relnamespace = 'homeostat'::regnamespace"
+        " UNION ALL SELECT p.oid::regprocedure || ' ' || a.grantee::regrole || ' ' || a.privilege_type FROM pg_proc p,"
+        "  aclexplode(p.proacl) a WHERE p.pronamespace = 'homeostat'::regnamespace AND a.grantee <> 0"
+        " UNION ALL SELECT n.nspname || ' ' || a.grantee::regrole || ' ' || a.privilege_type FROM pg_namespace n,"
+        "  aclexplode(n.nspacl) a WHERE n.nspname LIKE 'homeostat%') l WHERE line ~ ' homeostat_(controller|declarer) '";
+    const std::string granted = db.value(rights);
+    for (const char* role : {"homeostat_owner", "homeostat_controller", "homeostat_declarer"}) {
+        const std::string from = std::string(" FROM ") + role + ";";
+        db.exec("REVOKE ALL ON ALL TABLES IN SCHEMA homeostat" + from + "REVOKE ALL ON ALL SEQUENCES IN SCHEMA homeostat" + from +
+                "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA homeostat" + from + "REVOKE ALL ON SCHEMA homeostat, homeostat_data" +
+                from);
+    }
+    ASSERT_NE(db.value(rights), granted);
+    ends(0, {"migrate", "roles"});
+    EXPECT_EQ(db.value(rights), granted);
+    ends(0, {"migrate", "roles"});
+    EXPECT_EQ(db.value(rights), granted);
+}
+
 // A login that owns what was made cannot leave.
 TEST_F(CliDoctor, OwnersOfWhatWasMade) {
     without_local();

@@ -1,0 +1,1 @@
+DROP FUNCTION homeostat.make_roles();
