@@ -69,7 +69,8 @@ private:
     struct Observed {
         Slice slice;
         std::vector<bool> dead;  // of the slice's items, where any dead letter is stored
-        std::int64_t unkeyed = 0;  // counted with the first slice
+        std::int64_t unkeyed = 0;  // counted with the first slice, and so are
+        std::vector<Key> too_late;  // what the feed heals though its row is gone: no document is there to be seen yet
     };
 
     Result<ReconcileOutcome> run_pass(Pass& pass);
@@ -110,6 +111,7 @@ private:
     void tell_capture(Pass& pass, const CaptureState& state, const std::string& refused) const;
     Status open_full_feed(Session& session, Pass& pass);
     Status leave_to_feed(Pass& pass, Transaction& tx, std::vector<DriftItem>& items) const;
+    void take_back_too_late(Transaction& tx, const Pass& pass, const std::vector<Key>& keys) const;
     Status record_between(Pass& pass);
     std::optional<WallTime> sweep_due(const Pass& pass) const;
     std::chrono::milliseconds until_due(const Pass& pass) const;
@@ -121,7 +123,7 @@ private:
     Result<Observed> observe(Pass& pass, const SliceRequest& request);
     Status leave_unsteady(Pass& pass, std::vector<DriftItem>& items);
     void note_deep_sweep(Pass& pass, Transaction& tx) const;
-    Status dispatch(Pass& pass, const Slice& slice);
+    Status dispatch(Pass& pass, const Observed& observed);
     Result<ReconcileOutcome> complete_sweep(Pass& pass);
     Result<ReconcileOutcome> verify_or_finish(Pass& pass);
     static Status serve_what_is_whole(Pass& pass, Transaction& tx);

@@ -6,6 +6,7 @@
 #include "reconcilers/factory/targets.hpp"
 #include "reconcilers/pipeline.hpp"
 #include "reconcilers/pipeline_pass.hpp"
+#include "store/batches.hpp"
 #include "store/capture.hpp"
 #include "store/feed.hpp"
 #include "store/leases.hpp"
@@ -342,6 +343,20 @@ Status PipelineReconciler::leave_to_feed(Pass& pass, Transaction& tx, std::vecto
     }
     items = std::move(left);
     return {};
+}
+
+// A row that went unnamed, by TRUNCATE for instance, while the feed's first heal of it was on the way: the document comes to be
+// when this sweep has passed, and nobody would look for it. So a deletion by its key waits for that heal. Of a deletion that is
+// named Feed::plan does the same.
+void PipelineReconciler::take_back_too_late(Transaction& tx, const Pass& pass, const std::vector<Key>& keys) const {
+    if (keys.empty() || pass.declared.prune == "Never") return;
+    PlannedBatch gone{BatchKind::prune, DriftClass::orphaned, pass.declared.priority * 100, {}};
+    for (const Key& key : keys) {
+        gone.keys.push_back({"0"});
+        gone.keys.back().insert(gone.keys.back().end(), key.begin(), key.end());
+    }
+    insert_batches(tx, pass.uid, pass.run->revision, pass.run->generation, pass.context.epoch, pass.feed.run_id,
+                   pass.context.span.traceparent(), {std::move(gone)});
 }
 
 }  // namespace homeostat

@@ -107,17 +107,15 @@ Result<ReconcileOutcome> PipelineReconciler::advance(Pass& pass) {
 // One slice: observed in a read-only snapshot, then its batches and the cursor in one transaction.
 Status PipelineReconciler::sweep(Pass& pass) {
     Run& run = *pass.run;
-    SliceRequest request;
-    request.after = run.cursor;
-    request.limit = slice_limit(pass);
-    request.seen = run.seen;
-    request.documents = pass.declared.documents;
-    request.deep = run.deep;
+    const SliceRequest request{.after = run.cursor,
+                               .limit = slice_limit(pass),
+                               .seen = run.seen,
+                               .documents = pass.declared.documents,
+                               .deep = run.deep};
     const SteadyTime started = clock_.steady_now();
     Result<Observed> observed = observe(pass, request);
     if (!observed) return observed.error();
     Slice& slice = observed->slice;
-    const std::vector<bool>& dead = observed->dead;
     const Duration took = clock_.steady_now() - started;
     learn_slice(pass, request.limit, took);
     note_slice(pass, took, slice.source_rows, slice.items.size());
@@ -126,7 +124,7 @@ Status PipelineReconciler::sweep(Pass& pass) {
     // A document whose content was refused is left alone until it is edited: what cannot be healed must not be retried for ever.
     std::vector<DriftItem> live;
     for (std::size_t i = 0; i < slice.items.size(); ++i) {
-        if (i < dead.size() && dead[i] && to_embed(slice.items[i].cls)) {
+        if (i < observed->dead.size() && observed->dead[i] && to_embed(slice.items[i].cls)) {
             ++run.dead_letters;
         } else {
             if (unnamed(run, pass.heals(), pass.status.blocked_prunes > 0, slice.items[i].cls)) ++run.bypassed;
@@ -135,7 +133,7 @@ Status PipelineReconciler::sweep(Pass& pass) {
     }
     slice.items = std::move(live);
     if (const Status left = leave_unsteady(pass, slice.items); !left) return left;
-    return dispatch(pass, slice);
+    return dispatch(pass, *observed);
 }
 
 Result<PipelineReconciler::Observed> PipelineReconciler::observe(Pass& pass, const SliceRequest& request) {
@@ -150,6 +148,7 @@ Result<PipelineReconciler::Observed> PipelineReconciler::observe(Pass& pass, con
             Result<std::int64_t> n = count_unkeyed(tx, pass.source);
             if (!n) return n.error();
             seen.unkeyed = *n;
+            if (pass.feed.kept) seen.too_late = keys_coming_too_late(tx, pass.source, pass.revision, pass.feed.run_id);
         }
         Result<Slice> slice = observe_slice(tx, pass.source, pass.revision, request);
         if (!slice) return slice.error();
@@ -173,8 +172,9 @@ Result<PipelineReconciler::Observed> PipelineReconciler::observe(Pass& pass, con
     return observed;
 }
 
-Status PipelineReconciler::dispatch(Pass& pass, const Slice& slice) {
+Status PipelineReconciler::dispatch(Pass& pass, const Observed& observed) {
     Run& run = *pass.run;
+    const Slice& slice = observed.slice;
     const Span span = telemetry_.tracer.start("plan", SpanKind::internal, pass.context.span);
     std::vector<DriftItem> prunes;
     for (const DriftItem& item : slice.items) {
@@ -203,6 +203,7 @@ Status PipelineReconciler::dispatch(Pass& pass, const Slice& slice) {
         insert_batches(tx, pass.uid, run.revision, run.generation, pass.context.epoch, run.id, pass.context.span.traceparent(),
                        batches);
         if (heals) note_prune_candidates(tx, run, prunes);
+        if (heals) take_back_too_late(tx, pass, observed.too_late);
         save_run(tx, run);
         HOMEOSTAT_REACH("dispatch.before_commit");
         tx.commit();

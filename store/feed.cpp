@@ -317,45 +317,6 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
     });
 }
 
-Result<std::vector<bool>> known_to_feed(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
-                                        const std::vector<DriftItem>& items, bool moves) {
-    return guarded([&] {
-        std::vector<bool> known(items.size(), false);
-        if (items.empty()) return known;
-        const std::size_t n = source.key.size();
-        std::vector<Key> keys;
-        for (const DriftItem& item : items) keys.push_back(item.key);
-        Params params;
-        add_keys(params, keys, n);
-        const std::int64_t uid = revision.tables.uid;
-        params.add(uid).add(run_id).add(revision.number);
-        std::string named;
-        std::string columns;
-        std::string planned;
-        for (std::size_t i = 0; i < n; ++i) {
-            named += fmt::format("{0}c.key_{1} = w.k{1}::{2}{3}", i == 0 ? "" : " AND ", i + 1, source.key[i].type,
-                                 source.key[i].collate);
-            columns += fmt::format("{0}b.keys[{1}][u.j] AS k{1}", i == 0 ? "" : ", ", i + 1);
-            planned += fmt::format("{0}p.k{1} = w.k{1}", i == 0 ? "" : " AND ", i + 1);
-        }
-        // Batches of the feed are few and small; deletions carry document ids before their keys. What heals another revision, or
-        // was planned for an earlier declaration and will never be claimed, heals nothing here.
-        const Rows rows = tx.exec(
-            {fmt::format("p{}_known{}", uid, moves ? "" : "_planned"),
-             fmt::format("WITH w AS MATERIALIZED (SELECT * FROM unnest({0}) WITH ORDINALITY AS w({1}, i))"
-                         "{9}"
-                         " SELECT w.i FROM w JOIN (SELECT {7} FROM homeostat.batch b, generate_series(1, b.documents) u(j)"
-                         "  WHERE b.uid = ${4}::bigint AND b.run_id = ${5}::bigint AND b.kind = 'heal'"
-                         "   AND b.revision = ${8}::int AND b.generation = (SELECT q.generation FROM homeostat.pipeline q"
-                         "    WHERE q.uid = b.uid)) p ON {6}",
-                         numbered(n, "${}::text[]"), numbered(n, "k{}"), change_table(uid), named, n + 1, n + 2, planned, columns,
-                         n + 3, moves ? fmt::format(" SELECT w.i FROM w JOIN {} c ON {} UNION", change_table(uid), named) : "")},
-            params);
-        for (int i = 0; i < rows.size(); ++i) known[static_cast<std::size_t>(rows.i64(i, 0) - 1)] = true;
-        return known;
-    });
-}
-
 void take_over_changes(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
     const std::string age = "coalesce(extract(epoch FROM clock_timestamp() - min(since)) * 1000, 0)::bigint";
     const Rows planned = tx.exec({"feed_take_back", fmt::format(kTakeBack, age)}, Params::of(uid, run_id));
@@ -364,30 +325,6 @@ void take_over_changes(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
                                             change_table(uid), age)});
     if (planned.i64(0, 0) + named.i64(0, 0) > 0)
         tx.exec(kDistrust, Params::of(uid, std::max(planned.i64(0, 1), named.i64(0, 1))));
-}
-
-Result<std::vector<Key>> coming_to_be(Transaction& tx, const SourceShape& source, const Revision& revision,
-                                      const std::vector<Key>& keys) {
-    return guarded([&] {
-        // In this order: a heal that ends in between has its document seen.
-        const std::vector<bool> under_way = keys_under_way(tx, revision.tables.uid, revision.number, source, keys);
-        std::vector<Key> out;
-        if (keys.empty()) return out;
-        const std::size_t n = source.key.size();
-        Params params;
-        add_keys(params, keys, n);
-        const Rows rows = tx.exec(
-            {revision.tables.prefix + "_stored",
-             fmt::format("SELECT w.i FROM unnest({}) WITH ORDINALITY AS w({}, i) WHERE EXISTS (SELECT FROM {} d WHERE {})",
-                         numbered(n, "${}::text[]"), numbered(n, "k{}"), revision.tables.document, match_document(source, "w"))},
-            params);
-        std::vector<bool> coming = under_way;
-        for (int i = 0; i < rows.size(); ++i) coming[static_cast<std::size_t>(rows.i64(i, 0) - 1)] = true;
-        for (std::size_t i = 0; i < keys.size(); ++i) {
-            if (coming[i]) out.push_back(keys[i]);
-        }
-        return out;
-    });
 }
 
 void move_stored(Transaction& tx, std::int64_t uid, const StoredChange& change) {

@@ -113,6 +113,9 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
 // is open. In the order given, in the snapshot of `tx`.
 Result<std::vector<bool>> known_to_feed(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
                                         const std::vector<DriftItem>& items, bool moves = true);
+// Of the claimed heals of run `run_id` in the snapshot of `tx`: keys whose row is gone and whose document is not there yet, and
+// that no deletion of that run names. Their documents may come to be, of rows that were read before they went.
+std::vector<Key> keys_coming_too_late(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id);
 // Forgets what the feed has named and planned (but what is claimed): a sweep that begins after this sees it. Until one has ended
 // the feed has a gap.
 void take_over_changes(Transaction& tx, std::int64_t uid, std::int64_t run_id);

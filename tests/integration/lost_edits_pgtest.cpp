@@ -107,6 +107,25 @@ TEST_F(LostEdits, ATouchWhileTheFeedIsFullLosesNothing) {
     end_converged(run, "docs", kWanted);
 }
 
+// No row is named that a TRUNCATE takes: a sweep finds what is gone, also of what the feed has on the way just then.
+TEST_F(LostEdits, WhatATruncateTakesIsGoneThoughAHealOfItIsOnTheWay) {
+    begin(20);
+    kit::Process run = start();
+    edit_in_flight(
+        "UPDATE docs SET body = 'Edited' WHERE id <= 6; INSERT INTO docs VALUES (100, 'New', 'x'), (101, 'New too', 'x')");
+    const std::int64_t before = sweeps();
+    db.exec(
+        "BEGIN; CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM docs WHERE id > 3 AND id <> 100; TRUNCATE docs;"
+        " INSERT INTO docs SELECT * FROM kept; COMMIT");
+    EXPECT_TRUE(kit::eventually([&] { return sweeps() > before; })) << run.output();
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.run", "0")) << run.output();
+    endpoint.release();
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_TRUE(eventually_is(kNothingWaits, "0")) << run.output();
+    EXPECT_TRUE(follows()) << run.output();
+    end_converged(run, "docs", kWanted);
+}
+
 // A row that went while a sweep's batch had it, where no trigger tells.
 TEST_F(LostEdits, ARowThatGoesDuringASweepIsGoneAtItsEnd) {
     begin(30, ", capture", ", 'Off'");
