@@ -41,7 +41,7 @@ constexpr const char* kStale = R"sql(
     FROM judged WHERE until < {bound} LIMIT 3)sql";
 
 // What is promised of a row that triggers name, and of one that only the next look at the source can find.
-constexpr const char* kNamed = "clock_timestamp() - (CASE WHEN unseen THEN {0} + 15 ELSE {0} END) * interval '1 s'";
+constexpr const char* kNamed = "clock_timestamp() - (CASE WHEN unseen THEN {0} + {1} ELSE {0} END) * interval '1 s'";
 // A source that is only swept is as true as its last sweep, which saw what had been committed when it began.
 constexpr const char* kSweptBound = R"sql(
     (SELECT coalesce(max(h.started_at), '-infinity') - interval '1 s' FROM homeostat.run_history h JOIN homeostat.pipeline p USING (uid)
@@ -114,7 +114,8 @@ void Auditor::look(kit::Sql& sql, std::size_t table) {
             ++promises_;
             // Where the triggers could not be made yet, which the status says, a table is swept too.
             const bool swept = t.swept || sql.value(fmt::format(kPending, t.name)) == "1";
-            const std::string bound = swept ? fmt::format(kSweptBound, t.name) : fmt::format(kNamed, world_.options().promise);
+            const std::string bound = swept ? fmt::format(kSweptBound, t.name)
+                                            : fmt::format(kNamed, world_.options().promise, world_.options().look + 5);
             refute(t, "said to be converged",
                    first_column(sql.query(fmt::format(kStale, fmt::arg("pipeline", t.name), fmt::arg("key", t.key_text),
                                                       fmt::arg("served", t.served()), fmt::arg("bound", bound)))));

@@ -114,6 +114,8 @@ int main(int argc, char** argv) {
     app.add_option("--edits", options.edits, "transactions a second");
     app.add_option("--logs", options.logs, "folder for the logs of seeds that fail");
     app.add_option("--promise", options.promise, "seconds that an edit may wait without the status saying so");
+    app.add_option("--look", options.look, "seconds between looks at a source for what nobody named");
+    app.add_option("--latency", options.latency, "milliseconds that the provider takes; -1: by the seed");
     app.add_option("--patience", options.patience, "seconds until everything is at rest");
     std::string faults;
     app.add_option("--faults", faults,
@@ -152,9 +154,10 @@ int main(int argc, char** argv) {
         if (wrong.empty()) continue;
         ++failed;
         fmt::print(
-            "  again: scripts/chaos --seed {} --seconds {} --replicas {} --documents {} --edits {}{}{}{}{}\n  logs: "
+            "  again: scripts/chaos --seed {} --seconds {} --replicas {} --documents {} --edits {} --look {} --latency "
+            "{}{}{}{}{}\n  logs: "
             "{}/seed-{}-*\n",
-            options.seed, options.seconds, options.replicas, options.documents, options.edits,
+            options.seed, options.seconds, options.replicas, options.documents, options.edits, options.look, options.latency,
             options.faults ? "" : " --no-faults", options.feeds ? "" : " --no-feeds",
             variants       ? " --variants"
             : declarations ? " --declarations"

@@ -98,6 +98,10 @@ std::string of_row(const Table& t, int i) {
     return t.text_key ? fmt::format("'n' || {}", i) : std::to_string(i);
 }
 
+std::chrono::milliseconds latency_of(const Options& options) {
+    return std::chrono::milliseconds(options.latency >= 0 ? options.latency : static_cast<int>(options.seed % 5) * 50);
+}
+
 }  // namespace
 
 Launcher::Launcher()
@@ -134,6 +138,7 @@ World::World(kit::Cluster& cluster, const Options& options)
       options_(options),
       tables_(options.play == Play::variants ? variant_tables() : writers_tables(plays("rename"))),
       db_(kit::Schema::migrated, cluster),
+      endpoint_({.dimensions = 16, .keep_requests = 1, .delay = latency_of(options)}),
       provider_gate_(endpoint_.port()),
       replicas_(static_cast<std::size_t>(options.replicas)),
       gone_(static_cast<std::size_t>(options.replicas)) {
@@ -200,10 +205,10 @@ std::string World::declaration(const Table& t) const {
     return fmt::format(
         "INSERT INTO homeostat.pipeline (name, source, key, content, provider, target, max_prune_ratio, drift_interval,"
         " sweep_interval, capture, capture_from, version_column, chunker, deletion_policy) VALUES ('{0}', '{1}', '{2}', 'body',"
-        " 'fake', 'public.{0}_served', 1, '10 seconds', '1 hour', '{3}', '{4}', {5}, 'whole', 'Delete')",
+        " 'fake', 'public.{0}_served', 1, '{6} seconds', '1 hour', '{3}', '{4}', {5}, 'whole', 'Delete')",
         t.name, t.source, t.key, t.swept ? "Off" : "Auto",
         t.source != t.name && !t.swept ? R"([{"table": "public.viewed", "key": {"id": "id"}}])" : "[]",
-        t.versioned ? "'version'" : "NULL");
+        t.versioned ? "'version'" : "NULL", options_.look);
 }
 
 void World::declare() {

@@ -43,6 +43,8 @@ struct Options {
     std::vector<std::string> only;  // these faults; none: all there are
     bool feeds = true;  // false: every source is swept
     double promise = 8;  // seconds that an edit may wait without the status saying so
+    int look = 20;  // seconds between looks at a source; longer than the promise, or they would heal what nobody has named
+    int latency = -1;  // of the provider in milliseconds; -1: 0 to 200, by the seed, so that edits meet others on the way
     int patience = 90;  // seconds until everything is at rest
     bool disks = false;  // whether a small disk can be had
     std::string logs;  // a folder that exists
@@ -147,7 +149,7 @@ private:
     std::unique_ptr<kit::SmallDisk> disk_;
     bool fails_over_ = false;
     kit::Database db_;
-    kit::FakeEndpoint endpoint_{{.dimensions = 16, .keep_requests = 1}};
+    kit::FakeEndpoint endpoint_;
     kit::FakeEndpoint other_{{.dimensions = 16, .keep_requests = 1, .salt = "other"}};
     std::vector<std::unique_ptr<kit::TcpGate>> database_gates_;
     kit::TcpGate provider_gate_;
