@@ -1,4 +1,5 @@
 #include "controller/liveness.hpp"
+#include "reconcilers/factory/plural.hpp"
 
 #include <spdlog/spdlog.h>
 
@@ -53,7 +54,8 @@ Result<int> Liveness::look() {
         missed_.erase(other.id);
         ++gone;
         count_returned(*back);
-        spdlog::info("replica {} has died; {} batches of it are back in the queue", other.id, *back);
+        spdlog::info("replica {} has died; {} of it {} back in the queue", other.id, plural(*back, "batch", "batches"),
+                     one_or_many(*back, "is", "are"));
     }
     if (silent) {
         if (const Status returned = rescue_expired(); !returned) return returned.error();
@@ -78,7 +80,9 @@ Status Liveness::rescue_expired() {
     Result<int> back = rescue_silent(**session, settings_.patience);
     if (!back) return back.error();
     count_returned(*back);
-    if (*back > 0) spdlog::info("{} batches of a replica that stopped answering are back in the queue", *back);
+    if (*back > 0)
+        spdlog::info("{} of a replica that stopped answering {} back in the queue", plural(*back, "batch", "batches"),
+                     one_or_many(*back, "is", "are"));
     return {};
 }
 

@@ -1,4 +1,5 @@
 #include "reconcilers/conditions.hpp"
+#include "reconcilers/factory/plural.hpp"
 
 #include <fmt/format.h>
 
@@ -83,6 +84,10 @@ public:
         out_.push_back({std::move(type), std::move(status), std::move(reason), std::move(message), s_.generation, {}});
     }
 
+    static std::string embedded_text(std::int64_t good, std::int64_t wanted, const std::string& rest) {
+        return fmt::format("{} of {} {} embedded{}", good, plural(wanted, "document"), one_or_many(wanted, "is", "are"), rest);
+    }
+
     void ready() {
         const std::int64_t wanted = s_.source_documents.value_or(0);
         // Documents that are stored and not known to be wrong.
@@ -99,16 +104,16 @@ public:
         if (s_.working && (s_.first || s_.phase == Phase::indexing)) {
             // Nothing has verified it yet, or searches go without the index.
             const std::int64_t stored = std::clamp<std::int64_t>(s_.documents, 0, wanted);
-            return add("Ready", "False", ready_reason(),
-                       fmt::format("{} of {} documents are embedded; {}", stored, wanted, to_string(s_.phase)));
+            return add("Ready", "False", ready_reason(), embedded_text(stored, wanted, "; " + std::string(to_string(s_.phase))));
         }
         if (share < s_.completeness) {
-            return add("Ready", "False", s_.working ? "Healing" : "Incomplete",
-                       fmt::format("{} of {} documents are embedded ({})", good, wanted, left()));
+            return add("Ready", "False", s_.working ? "Healing" : "Incomplete", embedded_text(good, wanted, " (" + left() + ")"));
         }
         if (s_.waiting.behind) return add("Ready", "False", "Behind", waiting_text(s_.waiting));
-        if (left().empty()) return add("Ready", "True", "Converged", fmt::format("{} documents are embedded", good));
-        add("Ready", "True", "CompleteEnough", fmt::format("{} of {} documents are embedded ({})", good, wanted, left()));
+        if (left().empty())
+            return add("Ready", "True", "Converged",
+                       fmt::format("{} {} embedded", plural(good, "document"), one_or_many(good, "is", "are")));
+        add("Ready", "True", "CompleteEnough", embedded_text(good, wanted, " (" + left() + ")"));
     }
 
     void synced() {
@@ -153,20 +158,22 @@ public:
     void source() {
         if (s_.declared && s_.source_documents && *s_.source_documents < *s_.declared) {
             add("SourceShort", "True", "FewerThanDeclared",
-                fmt::format("{} documents are declared and the source has {}", *s_.declared, *s_.source_documents));
+                fmt::format("{} {} declared and the source has {}", plural(*s_.declared, "document"),
+                            one_or_many(*s_.declared, "is", "are"), *s_.source_documents));
         } else if (s_.declared) {
             add("SourceShort", "False", "Enough");
         }
         if (s_.unkeyed > 0) {
             add("RowsWithoutKey", "True", "NullKey",
-                fmt::format("{} rows of the source have NULL in a key column, so they cannot be documents", s_.unkeyed));
+                fmt::format("{} of the source {} NULL in a key column and cannot be {}", plural(s_.unkeyed, "row"),
+                            one_or_many(s_.unkeyed, "has", "have"), one_or_many(s_.unkeyed, "a document", "documents")));
         } else {
             add("RowsWithoutKey", "False", "NoneFound");
         }
         if (s_.dead_letters > 0) {
             add("DeadLetters", "True", "DocumentsRefused",
-                fmt::format("{} documents cannot be embedded; `homeostat describe` lists them with their reasons",
-                            s_.dead_letters));
+                fmt::format("{} cannot be embedded; `homeostat describe` lists {}", plural(s_.dead_letters, "document"),
+                            one_or_many(s_.dead_letters, "it with its reason", "them with their reasons")));
         } else {
             add("DeadLetters", "False", "None");
         }
@@ -184,18 +191,18 @@ public:
         if (!s_.unsteady) return;
         if (s_.unsteady->documents == 0) return add("SourceUnsteady", "False", "Steady");
         add("SourceUnsteady", "True", "NeverTheSameTwice",
-            fmt::format(
-                "{} documents read differently twice within moments, such as the one with key {}; they are not embedded again "
-                "until they read the same twice: look for random(), now() and the like in the source",
-                s_.unsteady->documents, s_.unsteady->example));
+            fmt::format("{} {} differently twice within moments, such as the one with key {}; what does so is not embedded again "
+                        "until it reads the same twice: look for random(), now() and the like in the source",
+                        plural(s_.unsteady->documents, "document"), one_or_many(s_.unsteady->documents, "reads", "read"),
+                        s_.unsteady->example));
     }
 
     void feed() {
         if (s_.bypassed > 0) {
             return add("ChangeFeed", "False", "Bypassed",
-                       fmt::format("{} documents changed past the triggers (switched off for a while, a restore, or "
+                       fmt::format("{} changed past the triggers (switched off for a while, a restore, or "
                                    "session_replication_role); the sweep has found them",
-                                   s_.bypassed));
+                                   plural(s_.bypassed, "document")));
         }
         switch (s_.feed.health) {
             case FeedHealth::untold: return;
@@ -279,11 +286,11 @@ std::vector<Condition> corrections(const std::vector<Condition>& stored, const S
 std::string waiting_text(const Waiting& w) {
     if (!w.anything()) return "";
     const std::int64_t seconds = w.oldest ? w.oldest->count() / 1'000 : 0;
+    const std::string age = seconds < 120 ? fmt::format("{} s", seconds) : span_text(static_cast<double>(seconds));
     const std::string why = w.last_error.empty() ? "" : ": " + w.last_error;
-    if (w.documents() == 0)
-        return fmt::format("changes that were not named wait for a sweep, the oldest for {} s{}", seconds, why);
-    return fmt::format("{} {}, the oldest for {} s{}", w.documents(), w.documents() == 1 ? "document waits" : "documents wait",
-                       seconds, why);
+    if (w.documents() == 0) return fmt::format("changes that were not named wait for a sweep, the oldest for {}{}", age, why);
+    return fmt::format("{} {}, the oldest for {}{}", plural(w.documents(), "document"),
+                       one_or_many(w.documents(), "waits", "wait"), age, why);
 }
 
 std::vector<Condition> feed_conditions(const Seen& seen) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "reconcilers/embed/local_model.hpp"
+#include "reconcilers/factory/plural.hpp"
 #include "reconcilers/factory/prune.hpp"
 #include "reconcilers/factory/targets.hpp"
 #include "store/preview.hpp"
@@ -233,8 +234,8 @@ private:
 
     void add_warnings() {
         if (declared_.documents && out_.source_documents < *declared_.documents) {
-            warn(fmt::format("SourceShort: {} documents are declared and the source has {}", *declared_.documents,
-                             out_.source_documents));
+            warn(fmt::format("SourceShort: {} {} declared and the source has {}", plural(*declared_.documents, "document"),
+                             one_or_many(*declared_.documents, "is", "are"), out_.source_documents));
         }
         if (outdated_) {
             warn(fmt::format(
@@ -254,11 +255,12 @@ private:
             warn("the mode is emergency: only what is missing is healed");
         }
         if (out_.unkeyed > 0)
-            warn(fmt::format("{} rows have no key (a key column is NULL), so they cannot be documents", out_.unkeyed));
+            warn(fmt::format("{} {} no key (a key column is NULL) and cannot be {}", plural(out_.unkeyed, "row"),
+                             one_or_many(out_.unkeyed, "has", "have"), one_or_many(out_.unkeyed, "a document", "documents")));
         if (out_.dead_letters > 0) {
-            warn(fmt::format(
-                "{} documents were refused and are left alone until they are edited; homeostat describe pipeline names them",
-                out_.dead_letters));
+            warn(fmt::format("{} refused and left alone until edited; homeostat describe {} names {}",
+                             plural(out_.dead_letters, "document was", "documents were"), declared_.name,
+                             one_or_many(out_.dead_letters, "it", "them")));
         }
         if (out_.drift.partial + out_.drift.invalid + out_.strays > 0) {
             warn(

@@ -230,10 +230,10 @@ void PipelineReconciler::tell_capture(Pass& pass, const CaptureState& state, con
                                           "again with ALTER TABLE {} ENABLE TRIGGER ALL, or declare capture: Off",
                                           state.disabled, state.disabled));
     } else {
-        pass.feed_seen =
-            told(FeedHealth::no_right, fmt::format("this role may not make triggers on {}; `homeostat capture sql {}` prints "
-                                                   "them for somebody who may; until then sweeps find what changes",
-                                                   refused, pass.declared.name));
+        pass.feed_seen = told(FeedHealth::no_right,
+                              fmt::format("homeostat's role may not make triggers on {}; `homeostat capture sql {}` prints "
+                                          "them for somebody who may; until then sweeps find what changes",
+                                          refused, pass.declared.name));
     }
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/fault_point.hpp"
+#include "reconcilers/factory/plural.hpp"
 #include "reconcilers/factory/retry.hpp"
 #include "reconcilers/factory/write_gate.hpp"
 #include "reconcilers/observation.hpp"
@@ -58,8 +59,9 @@ Status PipelineReconciler::record_progress(Pass& pass) {
         if (pass.run) {
             Result<RunProgress> progress = read_progress(**session, pass.run->id);
             if (!progress) return progress.error();
-            seen.progress = fmt::format("{}: {} of {} documents planned so far are done", to_string(seen.phase),
-                                        progress->written + progress->dropped + progress->removed, pass.run->planned);
+            seen.progress = fmt::format("{}: {} of {} planned so far {} done", to_string(seen.phase),
+                                        progress->written + progress->dropped + progress->removed,
+                                        plural(pass.run->planned, "document"), one_or_many(pass.run->planned, "is", "are"));
             if (!pass.open.last_error.empty()) seen.progress += fmt::format("; last trouble: {}", pass.open.last_error);
         }
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
@@ -203,8 +205,8 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     // What the feed has planned is not healed by the end of this run.
     const bool converged = run.found.total() == 0 && run.dead_letters == 0 && pass.status.waiting.feed_documents == 0;
     suffers_no_more(pass.uid);
-    spdlog::info("pipeline \"{}\": {} ({} documents, {} chunks)", pass.declared.name, result, pass.status.documents,
-                 pass.status.chunks);
+    spdlog::info("pipeline \"{}\": {} ({}, {})", pass.declared.name, result, plural(pass.status.documents, "document"),
+                 plural(pass.status.chunks, "chunk"));
     return ReconcileOutcome{.again_in = until_due(pass), .settled = true, .converged = converged, .rests = rests_for(pass)};
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "reconcilers/factory/plural.hpp"
 #include "store/leases.hpp"
 #include "store/statuses.hpp"
 
@@ -19,7 +20,7 @@ constexpr std::size_t kRowsAtOnce = 100;
 constexpr std::size_t kNamed = 10;  // in the sentence of a condition
 
 RemovalDecision hold(const RemovalInput& in, std::string reason, const std::string& why) {
-    return {true, std::move(reason), fmt::format("{} of {} pipelines would go: {}", in.vanished, in.declared, why)};
+    return {true, std::move(reason), fmt::format("{} of {} would go: {}", in.vanished, plural(in.declared, "pipeline"), why)};
 }
 
 std::string quoted_names(const std::vector<std::string>& names) {
@@ -69,7 +70,8 @@ RemovalDecision decide_removal(const RemovalInput& in) {
     if (in.approved) return {false, "Approved", ""};
     if (in.rows == 0) return hold(in, "RelationEmpty", "the relation reads as empty");
     if (in.counted_rows && in.rows * 2 < *in.counted_rows) {
-        return hold(in, "RelationShrank", fmt::format("the relation shrank from {} to {} rows", *in.counted_rows, in.rows));
+        return hold(in, "RelationShrank",
+                    fmt::format("the relation shrank from {} to {}", *in.counted_rows, plural(in.rows, "row")));
     }
     const double share = static_cast<double>(in.declared + in.removed_in_window) * in.max_ratio;
     const std::int64_t limit = std::max<std::int64_t>(1, static_cast<std::int64_t>(share));
@@ -139,7 +141,9 @@ std::vector<Condition> target_view_conditions(const TargetViewSpec& view, const 
     } else if (!sight.taken.empty()) {
         out.push_back(ready(view, "False", "NamesTaken", quoted_names(sight.taken)));
     } else {
-        out.push_back(ready(view, "True", "Declared", fmt::format("{} rows declare {} pipelines", sight.rows, s.pipelines)));
+        out.push_back(ready(view, "True", "Declared",
+                            fmt::format("{} {} {}", plural(sight.rows, "row"), one_or_many(sight.rows, "declares", "declare"),
+                                        plural(s.pipelines, "pipeline"))));
     }
     if (!plan.unconfirmed) {
         add(out, view, "RemovalBlocked", plan.removal.blocked, plan.removal.reason, "NothingHeld", plan.removal.message);

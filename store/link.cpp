@@ -47,7 +47,7 @@ std::vector<Target> targets_of(const std::string& url) {
                                                                                  &PQconninfoFree);
     if (!options) {
         const std::unique_ptr<char, void (*)(void*)> owned(problem, &PQfreemem);
-        throw StoreFailure(from_broken_link(problem != nullptr ? problem : "the connection string cannot be read", false));
+        throw StoreFailure(from_bad_url(problem != nullptr ? problem : "it cannot be read"));
     }
     Target all;
     std::size_t hosts = 1;
@@ -89,6 +89,25 @@ Handle begin_connecting(const Target& target) {
     return handle;
 }
 
+std::string value_of(const Target& target, std::string_view name) {
+    for (std::size_t i = 0; i < target.names.size(); ++i) {
+        if (target.names[i] == name) return target.values[i];
+    }
+    return "";
+}
+
+// As libpq says it; where nothing was given, what it takes then.
+std::string place_of(const Target& target) {
+    const std::string host = value_of(target, "hostaddr").empty() ? value_of(target, "host") : value_of(target, "hostaddr");
+    const std::string port = value_of(target, "port");
+    return fmt::format("the server at \"{}\", port {}", host.empty() ? "local socket" : host, port.empty() ? "5432" : port);
+}
+
+std::string seconds_text(milliseconds length) {
+    return length.count() % 1000 == 0 ? fmt::format("{}", length.count() / 1000)
+                                      : fmt::format("{:.1f}", static_cast<double>(length.count()) / 1000);
+}
+
 Handle connect(const Target& target, milliseconds timeout, const std::stop_token& abandon) {
     Handle handle = begin_connecting(target);
     const auto deadline = Clock::now() + timeout;
@@ -96,13 +115,14 @@ Handle connect(const Target& target, milliseconds timeout, const std::stop_token
     while (PQstatus(handle.get()) != CONNECTION_BAD && state != PGRES_POLLING_OK && state != PGRES_POLLING_FAILED) {
         const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
         if (left.count() <= 0)
-            throw StoreFailure(from_broken_link(fmt::format("no answer within {} ms while connecting", timeout.count()), false));
+            throw StoreFailure(
+                from_failed_connect(fmt::format("no answer from {} within {} s", place_of(target), seconds_text(timeout))));
         if (abandon.stop_requested()) throw StoreFailure(cancelled("stopped while connecting to the database"));
         const short events = state == PGRES_POLLING_READING ? POLLIN : POLLOUT;
         if (wait_for(PQsocket(handle.get()), events, std::min(left, kGlance)) == 0) continue;
         state = PQconnectPoll(handle.get());
     }
-    if (PQstatus(handle.get()) != CONNECTION_OK) throw StoreFailure(from_broken_link(PQerrorMessage(handle.get()), false));
+    if (PQstatus(handle.get()) != CONNECTION_OK) throw StoreFailure(from_failed_connect(PQerrorMessage(handle.get())));
     return handle;
 }
 

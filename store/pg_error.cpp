@@ -76,6 +76,25 @@ Error from_sqlstate(std::string_view sqlstate, std::string_view message) {
     return e;
 }
 
+Error from_failed_connect(std::string_view message) {
+    std::string why(message.substr(0, message.find('\n')));
+    for (const std::string_view severity : {"FATAL:  ", "ERROR:  ", "PANIC:  "}) {
+        if (const std::size_t at = why.find(severity); at != std::string::npos) why.erase(at, severity.size());
+    }
+    return {.cls = ErrorClass::db_transient,
+            .message = "the database cannot be reached: " + why,
+            .origin = Origin::theirs,
+            .code = std::string(kConnectFailed)};
+}
+
+Error from_bad_url(std::string_view problem) {
+    return {
+        .cls = ErrorClass::db_transient,
+        .message = "the connection string of the database cannot be read: " + std::string(problem.substr(0, problem.find('\n'))),
+        .origin = Origin::user,
+        .code = std::string(kConnectFailed)};
+}
+
 Error from_broken_link(std::string_view message, bool while_committing) {
     return {.cls = ErrorClass::db_transient,
             .message = "the connection to the database broke: " + first_line(message),

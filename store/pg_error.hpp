@@ -11,6 +11,12 @@ namespace homeostat {
 // line is kept, without the severity, because the rest is context for whoever wrote the statement.
 Error from_sqlstate(std::string_view sqlstate, std::string_view message);
 
+inline constexpr std::string_view kConnectFailed = "08001";  // the code of what comes next
+// No connection was made. `message`: libpq's, which names server and port.
+Error from_failed_connect(std::string_view message);
+// What was given as a connection string is none.
+Error from_bad_url(std::string_view problem);
+
 Error from_broken_link(std::string_view message, bool while_committing);
 
 }  // namespace homeostat

@@ -278,6 +278,9 @@ Checks check_owners(Session& session) {
 Checks check_sources(Session& session) {
     const Result<std::vector<PipelineSpec>> pipelines = list_pipelines(session);
     if (!pipelines) return {failed("sources", pipelines.error())};
+    const Result<ServerFacts> facts = read_server_facts(session);
+    if (!facts) return {failed("sources", facts.error())};
+    const std::string role = session.quote_name(facts->role);
     Checks out;
     std::int64_t readable = 0;
     for (const PipelineSpec& p : *pipelines) {
@@ -290,7 +293,7 @@ Checks check_sources(Session& session) {
             ++readable;
         } else {
             out.push_back(failed(fmt::format("pipeline {}", p.name), source.error(),
-                                 source.error().code == "42501" ? fmt::format("GRANT SELECT ON {} to this role", p.source)
+                                 source.error().code == "42501" ? fmt::format("GRANT SELECT ON {} TO {}", p.source, role)
                                                                 : "restore it, or edit the pipeline (homeostat apply)"));
         }
     }

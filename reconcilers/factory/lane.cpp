@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <boost/asio/this_coro.hpp>
 
+#include "reconcilers/factory/plural.hpp"
 #include "reconcilers/factory/wake.hpp"
 
 namespace homeostat {
@@ -19,7 +20,7 @@ constexpr Duration kLongWait = std::chrono::hours(24);
 
 bool runs_here(const ProviderSpec& p) { return p.kind == "local" || p.kind == "hashing"; }
 
-std::string seconds_text(Duration d) { return fmt::format("{:.1f} s", std::max(0.0, std::chrono::duration<double>(d).count())); }
+std::string seconds_text(Duration d) { return span_text(std::chrono::duration<double>(d).count()); }
 
 std::chrono::milliseconds millis(Duration d) {
     return std::max(std::chrono::milliseconds(1), std::chrono::ceil<std::chrono::milliseconds>(d));

@@ -1,4 +1,5 @@
 #include "reconcilers/factory/prune.hpp"
+#include "reconcilers/factory/plural.hpp"
 
 #include <fmt/format.h>
 
@@ -22,8 +23,8 @@ PruneDecision decide_prune(const PruneInput& in) {
     if (in.source_rows == 0) return hold(in, "SourceEmpty", "the source reads as empty; approve the plan if that is meant");
     if (in.previous_source_rows && in.source_rows * 2 < *in.previous_source_rows) {
         return hold(in, "SourceShrank",
-                    fmt::format("the source shrank from {} to {} rows; approve the plan if that is meant",
-                                *in.previous_source_rows, in.source_rows));
+                    fmt::format("the source shrank from {} to {}; approve the plan if that is meant", *in.previous_source_rows,
+                                plural(in.source_rows, "row")));
     }
     const auto by_ratio = static_cast<std::int64_t>(static_cast<double>(in.documents) * in.max_ratio);
     const std::int64_t limit = std::max(in.floor, std::min(by_ratio, in.max_rows));

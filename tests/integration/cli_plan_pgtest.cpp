@@ -154,7 +154,7 @@ TEST_F(CliPlan, RefusedDocumentsAndRowsWithoutAKeyAreCountedApart) {
     const json after = json::parse(ends(0, {"plan", "o'dd; \"x\"", "-o", "json"}));
     EXPECT_EQ(after["classes"]["deadLetters"], 1) << after;
     EXPECT_EQ(after["classes"]["missing"], 0);
-    EXPECT_THAT(after["warnings"].dump(), HasSubstr("1 documents were refused"));
+    EXPECT_THAT(after["warnings"].dump(), HasSubstr("1 document was refused"));
 }
 
 TEST_F(CliPlan, OneThatCannotBeReadDoesNotHideTheOthers) {
