@@ -1,6 +1,20 @@
 # The binary, what to read, and examples to start from.
 if(TARGET homeostat)
   install(TARGETS homeostat RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+  # The program writes its own manual page and completions.
+  if(NOT CMAKE_CROSSCOMPILING)
+    foreach(page "man=homeostat.1" "completion bash=homeostat.bash" "completion zsh=_homeostat" "completion fish=homeostat.fish")
+      string(REPLACE "=" ";" page "${page}")
+      list(GET page 0 verb)
+      list(GET page 1 file)
+      install(CODE "execute_process(COMMAND \"$<TARGET_FILE:homeostat>\" ${verb} OUTPUT_FILE \"${CMAKE_BINARY_DIR}/${file}\"
+        COMMAND_ERROR_IS_FATAL ANY)")
+    endforeach()
+    install(FILES "${CMAKE_BINARY_DIR}/homeostat.1" DESTINATION "${CMAKE_INSTALL_MANDIR}/man1")
+    install(FILES "${CMAKE_BINARY_DIR}/homeostat.bash" DESTINATION "${CMAKE_INSTALL_DATADIR}/bash-completion/completions" RENAME homeostat)
+    install(FILES "${CMAKE_BINARY_DIR}/_homeostat" DESTINATION "${CMAKE_INSTALL_DATADIR}/zsh/site-functions")
+    install(FILES "${CMAKE_BINARY_DIR}/homeostat.fish" DESTINATION "${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d")
+  endif()
 endif()
 install(DIRECTORY docs/ DESTINATION "${CMAKE_INSTALL_DOCDIR}" OPTIONAL)
 install(DIRECTORY manifests/ DESTINATION "${CMAKE_INSTALL_DATADIR}/homeostat/manifests" OPTIONAL)

@@ -3,11 +3,14 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
 #include <array>
 
 #include "controller/cli/kinds.hpp"
+#include "controller/cli/listing.hpp"
 #include "controller/cli/manifest.hpp"
 #include "controller/cli/verbs.hpp"
+#include "store/declared_rows.hpp"
 
 namespace homeostat {
 
@@ -17,34 +20,73 @@ constexpr std::array<std::string_view, 3> kOutcomes{"created", "configured", "un
 
 struct Options {
     std::vector<std::string> files;
+    std::string selector;
+    bool recursive = false;
+    bool prune = false;
     bool dry_run = false;
+};
+
+struct Applied {
+    std::vector<ApplyOutcome> outcomes;
+    std::vector<LabelledObject> pruned;
 };
 
 Error at_origin(const Error& error, const Manifest& manifest) {
     return error.cls == ErrorClass::invalid ? error.with_prefix(manifest.origin) : error;
 }
 
+// What carries the labels and stands in no manifest goes: what was declared from this set once, and is no more.
+Result<std::vector<LabelledObject>> prune(Transaction& tx, const std::vector<Manifest>& manifests, const std::string& selector) {
+    auto all = list_labelled(tx);
+    if (!all) return all.error();
+    std::vector<Listed> rows;
+    for (const LabelledObject& o : *all) {
+        rows.push_back({.kind = std::string(kind_word(o.kind)), .name = o.name, .labels = o.labels, .cells = {}, .node = {}});
+    }
+    const auto chosen = select_labels(std::move(rows), selector);
+    if (!chosen) return chosen.error();
+    std::erase_if(*all, [&](const LabelledObject& o) {
+        const bool labelled = std::any_of(chosen->begin(), chosen->end(),
+                                          [&](const Listed& l) { return l.kind == kind_word(o.kind) && l.name == o.name; });
+        return !labelled || std::any_of(manifests.begin(), manifests.end(),
+                                        [&](const Manifest& m) { return m.object.kind == o.kind && m.object.name == o.name; });
+    });
+    for (const LabelledObject& o : *all) {
+        if (auto gone = delete_declared(tx, o.kind, o.uid); !gone) return gone.error();
+    }
+    return all;
+}
+
 // One transaction: the set is declared whole or not at all, and a dry run is the same transaction taken back.
-Result<std::vector<ApplyOutcome>> apply_all(Session& session, const std::vector<Manifest>& manifests, bool dry_run) {
-    return guarded([&]() -> Result<std::vector<ApplyOutcome>> {
-        std::vector<ApplyOutcome> outcomes;
+Result<Applied> apply_all(Session& session, const std::vector<Manifest>& manifests, const Options& o) {
+    return guarded([&]() -> Result<Applied> {
+        Applied done;
         Transaction tx = session.begin();
         for (const Manifest& m : manifests) {
             auto outcome = apply_object(tx, m.object);
             if (!outcome) return at_origin(outcome.error(), m);
-            outcomes.push_back(*outcome);
+            done.outcomes.push_back(*outcome);
         }
-        if (!dry_run) tx.commit();
-        return outcomes;
+        if (o.prune) {
+            auto pruned = prune(tx, manifests, o.selector);
+            if (!pruned) return pruned.error();
+            done.pruned = *std::move(pruned);
+        }
+        if (!o.dry_run) tx.commit();
+        return done;
     });
 }
 
 int run(CliContext& context, const Options& o) {
-    const auto manifests = read_manifests(o.files, context.streams.in);
+    if (o.prune == o.selector.empty()) {
+        return context.fail(invalid(o.prune ? "--prune needs -l LABELS: what carries them and stands in no manifest is deleted"
+                                            : "-l is for --prune: it says what may be deleted"));
+    }
+    const auto manifests = read_manifests(o.files, context.streams.in, o.recursive);
     if (!manifests) return context.fail(manifests.error());
     auto session = context.session();
     if (!session) return context.fail(session.error());
-    const auto outcomes = apply_all(**session, *manifests, o.dry_run);
+    const auto outcomes = apply_all(**session, *manifests, o);
     if (!outcomes) {
         const int code = context.fail(outcomes.error());
         if (outcomes.error().cls == ErrorClass::invalid) context.streams.err << "homeostat: nothing was changed\n";
@@ -53,7 +95,11 @@ int run(CliContext& context, const Options& o) {
     for (std::size_t i = 0; i < manifests->size(); ++i) {
         const DeclaredObject& object = (*manifests)[i].object;
         context.streams.out << fmt::format("{}/{} {}{}\n", kind_word(object.kind), object.name,
-                                           kOutcomes[static_cast<std::size_t>((*outcomes)[i])], o.dry_run ? " (dry run)" : "");
+                                           kOutcomes[static_cast<std::size_t>(outcomes->outcomes[i])],
+                                           o.dry_run ? " (dry run)" : "");
+    }
+    for (const LabelledObject& gone : outcomes->pruned) {
+        context.streams.out << fmt::format("{}/{} pruned{}\n", kind_word(gone.kind), gone.name, o.dry_run ? " (dry run)" : "");
     }
     return kExitOk;
 }
@@ -62,10 +108,13 @@ int run(CliContext& context, const Options& o) {
 
 VerbBody configure_apply(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.add_option("-f,--file", o->files,
+    app.add_option("-f,--file,--filename", o->files,
                    "A manifest, a directory of manifests, or - for standard input; may be given several times")
         ->type_name("FILE")
         ->required();
+    app.add_flag("-R,--recursive", o->recursive, "Directories with those below them");
+    app.add_flag("--prune", o->prune, "Delete what carries the labels of -l and stands in no manifest");
+    app.add_option("-l,--selector", o->selector, "With --prune: only what has these labels")->type_name("LABELS");
     app.add_flag("--dry-run", o->dry_run, "Let the database check everything, say what would happen, and change nothing");
     return [&context, o] { return run(context, *o); };
 }

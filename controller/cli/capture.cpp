@@ -1,5 +1,6 @@
 // `capture`: the triggers of a pipeline's change feed, as SQL for whoever may make them.
 #include "store/capture.hpp"
+#include "controller/cli/arguments.hpp"
 
 #include <fmt/core.h>
 
@@ -63,7 +64,7 @@ VerbBody configure_capture(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<Options>();
     app.require_subcommand(1);
     CLI::App* print = app.add_subcommand("sql", "Print the triggers as SQL, for a role that may make them.");
-    print->add_option("pipeline", o->pipeline, "The pipeline whose source is to be watched")->type_name("PIPELINE")->required();
+    add_pipeline(*print, o->pipeline, "The pipeline whose source is to be watched")->required();
     return [&context, o] { return sql(context, *o); };
 }
 

@@ -6,11 +6,17 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <iostream>
 #include <vector>
 
+#include "controller/cli/completion.hpp"
+#include "controller/cli/listing.hpp"
+#include "controller/cli/usage.hpp"
 #include "controller/cli/verbs.hpp"
+#include "store/pg_error.hpp"
 
 namespace homeostat {
 
@@ -18,7 +24,7 @@ namespace {
 
 constexpr const char* kFooter =
     "Settings come from --set, HOMEOSTAT_* variables, the configuration file, the profile, and defaults, in this order.\n"
-    "Exit codes: 0 done, 1 differences found (plan), 2 refused or failed.";
+    "Exit codes: 0 done, 1 differences found (plan, diff, status, wait), 2 refused or failed.";
 
 struct GlobalOptions {
     std::string config;
@@ -26,6 +32,7 @@ struct GlobalOptions {
     std::string database;
     std::string log_level;
     std::vector<std::string> set;
+    std::string colour = "auto";
 };
 
 void add_global_options(CLI::App& app, GlobalOptions& options) {
@@ -38,6 +45,8 @@ void add_global_options(CLI::App& app, GlobalOptions& options) {
         ->type_name("NAME=VALUE")
         ->allow_extra_args(false)
         ->take_all();
+    app.add_option("--color", options.colour, "auto, always or never; auto is on a terminal where NO_COLOR is not set")
+        ->type_name("WHEN");
 }
 
 Status add_flags(const GlobalOptions& options, ConfigSources& sources) {
@@ -53,19 +62,13 @@ Status add_flags(const GlobalOptions& options, ConfigSources& sources) {
     return {};
 }
 
-// What CLI11 says of a wrong command line, as a sentence of ours.
-std::string usage_sentence(const CLI::App& app, const CLI::ParseError& error, std::span<const std::string> arguments) {
-    std::vector<std::string_view> names;
-    for (const Verb& verb : verb_table()) names.push_back(verb.name);
-    if (app.get_subcommands().empty()) {
-        for (const std::string& word : arguments) {
-            if (word.starts_with('-')) continue;
-            return fmt::format("\"{}\" is not a command{}; see homeostat --help", word, did_you_mean(word, names));
-        }
-        if (arguments.empty()) return "say what to do; see homeostat --help";
-    }
-    const std::string verb = app.get_subcommands().empty() ? "" : " " + app.get_subcommands().front()->get_name();
-    return fmt::format("{}; see homeostat{} --help", error.what(), verb);
+constexpr std::array<std::string_view, 3> kColours{"auto", "always", "never"};
+
+Status set_colour(const std::string& word, CliStreams& streams) {
+    if (std::find(kColours.begin(), kColours.end(), word) == kColours.end())
+        return invalid(fmt::format("--color {} is not known; it is auto, always or never{}", word, did_you_mean(word, kColours)));
+    if (word != "auto") streams.colour = word == "always";
+    return {};
 }
 
 int usage_exit(const CLI::App& app, const CLI::ParseError& error, std::span<const std::string> arguments, CliStreams streams) {
@@ -76,10 +79,32 @@ int usage_exit(const CLI::App& app, const CLI::ParseError& error, std::span<cons
 
 }  // namespace
 
+namespace {
+
+// Which setting named the database, so that whoever reads that it cannot be reached knows what to change.
+std::string database_origin(const Config& config) {
+    const auto table = setting_table();
+    for (std::size_t i = 0; i < table.size() && i < config.values.size(); ++i) {
+        if (table[i].name != "database.url") continue;
+        if (config.settings.database_url.empty())
+            return "database.url is not set, so PG* variables and libpq's defaults count; give --database or "
+                   "HOMEOSTAT_DATABASE_URL";
+        const std::string& origin = config.values[i].origin;
+        return fmt::format("database.url is from {}", origin == "flag" ? "the command line" : origin);
+    }
+    return "";
+}
+
+}  // namespace
+
 Result<Session*> CliContext::session() {
     if (!session_) {
         auto connected = Session::connect(connect_options(settings()));
-        if (!connected) return std::move(connected).error();
+        if (!connected) {
+            Error error = std::move(connected).error();
+            if (error.code == kConnectFailed) error.message += fmt::format(" ({})", database_origin(config));
+            return error;
+        }
         session_ = *std::move(connected);
     }
     return session_.get();
@@ -110,6 +135,42 @@ ConnectOptions connect_options(const Settings& settings) {
     return options;
 }
 
+namespace {
+
+// The names that may stand where `words` end, for completion; whatever is wrong, there are none.
+std::vector<std::string> names_of_kind(CliContext& context, const std::string& kind) {
+    std::vector<std::string> names;
+    const auto session = context.session();
+    const auto declared = read_kind(kind);
+    if (!session || !declared) return names;
+    const auto listing = list_declared(**session, *declared, {.names = {}, .cells = false});
+    if (!listing) return names;
+    for (const Listed& row : listing->rows) names.push_back(row.name);
+    return names;
+}
+
+// What stands before and after may be anything: only where the database is matters.
+int run_completion(CLI::App& app, CliContext& context, std::span<const std::string> words, ConfigSources sources) {
+    GlobalOptions global;
+    for (std::size_t i = 0; i < words.size(); ++i) {
+        const std::string& word = words[i];
+        for (const auto& [flag, to] : {std::pair{"--database", &global.database}, {"--config", &global.config}}) {
+            if (word.starts_with(std::string(flag) + "=")) *to = word.substr(std::string_view(flag).size() + 1);
+            if (word == flag && i + 2 < words.size()) *to = words[i + 1];
+        }
+    }
+    if (!add_flags(global, sources)) return kExitOk;
+    auto config = load_config(sources);
+    if (config) context.config = *std::move(config);
+    const NamesOfKind names = [&](const std::string& kind) {
+        return config ? names_of_kind(context, kind) : std::vector<std::string>();
+    };
+    complete(app, words, names, context.streams.out);
+    return kExitOk;
+}
+
+}  // namespace
+
 int run_cli(std::span<const std::string> arguments, CliStreams streams, ConfigSources sources) {
     CliContext context(streams);
     GlobalOptions global;
@@ -124,11 +185,19 @@ int run_cli(std::span<const std::string> arguments, CliStreams streams, ConfigSo
         sub->fallthrough();
         sub->callback([&body, run = verb.configure(*sub, context)] { body = run; });
     }
+    if (!arguments.empty() && arguments.front() == kCompleteWord)
+        return run_completion(app, context, arguments.subspan(1), std::move(sources));
+    std::vector<std::string> words(arguments.begin(), arguments.end());
+    if (!words.empty() && words.front() == "help") {
+        words.erase(words.begin());
+        words.emplace_back("--help");
+    }
     try {
-        app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // CLI11 takes them from the back
+        app.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // CLI11 takes them from the back
     } catch (const CLI::ParseError& e) {
         return usage_exit(app, e, arguments, streams);
     }
+    if (auto good = set_colour(global.colour, context.streams); !good) return context.fail(good.error());
     if (auto good = add_flags(global, sources); !good) return context.fail(good.error());
     auto config = load_config(sources);
     if (!config) return context.fail(config.error());
@@ -136,11 +205,15 @@ int run_cli(std::span<const std::string> arguments, CliStreams streams, ConfigSo
     return body();
 }
 
+bool wants_colour(bool terminal) {
+    const char* no = std::getenv("NO_COLOR");  // NOLINT(concurrency-mt-unsafe): one thread
+    return terminal && (no == nullptr || *no == '\0');
+}
+
 int run_cli(int argc, char** argv) {
     const std::vector<std::string> arguments(argv + 1, argv + argc);
-    const bool colour =
-        isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;  // NOLINT(concurrency-mt-unsafe): one thread
-    return run_cli(arguments, {std::cin, std::cout, std::cerr, colour}, ConfigSources::of_process());
+    return run_cli(arguments, {std::cin, std::cout, std::cerr, wants_colour(isatty(STDOUT_FILENO) != 0)},
+                   ConfigSources::of_process());
 }
 
 }  // namespace homeostat

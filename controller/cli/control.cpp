@@ -1,32 +1,39 @@
-// The verbs that ask something of objects by name: delete, suspend, resume, reconcile, approve.
+// The verbs that ask something of objects by name: delete, suspend, resume, approve.
 #include <fmt/core.h>
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
+#include "controller/cli/arguments.hpp"
 #include "controller/cli/kinds.hpp"
 #include "controller/cli/manifest.hpp"
+#include "controller/cli/output.hpp"
 #include "controller/cli/verbs.hpp"
-#include "controller/config_values.hpp"
+#include "store/suspension.hpp"
 #include "store/target_views.hpp"
 
 namespace homeostat {
 
 namespace {
 
-// Does `one` for each name and goes on after a failure, so that one wrong name does not hide what became of the others.
+// Does `one` for each object that is named and goes on after a failure, so that one wrong name does not hide what became of the
+// others.
 template <class F>
-int for_each_name(CliContext& context, const std::vector<std::string>& names, F one) {
+int for_each_object(CliContext& context, const std::vector<std::string>& words, F one) {
+    const auto objects = read_objects(words, false);
+    if (!objects) return context.fail(objects.error());
     auto session = context.session();
     if (!session) return context.fail(session.error());
     int code = kExitOk;
-    for (const std::string& name : names) {
-        const Result<std::string> said = one(**session, name);
-        if (said) {
-            context.streams.out << *said << '\n';
-        } else {
-            code = context.fail(said.error());
+    for (const NamedObjects& some : *objects) {
+        for (const std::string& name : some.names) {
+            const Result<std::string> said = one(**session, some.kind, name);
+            if (said) {
+                context.streams.out << *said << '\n';
+            } else {
+                code = context.fail(said.error());
+            }
         }
     }
     return code;
@@ -39,25 +46,36 @@ Result<std::string> said(const Status& status, fmt::format_string<T...> sentence
 }
 
 struct DeleteOptions {
-    std::string kind;
-    std::vector<std::string> names;
+    std::vector<std::string> words;
     std::vector<std::string> files;
+    bool recursive = false;
     bool ignore_missing = false;
 };
+
+// A deletion is not guessed at: a name alone, whose kind is not said, is not enough.
+Result<std::vector<NamedObjects>> named_for_deletion(const std::vector<std::string>& words) {
+    const Error missing = invalid("say what to delete: a kind and names, KIND/NAME, or -f with a manifest");
+    if (words.empty()) return missing;
+    if (!read_object_name(words.front()).kind) {
+        if (auto kind = read_kind(words.front()); !kind) return kind.error();
+        if (words.size() == 1) return missing;
+    }
+    return read_objects(words, false);
+}
 
 int run_delete(CliContext& context, const DeleteOptions& o) {
     std::vector<std::pair<ResourceKind, std::string>> objects;
     if (!o.files.empty()) {
-        const auto manifests = read_manifests(o.files, context.streams.in);
+        const auto manifests = read_manifests(o.files, context.streams.in, o.recursive);
         if (!manifests) return context.fail(manifests.error());
         // The other way round than they are applied: what is used goes after what uses it.
         for (auto m = manifests->rbegin(); m != manifests->rend(); ++m) objects.emplace_back(m->object.kind, m->object.name);
-    } else if (o.kind.empty() || o.names.empty()) {
-        return context.fail(invalid("say what to delete: a kind and names, or -f with a manifest"));
     } else {
-        const auto kind = read_kind(o.kind);
-        if (!kind) return context.fail(kind.error());
-        for (const std::string& name : o.names) objects.emplace_back(*kind, name);
+        const auto named = named_for_deletion(o.words);
+        if (!named) return context.fail(named.error());
+        for (const NamedObjects& some : *named) {
+            for (const std::string& name : some.names) objects.emplace_back(some.kind, name);
+        }
     }
     auto session = context.session();
     if (!session) return context.fail(session.error());
@@ -74,15 +92,44 @@ int run_delete(CliContext& context, const DeleteOptions& o) {
     return code;
 }
 
-// A pipeline unless the name says targetview/NAME.
-Result<std::string> suspend_or_resume(Session& session, const std::string& text, bool suspended,
-                                      const std::optional<std::string>& reason, std::optional<Millis> length) {
-    const NamedObject object = read_object_name(text);
-    const std::string_view done = suspended ? "suspended" : "resumed";
-    if (object.kind != ResourceKind::target_view)
-        return said(set_suspended(session, object.name, suspended, reason, length), "pipeline/{} {}", object.name, done);
-    if (length) return invalid("--for is for pipelines; a target view is suspended until it is resumed");
-    return said(set_target_view_suspended(session, object.name, suspended, reason), "targetview/{} {}", object.name, done);
+struct SuspendOptions {
+    std::vector<std::string> names;
+    std::string reason;
+    std::string until;
+};
+
+Error not_suspended(ResourceKind kind, const std::string& name) {
+    return invalid(fmt::format("{}/{}: pipelines and target views can be suspended; suspend the pipelines that use it",
+                               kind_word(kind), name));
+}
+
+// What it says goes to whoever reads the log of a script: until when and why.
+Result<std::string> suspend(Session& session, ResourceKind kind, const std::string& name, const SuspendOptions& o,
+                            std::optional<Millis> length) {
+    const auto reason = o.reason.empty() ? std::nullopt : std::optional<std::string>(o.reason);
+    const std::string why = reason ? ": " + *reason : "";
+    if (kind == ResourceKind::provider) return not_suspended(kind, name);
+    if (kind == ResourceKind::target_view) {
+        if (length) return invalid("--for is for pipelines; a target view is suspended until it is resumed");
+        return said(set_target_view_suspended(session, name, true, reason), "targetview/{} suspended{}", name, why);
+    }
+    if (auto done = set_suspended(session, name, true, reason, length); !done) return done.error();
+    std::string until;
+    if (length) {
+        const auto pipeline = find_pipeline(session, name);
+        if (!pipeline) return pipeline.error();
+        const auto suspension = read_suspension(session, pipeline->uid);
+        if (!suspension) return suspension.error();
+        if (*suspension && (*suspension)->until) until = " until " + time_text(*(*suspension)->until);
+    }
+    return fmt::format("pipeline/{} suspended{}{}", name, until, why);
+}
+
+Result<std::string> resume(Session& session, ResourceKind kind, const std::string& name) {
+    if (kind == ResourceKind::provider) return not_suspended(kind, name);
+    if (kind == ResourceKind::target_view)
+        return said(set_target_view_suspended(session, name, false, std::nullopt), "targetview/{} resumed", name);
+    return said(set_suspended(session, name, false, std::nullopt, std::nullopt), "pipeline/{} resumed", name);
 }
 
 // A name may be that of a pipeline and of a target view; then the plan tells which of them waits for it.
@@ -108,35 +155,25 @@ Result<std::string> approve(Session& session, const std::string& text, const std
                                                       object.name, plan, status->plan));
 }
 
-struct SuspendOptions {
-    std::vector<std::string> names;
-    std::string reason;
-    std::string until;
-};
-
 int run_suspend(CliContext& context, const SuspendOptions& o) {
-    std::optional<Millis> length;
-    if (!o.until.empty()) {
-        length = parse_duration(o.until);
-        if (!length) return context.fail(invalid(fmt::format("--for {} is not a duration; write 30m, 2h or 1d", o.until)));
-    }
-    const auto reason = o.reason.empty() ? std::nullopt : std::optional<std::string>(o.reason);
-    return for_each_name(context, o.names, [&](Session& session, const std::string& name) {
-        return suspend_or_resume(session, name, true, reason, length);
+    const auto length = read_duration("--for", o.until);
+    if (!length) return context.fail(length.error());
+    return for_each_object(context, o.names, [&](Session& session, ResourceKind kind, const std::string& name) {
+        return suspend(session, kind, name, o, *length);
     });
 }
 
 CLI::Option* add_names(CLI::App& app, std::vector<std::string>& names) {
-    return app.add_option("names", names, "Pipelines")->type_name("NAME")->required();
+    return app.add_option("names", names, "Pipelines, or KIND/NAME")->type_name("NAME")->required();
 }
 
 }  // namespace
 
 VerbBody configure_delete(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<DeleteOptions>();
-    app.add_option("kind", o->kind, "pipeline, provider or targetview")->type_name("KIND");
-    app.add_option("names", o->names, "Their names")->type_name("NAME");
-    app.add_option("-f,--file", o->files, "What these manifests declare")->type_name("FILE");
+    app.add_option("what", o->words, "KIND NAME..., or KIND/NAME...; kinds: pipeline, provider, targetview")->type_name("WHAT");
+    app.add_option("-f,--file,--filename", o->files, "What these manifests declare")->type_name("FILE");
+    app.add_flag("-R,--recursive", o->recursive, "Directories with those below them");
     app.add_flag("--ignore-not-found", o->ignore_missing, "Succeed where there is nothing to delete");
     return [&context, o] { return run_delete(context, *o); };
 }
@@ -152,23 +189,7 @@ VerbBody configure_suspend(CLI::App& app, CliContext& context) {
 VerbBody configure_resume(CLI::App& app, CliContext& context) {
     auto names = std::make_shared<std::vector<std::string>>();
     add_names(app, *names);
-    return [&context, names] {
-        return for_each_name(context, *names, [](Session& session, const std::string& name) {
-            return suspend_or_resume(session, name, false, std::nullopt, std::nullopt);
-        });
-    };
-}
-
-VerbBody configure_reconcile(CLI::App& app, CliContext& context) {
-    auto names = std::make_shared<std::vector<std::string>>();
-    add_names(app, *names);
-    return [&context, names] {
-        return for_each_name(context, *names, [](Session& session, const std::string& name) -> Result<std::string> {
-            const auto token = request_reconcile(session, name);
-            if (!token) return token.error();
-            return fmt::format("pipeline/{} will be reconciled (request {})", name, *token);
-        });
-    };
+    return [&context, names] { return for_each_object(context, *names, resume); };
 }
 
 VerbBody configure_approve(CLI::App& app, CliContext& context) {
@@ -182,8 +203,12 @@ VerbBody configure_approve(CLI::App& app, CliContext& context) {
         ->type_name("PLAN")
         ->required();
     return [&context, o] {
-        return for_each_name(context, {o->name},
-                             [&](Session& session, const std::string& name) { return approve(session, name, o->plan); });
+        auto session = context.session();
+        if (!session) return context.fail(session.error());
+        const Result<std::string> said = approve(**session, o->name, o->plan);
+        if (!said) return context.fail(said.error());
+        context.streams.out << *said << '\n';
+        return kExitOk;
     };
 }
 

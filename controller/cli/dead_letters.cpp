@@ -1,5 +1,6 @@
 // `dead-letters`: the documents that were refused, and another try for them.
 #include "store/dead_letters.hpp"
+#include "controller/cli/arguments.hpp"
 
 #include <fmt/core.h>
 
@@ -137,7 +138,7 @@ VerbBody configure_dead_letters(CLI::App& app, CliContext& context) {
     o->retry->add_option("--class", o->cls, "Only those refused for this class of error")->type_name("CLASS");
     o->retry->add_flag("--all", o->all, "Those of every pipeline");
     for (CLI::App* sub : {listing, o->retry}) {
-        sub->add_option("pipeline", o->pipeline, "Only those of this pipeline")->type_name("PIPELINE");
+        add_pipeline(*sub, o->pipeline, "Only those of this pipeline");
         sub->fallthrough();
     }
     return [&context, o] { return run(context, *o); };

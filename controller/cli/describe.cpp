@@ -8,8 +8,10 @@
 #include "controller/cli/activity.hpp"
 #include "controller/cli/figures.hpp"
 #include "controller/cli/kinds.hpp"
+#include "controller/cli/listing.hpp"
 #include "controller/cli/object_text.hpp"
 #include "controller/cli/output.hpp"
+#include "controller/cli/remedy.hpp"
 #include "controller/cli/truth.hpp"
 #include "controller/cli/verbs.hpp"
 #include "reconcilers/conditions.hpp"
@@ -17,6 +19,7 @@
 #include "store/batches.hpp"
 #include "store/providers.hpp"
 #include "store/statuses.hpp"
+#include "store/suspension.hpp"
 #include "store/target_views.hpp"
 
 namespace homeostat {
@@ -33,6 +36,7 @@ struct PipelineFacts {
     std::vector<RunSummary> runs;
     std::vector<Event> events;
     std::vector<ReplicaLine> replicas;
+    std::optional<Suspension> suspension;
 };
 
 template <class T>
@@ -50,6 +54,7 @@ Result<PipelineFacts> read_facts(Session& session, const std::string& name) {
     if (auto s = take(read_runs(session, f.spec.uid, kRecent), f.runs); !s) return std::move(s).error();
     if (auto s = take(read_events(session, f.spec.uid, kRecent), f.events); !s) return std::move(s).error();
     if (auto s = take(list_replicas(session), f.replicas); !s) return std::move(s).error();
+    if (auto s = take(read_suspension(session, f.spec.uid), f.suspension); !s) return std::move(s).error();
     return f;
 }
 
@@ -102,11 +107,33 @@ void print_history(std::ostream& out, const PipelineFacts& f, bool colour, WallT
     print_events(out, f.events, colour, now);
 }
 
+// What whoever looks wants to know first: is it well, since when, why not, and what is to be done.
+void print_head(CliContext& context, const std::vector<Condition>& conditions, const std::string& remedy, WallTime now) {
+    std::ostream& out = context.streams.out;
+    const auto ready = std::find_if(conditions.begin(), conditions.end(), [](const Condition& c) { return c.type == "Ready"; });
+    if (ready == conditions.end()) {
+        out << "Ready: Unknown (NotObserved)\n";
+    } else {
+        out << printable(fmt::format("Ready: {} ({}) for {}{}{}", ready->status, ready->reason,
+                                     age_text(ready->last_transition, now), ready->message.empty() ? "" : ": ", ready->message))
+            << '\n';
+    }
+    if (!remedy.empty()) out << printable(fmt::format("What to do: {}", remedy)) << '\n';
+}
+
+std::string suspension_text(const Suspension& s, WallTime now) {
+    std::string out = s.by.empty() ? "" : fmt::format("by {}, ", s.by);
+    if (s.since) out += fmt::format("for {}, ", age_text(*s.since, now));
+    out += s.until ? fmt::format("until {}", time_text(*s.until)) : std::string("until it is resumed");
+    return out + (s.reason.empty() ? "; no reason given" : fmt::format("; {}", s.reason));
+}
+
 void print_pipeline(CliContext& context, const PipelineFacts& f) {
     std::ostream& out = context.streams.out;
     const WallTime now = SystemClock().now();
     out << fmt::format("Pipeline {} (uid {}, generation {})\n", f.spec.name, f.spec.uid, f.spec.generation);
-    if (f.spec.suspend) out << fmt::format("Suspended: {}\n", f.spec.suspend_reason.value_or("no reason given"));
+    print_head(context, f.status.conditions, remedy_of(f.spec, f.status), now);
+    if (f.suspension) out << printable("Suspended: " + suspension_text(*f.suspension, now)) << '\n';
     for (const auto& [key, value] : f.spec.labels) out << fmt::format("Label: {}={}\n", key, value);
     out << "Spec:\n";
     indented(out, spec_node(f.spec));
@@ -121,13 +148,12 @@ void print_pipeline(CliContext& context, const PipelineFacts& f) {
 }
 
 struct Options {
-    std::string kind;
-    std::string name;
+    std::vector<std::string> words;
     std::string output = "table";
 };
 
-int describe_pipeline(CliContext& context, Session& session, const Options& o, OutputForm form) {
-    const auto facts = read_facts(session, o.name);
+int describe_pipeline(CliContext& context, Session& session, const std::string& name, OutputForm form) {
+    const auto facts = read_facts(session, name);
     if (!facts) return context.fail(facts.error());
     if (form == OutputForm::json || form == OutputForm::yaml) {
         const YamlNode node = object_node(facts->spec, &facts->status);
@@ -187,8 +213,8 @@ void print_provider(CliContext& context, const ProviderFacts& f) {
     if (f.spec.pool) section(out, "Last selections", selections_table(f.replicas, f.spec.name), colour);
 }
 
-int describe_provider(CliContext& context, Session& session, const Options& o, OutputForm form) {
-    const auto facts = read_provider_facts(session, o.name);
+int describe_provider(CliContext& context, Session& session, const std::string& name, OutputForm form) {
+    const auto facts = read_provider_facts(session, name);
     if (!facts) return context.fail(facts.error());
     std::ostream& out = context.streams.out;
     if (form == OutputForm::json) {
@@ -206,6 +232,7 @@ void print_target_view(CliContext& context, const TargetViewSpec& view, const Ta
     std::ostream& out = context.streams.out;
     const WallTime now = SystemClock().now();
     out << fmt::format("Target view {} (uid {}, generation {})\n", view.name, view.uid, view.generation);
+    print_head(context, status.conditions, remedy_of(view, status), now);
     if (view.suspend) out << fmt::format("Suspended: {}\n", view.suspend_reason.value_or("no reason given"));
     for (const auto& [key, value] : view.labels) out << fmt::format("Label: {}={}\n", key, value);
     out << "Spec:\n";
@@ -221,8 +248,8 @@ void print_target_view(CliContext& context, const TargetViewSpec& view, const Ta
     print_events(out, events, context.streams.colour, now);
 }
 
-int describe_target_view(CliContext& context, Session& session, const Options& o, OutputForm form) {
-    const auto view = find_target_view(session, o.name);
+int describe_target_view(CliContext& context, Session& session, const std::string& name, OutputForm form) {
+    const auto view = find_target_view(session, name);
     if (!view) return context.fail(view.error());
     const auto status = read_target_view_status(session, view->uid);
     if (!status) return context.fail(status.error());
@@ -239,25 +266,54 @@ int describe_target_view(CliContext& context, Session& session, const Options& o
     return kExitOk;
 }
 
+// Those that are not being deleted.
+Result<std::vector<std::string>> names_of(Session& session, ResourceKind kind) {
+    const Result<Listing> all = list_declared(session, kind, {.names = {}, .cells = false});
+    if (!all) return all.error();
+    std::vector<std::string> names;
+    for (const Listed& row : all->rows) names.push_back(row.name);
+    return names;
+}
+
+int describe_one(CliContext& context, Session& session, ResourceKind kind, const std::string& name, OutputForm form) {
+    if (kind == ResourceKind::provider) return describe_provider(context, session, name, form);
+    if (kind == ResourceKind::target_view) return describe_target_view(context, session, name, form);
+    return describe_pipeline(context, session, name, form);
+}
+
 int run(CliContext& context, const Options& o) {
     const auto form = output_form(o.output);
     if (!form) return context.fail(form.error());
-    const auto kind = read_kind(o.kind);
-    if (!kind) return context.fail(kind.error());
+    const auto objects = read_objects(o.words, true);
+    if (!objects) return context.fail(objects.error());
     auto session = context.session();
     if (!session) return context.fail(session.error());
-    if (*kind == ResourceKind::provider) return describe_provider(context, **session, o, *form);
-    if (*kind == ResourceKind::target_view) return describe_target_view(context, **session, o, *form);
-    return describe_pipeline(context, **session, o, *form);
+    int code = kExitOk;
+    bool first = true;
+    for (const NamedObjects& some : *objects) {
+        const auto names = some.names.empty() ? names_of(**session, some.kind) : Result<std::vector<std::string>>(some.names);
+        if (!names) return context.fail(names.error());
+        if (names->empty()) context.streams.err << fmt::format("homeostat: there are no {}s\n", kind_word(some.kind));
+        for (const std::string& name : *names) {
+            if (!first && *form != OutputForm::json) context.streams.out << (*form == OutputForm::yaml ? "---\n" : "\n");
+            first = false;
+            if (const int one = describe_one(context, **session, some.kind, name, *form); one != kExitOk) code = one;
+        }
+    }
+    return code;
 }
 
 }  // namespace
 
 VerbBody configure_describe(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.add_option("kind", o->kind, "pipeline, provider or targetview")->type_name("KIND")->required();
-    app.add_option("name", o->name, "Its name")->type_name("NAME")->required();
+    app.add_option(
+           "what", o->words,
+           "NAME of a pipeline, KIND NAME..., KIND/NAME..., or a KIND for all of it; kinds: pipeline, provider, targetview")
+        ->type_name("WHAT")
+        ->required();
     app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");
+    app.footer("Examples: homeostat describe docs\n          homeostat describe provider/hashing");
     return [&context, o] { return run(context, *o); };
 }
 

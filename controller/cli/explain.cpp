@@ -6,6 +6,7 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 
+#include "controller/cli/arguments.hpp"
 #include "controller/cli/figures.hpp"
 #include "controller/cli/output.hpp"
 #include "controller/cli/verbs.hpp"
@@ -269,7 +270,7 @@ int run(CliContext& context, const Options& o) {
 
 VerbBody configure_explain(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.add_option("pipeline", o->name, "The pipeline")->type_name("PIPELINE")->required();
+    add_pipeline(app, o->name, "The pipeline")->required();
     app.add_option("key", o->key, "The document's key: its value, or values in the order of the key columns, or COLUMN=VALUE")
         ->type_name("KEY...")
         ->required();

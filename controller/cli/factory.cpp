@@ -7,6 +7,7 @@
 #include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
+#include "controller/cli/arguments.hpp"
 #include "controller/cli/factory_plan.hpp"
 #include "controller/cli/output.hpp"
 #include "controller/cli/verbs.hpp"
@@ -223,7 +224,7 @@ VerbBody configure_factory(CLI::App& app, CliContext& context) {
     o->capabilities =
         app.add_subcommand("capabilities", "What each replica can do now: slots, memory, providers and their health.");
     o->plan = app.add_subcommand("plan", "What healing would ask of the factory, against a deadline and a budget.");
-    o->plan->add_option("pipeline", o->pipeline, "One pipeline; without it, all of them")->type_name("PIPELINE");
+    add_pipeline(*o->plan, o->pipeline, "One pipeline; without it, all of them");
     o->plan->add_option("--deadline", o->deadline, "Warn, and exit 1, where it would take longer, such as 30m")
         ->type_name("DURATION");
     o->plan->add_option("--budget", o->budget, "Warn, and exit 1, where it would cost more")->type_name("PRICE");

@@ -1,215 +1,253 @@
+// `homeostat get`: what is declared, and what the controller writes about it, as tables, objects, names, or fields of them.
 #include <fmt/core.h>
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <algorithm>
+#include <array>
+#include <map>
 
-#include "controller/cli/figures.hpp"
-#include "controller/cli/kinds.hpp"
-#include "controller/cli/object_text.hpp"
-#include "controller/cli/output.hpp"
-#include "controller/cli/truth.hpp"
+#include "controller/cli/field_path.hpp"
+#include "controller/cli/interruption.hpp"
+#include "controller/cli/listing.hpp"
+#include "controller/cli/listing_print.hpp"
 #include "controller/cli/verbs.hpp"
-#include "store/target_views.hpp"
+#include "controller/config_values.hpp"
 
 namespace homeostat {
 
 namespace {
 
+using std::chrono::milliseconds;
+
 struct Options {
-    std::string kind = "pipelines";
-    std::vector<std::string> names;
+    std::vector<std::string> words;
     std::string output = "table";
+    std::string sort_by;
+    std::string selector;
+    bool no_headers = false;
+    bool show_labels = false;
+    bool watch = false;
+    int limit = 500;
+    std::string interval;
+    std::string timeout;
 };
 
-// Keeps those that were named, in the order of their names; an unknown name is an error with the nearest one.
-template <class T>
-Status keep_named(std::vector<T>& all, const std::vector<std::string>& names, std::string_view kind) {
-    if (names.empty()) return {};
-    std::vector<std::string_view> known;
-    for (const T& t : all) known.push_back(t.name);
+struct Request {
+    AnyKind kind = ResourceKind::pipeline;
+    std::vector<std::string> names;
+};
+
+struct Requests {
+    std::vector<Request> all;
+    std::string guessed;  // the word that is the name of a pipeline because it is nothing else
+};
+
+constexpr std::array<ResourceKind, 3> kDeclared{ResourceKind::provider, ResourceKind::pipeline, ResourceKind::target_view};
+
+// KIND[,KIND...], or `all`, which is what is declared.
+std::optional<std::vector<AnyKind>> kinds_of(std::string_view word) {
+    if (word == "all") return std::vector<AnyKind>(kDeclared.begin(), kDeclared.end());
+    std::vector<AnyKind> kinds;
+    for (std::size_t at = 0; at <= word.size();) {
+        const std::size_t end = std::min(word.size(), word.find(',', at));
+        const std::optional<AnyKind> kind = find_kind(word.substr(at, end - at));
+        if (!kind) return std::nullopt;
+        kinds.push_back(*kind);
+        at = end + 1;
+    }
+    return kinds;
+}
+
+std::optional<Request> slashed(std::string_view word) {
+    const std::size_t slash = word.find('/');
+    if (slash == std::string_view::npos) return std::nullopt;
+    const std::optional<AnyKind> kind = find_kind(word.substr(0, slash));
+    if (!kind) return std::nullopt;
+    return Request{*kind, {std::string(word.substr(slash + 1))}};
+}
+
+Result<Requests> read_requests(const std::vector<std::string>& words) {
+    Requests out;
+    if (words.empty()) {
+        out.all.push_back({});
+        return out;
+    }
+    std::span<const std::string> names(words);
+    Request plain{};
+    if (const auto kinds = kinds_of(words.front())) {
+        if (kinds->size() > 1 && words.size() > 1)
+            return invalid("names go with one kind; write homeostat get pipeline/NAME provider/NAME");
+        if (words.size() == 1) {
+            for (const AnyKind& kind : *kinds) out.all.push_back({kind, {}});
+            return out;
+        }
+        plain.kind = kinds->front();
+        names = names.subspan(1);
+    } else if (words.front().find(',') != std::string::npos) {
+        const std::string_view list = words.front();
+        for (std::size_t at = 0; at < list.size(); at = std::min(list.size(), list.find(',', at)) + 1) {
+            const std::string_view word = list.substr(at, std::min(list.size(), list.find(',', at)) - at);
+            if (!find_kind(word)) return unknown_kind(word);
+        }
+    } else if (!slashed(words.front())) {
+        out.guessed = words.front();
+    }
     for (const std::string& name : names) {
-        if (std::find(known.begin(), known.end(), name) == known.end()) {
-            return not_found(fmt::format("{} \"{}\" does not exist{}", kind, name, did_you_mean(name, known)));
+        Request one = slashed(name).value_or(Request{plain.kind, {name}});
+        if (one.names.front().empty()) return invalid(fmt::format("\"{}\": a name is missing after the stroke", name));
+        if (out.all.empty() || out.all.back().kind != one.kind) {
+            out.all.push_back(std::move(one));
+        } else {
+            out.all.back().names.push_back(std::move(one.names.front()));
         }
     }
-    std::erase_if(all, [&](const T& t) { return std::find(names.begin(), names.end(), t.name) == names.end(); });
-    return {};
+    return out;
 }
 
-void print_objects(CliContext& context, std::vector<YamlNode> objects, OutputForm form, bool single) {
-    std::ostream& out = context.streams.out;
-    if (form == OutputForm::yaml) {
-        for (std::size_t i = 0; i < objects.size(); ++i) out << (i == 0 ? "" : "---\n") << write_yaml(objects[i]);
-        return;
+// What is neither a kind nor a pipeline may be meant as either.
+Error neither(const std::string& word, const Error& error, Session& session) {
+    if (word.empty() || error.cls != ErrorClass::not_found) return error;
+    std::vector<std::string> known{"all"};
+    std::string kinds = "all";
+    for (const std::string_view kind : kind_words(false)) {
+        known.emplace_back(kind);
+        kinds += fmt::format(", {}", kind);
     }
-    if (single) {
-        out << write_json(objects.front()) << '\n';
-        return;
+    if (const auto pipelines = list_pipelines(session)) {
+        for (const PipelineSpec& p : *pipelines) known.push_back(p.name);
     }
-    YamlNode list = YamlNode::map();
-    list.add("apiVersion", YamlNode::text("homeostat.dev/v1"));
-    list.add("kind", YamlNode::text("List"));
-    list.add("items", YamlNode::list());
-    list.fields.back().second.items = std::move(objects);
-    out << write_json(list) << '\n';
+    if (std::find(known.begin(), known.end(), word) != known.end()) return error;  // it was another name that is wrong
+    const std::vector<std::string_view> views(known.begin(), known.end());
+    return not_found(fmt::format("\"{}\" is neither a kind of object nor a pipeline{}; the kinds are {}", word,
+                                 did_you_mean(word, views), kinds));
 }
 
-std::string lag_text(const std::optional<Millis>& lag) {
-    return lag ? duration_text(std::chrono::duration<double>(*lag).count()) : "-";
-}
-
-int pipelines_table(CliContext& context, Session& session, const Options& o, bool wide) {
-    auto lines = list_pipeline_lines(session);
-    if (!lines) return context.fail(lines.error());
-    if (auto good = keep_named(*lines, o.names, "pipeline"); !good) return context.fail(good.error());
-    std::vector<std::string> headers{"NAME", "READY", "REASON", "PHASE", "DOCUMENTS", "DRIFT", "LAG", "DEAD", "CONVERGED"};
-    if (wide) headers.insert(headers.end(), {"CHUNKS", "SOURCE", "TARGET", "PROVIDER", "MESSAGE"});
-    TextTable table(headers);
-    const WallTime now = SystemClock().now();
-    for (const PipelineLine& p : *lines) {
-        const std::string source = p.source_documents ? std::to_string(*p.source_documents) : "?";
-        std::vector<Cell> row{p.name,
-                              Cell(p.ready, condition_tint(p.ready)),
-                              p.suspended ? Cell("Suspended", Tint::warning) : Cell(p.reason),
-                              p.phase.empty() ? "-" : p.phase,
-                              fmt::format("{}/{}", p.documents, source),
-                              Cell(std::to_string(p.drift), p.drift > 0 ? Tint::warning : Tint::plain),
-                              lag_text(p.lag),
-                              Cell(std::to_string(p.dead_letters), p.dead_letters > 0 ? Tint::bad : Tint::plain),
-                              p.last_converged ? age_text(*p.last_converged, now) : "never"};
-        if (wide) row.insert(row.end(), {std::to_string(p.chunks), p.source, p.target, p.provider, p.message});
-        table.add(std::move(row));
-    }
-    if (table.empty()) {
-        context.streams.err << "homeostat: no pipelines are declared; see homeostat apply --help\n";
-    } else {
-        table.print(context.streams.out, context.streams.colour);
-    }
-    return kExitOk;
-}
-
-int pipelines_objects(CliContext& context, Session& session, const Options& o, OutputForm form) {
-    auto pipelines = list_pipelines(session);
-    if (!pipelines) return context.fail(pipelines.error());
-    if (auto good = keep_named(*pipelines, o.names, "pipeline"); !good) return context.fail(good.error());
-    std::vector<YamlNode> objects;
-    for (const PipelineSpec& p : *pipelines) {
-        if (p.deleting) continue;  // a manifest of it would declare it anew
-        const auto status = read_true_status(session, p);
-        if (!status) return context.fail(status.error());
-        objects.push_back(object_node(p, &*status));
-    }
-    const bool single = o.names.size() == 1 && objects.size() == 1;
-    print_objects(context, std::move(objects), form, single);
-    return kExitOk;
-}
-
-int providers_table(CliContext& context, Session& session, const std::vector<ProviderSpec>& providers, bool wide) {
-    const auto health = list_provider_health(session);
-    if (!health) return context.fail(health.error());
-    std::vector<std::string> headers{"NAME", "KIND", "MODEL", "DIMENSIONS", "HEALTHY", "ENDPOINT"};
-    if (wide) headers.insert(headers.end(), {"BATCH", "IN FLIGHT", "RANK", "MESSAGE"});
-    TextTable table(headers);
-    for (const ProviderSpec& p : providers) {
-        const auto found = std::find_if(health->begin(), health->end(), [&](const ProviderHealth& h) { return h.uid == p.uid; });
-        const bool seen = found != health->end();
-        const std::string healthy = !seen ? "Unknown" : found->healthy ? "True" : "False";
-        std::vector<Cell> row{p.name,
-                              p.kind,
-                              p.model.value_or("-"),
-                              p.dimensions ? std::to_string(*p.dimensions) : "-",
-                              Cell(healthy, condition_tint(healthy)),
-                              p.endpoint.value_or("-")};
-        if (wide) {
-            row.insert(row.end(), {std::to_string(p.max_batch), std::to_string(p.max_in_flight), std::to_string(p.rank),
-                                   seen ? found->message : std::string()});
+Result<std::vector<Listing>> list_all(Session& session, const Requests& requests, const Options& o, const GetForm& form) {
+    std::vector<Listing> out;
+    for (const Request& request : requests.all) {
+        const bool declared = std::holds_alternative<ResourceKind>(request.kind);
+        if (!declared && !o.selector.empty()) {
+            return invalid(
+                "-l is for what has labels: pipelines, providers and targetviews; name a pipeline instead, as in "
+                "homeostat get events NAME");
         }
-        table.add(std::move(row));
+        Result<Listing> listing = list_objects(session, request.kind,
+                                               {.names = request.names,
+                                                .wide = form.kind == GetForm::Kind::wide,
+                                                .cells = form.is_table(),
+                                                .nodes = form.wants_nodes() || !o.sort_by.empty(),
+                                                .limit = o.limit});
+        if (!listing) return neither(requests.guessed, listing.error(), session);
+        if (!o.selector.empty()) {
+            Result<std::vector<Listed>> rows = select_labels(std::move(listing->rows), o.selector);
+            if (!rows) return rows.error();
+            listing->rows = *std::move(rows);
+            listing->nothing = fmt::format("nothing has labels that match {}", o.selector);
+        }
+        if (o.show_labels && declared && form.is_table()) add_labels(*listing);
+        if (!o.sort_by.empty()) {
+            if (auto sorted = sort_listing(*listing, o.sort_by); !sorted) return sorted.error();
+        }
+        out.push_back(*std::move(listing));
     }
-    table.print(context.streams.out, context.streams.colour);
-    return kExitOk;
+    return out;
 }
 
-int target_views_table(CliContext& context, Session& session, const std::vector<TargetViewSpec>& views, bool wide) {
-    std::vector<std::string> headers{"NAME", "READY", "REASON", "ROWS", "PIPELINES", "REFUSED", "TAKEN", "HELD"};
-    if (wide) headers.insert(headers.end(), {"RELATION", "ON REMOVAL", "MESSAGE"});
-    TextTable table(headers);
-    for (const TargetViewSpec& v : views) {
-        const auto status = read_target_view_status(session, v.uid);
-        if (!status) return context.fail(status.error());
-        const Condition unknown{.type = "Ready", .status = "Unknown", .reason = "NotObserved", .message = ""};
-        const bool seen = !status->conditions.empty() && status->conditions.front().type == "Ready";
-        const Condition& ready = seen ? status->conditions.front() : unknown;
-        const auto count = [](std::int64_t n) { return Cell(std::to_string(n), n > 0 ? Tint::warning : Tint::plain); };
-        std::vector<Cell> row{v.name,
-                              Cell(ready.status, condition_tint(ready.status)),
-                              v.suspend ? Cell("Suspended", Tint::warning) : Cell(ready.reason),
-                              status->rows ? std::to_string(*status->rows) : "?",
-                              std::to_string(status->pipelines),
-                              count(status->refused),
-                              count(status->names_taken),
-                              count(status->held)};
-        if (wide) row.insert(row.end(), {v.relation, v.on_removal, ready.message});
-        table.add(std::move(row));
+// A row as it is but for what time alone changes.
+std::string face_of(const Listing& listing, const Listed& row) {
+    std::string out;
+    for (std::size_t i = 0; i < row.cells.size(); ++i) {
+        if (!listing.ages.contains(i)) out += row.cells[i].text + '\x1f';
     }
-    if (table.empty()) {
-        context.streams.err << "homeostat: no target views are declared; see homeostat apply --help\n";
-    } else {
-        table.print(context.streams.out, context.streams.colour);
-    }
-    return kExitOk;
+    return out;
 }
 
-int get_target_views(CliContext& context, Session& session, const Options& o, OutputForm form) {
-    auto views = list_target_views(session);
-    if (!views) return context.fail(views.error());
-    if (auto good = keep_named(*views, o.names, "target view"); !good) return context.fail(good.error());
-    if (form == OutputForm::table || form == OutputForm::wide)
-        return target_views_table(context, session, *views, form == OutputForm::wide);
-    std::vector<YamlNode> objects;
-    for (const TargetViewSpec& v : *views) {
-        if (v.deleting) continue;  // a manifest of it would declare it anew
-        const auto status = read_target_view_status(session, v.uid);
-        if (!status) return context.fail(status.error());
-        objects.push_back(object_node(v, &*status));
+// The whole table first, then each row that is new or different.
+int watch(CliContext& context, Session& session, const Requests& requests, const Options& o, const GetForm& form,
+          milliseconds interval, std::optional<milliseconds> timeout) {
+    const Interruption interruption;
+    const SystemClock clock;
+    const SteadyTime started = clock.steady_now();
+    std::map<std::string, std::string> seen;
+    bool first = true;
+    for (;;) {
+        Result<std::vector<Listing>> listings = list_all(session, requests, o, form);
+        if (!listings) return context.fail(listings.error());
+        for (Listing& listing : *listings) {
+            std::erase_if(listing.rows, [&](const Listed& row) {
+                std::string& last = seen[row.kind + '/' + row.name + '\x1f' + (row.cells.size() > 1 ? row.cells[1].text : "")];
+                std::string now = face_of(listing, row);
+                const bool same = !first && last == now;
+                last = std::move(now);
+                return same;
+            });
+        }
+        const PrintWish wish{.headers = first && !o.no_headers, .say_nothing = first};
+        if (const Status printed = print_listings(context.streams, *listings, form, wish); !printed)
+            return context.fail(printed.error());
+        context.streams.out << std::flush;
+        first = false;
+        if (timeout && clock.steady_now() - started >= *timeout) return kExitOk;
+        if (!interruption.pause(interval)) return kExitOk;
     }
-    const bool single = o.names.size() == 1 && objects.size() == 1;
-    print_objects(context, std::move(objects), form, single);
-    return kExitOk;
 }
 
 int run(CliContext& context, const Options& o) {
-    const auto form = output_form(o.output);
+    const Result<GetForm> form = read_get_form(o.output);
     if (!form) return context.fail(form.error());
-    const auto kind = read_kind(o.kind);
-    if (!kind) return context.fail(kind.error());
+    const Result<Requests> requests = read_requests(o.words);
+    if (!requests) return context.fail(requests.error());
+    if (o.limit < 1) return context.fail(invalid("--limit is a number from 1"));
+    if (o.watch && !form->is_table()) return context.fail(invalid("-w shows tables; leave -o away, or write -o wide"));
+    const std::optional<milliseconds> interval = o.interval.empty() ? milliseconds(2'000) : parse_duration(o.interval);
+    if (!interval || interval->count() < 10)
+        return context.fail(
+            invalid(fmt::format("--interval {} is not a duration of at least 10ms; write 500ms or 2s", o.interval)));
+    std::optional<milliseconds> timeout;
+    if (!o.timeout.empty()) {
+        timeout = parse_duration(o.timeout);
+        if (!timeout) return context.fail(invalid(fmt::format("--timeout {} is not a duration; write 30s or 10m", o.timeout)));
+    }
     auto session = context.session();
     if (!session) return context.fail(session.error());
-    const bool table = *form == OutputForm::table || *form == OutputForm::wide;
-    if (*kind == ResourceKind::pipeline) {
-        if (table) return pipelines_table(context, **session, o, *form == OutputForm::wide);
-        return pipelines_objects(context, **session, o, *form);
-    }
-    if (*kind == ResourceKind::target_view) return get_target_views(context, **session, o, *form);
-    auto providers = list_providers(**session);
-    if (!providers) return context.fail(providers.error());
-    if (auto good = keep_named(*providers, o.names, "provider"); !good) return context.fail(good.error());
-    if (table) return providers_table(context, **session, *providers, *form == OutputForm::wide);
-    std::vector<YamlNode> objects;
-    for (const ProviderSpec& p : *providers) objects.push_back(object_node(p));
-    print_objects(context, std::move(objects), *form, o.names.size() == 1);
-    return kExitOk;
+    if (o.watch) return watch(context, **session, *requests, o, *form, *interval, timeout);
+    const Result<std::vector<Listing>> listings = list_all(**session, *requests, o, *form);
+    if (!listings) return context.fail(listings.error());
+    const bool single = requests->all.size() == 1 && requests->all.front().names.size() == 1;
+    const Status printed = print_listings(context.streams, *listings, *form, {.headers = !o.no_headers, .single = single});
+    return printed ? kExitOk : context.fail(printed.error());
 }
 
 }  // namespace
 
 VerbBody configure_get(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.add_option("kind", o->kind, "pipelines (the default), providers or targetviews")->type_name("KIND");
-    app.add_option("names", o->names, "Only these")->type_name("NAME");
-    app.add_option("-o,--output", o->output, "table, wide, json or yaml; the last two can be applied again")->type_name("FORM");
+    app.add_option(
+           "what", o->words,
+           "KIND, KIND NAME..., KIND/NAME... or NAME... of pipelines; kinds: pipelines (the default), providers, targetviews, "
+           "events, runs, replicas, batches, revisions, leases, deadletters, several with commas, or all that is declared")
+        ->type_name("WHAT");
+    app.add_option(
+           "-o,--output", o->output,
+           "table, wide, json, yaml, name, jsonpath=TEMPLATE or custom-columns=HEADER:PATH,...; json and yaml can be applied "
+           "again")
+        ->type_name("FORM");
+    app.add_option("-l,--selector", o->selector, "Only what has these labels, as in team=search,stage!=test")
+        ->type_name("LABELS");
+    app.add_option("--sort-by", o->sort_by, "In the order of this field, as in .status.documents, or of a column")
+        ->type_name("PATH");
+    app.add_flag("--no-headers", o->no_headers, "Tables without their first line");
+    app.add_flag("--show-labels", o->show_labels, "A column more, with the labels");
+    app.add_option("--limit", o->limit, "Of events, runs and their like, so many at most, the newest")->type_name("N");
+    app.add_flag("-w,--watch", o->watch, "Go on and print each row that is new or different, until Ctrl-C");
+    app.add_option("--interval", o->interval, "With -w: how often to look, 2s if not said")->type_name("DURATION");
+    app.add_option("--timeout", o->timeout, "With -w: end after this long")->type_name("DURATION");
+    app.footer(
+        "Examples: homeostat get pipelines -o wide\n"
+        "          homeostat get pipeline/docs -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].message}'\n"
+        "          homeostat get events docs -w");
     return [&context, o] { return run(context, *o); };
 }
 

@@ -51,16 +51,38 @@ std::string joined(const std::vector<std::string>& lines) {
     return out;
 }
 
-Result<std::vector<std::string>> files_of(const std::string& path) {
+// Schemas of manifests are kept beside them, and are none.
+bool is_schema(const fs::path& file) {
+    std::ifstream in(file);
+    const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+    return text.find("\"$schema\"") != std::string::npos;
+}
+
+template <class Entries>
+std::vector<std::string> manifests_among(const Entries& entries) {
+    std::vector<std::string> files;
+    for (const auto& entry : entries) {
+        const std::string extension = entry.path().extension().string();
+        if (extension == ".yaml" || extension == ".yml" || (extension == ".json" && !is_schema(entry.path())))
+            files.push_back(entry.path().string());
+    }
+    return files;
+}
+
+Result<std::vector<std::string>> files_of(const std::string& path, bool recursive) {
     std::error_code problem;
     if (path == "-" || !fs::is_directory(path, problem)) return std::vector<std::string>{path};
     std::vector<std::string> files;
-    for (const auto& entry : fs::directory_iterator(path, problem)) {
-        const std::string extension = entry.path().extension().string();
-        if (extension == ".yaml" || extension == ".yml") files.push_back(entry.path().string());
+    try {
+        files =
+            recursive ? manifests_among(fs::recursive_directory_iterator(path)) : manifests_among(fs::directory_iterator(path));
+    } catch (const fs::filesystem_error& e) {
+        return invalid(fmt::format("{}: the directory cannot be read ({})", path, e.code().message()));
     }
-    if (problem) return invalid(fmt::format("{}: the directory cannot be read ({})", path, problem.message()));
-    if (files.empty()) return invalid(fmt::format("{}: there is no .yaml file in this directory", path));
+    if (files.empty()) {
+        return invalid(fmt::format("{}: there is no .yaml or .json file in this directory{}", path,
+                                   recursive ? "" : "; -R looks into those below it too"));
+    }
     std::sort(files.begin(), files.end());
     return files;
 }
@@ -134,11 +156,11 @@ Result<std::vector<Manifest>> read_manifest(std::string_view text, std::string_v
     return manifests;
 }
 
-Result<std::vector<Manifest>> read_manifests(const std::vector<std::string>& paths, std::istream& in) {
+Result<std::vector<Manifest>> read_manifests(const std::vector<std::string>& paths, std::istream& in, bool recursive) {
     std::vector<Manifest> all;
     std::vector<std::string> problems;
     for (const std::string& path : paths) {
-        auto files = files_of(path);
+        auto files = files_of(path, recursive);
         if (!files) {
             problems.push_back(files.error().message);
             continue;

@@ -21,8 +21,9 @@ struct Manifest {
 // The objects of one file. Every fault found is a line of the message.
 Result<std::vector<Manifest>> read_manifest(std::string_view text, std::string_view file);
 
-// Of files, directories (their .yaml and .yml files, by name) and "-" for `in`, in the order in which they can be applied.
-Result<std::vector<Manifest>> read_manifests(const std::vector<std::string>& paths, std::istream& in);
+// Of files, directories (their .yaml, .yml and .json files but JSON schemas, by name; `recursive`: those of the directories below
+// too) and "-" for `in`, in the order in which they can be applied.
+Result<std::vector<Manifest>> read_manifests(const std::vector<std::string>& paths, std::istream& in, bool recursive = false);
 
 // Providers first, pipelines after those they depend on, target views last, else as given. Refused: the same object twice, and
 // circles.

@@ -31,6 +31,7 @@ void TextTable::print(std::ostream& out, bool colour, std::string_view indent) c
     std::vector<std::size_t> widths;
     for (const std::string& h : headers_) widths.push_back(width_of(h));
     for (const auto& row : rows_) {
+        widths.resize(std::max(widths.size(), row.size()));  // there may be no headers
         for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i].text));
     }
     const auto line = [&](const std::vector<Cell>& row) {
@@ -45,7 +46,7 @@ void TextTable::print(std::ostream& out, bool colour, std::string_view indent) c
         }
         out << '\n';
     };
-    line(std::vector<Cell>(headers_.begin(), headers_.end()));
+    if (!headers_.empty()) line(std::vector<Cell>(headers_.begin(), headers_.end()));
     for (const auto& row : rows_) line(row);
 }
 

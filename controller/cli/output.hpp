@@ -22,7 +22,7 @@ struct Cell {
     Tint tint;
 };
 
-// Columns as wide as their widest cell, two blanks between, the last one free.
+// Columns as wide as their widest cell, two blanks between, the last one free. Without headers there is no line of them.
 class TextTable {
 public:
     explicit TextTable(std::vector<std::string> headers) : headers_(std::move(headers)) {}

@@ -5,6 +5,7 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
+#include "controller/cli/arguments.hpp"
 #include "controller/cli/figures.hpp"
 #include "controller/cli/output.hpp"
 #include "controller/cli/verbs.hpp"
@@ -194,7 +195,7 @@ int run(CliContext& context, const Options& o) {
 
 VerbBody configure_plan(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.add_option("pipeline", o->name, "One pipeline; without it, all of them")->type_name("PIPELINE");
+    add_pipeline(app, o->name, "One pipeline; without it, all of them");
     app.add_flag("--fast", o->fast, "Compare versions only: quick, and blind to damaged chunks and vectors");
     app.add_option("--show", o->show, "Name up to so many documents of each class")->type_name("N");
     app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");

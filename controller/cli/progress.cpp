@@ -41,14 +41,23 @@ Progress ProgressMeter::update(const Look& look, SteadyTime now) {
         return p;
     }
     const Run& run = *look.run;
-    if (run.id != run_id_) samples_.clear();
+    if (run.id != run_id_) {
+        samples_.clear();
+        share_ = 0;
+    }
     run_id_ = run.id;
     p.done = look.progress.written + look.progress.dropped + look.progress.removed;
     p.total = expected_rows(look, p.total_is_estimate);
     const std::int64_t open = std::max<std::int64_t>(0, run.planned - p.done);
     // The first sweep finds out what there is to do; later ones look whether it is done.
     const std::int64_t unseen = run.sweeps == 1 ? std::max<std::int64_t>(0, p.total - run.seen) : 0;
-    if (p.total > 0) p.share = std::clamp(1.0 - static_cast<double>(open + unseen) / static_cast<double>(p.total), 0.0, 1.0);
+    // Where a look was completed before, what this one has not come to is as it was then: a sweep over what is sound begins at
+    // all.
+    const std::int64_t unsound =
+        look.status.source_documents ? std::clamp<std::int64_t>(look.status.drift.to_embed() - run.planned, 0, unseen) : unseen;
+    if (p.total > 0) p.share = std::clamp(1.0 - static_cast<double>(open + unsound) / static_cast<double>(p.total), 0.0, 1.0);
+    // What is found on the way makes the work more, and what was done none the less.
+    share_ = p.share = std::max(p.share, share_);
 
     samples_.push_back({now, p.done});
     while (samples_.size() > 2 && now - samples_[1].at > kWindow) samples_.pop_front();

@@ -42,6 +42,7 @@ private:
         std::int64_t done;
     };
     std::int64_t run_id_ = 0;
+    double share_ = 0;  // of the run; it never goes back
     std::deque<Sample> samples_;
 };
 

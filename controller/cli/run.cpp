@@ -122,6 +122,14 @@ int run_controller(CliContext& context, const Options& o) {
     Result<RunSummaryCounts> counts = controller.wait(stop.get_token());
     controller.stop();
     if (!counts) return context.fail(counts.error());
+    // What had not ended by then was not counted: figures would say that there was nothing.
+    if (o.once && stop.stop_requested()) {
+        context.streams.err << fmt::format(
+            "homeostat: stopped before all was done ({} converged until then); what is left is done by "
+            "the next run\n",
+            counts->converged);
+        return kExitDifferences;
+    }
     return o.once ? run_once_result(*counts, context) : kExitOk;
 }
 

@@ -6,6 +6,7 @@
 #include <CLI/Formatter.hpp>
 #include <CLI/Validators.hpp>
 
+#include "controller/cli/arguments.hpp"
 #include "controller/cli/ask_provider.hpp"
 #include "controller/cli/figures.hpp"
 #include "controller/cli/output.hpp"
@@ -146,7 +147,7 @@ int run(CliContext& context, const Options& o) {
 
 VerbBody configure_search(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.add_option("pipeline", o->name, "The pipeline whose documents are searched")->type_name("PIPELINE")->required();
+    add_pipeline(app, o->name, "The pipeline whose documents are searched")->required();
     app.add_option("text", o->text, "What to look for, in your own words")->type_name("TEXT")->required();
     app.add_option("-k", o->limit, "How many chunks, nearest first")->type_name("N")->check(CLI::Range(1U, 1000U));
     app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");

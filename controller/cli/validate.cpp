@@ -7,6 +7,7 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 
+#include "controller/cli/arguments.hpp"
 #include "controller/cli/manifest.hpp"
 #include "controller/cli/output.hpp"
 #include "controller/cli/validate_print.hpp"
@@ -114,7 +115,7 @@ int run(CliContext& context, const Options& o) {
 
 VerbBody configure_validate(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.add_option("pipeline", o->name, "One pipeline; without it, all of them")->type_name("PIPELINE");
+    add_pipeline(app, o->name, "One pipeline; without it, all of them");
     app.add_option("-f,--file", o->files,
                    "Manifests that are not applied yet: a file, a directory, or - for standard input; may be given several times")
         ->type_name("FILE");

@@ -9,9 +9,12 @@ namespace {
 constexpr std::array kVerbs{
     Verb{"run", "Keep every pipeline true until stopped, or until nothing is left to do (--once).", configure_run},
     Verb{"apply", "Declare what the manifests say: all of it, or nothing where one object is refused.", configure_apply},
-    Verb{"get", "List pipelines, providers or target views, or print them as manifests.", configure_get},
-    Verb{"describe", "Show everything about one pipeline, provider or target view: spec, status, conditions, runs, events.",
+    Verb{"diff", "Show what applying manifests would change, and what that would cost.", configure_diff},
+    Verb{"get", "List what is declared and what the controller writes about it, or print it as manifests.", configure_get},
+    Verb{"describe", "Show everything about pipelines, providers or target views: what to do, spec, status, runs, events.",
          configure_describe},
+    Verb{"status", "Say whether all is well, and if not, what to do.", configure_status},
+    Verb{"wait", "Wait until pipelines are ready, or whatever else is said.", configure_wait},
     Verb{"delete", "Ask for pipelines, providers or target views to be deleted.", configure_delete},
     Verb{"suspend", "Stop healing pipelines until they are resumed.", configure_suspend},
     Verb{"resume", "Heal suspended pipelines again.", configure_resume},
@@ -30,6 +33,8 @@ constexpr std::array kVerbs{
     Verb{"doctor", "Examine database, rights, providers and memory, with a fix for whatever is wrong.", configure_doctor},
     Verb{"config", "Check the settings, and show where each value comes from.", configure_config},
     Verb{"migrate", "Bring the schema of the database up or down, or show where it stands.", configure_migrate},
+    Verb{"completion", "Print what lets a shell complete command lines of this program.", configure_completion},
+    Verb{"man", "Print the manual page.", configure_man},
     Verb{"version", "Print the version of this program and of the schema it wants.", configure_version},
 };
 

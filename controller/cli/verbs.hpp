@@ -34,6 +34,9 @@ VerbBody configure_suspend(CLI::App& app, CliContext& context);
 VerbBody configure_resume(CLI::App& app, CliContext& context);
 VerbBody configure_reconcile(CLI::App& app, CliContext& context);
 VerbBody configure_approve(CLI::App& app, CliContext& context);
+VerbBody configure_wait(CLI::App& app, CliContext& context);
+VerbBody configure_status(CLI::App& app, CliContext& context);
+VerbBody configure_diff(CLI::App& app, CliContext& context);
 VerbBody configure_plan(CLI::App& app, CliContext& context);
 VerbBody configure_validate(CLI::App& app, CliContext& context);
 VerbBody configure_watch(CLI::App& app, CliContext& context);
@@ -45,6 +48,8 @@ VerbBody configure_search(CLI::App& app, CliContext& context);
 VerbBody configure_doctor(CLI::App& app, CliContext& context);
 VerbBody configure_config(CLI::App& app, CliContext& context);
 VerbBody configure_migrate(CLI::App& app, CliContext& context);
+VerbBody configure_completion(CLI::App& app, CliContext& context);
+VerbBody configure_man(CLI::App& app, CliContext& context);
 VerbBody configure_version(CLI::App& app, CliContext& context);
 
 }  // namespace homeostat

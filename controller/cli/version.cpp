@@ -1,8 +1,12 @@
 #include <fmt/core.h>
 
 #include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
 
+#include "controller/cli/output.hpp"
 #include "controller/cli/verbs.hpp"
+#include "controller/config_yaml.hpp"
 #include "store/migrator.hpp"
 
 namespace homeostat {
@@ -11,9 +15,22 @@ std::string_view version_text() { return HOMEOSTAT_VERSION; }
 
 std::string version_line() { return fmt::format("homeostat {}, schema {}", version_text(), newest_migration()); }
 
-VerbBody configure_version(CLI::App& /*app*/, CliContext& context) {
-    return [&context] {
-        context.streams.out << version_line() << '\n';
+VerbBody configure_version(CLI::App& app, CliContext& context) {
+    auto output = std::make_shared<std::string>("table");
+    app.add_option("-o,--output", *output, "table, json or yaml")->type_name("FORM");
+    return [&context, output] {
+        const auto form = output_form(*output);
+        if (!form) return context.fail(form.error());
+        YamlNode node = YamlNode::map();
+        node.add("version", YamlNode::text(std::string(version_text())));
+        node.add("schema", YamlNode::number(newest_migration()));
+        if (*form == OutputForm::json) {
+            context.streams.out << write_json(node) << '\n';
+        } else if (*form == OutputForm::yaml) {
+            context.streams.out << write_yaml(node);
+        } else {
+            context.streams.out << version_line() << '\n';
+        }
         return kExitOk;
     };
 }

@@ -1,7 +1,6 @@
-// `homeostat watch`: progress as it happens. On a terminal a block that is drawn again and again; else a line where something
-// changed. Only reads; Ctrl-C ends it.
+// `homeostat watch`: progress as it happens. On a terminal a block that is drawn again and again on the other screen, the worst
+// first; else a line where something changed. Only reads; Ctrl-C ends it.
 #include <fmt/core.h>
-#include <signal.h>  // NOLINT(modernize-deprecated-headers): sigtimedwait and friends are POSIX
 #include <unistd.h>
 
 #include <CLI/App.hpp>
@@ -10,10 +9,14 @@
 #include <algorithm>
 #include <iostream>
 #include <map>
+#include <tuple>
 
+#include "controller/cli/arguments.hpp"
 #include "controller/cli/figures.hpp"
+#include "controller/cli/interruption.hpp"
 #include "controller/cli/output.hpp"
 #include "controller/cli/progress.hpp"
+#include "controller/cli/screen.hpp"
 #include "controller/cli/verbs.hpp"
 #include "controller/config_values.hpp"
 #include "store/relation.hpp"
@@ -31,30 +34,6 @@ struct Options {
     std::string timeout;
 };
 
-// SIGINT and SIGTERM are not delivered while this lives; they end a pause instead.
-class Interruption {
-public:
-    Interruption() {
-        sigemptyset(&set_);
-        sigaddset(&set_, SIGINT);
-        sigaddset(&set_, SIGTERM);
-        pthread_sigmask(SIG_BLOCK, &set_, &before_);
-    }
-    ~Interruption() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-    Interruption(const Interruption&) = delete;
-    Interruption& operator=(const Interruption&) = delete;
-
-    // False where a signal came.
-    bool pause(milliseconds length) const {
-        const timespec wait{length.count() / 1000, (length.count() % 1000) * 1'000'000};
-        return sigtimedwait(&set_, nullptr, &wait) < 0;
-    }
-
-private:
-    sigset_t set_{};
-    sigset_t before_{};
-};
-
 double estimated_rows(Session& session, const PipelineSpec& pipeline) {
     const Result<SourceShape> source = guarded([&] {
         Transaction tx = session.begin(TxMode::read_only);
@@ -66,7 +45,7 @@ double estimated_rows(Session& session, const PipelineSpec& pipeline) {
 class Watch {
 public:
     Watch(CliContext& context, Session& session, const Options& options)
-        : context_(context), session_(session), options_(options) {
+        : context_(context), session_(session), options_(options), screen_(context.streams.out) {
         terminal_ = &context.streams.out == &std::cout && isatty(STDOUT_FILENO) != 0;
     }
 
@@ -75,7 +54,10 @@ public:
         const SteadyTime started = clock_.steady_now();
         for (;;) {
             const Result<std::vector<Look>> looks = look();
-            if (!looks) return context_.fail(looks.error());
+            if (!looks) {
+                screen_.leave();
+                return context_.fail(looks.error());
+            }
             show(*looks);
             const bool converged = !looks->empty() && std::all_of(looks->begin(), looks->end(), [](const Look& l) {
                 return l.line.kstatus == "Current" && l.line.waiting == 0;
@@ -87,7 +69,14 @@ public:
     }
 
 private:
-    int timed_out() const {
+    struct Row {
+        bool moving;
+        double share;
+        std::string text;
+    };
+
+    int timed_out() {
+        screen_.leave();
         if (!options_.until_converged) return kExitOk;
         context_.streams.err << fmt::format("homeostat: not converged after {}\n", options_.timeout);
         return kExitDifferences;
@@ -139,56 +128,66 @@ private:
     }
 
     void show(const std::vector<Look>& looks) {
-        if (looks.empty()) context_.streams.err << "homeostat: no pipelines are declared\n";
+        if (looks.empty() && !said_none_) context_.streams.err << "homeostat: no pipelines are declared\n";
+        said_none_ = looks.empty();
         const SteadyTime now = clock_.steady_now();
         std::size_t width = 0;
         for (const Look& l : looks) width = std::max(width, l.line.name.size());
-        std::vector<std::string> block;
+        std::vector<Row> rows;
         for (const Look& l : looks) {
             const Progress p = meters_[l.line.uid].update(l, now);
-            const std::string text = terminal_
-                                         ? fmt::format("{:<{}}  {}  {}", l.line.name, width, bar_text(p.share, 24), figures(l, p))
-                                         : fmt::format("{}: {}", l.line.name, figures(l, p));
             if (terminal_) {
-                block.push_back(printable(text));
-            } else if (std::string& last = said_[l.line.uid]; last != text) {
+                rows.push_back(
+                    {l.line.kstatus != "Failed", p.share,
+                     printable(fmt::format("{:<{}}  {}  {}", l.line.name, width, bar_text(p.share, 24), figures(l, p)))});
+                continue;
+            }
+            const std::string text = fmt::format("{}: {}", l.line.name, figures(l, p));
+            if (std::string& last = said_[l.line.uid]; last != text) {
                 last = text;
                 context_.streams.out << printable(text) << '\n' << std::flush;
             }
         }
-        if (terminal_) redraw(block);
+        if (!terminal_ || rows.empty()) return;
+        // The worst first: on a short screen the rest is what can be left out.
+        std::stable_sort(rows.begin(), rows.end(),
+                         [](const Row& x, const Row& y) { return std::tie(x.moving, x.share) < std::tie(y.moving, y.share); });
+        std::vector<std::string> block;
+        for (Row& row : rows) block.push_back(std::move(row.text));
+        screen_.draw(block);
+    }
+
+    // For how long the oldest change that is known has waited.
+    static std::string lag_text(const Look& l) {
+        if (!l.line.lag || *l.line.lag < std::chrono::seconds(1)) return "";
+        return fmt::format("; lag {}", duration_text(std::chrono::duration<double>(*l.line.lag).count()));
     }
 
     static std::string figures(const Look& l, const Progress& p) {
         std::string out = fmt::format("{:3.0f} %", std::floor(p.share * 100));
+        if (l.run && l.run->phase == RunPhase::indexing) {
+            return out +
+                   fmt::format("  indexing {}; the vector index is being built{}", counted(p.total, "document"), lag_text(l));
+        }
         if (l.run) {
-            out += fmt::format("  {} {}{}", to_string(phase_of(*l.run)), p.total_is_estimate ? "about " : "",
-                               counted(p.total, "document"));
+            out += fmt::format("  {}{} {}{}", l.line.suspended ? "suspended while " : "", to_string(phase_of(*l.run)),
+                               p.total_is_estimate ? "about " : "", counted(p.total, "document"));
             if (p.rate > 0) out += fmt::format(", {:.0f} docs/s", p.rate);
             if (p.seconds_left && *p.seconds_left >= 1) out += fmt::format(", {} left", duration_text(*p.seconds_left));
             if (p.done > 0) out += fmt::format(", {} done", count_text(p.done));
             const std::string drift = drift_text(l.run->found);
             if (!drift.empty()) out += fmt::format("; found {}", drift);
-            return out;
+            return out + lag_text(l);
         }
         out += fmt::format("  {}", l.line.suspended ? "suspended" : l.line.reason);
         if (l.status.source_documents) out += fmt::format(", {}", counted(*l.status.source_documents, "document"));
         const std::string drift = drift_text(l.status.drift);
         if (!drift.empty()) out += fmt::format("; {}", drift);
         if (l.line.waiting > 0) out += fmt::format("; waiting {}", count_text(l.line.waiting));
+        out += lag_text(l);
         if (l.line.dead_letters > 0) out += fmt::format("; dead letters {}", count_text(l.line.dead_letters));
         if (l.line.kstatus == "Failed" || (l.line.kstatus != "Current" && !l.line.message.empty())) out += "; " + l.line.message;
         return out;
-    }
-
-    // Over the block drawn before, line by line, so that nothing flickers and what was above stays.
-    void redraw(const std::vector<std::string>& block) {
-        std::ostream& out = context_.streams.out;
-        if (drawn_ > 0) out << fmt::format("\x1b[{}A", drawn_);
-        for (const std::string& line : block) out << "\r\x1b[2K\x1b[?7l" << line << "\x1b[?7h\n";
-        for (std::size_t i = block.size(); i < drawn_; ++i) out << "\r\x1b[2K\n";
-        drawn_ = std::max(drawn_, block.size());
-        out << std::flush;
     }
 
     CliContext& context_;
@@ -196,7 +195,8 @@ private:
     const Options& options_;
     const SystemClock clock_;
     bool terminal_ = false;
-    std::size_t drawn_ = 0;
+    bool said_none_ = false;
+    Screen screen_;
     std::map<std::int64_t, ProgressMeter> meters_;
     std::map<std::int64_t, std::pair<std::optional<std::int64_t>, double>> estimates_;
     std::map<std::int64_t, std::string> said_;
@@ -226,7 +226,7 @@ int run(CliContext& context, const Options& o) {
 
 VerbBody configure_watch(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.add_option("pipeline", o->name, "One pipeline; without it, all of them")->type_name("PIPELINE");
+    add_pipeline(app, o->name, "One pipeline; without it, all of them");
     app.add_flag("--until-converged", o->until_converged, "End when every pipeline watched is ready");
     app.add_option("--interval", o->interval, "How often to look: 500ms on a terminal, else 2s")->type_name("DURATION");
     app.add_option("--timeout", o->timeout, "End after this long")->type_name("DURATION");

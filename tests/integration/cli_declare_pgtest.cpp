@@ -138,9 +138,9 @@ TEST_F(CliDeclare, GetShowsALineForEachAndNothingIsNoError) {
     EXPECT_THAT(good({"get", "providers"}), HasSubstr("hashing"));
     EXPECT_THAT(good({"get", "pl", "b", "-o", "yaml"}), AllOf(HasSubstr("suspended: why not"), HasSubstr("name: b")));
     EXPECT_THAT(bad({"get", "providers", "hasing"}), HasSubstr("provider \"hasing\" does not exist (did you mean \"hashing\"?)"));
-    EXPECT_THAT(bad({"get", "pipeline", "-o", "yml"}),
-                HasSubstr("-o yml is not known; it is table, wide, json or yaml (did you mean \"yaml\"?)"));
-    EXPECT_THAT(bad({"get", "pipelnes"}), HasSubstr("\"pipelnes\" is not a kind of object; it is pipelines or providers"));
+    EXPECT_THAT(bad({"get", "pipeline", "-o", "yml"}), HasSubstr("-o yml is not known; it is table, wide, json, yaml, name"));
+    EXPECT_THAT(bad({"get", "pipelnes"}),
+                HasSubstr("\"pipelnes\" is neither a kind of object nor a pipeline (did you mean \"pipelines\"?)"));
 }
 
 TEST_F(CliDeclare, DescribeShowsEverything) {

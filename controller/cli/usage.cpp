@@ -1,0 +1,81 @@
+#include "controller/cli/usage.hpp"
+
+#include <fmt/core.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "core/error.hpp"
+
+namespace homeostat {
+
+namespace {
+
+// What hands that know other programs type.
+struct Habit {
+    std::string_view word;
+    std::string_view verb;
+};
+constexpr std::array kHabits{
+    Habit{"create", "apply"},      Habit{"replace", "apply"},     Habit{"edit", "apply"},      Habit{"patch", "apply"},
+    Habit{"set", "apply"},         Habit{"list", "get"},          Habit{"ls", "get"},          Habit{"show", "describe"},
+    Habit{"inspect", "describe"},  Habit{"rm", "delete"},         Habit{"remove", "delete"},   Habit{"destroy", "delete"},
+    Habit{"pause", "suspend"},     Habit{"stop", "suspend"},      Habit{"unpause", "resume"},  Habit{"sync", "reconcile"},
+    Habit{"refresh", "reconcile"}, Habit{"top", "watch"},         Habit{"logs", "get events"}, Habit{"events", "get events"},
+    Habit{"start", "run"},         Habit{"serve", "run"},         Habit{"query", "search"},    Habit{"check", "doctor"},
+    Habit{"init", "migrate up"},   Habit{"upgrade", "migrate up"}};
+
+std::string meant_verb(const std::string& word, const CLI::App& app) {
+    for (const Habit& h : kHabits) {
+        if (h.word == word && app.get_parent() == nullptr) return fmt::format(" (did you mean \"{}\"?)", h.verb);
+    }
+    std::vector<std::string> names;
+    for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(sub->get_name());
+    const std::vector<std::string_view> views(names.begin(), names.end());
+    return did_you_mean(word, views);
+}
+
+std::string meant_flag(const std::string& flag, const CLI::App& app) {
+    std::vector<std::string> names;
+    for (const CLI::App* at = &app; at != nullptr; at = at->get_parent()) {
+        for (const CLI::Option* option : at->get_options()) {
+            for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+            for (const std::string& name : option->get_snames()) names.push_back("-" + name);
+        }
+    }
+    const std::vector<std::string_view> views(names.begin(), names.end());
+    return did_you_mean(flag, views);
+}
+
+// "homeostat", "homeostat get", "homeostat dead-letters list".
+std::string path_of(const CLI::App& app) {
+    return app.get_parent() == nullptr ? "homeostat" : path_of(*app.get_parent()) + " " + app.get_name();
+}
+
+}  // namespace
+
+std::string usage_sentence(const CLI::App& app, const CLI::ParseError& error, std::span<const std::string> arguments) {
+    if (arguments.empty()) return "say what to do; see homeostat --help";
+    const CLI::App* at = &app;
+    while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+    const std::string path = path_of(*at);
+    const bool wants_verb = !at->get_subcommands([](const CLI::App*) { return true; }).empty();
+    for (const std::string& word : app.remaining(true)) {
+        if (word.size() > 1 && word.starts_with('-')) {
+            const std::string flag = word.substr(0, word.find('='));
+            return fmt::format("{} is not a flag of {}{}; see {} --help", flag, path, meant_flag(flag, *at), path);
+        }
+        if (wants_verb)
+            return fmt::format("\"{}\" is not a command{}{}; see {} --help", word, at == &app ? "" : " of " + path,
+                               meant_verb(word, *at), path);
+        return fmt::format("\"{}\" is one argument too many; see {} --help", word, path);
+    }
+    if (wants_verb) return fmt::format("say what {} is to do; see {} --help", path, path);
+    return fmt::format("{}; see {} --help", error.what(), path);
+}
+
+}  // namespace homeostat

@@ -1,0 +1,270 @@
+// What hands that know kubectl type: get in all its forms, TYPE/NAME, describe's first lines, wait, status, diff, apply --prune,
+// completion, and the sentences for what is mistyped. On a real database, with the program's own runs.
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/integration/cli_case.hpp"
+
+namespace homeostat {
+namespace {
+
+using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::ContainsRegex;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+class CliGet : public CliCase {
+protected:
+    void SetUp() override {
+        declare_articles(3, ", labels", R"(, '{"team": "search"}')");
+        db.exec(
+            "CREATE TABLE notes (id bigint PRIMARY KEY, body text);"
+            "INSERT INTO homeostat.pipeline (name, source, content, provider, dimensions, target)"
+            " VALUES ('notes', 'notes', 'body', 'hashing', 16, 'notes_v')");
+    }
+    // A directory of manifests, gone with the test.
+    class Folder {
+    public:
+        Folder() : path_(std::filesystem::temp_directory_path() / ("homeostat_" + std::to_string(getpid()) + "_manifests")) {
+            std::filesystem::create_directories(path_ / "below");
+        }
+        ~Folder() { std::filesystem::remove_all(path_); }
+        Folder(const Folder&) = delete;
+        Folder& operator=(const Folder&) = delete;
+        void write(const std::string& file, const std::string& text) const { std::ofstream(path_ / file) << text; }
+        std::string path() const { return path_.string(); }
+
+    private:
+        std::filesystem::path path_;
+    };
+    static std::string manifest(const std::string& name, const std::string& more = "") {
+        return "apiVersion: homeostat.dev/v1\nkind: Pipeline\nmetadata: {name: " + name +
+               ", labels: {set: s}}\nspec: {source: articles, content: [body], provider: hashing, dimensions: 16, target: " +
+               name + "_v" + more + "}\n";
+    }
+};
+
+TEST_F(CliGet, TypeAndNameEverywhere) {
+    for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+             {"pipeline", "articles"}, {"pipelines", "articles"}, {"pl", "articles"}, {"PIPELINE/articles"}, {"articles"}}) {
+        std::vector<std::string> get{"get"};
+        get.insert(get.end(), words.begin(), words.end());
+        EXPECT_THAT(ends(0, get), AllOf(HasSubstr("articles"), Not(HasSubstr("notes")))) << words.front();
+        std::vector<std::string> describe{"describe"};
+        describe.insert(describe.end(), words.begin(), words.end());
+        EXPECT_THAT(ends(0, describe), StartsWith("Pipeline articles (uid")) << words.front();
+    }
+    EXPECT_THAT(ends(0, {"get", "pipeline/articles", "provider/hashing", "-o", "name"}), "pipeline/articles\nprovider/hashing\n");
+    EXPECT_THAT(ends(0, {"describe", "provider/hashing"}), StartsWith("Provider hashing"));
+    EXPECT_THAT(ends(0, {"describe", "pipelines"}), AllOf(HasSubstr("Pipeline articles"), HasSubstr("Pipeline notes")));
+    EXPECT_EQ(ends(0, {"suspend", "pipeline/notes", "pipeline/articles"}),
+              "pipeline/notes suspended\npipeline/articles suspended\n");
+    EXPECT_EQ(ends(0, {"resume", "pipelines", "notes", "articles"}), "pipeline/notes resumed\npipeline/articles resumed\n");
+    EXPECT_THAT(ends(1, {"plan", "pipeline/articles"}), HasSubstr("Pipeline articles"));
+    EXPECT_THAT(refused({"plan", "provider/hashing"}), HasSubstr("is no pipeline"));
+    EXPECT_THAT(refused({"suspend", "provider/hashing"}), HasSubstr("pipelines and target views can be suspended"));
+    EXPECT_EQ(ends(0, {"delete", "pipeline/notes"}), "pipeline/notes is being deleted\n");
+    EXPECT_THAT(refused({"delete", "articles"}), HasSubstr("is not a kind of object")) << "a deletion is not guessed at";
+}
+
+TEST_F(CliGet, WhatIsMistypedIsAnsweredWithTheNearestName) {
+    EXPECT_THAT(refused({"gt", "pipelines"}), HasSubstr("\"gt\" is not a command (did you mean \"get\"?); see homeostat --help"));
+    EXPECT_THAT(refused({"--log-level", "error", "descrbe", "x"}),
+                HasSubstr("\"descrbe\" is not a command (did you mean \"describe\"?)"));
+    EXPECT_THAT(refused({"rm", "x"}), HasSubstr("did you mean \"delete\"?"));
+    EXPECT_THAT(refused({"dead-letters", "lst"}),
+                HasSubstr("\"lst\" is not a command of homeostat dead-letters (did you mean \"list\"?)"));
+    EXPECT_THAT(
+        refused({"get", "--no-header"}),
+        HasSubstr("--no-header is not a flag of homeostat get (did you mean \"--no-headers\"?); see homeostat get --help"));
+    EXPECT_THAT(refused({"get", "--databse=x"}), HasSubstr("(did you mean \"--database\"?)"));
+    EXPECT_THAT(refused({"get", "artcles"}),
+                HasSubstr("\"artcles\" is neither a kind of object nor a pipeline (did you mean \"articles\"?)"));
+    EXPECT_THAT(refused({"get", "evnts"}), HasSubstr("(did you mean \"events\"?)"));
+    EXPECT_THAT(refused({"describe", "artcles"}), HasSubstr("(did you mean \"articles\"?)"));
+    EXPECT_THAT(refused({"get", "runs", "artcles"}), HasSubstr("(did you mean \"articles\"?)"));
+    EXPECT_THAT(refused({"version", "please"}), HasSubstr("\"please\" is one argument too many"));
+    EXPECT_THAT(refused({"--color", "sometimes", "version"}), HasSubstr("it is auto, always or never"));
+    EXPECT_THAT(ends(0, {"help", "get"}), HasSubstr("--sort-by"));
+}
+
+TEST_F(CliGet, EveryKindIsListedInEveryForm) {
+    heal();
+    for (const char* kind : {"events", "runs", "replicas", "batches", "revisions", "leases", "deadletters", "all", "pl,pv"}) {
+        for (const char* form : {"table", "wide", "yaml", "name"}) ends(0, {"get", kind, "-o", form});
+        const json list = json::parse(ends(0, {"get", kind, "-o", "json"}));
+        EXPECT_EQ(list["kind"], "List") << kind;
+        EXPECT_TRUE(list["items"].is_array()) << kind;
+    }
+    EXPECT_THAT(ends(0, {"get", "runs", "articles"}),
+                AllOf(StartsWith("NAME"), HasSubstr("pipeline/articles"), HasSubstr("Converged"), Not(HasSubstr("notes"))));
+    const json revision = json::parse(ends(0, {"get", "revision", "articles.1", "-o", "json"}));
+    EXPECT_EQ(revision["kind"], "Revision");
+    EXPECT_EQ(revision["state"], "served");
+    EXPECT_EQ(revision["dimensions"], 16);
+    EXPECT_THAT(ends(0, {"get", "events", "articles", "--limit", "1", "--no-headers"}),
+                AllOf(HasSubstr("articles"), EndsWith("\n")));
+    EXPECT_THAT(ends(0, {"get", "all", "-o", "name"}), AllOf(HasSubstr("provider/hashing\n"), HasSubstr("pipeline/articles\n")));
+    const Answer none = run({"get", "batches", "articles"});
+    EXPECT_EQ(none.code, 0);
+    EXPECT_EQ(none.out, "");
+    EXPECT_THAT(none.err, HasSubstr("there are no open batches"));
+}
+
+TEST_F(CliGet, PathsColumnsOrderAndLabels) {
+    heal();
+    EXPECT_EQ(ends(0, {"get", "pipeline/articles", "-o", "jsonpath={.status.documents}"}), "3");
+    EXPECT_EQ(ends(0, {"get", "pl", "-o", "jsonpath={range .items[*]}{.metadata.name} {end}"}), "articles notes ");
+    EXPECT_EQ(ends(0, {"get", "pl", "-o",
+                       "custom-columns=NAME:.metadata.name,READY:.status.conditions[?(@.type==\"Ready\")].status,NO:.no"}),
+              "NAME      READY  NO\narticles  True   <none>\nnotes     True   <none>\n");
+    EXPECT_EQ(ends(0, {"get", "pl", "-o", "name", "--sort-by", ".status.documents"}), "pipeline/notes\npipeline/articles\n");
+    EXPECT_THAT(ends(0, {"get", "pl", "--no-headers", "--sort-by", "documents"}), StartsWith("notes"));
+    EXPECT_THAT(refused({"get", "pl", "--sort-by", ".status.nothing"}), HasSubstr("nothing listed has such a field"));
+    EXPECT_EQ(ends(0, {"get", "pl", "-l", "team=search", "-o", "name"}), "pipeline/articles\n");
+    EXPECT_EQ(ends(0, {"get", "pl", "-l", "!team", "-o", "name"}), "pipeline/notes\n");
+    EXPECT_THAT(ends(0, {"get", "pl", "--show-labels"}), AllOf(HasSubstr("LABELS"), HasSubstr("team=search")));
+    EXPECT_THAT(refused({"get", "events", "-l", "team=search"}), HasSubstr("-l is for what has labels"));
+    EXPECT_THAT(refused({"get", "-w", "-o", "json"}), HasSubstr("-w shows tables"));
+    const std::string watched = ends(0, {"get", "pl", "-w", "--interval", "10ms", "--timeout", "100ms"});
+    EXPECT_EQ(std::count(watched.begin(), watched.end(), '\n'), 3) << "what does not change is printed once\n" << watched;
+}
+
+TEST_F(CliGet, DescribeBeginsWithWhatMatters) {
+    EXPECT_THAT(ends(0, {"describe", "articles"}),
+                HasSubstr("\nReady: Unknown (NotObserved)\nWhat to do: see that a controller runs"));
+    heal();
+    EXPECT_THAT(ends(0, {"describe", "articles"}),
+                AllOf(HasSubstr("\nReady: True (Converged) for "), HasSubstr("3 documents are embedded\nLabel"),
+                      Not(HasSubstr("What to do"))));
+    EXPECT_THAT(ends(0, {"suspend", "articles", "--reason", "a test", "--for", "2h"}),
+                AllOf(StartsWith("pipeline/articles suspended until 2"), EndsWith("Z: a test\n")));
+    EXPECT_THAT(ends(0, {"describe", "articles"}), AllOf(HasSubstr("What to do: homeostat resume articles\nSuspended: by "),
+                                                         HasSubstr(", until 2"), HasSubstr("; a test\n")));
+}
+
+TEST_F(CliGet, WaitEndsWhenItIsSoOrTheTimeIsOver) {
+    const Answer late = run({"wait", "articles", "--for=condition=Ready", "--timeout", "50ms"});
+    EXPECT_EQ(late.code, 1);
+    EXPECT_EQ(late.out, "");
+    EXPECT_THAT(late.err,
+                AllOf(HasSubstr("no controller runs"), HasSubstr("timed out waiting on pipeline/articles: condition=Ready")));
+    heal();
+    EXPECT_EQ(ends(0, {"wait", "pipelines", "--all"}), "pipeline/articles condition met\npipeline/notes condition met\n");
+    EXPECT_EQ(ends(0, {"wait", "-l", "team=search", "--for=jsonpath={.status.documents}=3"}),
+              "pipeline/articles condition met\n");
+    EXPECT_EQ(run({"wait", "articles", "--for=condition=Stalled", "--timeout", "1ms"}).code, 1);
+    EXPECT_EQ(ends(0, {"wait", "articles", "--for=condition=Stalled=false", "--timeout", "1ms"}),
+              "pipeline/articles condition met\n");
+    db.exec("UPDATE homeostat.pipeline SET chunk_size = 77 WHERE name = 'articles'");
+    EXPECT_EQ(run({"wait", "articles", "--timeout", "1ms"}).code, 1) << "Ready is of the declaration before";
+    EXPECT_THAT(refused({"wait", "artcles"}), HasSubstr("did you mean \"articles\"?"));
+    EXPECT_THAT(refused({"wait", "articles", "--for=Ready"}), HasSubstr("--for Ready is not known"));
+    EXPECT_THAT(refused({"wait", "pipelines"}), HasSubstr("say which to wait for"));
+    const Answer pass = run({"reconcile", "--all", "--wait", "--timeout", "1ms"});
+    EXPECT_EQ(pass.code, 1);
+    EXPECT_THAT(pass.err, HasSubstr("pipeline/notes was not reconciled within 1ms"));
+    EXPECT_THAT(refused({"reconcile"}), HasSubstr("or --all"));
+}
+
+TEST_F(CliGet, StatusSaysWhatIsNotWell) {
+    const std::string before = ends(1, {"status"});
+    EXPECT_THAT(before, AllOf(StartsWith("2 pipelines, 0 ready"), ContainsRegex("controller +NotRunning"),
+                              HasSubstr("pipeline/articles")));
+    heal();
+    const json after = json::parse(ends(1, {"status", "-o", "json"}));
+    EXPECT_EQ(after["ready"], 2);
+    EXPECT_EQ(after["troubles"].size(), 1U) << after;
+    EXPECT_EQ(after["troubles"][0]["remedy"], "homeostat run");
+}
+
+TEST_F(CliGet, DiffSaysFieldsAndCostAndChangesNothing) {
+    heal();
+    const Folder folder;
+    folder.write("a.yaml", ends(0, {"get", "pipeline/articles", "-o", "yaml"}));
+    EXPECT_EQ(ends(0, {"diff", "-f", folder.path()}), "");
+    const std::string before = fingerprint();
+    folder.write("below/b.yaml", manifest("fresh", ", chunkSize: 77, driftInterval: 10m"));
+    EXPECT_EQ(ends(0, {"diff", "-f", folder.path()}), "") << "not without -R";
+    EXPECT_THAT(ends(1, {"diff", "-R", "-f", folder.path()}),
+                AllOf(StartsWith("pipeline/fresh would be created\n"), HasSubstr("  chunkSize: 77\n"),
+                      HasSubstr("  driftInterval: 10m\n"), HasSubstr("  Cost: 3 documents to embed, about 3 chunks, ")));
+    EXPECT_EQ(fingerprint(), before);
+    std::string changed = ends(0, {"get", "pipeline/articles", "-o", "yaml"});
+    changed.replace(changed.find("chunkSize: 400"), 14, "chunkSize: 200");
+    folder.write("a.yaml", changed);
+    const json list = json::parse(ends(1, {"diff", "-f", folder.path(), "-o", "json"}));
+    EXPECT_EQ(list[0]["fields"][0], (json{{"field", "chunkSize"}, {"before", "400"}, {"after", "200"}})) << list;
+    EXPECT_EQ(list[0]["cost"]["documents"], 3);
+    EXPECT_GT(list[0]["cost"]["tokens"], 0);
+    folder.write("a.yaml", manifest("wrong", ", key: [ide]"));
+    EXPECT_THAT(refused({"diff", "-f", folder.path()}), AllOf(HasSubstr("a.yaml:1"), HasSubstr("did you mean \"id\"?")));
+}
+
+TEST_F(CliGet, ApplyPrunesWhatCarriesTheLabelsAndStandsInNoManifest) {
+    const Folder folder;
+    folder.write("a.yaml", manifest("one"));
+    folder.write("below/b.json",
+                 R"({"apiVersion": "homeostat.dev/v1", "kind": "Pipeline", "metadata": {"name": "two", "labels": {"set": "s"}},
+        "spec": {"source": "articles", "content": ["body"], "provider": "hashing", "dimensions": 16, "target": "two_v"}})");
+    EXPECT_EQ(ends(0, {"apply", "-R", "-f", folder.path()}), "pipeline/one created\npipeline/two created\n");
+    EXPECT_THAT(refused({"apply", "-f", folder.path(), "--prune"}), HasSubstr("--prune needs -l LABELS"));
+    EXPECT_EQ(ends(0, {"apply", "-f", folder.path(), "--prune", "-l", "set=s", "--dry-run"}),
+              "pipeline/one unchanged (dry run)\npipeline/two pruned (dry run)\n");
+    EXPECT_EQ(ends(0, {"apply", "-f", folder.path(), "--prune", "-l", "set=s"}), "pipeline/one unchanged\npipeline/two pruned\n");
+    EXPECT_EQ(db.value("SELECT string_agg(name, ',' ORDER BY name) FROM homeostat.pipeline WHERE deletion_requested_at IS NULL"),
+              "articles,notes,one");
+}
+
+TEST_F(CliGet, CompletionKnowsVerbsFlagsKindsAndNames) {
+    const auto completed = [&](std::vector<std::string> words) {
+        words.insert(words.begin(), std::string(kCompleteWord));
+        return ends(0, words);
+    };
+    EXPECT_EQ(completed({"des"}), "describe\n");
+    EXPECT_EQ(completed({"get", "pip"}), "pipelines\n");
+    EXPECT_EQ(completed({"describe", "pipeline/"}), "pipeline/articles\npipeline/notes\n");
+    EXPECT_EQ(completed({"get", "providers", "has"}), "hashing\n");
+    EXPECT_EQ(completed({"plan", "n"}), "notes\n");
+    EXPECT_EQ(completed({"get", "runs", "n"}), "notes\n");
+    EXPECT_EQ(completed({"get", "--no-h"}), "--no-headers\n");
+    EXPECT_EQ(completed({"get", "-o", "cus"}), "custom-columns=\n");
+    EXPECT_EQ(completed({"--log-level", "de"}), "debug\n");
+    EXPECT_EQ(completed({"dead-letters", "r"}), "retry\n");
+    EXPECT_EQ(completed({"completion", "f"}), "fish\n");
+    url = "postgres://127.0.0.1:1/none";
+    EXPECT_EQ(completed({"plan", ""}), "") << "without a database there are no names, and no noise";
+    for (const char* shell : {"bash", "zsh", "fish"}) EXPECT_THAT(ends(0, {"completion", shell}), HasSubstr(kCompleteWord));
+    EXPECT_THAT(refused({"completion", "bsh"}), HasSubstr("did you mean \"bash\"?"));
+    EXPECT_THAT(ends(0, {"man"}), AllOf(StartsWith(".TH HOMEOSTAT 1"), HasSubstr(".SS homeostat dead\\-letters retry"),
+                                        HasSubstr("\\-\\-sort\\-by")));
+    EXPECT_EQ(json::parse(ends(0, {"version", "-o", "json"}))["schema"].is_number(), true);
+}
+
+TEST_F(CliGet, ADatabaseThatIsNotThereIsNamedWithTheSettingThatNamedIt) {
+    url = "postgres://someone@127.0.0.1:1/none";
+    EXPECT_THAT(refused({"get"}),
+                AllOf(StartsWith("homeostat: the database cannot be reached: "), HasSubstr("port 1 failed"),
+                      HasSubstr("(database.url is from environment HOMEOSTAT_DATABASE_URL)"), Not(HasSubstr("broke"))));
+    EXPECT_THAT(refused({"get", "--database", "postgres://127.0.0.1:1/none"}), HasSubstr("is from the command line"));
+    EXPECT_THAT(refused({"get", "--database", "host=x =y"}), HasSubstr("the connection string of the database cannot be read: "));
+}
+
+TEST_F(CliGet, ColourIsAskedForAsOthersDo) {
+    heal();
+    EXPECT_THAT(ends(0, {"get", "--color", "always"}), HasSubstr("\x1b[32mTrue"));
+    EXPECT_THAT(ends(0, {"get", "--color", "never"}), Not(HasSubstr("\x1b")));
+    EXPECT_FALSE(wants_colour(false));
+    ASSERT_EQ(setenv("NO_COLOR", "", 1), 0);
+    EXPECT_TRUE(wants_colour(true)) << "set to nothing is not set";
+    ASSERT_EQ(setenv("NO_COLOR", "1", 1), 0);
+    EXPECT_FALSE(wants_colour(true));
+    unsetenv("NO_COLOR");
+}
+
+}  // namespace
+}  // namespace homeostat
