@@ -177,6 +177,8 @@ public:
         } else {
             add("DeadLetters", "False", "None");
         }
+        if (s_.cut)
+            add("ChunksCut", s_.cut->empty() ? "False" : "True", s_.cut->empty() ? "ReadWhole" : "LargerThanRead", *s_.cut);
     }
 
     void reading() {

@@ -58,8 +58,9 @@ struct Seen {
     std::int64_t bypassed = 0;                   // documents that the feed should have named
     std::optional<std::string> filtered;         // the relation of which an accepted policy hides rows; "" where none does
     std::optional<Unsteady> unsteady;            // as of a complete observation
-    std::string waiting_for;                     // a pipeline this one depends on
-    std::string lock_wait;                       // what waits for a lock of somebody's, and whose it is
+    std::optional<std::string> cut;  // what of chunks the model does not read, "" where it reads all; none: not known
+    std::string waiting_for;  // a pipeline this one depends on
+    std::string lock_wait;  // what waits for a lock of somebody's, and whose it is
 };
 
 inline constexpr std::string_view kWaitingForLock = "WaitingForLock";

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "reconcilers/embed/local_model.hpp"
 #include "reconcilers/factory/plural.hpp"
 #include "reconcilers/factory/prune.hpp"
 #include "reconcilers/factory/targets.hpp"
@@ -189,14 +188,13 @@ private:
             in.bytes_to_embed += static_cast<std::int64_t>(static_cast<double>(bytes_[i]) * scale);
         }
         const std::uint32_t unit = spec_.chunk_unit == "characters" ? 4 : 1;
-        in.chunk_tokens = spec_.chunker == "whole" ? 0 : std::max<std::uint32_t>(1, spec_.chunk_size / unit);
+        in.chunk_tokens = chunk_tokens(spec_);
         in.chunk_overlap_tokens = spec_.chunk_overlap / unit;
         in.model = RevisionSettings::of(spec_, provider_).model;
         in.provider.max_batch = provider_.max_batch;
         in.provider.max_in_flight = provider_.max_in_flight;
         in.provider.price_per_million_tokens = provider_.price_per_million_tokens;
-        const auto built_in = static_cast<std::uint32_t>(provider_.kind == "local" ? LocalModel::kMaxTokens : 0);
-        in.provider.max_text_tokens = provider_.max_text_tokens.value_or(built_in);
+        in.provider.max_text_tokens = model_reads(provider_);
         Result<double> rate = recent_rate(session_, declared_.uid);
         if (!rate) return rate.error();
         in.documents_per_second = *rate;

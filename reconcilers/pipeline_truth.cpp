@@ -2,6 +2,7 @@
 // held back; and makes of it what conditions are made of.
 #include <algorithm>
 
+#include "reconcilers/factory/plan.hpp"
 #include "reconcilers/pipeline.hpp"
 #include "reconcilers/pipeline_pass.hpp"
 #include "store/providers.hpp"
@@ -50,6 +51,15 @@ Seen PipelineReconciler::seen_in(const Pass& pass, bool working) {
     const auto& told = status.conditions;
     if (!seen.declared && std::any_of(told.begin(), told.end(), [](const Condition& c) { return c.type == "SourceShort"; }))
         seen.declared = 0;
+    // As with what is short: what was once told to be cut, and is of an unknown model now, is told not to be.
+    const std::uint32_t size = chunk_tokens(pass.declared);
+    const std::uint32_t reads = model_reads(pass.provider);
+    if ((reads > 0 && size > 0) ||
+        std::any_of(told.begin(), told.end(), [](const Condition& c) { return c.type == "ChunksCut"; })) {
+        const std::string model = RevisionSettings::of(pass.declared, pass.provider).model;
+        seen.cut = cut_text(size, reads, model);
+        if (!seen.cut->empty()) *seen.cut += "; declare a smaller chunk_size";
+    }
     seen.documents = status.documents;
     seen.drift = status.drift;
     seen.dead_letters = status.dead_letters;

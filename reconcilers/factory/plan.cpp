@@ -6,6 +6,8 @@
 #include <array>
 #include <cmath>
 
+#include "reconcilers/embed/local_model.hpp"
+
 namespace homeostat {
 
 namespace {
@@ -78,6 +80,7 @@ PlanEstimate estimate_plan(const PlanInput& in) {
     e.requests = divide_up(e.chunks, std::max<std::uint32_t>(in.provider.max_batch, 1));
     const std::uint32_t width = std::max<std::uint32_t>(in.provider.max_in_flight, 1);
     e.strategy = in.drift.total() == 0 ? Strategy::nothing : e.requests <= 2 ? Strategy::sequential : Strategy::parallel;
+    e.assumed = in.documents_per_second <= 0;
     e.minutes = in.documents_per_second > 0 ? static_cast<double>(e.documents) / in.documents_per_second / 60
                                             : static_cast<double>(e.requests) * kAssumedRequestSeconds /
                                                   (e.strategy == Strategy::parallel ? width : 1) / 60;
@@ -87,12 +90,24 @@ PlanEstimate estimate_plan(const PlanInput& in) {
         e.warnings.push_back(
             fmt::format("{} deletions are wanted but the brakes let {} go within the hour", prunes, in.max_prune));
     }
-    if (in.provider.max_text_tokens != 0 && in.chunk_tokens > in.provider.max_text_tokens) {
-        e.warnings.push_back(
-            fmt::format("chunks of {} tokens are larger than model \"{}\" reads ({}): the rest of each is not embedded",
-                        in.chunk_tokens, in.model, in.provider.max_text_tokens));
-    }
+    if (std::string cut = cut_text(in.chunk_tokens, in.provider.max_text_tokens, in.model); !cut.empty())
+        e.warnings.push_back(std::move(cut));
     return e;
+}
+
+std::uint32_t model_reads(const ProviderSpec& provider) {
+    return provider.max_text_tokens.value_or(provider.kind == "local" ? static_cast<std::uint32_t>(LocalModel::kMaxTokens) : 0);
+}
+
+std::uint32_t chunk_tokens(const PipelineSpec& pipeline) {
+    if (pipeline.chunker == "whole") return 0;
+    return std::max<std::uint32_t>(1, pipeline.chunk_size / (pipeline.chunk_unit == "characters" ? 4 : 1));
+}
+
+std::string cut_text(std::uint32_t chunk_tokens, std::uint32_t reads, std::string_view model) {
+    if (reads == 0 || chunk_tokens <= reads) return "";
+    return fmt::format("chunks of {} tokens are larger than model \"{}\" reads ({}): the rest of each is not embedded",
+                       chunk_tokens, model, reads);
 }
 
 }  // namespace homeostat

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/resource.hpp"
@@ -50,9 +51,18 @@ struct PlanEstimate {
     std::int64_t tokens = 0;
     std::int64_t requests = 0;
     double minutes = 0;
+    bool assumed = false;        // the minutes follow from what requests are assumed to take, not from runs
     double price = 0;            // in the currency of the provider row
     std::vector<std::string> warnings;
 };
 PlanEstimate estimate_plan(const PlanInput& input);
+
+// How many tokens of a text the provider's model reads; 0 = not known.
+std::uint32_t model_reads(const ProviderSpec& provider);
+// How many a chunk may have; 0 = whole documents.
+std::uint32_t chunk_tokens(const PipelineSpec& pipeline);
+// That a part of each chunk is not embedded, because it is larger than what the model reads; "" where all is, or nothing is
+// known.
+std::string cut_text(std::uint32_t chunk_tokens, std::uint32_t reads, std::string_view model);
 
 }  // namespace homeostat

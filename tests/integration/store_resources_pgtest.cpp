@@ -154,6 +154,61 @@ TEST_F(StoreResources, WhatIsWrongIsRefusedWithASentenceAndNothingOfPlpgsql) {
     EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.pipeline"), "1");
 }
 
+// Straight in SQL, as the getting started has it.
+TEST_F(StoreResources, WhatIsMissingIsSaidWithWhatItIs) {
+    const auto sentence = [&](const std::string& sql) -> std::string {
+        try {
+            db.exec(sql);
+        } catch (const std::exception& e) {
+            const std::string said = e.what();
+            return said.substr(0, said.find('\n'));
+        }
+        return "accepted";
+    };
+    const std::string pipeline = "INSERT INTO homeostat.pipeline (name, source, content, provider";
+    EXPECT_THAT(sentence(pipeline + ") VALUES ('a', 'articles', 'body', 'hashing')"),
+                HasSubstr("pipeline \"a\": target is missing; target is the view that is to serve the vectors"));
+    EXPECT_THAT(sentence("INSERT INTO homeostat.pipeline (name) VALUES ('a')"),
+                HasSubstr("pipeline \"a\": source, provider and target are missing; source is the table or view"));
+    EXPECT_THAT(sentence("INSERT INTO homeostat.pipeline (source, content, target, provider) VALUES ('articles', 'body', 'v', "
+                         "'hashing')"),
+                HasSubstr("a pipeline: name is missing"));
+    EXPECT_THAT(sentence(pipeline + ", target, chunker, priority) VALUES ('a', 'articles', 'body', 'hashing', 'v', NULL, NULL)"),
+                HasSubstr("pipeline \"a\": chunker and priority are NULL; leave them out for their defaults"));
+    EXPECT_THAT(sentence(pipeline + ", target) VALUES ('a', 'articles', 'body', NULL, 'v')"),
+                HasSubstr("pipeline \"a\": provider is missing; SELECT name FROM homeostat.provider lists which there are"));
+    EXPECT_THAT(sentence("INSERT INTO homeostat.provider (kind) VALUES ('hashing')"), HasSubstr("a provider: name is missing"));
+    EXPECT_THAT(sentence("UPDATE homeostat.provider SET timeout = NULL WHERE name = 'hashing'"),
+                HasSubstr("provider \"hashing\": timeout is NULL; leave it out for its default"));
+    EXPECT_THAT(sentence("INSERT INTO homeostat.target_view (name) VALUES ('t')"),
+                HasSubstr("target view \"t\": relation is missing; relation is the table or view"));
+    EXPECT_EQ(sentence(pipeline + ", target, generation) VALUES ('a', 'articles', 'body', 'hashing', 'v', NULL)"), "accepted")
+        << "what the checks set may be anything";
+}
+
+TEST_F(StoreResources, AChunkSizeThatIsNotGivenIsWhatTheModelReads) {
+    db.exec(
+        "INSERT INTO homeostat.provider (name, kind, endpoint, model, dimensions, max_text_tokens)"
+        " VALUES ('short', 'openai', 'http://x', 'm', 16, 64), ('long', 'openai', 'http://x', 'm', 16, 8192)");
+    const auto size = [&](const std::string& more) {
+        applied(articles());
+        db.exec("UPDATE homeostat.pipeline SET chunk_size = DEFAULT" + more);
+        return db.value("SELECT chunk_size FROM homeostat.pipeline");
+    };
+    EXPECT_EQ(size(", provider = 'local'"), "100");
+    EXPECT_EQ(size(", provider = 'short'"), "64");
+    EXPECT_EQ(size(", provider = 'short', chunk_unit = 'characters'"), "256");
+    EXPECT_EQ(size(", provider = 'long'"), "400");
+    EXPECT_EQ(size(", provider = 'hashing'"), "400") << "nothing is known of what it reads";
+    db.exec("UPDATE homeostat.pipeline SET provider = 'short', chunk_size = 200");
+    EXPECT_EQ(db.value("SELECT chunk_size FROM homeostat.pipeline"), "200") << "what is given stays, and is told by a condition";
+    applied(articles({{"chunk_size", "200"}}));
+    DeclaredObject of_short = articles();
+    of_short.columns[2].second = "short";
+    EXPECT_EQ(applied(of_short), ApplyOutcome::configured);
+    EXPECT_EQ(pipeline().chunk_size, 64U) << "and what is not given any more is chosen anew";
+}
+
 TEST_F(StoreResources, ASetIsAppliedWholeOrNotAtAll) {
     {
         Transaction tx = session->begin();

@@ -89,6 +89,17 @@ TEST(Conditions, DeadLettersAreNotEmbeddedDocuments) {
     EXPECT_EQ(text(s, "DeadLetters"), "True DocumentsRefused");
 }
 
+TEST(Conditions, ChunksThatTheModelCutsAreToldAndNoFailure) {
+    Seen s = converged();
+    EXPECT_EQ(find(s, "ChunksCut").type, "") << "what the model reads is not known";
+    s.cut = "";
+    EXPECT_EQ(text(s, "ChunksCut"), "False ReadWhole");
+    s.cut = "chunks of 400 tokens are larger";
+    EXPECT_EQ(text(s, "ChunksCut"), "True LargerThanRead");
+    EXPECT_EQ(find(s, "ChunksCut").message, *s.cut);
+    EXPECT_EQ(find(s, "Ready").status, "True");
+}
+
 TEST(Conditions, ASourceShorterThanDeclaredIsSaidAndIsNotDrift) {
     Seen s = converged();
     s.declared = 500;

@@ -163,6 +163,25 @@ TEST(EstimatePlan, PriceAndWarnings) {
                                         HasSubstr("chunks of 400 tokens are larger than model \"small\" reads (128)")));
 }
 
+TEST(EstimatePlan, WhatAModelReadsAndWhatAChunkHolds) {
+    ProviderSpec provider;
+    EXPECT_EQ(model_reads(provider), 0U) << "not known";
+    provider.kind = "local";
+    EXPECT_EQ(model_reads(provider), 128U);
+    provider.max_text_tokens = 64;
+    EXPECT_EQ(model_reads(provider), 64U);
+    PipelineSpec pipeline;
+    pipeline.chunk_size = 300;
+    EXPECT_EQ(chunk_tokens(pipeline), 300U);
+    pipeline.chunk_unit = "characters";
+    EXPECT_EQ(chunk_tokens(pipeline), 75U);
+    pipeline.chunker = "whole";
+    EXPECT_EQ(chunk_tokens(pipeline), 0U);
+    EXPECT_EQ(cut_text(64, 64, "m"), "");
+    EXPECT_EQ(cut_text(400, 0, "m"), "") << "what it reads is not known";
+    EXPECT_THAT(cut_text(65, 64, "m"), HasSubstr("chunks of 65 tokens are larger than model \"m\" reads (64)"));
+}
+
 RC_GTEST_PROP(EstimatePlan, MoreTextNeverCostsLess, ()) {
     PlanInput in = input(*rc::gen::inRange<std::int64_t>(1, 10'000), *rc::gen::inRange<std::int64_t>(0, 100'000'000));
     in.chunk_tokens = *rc::gen::inRange(1U, 2'000U);
