@@ -40,8 +40,10 @@ public:
 
 }  // namespace
 
-void set_up_log(const Settings& settings) {
-    auto logger = std::make_shared<spdlog::logger>("homeostat", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+void set_up_log(const Settings& settings, bool colour) {
+    auto logger = std::make_shared<spdlog::logger>(
+        "homeostat",
+        std::make_shared<spdlog::sinks::stderr_color_sink_mt>(colour ? spdlog::color_mode::always : spdlog::color_mode::never));
     logger->set_level(spdlog::level::from_str(settings.log_level));
     if (settings.log_format == "json") {
         auto formatter = std::make_unique<spdlog::pattern_formatter>();

@@ -5,6 +5,6 @@
 
 namespace homeostat {
 
-void set_up_log(const Settings& settings);
+void set_up_log(const Settings& settings, bool colour);
 
 }  // namespace homeostat

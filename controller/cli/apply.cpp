@@ -18,12 +18,15 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kOutcomes{"created", "configured", "unchanged"};
 
+constexpr std::array<std::string_view, 3> kDryRuns{"server", "client", "none"};
+
 struct Options {
     std::vector<std::string> files;
     std::string selector;
     bool recursive = false;
     bool prune = false;
-    bool dry_run = false;
+    std::string dry_run = "none";
+    bool dry() const { return dry_run != "none"; }
 };
 
 struct Applied {
@@ -72,7 +75,7 @@ Result<Applied> apply_all(Session& session, const std::vector<Manifest>& manifes
             if (!pruned) return pruned.error();
             done.pruned = *std::move(pruned);
         }
-        if (!o.dry_run) tx.commit();
+        if (!o.dry()) tx.commit();
         return done;
     });
 }
@@ -82,6 +85,10 @@ int run(CliContext& context, const Options& o) {
         return context.fail(invalid(o.prune ? "--prune needs -l LABELS: what carries them and stands in no manifest is deleted"
                                             : "-l is for --prune: it says what may be deleted"));
     }
+    if (std::find(kDryRuns.begin(), kDryRuns.end(), o.dry_run) == kDryRuns.end())
+        return context.fail(
+            invalid(fmt::format("--dry-run={} is not known; it is server, client, which is the same here, or none{}", o.dry_run,
+                                did_you_mean(o.dry_run, kDryRuns))));
     const auto manifests = read_manifests(o.files, context.streams.in, o.recursive);
     if (!manifests) return context.fail(manifests.error());
     auto session = context.session();
@@ -96,10 +103,10 @@ int run(CliContext& context, const Options& o) {
         const DeclaredObject& object = (*manifests)[i].object;
         context.streams.out << fmt::format("{}/{} {}{}\n", kind_word(object.kind), object.name,
                                            kOutcomes[static_cast<std::size_t>(outcomes->outcomes[i])],
-                                           o.dry_run ? " (dry run)" : "");
+                                           o.dry() ? " (dry run)" : "");
     }
     for (const LabelledObject& gone : outcomes->pruned) {
-        context.streams.out << fmt::format("{}/{} pruned{}\n", kind_word(gone.kind), gone.name, o.dry_run ? " (dry run)" : "");
+        context.streams.out << fmt::format("{}/{} pruned{}\n", kind_word(gone.kind), gone.name, o.dry() ? " (dry run)" : "");
     }
     return kExitOk;
 }
@@ -115,7 +122,7 @@ VerbBody configure_apply(CLI::App& app, CliContext& context) {
     app.add_flag("-R,--recursive", o->recursive, "Directories with those below them");
     app.add_flag("--prune", o->prune, "Delete what carries the labels of -l and stands in no manifest");
     app.add_option("-l,--selector", o->selector, "With --prune: only what has these labels")->type_name("LABELS");
-    app.add_flag("--dry-run", o->dry_run, "Let the database check everything, say what would happen, and change nothing");
+    app.add_flag("--dry-run{server}", o->dry_run, "Let the database check everything, say what would happen, and change nothing");
     return [&context, o] { return run(context, *o); };
 }
 

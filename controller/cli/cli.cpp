@@ -161,9 +161,10 @@ int run_completion(CLI::App& app, CliContext& context, std::span<const std::stri
     }
     if (!add_flags(global, sources)) return kExitOk;
     auto config = load_config(sources);
-    if (config) context.config = *std::move(config);
-    const NamesOfKind names = [&](const std::string& kind) {
-        return config ? names_of_kind(context, kind) : std::vector<std::string>();
+    const bool configured = config.ok();
+    if (configured) context.config = *std::move(config);
+    const NamesOfKind names = [&context, configured](const std::string& kind) {
+        return configured ? names_of_kind(context, kind) : std::vector<std::string>();
     };
     complete(app, words, names, context.streams.out);
     return kExitOk;
@@ -192,6 +193,12 @@ int run_cli(std::span<const std::string> arguments, CliStreams streams, ConfigSo
         words.erase(words.begin());
         words.emplace_back("--help");
     }
+    // -o=json is as good as -o json.
+    for (std::size_t i = 0; i < words.size() && words[i] != "--"; ++i) {
+        if (words[i].size() < 3 || words[i][0] != '-' || words[i][1] == '-' || words[i][2] != '=') continue;
+        words.insert(words.begin() + static_cast<std::ptrdiff_t>(i) + 1, words[i].substr(3));
+        words[i].resize(2);
+    }
     try {
         app.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // CLI11 takes them from the back
     } catch (const CLI::ParseError& e) {
@@ -200,6 +207,9 @@ int run_cli(std::span<const std::string> arguments, CliStreams streams, ConfigSo
     if (auto good = set_colour(global.colour, context.streams); !good) return context.fail(good.error());
     if (auto good = add_flags(global, sources); !good) return context.fail(good.error());
     auto config = load_config(sources);
+    // A shell's start-up file asks for completion, whatever somebody has put into the settings.
+    const std::string verb = app.get_subcommands().empty() ? std::string() : app.get_subcommands().front()->get_name();
+    if (!config && (verb == "completion" || verb == "man" || verb == "version")) return body();
     if (!config) return context.fail(config.error());
     context.config = *std::move(config);
     return body();

@@ -180,6 +180,9 @@ void complete(const CLI::App& app, std::span<const std::string> words, const Nam
     }
     if (!open.empty()) {
         for (const std::string& value : values_of(open, *at)) completion.offer(value);
+    } else if (const std::size_t equals = typed.find('='); typed.starts_with("--") && equals != std::string::npos) {
+        const std::string flag = typed.substr(0, equals);
+        for (const std::string& value : values_of(flag, *at)) completion.offer(flag + "=" + value);
     } else if (typed.starts_with('-')) {
         completion.flags(*at);
     } else if (const auto subs = at->get_subcommands([](const CLI::App*) { return true; }); !subs.empty()) {

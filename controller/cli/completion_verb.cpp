@@ -17,33 +17,48 @@ namespace {
 // The program itself knows what may follow; a shell only asks. Words are handed over as the shell has split them.
 constexpr std::string_view kBash = R"(# bash completion for homeostat; for this shell: source <(homeostat completion bash)
 _homeostat() {
-    local line
+    local line cut='' i n=0
+    local -a words=("${COMP_WORDS[0]}")
+    # Bash splits words at = and :, which are within words here, and replaces what comes after the last of them.
+    for ((i = 1; i <= COMP_CWORD; i++)); do
+        if ((n > 0)) && [[ ${COMP_WORDS[i]} == [=:]* || ${words[n]} == *[=:] ]]; then
+            words[n]+=${COMP_WORDS[i]}
+        else
+            words[++n]=${COMP_WORDS[i]}
+        fi
+    done
+    if [[ ${words[n]} == *[=:]* ]]; then cut=${words[n]%"${words[n]##*[=:]}"}; fi
     COMPREPLY=()
-    # A word may have = or : in it, at which bash splits.
-    local words cword cur
-    if declare -F _get_comp_words_by_ref >/dev/null; then
-        _get_comp_words_by_ref -n "=:" words cword cur
-    else
-        words=("${COMP_WORDS[@]}") cword=$COMP_CWORD cur=${COMP_WORDS[COMP_CWORD]}
-    fi
-    while IFS= read -r line; do COMPREPLY+=("$line"); done < <("${words[0]}" __complete "${words[@]:1:cword}" 2>/dev/null)
-    if declare -F __ltrim_colon_completions >/dev/null; then __ltrim_colon_completions "$cur"; fi
+    while IFS= read -r line; do
+        printf -v line %q "${line#"$cut"}"
+        COMPREPLY+=("$line")
+    done < <("${words[0]}" __complete "${words[@]:1}" 2>/dev/null)
+    if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[=/] ]]; then compopt -o nospace 2>/dev/null; fi
+    return 0
 }
 complete -o bashdefault -o default -F _homeostat homeostat
 )";
 constexpr std::string_view kZsh = R"(#compdef homeostat
 # zsh completion for homeostat; for this shell: source <(homeostat completion zsh)
 _homeostat() {
-    local -a found
+    local -a found open
     found=("${(@f)$("${words[1]}" __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
-    if [[ -n "${found[1]}" ]]; then compadd -- "${found[@]}"; else _files; fi
+    open=(${(M)found:#*[=/]})
+    found=(${found:#*[=/]})
+    if (( ${#found} + ${#open} == 0 )); then _files; return; fi
+    (( ${#open} )) && compadd -S '' -- "${open[@]}"
+    (( ${#found} )) && compadd -- "${found[@]}"
 }
 if [[ "${funcstack[1]}" = "_homeostat" ]]; then _homeostat "$@"; else compdef _homeostat homeostat; fi
 )";
 constexpr std::string_view kFish = R"(# fish completion for homeostat; for this shell: homeostat completion fish | source
 function __homeostat_complete
-    set -l words (commandline -opc) (commandline -ct)
-    $words[1] __complete $words[2..-1] 2>/dev/null
+    set -l words (commandline -opc)
+    # In quotes, as an empty word is one too.
+    set -l typed (commandline -ct)
+    set -l program $words[1]
+    set -e words[1]
+    $program __complete $words "$typed" 2>/dev/null
 end
 complete -c homeostat -a '(__homeostat_complete)'
 )";

@@ -79,7 +79,7 @@ void section(std::ostream& out, std::string_view title, const TextTable& table, 
 void print_conditions(std::ostream& out, const std::vector<Condition>& conditions, bool colour, WallTime now) {
     TextTable table({"TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"});
     for (const Condition& c : conditions) {
-        const bool abnormal = c.type != "Ready" && c.type != "Synced" && c.type != "ProviderHealthy";
+        const bool abnormal = c.type != "Ready" && c.type != "Synced" && c.type != "ProviderHealthy" && c.type != "ChangeFeed";
         const Tint tint = c.type == "Reconciling" ? Tint::plain : condition_tint(c.status, abnormal);
         table.add({c.type, Cell(c.status, tint), c.reason, age_text(c.last_transition, now), c.message});
     }

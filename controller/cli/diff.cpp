@@ -11,6 +11,7 @@
 #include "controller/cli/kinds.hpp"
 #include "controller/cli/manifest.hpp"
 #include "controller/cli/manifest_schema.hpp"
+#include "controller/cli/measured_time.hpp"
 #include "controller/cli/output.hpp"
 #include "controller/cli/verbs.hpp"
 #include "controller/config_values.hpp"
@@ -120,6 +121,7 @@ void reckon(Session& session, const Settings& settings, std::vector<ObjectChange
         wish.prune_floor = settings.prune_floor;
         auto seen = observe_pipeline(session, *change.pipeline, *provider, wish);
         if (seen) {
+            measure_time(settings, *provider, *seen);
             change.cost = *std::move(seen);
         } else {
             change.unknown = seen.error().message;

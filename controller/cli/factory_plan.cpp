@@ -5,6 +5,7 @@
 
 #include "controller/cli/factory_plan.hpp"
 #include "controller/cli/figures.hpp"
+#include "controller/cli/measured_time.hpp"
 #include "controller/cli/output.hpp"
 #include "controller/config_values.hpp"
 #include "reconcilers/observation.hpp"
@@ -62,7 +63,8 @@ int show_factory_plan(CliContext& context, Session& session, const std::string& 
         ObserveSettings settings;
         settings.slice = context.settings().sweep_slice;
         settings.prune_floor = context.settings().prune_floor;
-        const Result<Observation> found = observe_pipeline(session, p, *provider, settings);
+        Result<Observation> found = observe_pipeline(session, p, *provider, settings);
+        if (found) measure_time(context.settings(), *provider, *found);
         if (!found) {
             code = context.fail(found.error().with_prefix(fmt::format("pipeline \"{}\"", p.name)));
             continue;

@@ -96,7 +96,7 @@ Result<Requests> read_requests(const std::vector<std::string>& words) {
     }
     for (const std::string& name : names) {
         Request one = slashed(name).value_or(Request{plain.kind, {name}});
-        if (one.names.front().empty()) return invalid(fmt::format("\"{}\": a name is missing after the stroke", name));
+        if (one.names.front().empty()) return invalid(fmt::format("\"{}\": a name is missing", name));
         if (out.all.empty() || out.all.back().kind != one.kind) {
             out.all.push_back(std::move(one));
         } else {

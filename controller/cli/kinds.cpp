@@ -123,7 +123,7 @@ Result<std::vector<NamedObjects>> read_objects(std::span<const std::string> word
         }
         Result<ResourceKind> wanted = declared(split->first);
         if (!wanted) return wanted.error();
-        if (split->second.empty()) return invalid(fmt::format("\"{}\": a name is missing after the stroke", word));
+        if (split->second.empty()) return invalid(fmt::format("\"{}\": a name is missing", word));
         add(*wanted, split->second);
     }
     return out;

@@ -7,6 +7,7 @@
 
 #include "controller/cli/arguments.hpp"
 #include "controller/cli/figures.hpp"
+#include "controller/cli/measured_time.hpp"
 #include "controller/cli/output.hpp"
 #include "controller/cli/verbs.hpp"
 #include "reconcilers/observation.hpp"
@@ -129,6 +130,7 @@ YamlNode plan_node(const std::string& name, const Observation& o) {
     plan.add("tokens", YamlNode::number(o.plan.tokens));
     plan.add("requests", YamlNode::number(o.plan.requests));
     plan.add("minutes", YamlNode::real(o.plan.minutes));
+    plan.add("timeIsAssumed", YamlNode::boolean(o.plan.assumed));
     plan.add("price", YamlNode::real(o.plan.price));
     node.add("plan", std::move(plan));
     node.add("warnings", sentences_node(o.plan.warnings));
@@ -155,7 +157,9 @@ Result<Observation> observe(Session& session, const PipelineSpec& pipeline, cons
     settings.slice = s.sweep_slice;
     settings.show = o.show;
     settings.prune_floor = s.prune_floor;
-    return observe_pipeline(session, pipeline, *provider, settings);
+    Result<Observation> found = observe_pipeline(session, pipeline, *provider, settings);
+    if (found) measure_time(s, *provider, *found);
+    return found;
 }
 
 int run(CliContext& context, const Options& o) {

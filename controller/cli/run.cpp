@@ -2,17 +2,23 @@
 #include <fmt/format.h>
 #include <signal.h>  // NOLINT(modernize-deprecated-headers): sigwait and friends are POSIX
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <optional>
 #include <thread>
 
 #include "controller/cli/doctor_checks.hpp"
+#include "controller/cli/figures.hpp"
 #include "controller/cli/verbs.hpp"
+#include "controller/cli/watch.hpp"
 #include "controller/controller.hpp"
 #include "controller/export_traces.hpp"
 #include "controller/log.hpp"
 #include "core/log_fields.hpp"
 #include "store/database_place.hpp"
+#include "store/resources.hpp"
 
 namespace homeostat {
 
@@ -40,15 +46,16 @@ public:
         pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
     }
 
-    std::jthread forward(std::stop_source& stop) {
-        return std::jthread([this, &stop](const std::stop_token& ended) {
+    std::jthread forward(std::stop_source& stop, bool draws) {
+        return std::jthread([this, &stop, draws](const std::stop_token& ended) {
             while (!ended.stop_requested()) {
                 const timespec wait{0, 200'000'000};
                 const int signal = sigtimedwait(&set_, nullptr, &wait);
                 if (signal <= 0) continue;
                 if (stop.stop_requested()) {
-                    if (signal == SIGHUP) continue;    // a terminal that goes tells more than once
-                    std::_Exit(kExitFailed);           // asked twice: do not wait for anything
+                    if (signal == SIGHUP) continue;  // a terminal that goes tells more than once
+                    if (draws) leave_screen_at_once();
+                    std::_Exit(kExitFailed);  // asked twice: do not wait for anything
                 }
                 spdlog::info("stopping: what is in flight is finished first");
                 stop.request_stop();
@@ -98,9 +105,40 @@ void warn_of_trouble(const Settings& settings) {
     }
 }
 
+// On a terminal progress is drawn until this ends; elsewhere it is said at once what begins, as the end may be far.
+class Progressing {
+public:
+    Progressing(CliContext& context, bool draws) {
+        const auto session = context.session();
+        if (!session) return;  // that it cannot be reached is told by who needs it
+        if (draws) {
+            drawing_ = std::jthread(
+                [&context, session = *session](const std::stop_token& ended) { draw_progress(context, *session, ended); });
+            return;
+        }
+        const auto pipelines = list_pipelines(**session);
+        if (!pipelines) return;
+        const auto going =
+            std::count_if(pipelines->begin(), pipelines->end(), [](const PipelineSpec& p) { return !p.suspend && !p.deleting; });
+        const std::string begun = fmt::format("{} looked at and healed; homeostat watch shows how far it is",
+                                              counted(going, "pipeline") + (going == 1 ? " is" : " are"));
+        if (context.settings().log_format == "json") {
+            spdlog::info(begun);  // each line there is an object
+        } else {
+            context.streams.err << "homeostat: " << begun << '\n' << std::flush;
+        }
+    }
+
+private:
+    std::jthread drawing_;
+};
+
 int run_controller(CliContext& context, const Options& o) {
     bound_allocator();
-    set_up_log(context.settings());
+    const bool draws = o.once && is_terminal(context.streams.out);
+    Settings log = context.settings();
+    if (draws && isatty(STDERR_FILENO) != 0) log.log_level = "error";  // it would be written over the picture
+    set_up_log(log, wants_colour(isatty(STDERR_FILENO) != 0));
     Signals signals;
     introduce(context.config);
     std::stop_source stop;
@@ -112,21 +150,28 @@ int run_controller(CliContext& context, const Options& o) {
 
     Controller controller(context.settings(), {.once = o.once, .migrate = o.migrate, .deep = o.deep}, clock, metrics,
                           traces.get());
-    const std::jthread waiter = signals.forward(stop);
+    const std::jthread waiter = signals.forward(stop, draws);
     if (const Status started = controller.start(stop.get_token()); !started) {
         controller.stop();
-        if (started.error().cls == ErrorClass::cancelled) return o.once ? kExitFailed : kExitOk;
+        if (started.error().cls == ErrorClass::cancelled && o.once) {
+            context.streams.err << "homeostat: stopped before anything was begun\n";
+            return kExitDifferences;
+        }
+        if (started.error().cls == ErrorClass::cancelled) return kExitOk;
         return context.fail(started.error());
     }
     warn_of_trouble(context.settings());
+    std::optional<Progressing> progress;
+    if (o.once) progress.emplace(context, draws);
     Result<RunSummaryCounts> counts = controller.wait(stop.get_token());
+    const bool stopped = stop.stop_requested();
     controller.stop();
+    progress.reset();
     if (!counts) return context.fail(counts.error());
     // What had not ended by then was not counted: figures would say that there was nothing.
-    if (o.once && stop.stop_requested()) {
+    if (o.once && stopped) {
         context.streams.err << fmt::format(
-            "homeostat: stopped before all was done ({} converged until then); what is left is done by "
-            "the next run\n",
+            "homeostat: stopped before all was done ({} converged until then); what is left is done by the next run\n",
             counts->converged);
         return kExitDifferences;
     }

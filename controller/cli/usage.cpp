@@ -39,7 +39,12 @@ std::string meant_verb(const std::string& word, const CLI::App& app) {
     return did_you_mean(word, views);
 }
 
+constexpr std::array<std::string_view, 4> kOfNamespaces{"-n", "--namespace", "-A", "--all-namespaces"};
+
 std::string meant_flag(const std::string& flag, const CLI::App& app) {
+    if (std::find(kOfNamespaces.begin(), kOfNamespaces.end(), flag) != kOfNamespaces.end())
+        return " (there are no namespaces: leave it away)";
+    if (flag.size() == 2) return "";  // every letter is near every other
     std::vector<std::string> names;
     for (const CLI::App* at = &app; at != nullptr; at = at->get_parent()) {
         for (const CLI::Option* option : at->get_options()) {

@@ -1,5 +1,7 @@
 // `homeostat watch`: progress as it happens. On a terminal a block that is drawn again and again on the other screen, the worst
 // first; else a line where something changed. Only reads; Ctrl-C ends it.
+#include "controller/cli/watch.hpp"
+
 #include <fmt/core.h>
 #include <unistd.h>
 
@@ -7,8 +9,10 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <algorithm>
+#include <condition_variable>
 #include <iostream>
 #include <map>
+#include <mutex>
 #include <tuple>
 
 #include "controller/cli/arguments.hpp"
@@ -19,6 +23,7 @@
 #include "controller/cli/screen.hpp"
 #include "controller/cli/verbs.hpp"
 #include "controller/config_values.hpp"
+#include "store/lock_holders.hpp"
 #include "store/relation.hpp"
 
 namespace homeostat {
@@ -26,6 +31,8 @@ namespace homeostat {
 namespace {
 
 using std::chrono::milliseconds;
+
+constexpr milliseconds kOnTerminal{500};  // between looks
 
 struct Options {
     std::string name;
@@ -37,6 +44,7 @@ struct Options {
 double estimated_rows(Session& session, const PipelineSpec& pipeline) {
     const Result<SourceShape> source = guarded([&] {
         Transaction tx = session.begin(TxMode::read_only);
+        tx.exec(kShortLock);
         return inspect_source(tx, pipeline);
     });
     return source ? source->estimated_rows : 0;
@@ -45,9 +53,11 @@ double estimated_rows(Session& session, const PipelineSpec& pipeline) {
 class Watch {
 public:
     Watch(CliContext& context, Session& session, const Options& options)
-        : context_(context), session_(session), options_(options), screen_(context.streams.out) {
-        terminal_ = &context.streams.out == &std::cout && isatty(STDOUT_FILENO) != 0;
-    }
+        : context_(context),
+          session_(session),
+          options_(options),
+          terminal_(is_terminal(context.streams.out)),
+          screen_(context.streams.out) {}
 
     int run(milliseconds interval, std::optional<milliseconds> timeout) {
         const Interruption interruption;
@@ -66,6 +76,13 @@ public:
             if (timeout && clock_.steady_now() - started >= *timeout) return timed_out();
             if (!interruption.pause(interval)) return options_.until_converged ? kExitDifferences : kExitOk;
         }
+    }
+
+    // One look; whether there could be one.
+    bool glance() {
+        const Result<std::vector<Look>> looks = look();
+        if (looks) show(*looks);
+        return looks.ok();
     }
 
 private:
@@ -131,15 +148,18 @@ private:
         if (looks.empty() && !said_none_) context_.streams.err << "homeostat: no pipelines are declared\n";
         said_none_ = looks.empty();
         const SteadyTime now = clock_.steady_now();
+        // Where there is little room, figures come before the bar.
+        const std::size_t columns = terminal_ ? screen_size().columns : 0;
+        const std::size_t bar = columns >= 100 ? 24 : columns >= 70 ? 10 : 0;
         std::size_t width = 0;
         for (const Look& l : looks) width = std::max(width, l.line.name.size());
         std::vector<Row> rows;
         for (const Look& l : looks) {
             const Progress p = meters_[l.line.uid].update(l, now);
             if (terminal_) {
-                rows.push_back(
-                    {l.line.kstatus != "Failed", p.share,
-                     printable(fmt::format("{:<{}}  {}  {}", l.line.name, width, bar_text(p.share, 24), figures(l, p)))});
+                rows.push_back({l.line.kstatus != "Failed", p.share,
+                                printable(fmt::format("{:<{}}  {}{}", l.line.name, width,
+                                                      bar > 0 ? bar_text(p.share, bar) + "  " : "", figures(l, p)))});
                 continue;
             }
             const std::string text = fmt::format("{}: {}", l.line.name, figures(l, p));
@@ -194,7 +214,7 @@ private:
     Session& session_;
     const Options& options_;
     const SystemClock clock_;
-    bool terminal_ = false;
+    const bool terminal_;
     bool said_none_ = false;
     Screen screen_;
     std::map<std::int64_t, ProgressMeter> meters_;
@@ -218,11 +238,29 @@ int run(CliContext& context, const Options& o) {
     }
     auto session = context.session();
     if (!session) return context.fail(session.error());
-    const bool terminal = isatty(STDOUT_FILENO) != 0;
-    return Watch(context, **session, o).run(interval.value_or(milliseconds(terminal ? 500 : 2'000)), timeout);
+    return Watch(context, **session, o)
+        .run(interval.value_or(is_terminal(context.streams.out) ? kOnTerminal : milliseconds(2'000)), timeout);
 }
 
 }  // namespace
+
+bool is_terminal(const std::ostream& out) { return &out == &std::cout && isatty(STDOUT_FILENO) != 0; }
+
+void draw_progress(CliContext& context, Session& session, const std::stop_token& stop) {
+    const Options all;
+    Watch watch(context, session, all);
+    std::mutex mutex;
+    std::condition_variable_any never;
+    while (watch.glance() && !stop.stop_requested()) {
+        std::unique_lock lock(mutex);
+        never.wait_for(lock, stop, kOnTerminal, [] { return false; });
+    }
+}
+
+void leave_screen_at_once() noexcept {
+    constexpr std::string_view kBack = "\x1b[?25h\x1b[?1049l";
+    [[maybe_unused]] const ssize_t written = write(STDOUT_FILENO, kBack.data(), kBack.size());
+}
 
 VerbBody configure_watch(CLI::App& app, CliContext& context) {
     auto o = std::make_shared<Options>();

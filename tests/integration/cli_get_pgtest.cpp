@@ -1,5 +1,6 @@
 // What hands that know kubectl type: get in all its forms, TYPE/NAME, describe's first lines, wait, status, diff, apply --prune,
 // completion, and the sentences for what is mistyped. On a real database, with the program's own runs.
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -90,6 +91,14 @@ TEST_F(CliGet, WhatIsMistypedIsAnsweredWithTheNearestName) {
     EXPECT_THAT(refused({"version", "please"}), HasSubstr("\"please\" is one argument too many"));
     EXPECT_THAT(refused({"--color", "sometimes", "version"}), HasSubstr("it is auto, always or never"));
     EXPECT_THAT(ends(0, {"help", "get"}), HasSubstr("--sort-by"));
+    EXPECT_THAT(refused({"get", "-n", "default"}), HasSubstr("there are no namespaces"));
+    EXPECT_THAT(refused({"get", "-q"}),
+                AllOf(HasSubstr("-q is not a flag of homeostat get; see"), Not(HasSubstr("did you mean"))));
+    EXPECT_THAT(ends(0, {"get", "-o=name"}), HasSubstr("pipeline/articles\n"));
+    EXPECT_THAT(refused({"get", "pl/"}), HasSubstr("\"pl/\": a name is missing"));
+    EXPECT_THAT(refused({"get", ""}), HasSubstr("\"\": a name is missing"));
+    EXPECT_THAT(refused({"get", "pl", "a/b"}), HasSubstr("pipeline \"a/b\" does not exist"));
+    EXPECT_THAT(refused({"get", "-o", "jsonpath={.items[*"}), HasSubstr("a brace that is not closed"));
 }
 
 TEST_F(CliGet, EveryKindIsListedInEveryForm) {
@@ -134,6 +143,17 @@ TEST_F(CliGet, PathsColumnsOrderAndLabels) {
     EXPECT_EQ(std::count(watched.begin(), watched.end(), '\n'), 3) << "what does not change is printed once\n" << watched;
 }
 
+TEST_F(CliGet, TimeOfTheBuiltInModelIsMeasuredAndNotAssumed) {
+    EXPECT_EQ(json::parse(ends(1, {"plan", "articles", "-o", "json"}))["plan"]["timeIsAssumed"], true);
+    db.exec("UPDATE homeostat.pipeline SET provider = 'local', dimensions = NULL");
+    const char* model = std::getenv("HOMEOSTAT_MODEL_DIR");  // NOLINT(concurrency-mt-unsafe): one thread
+    ASSERT_NE(model, nullptr);
+    const json plan =
+        json::parse(ends(1, {"plan", "articles", "-o", "json", "--set", std::string("embed.model_dir=") + model}))["plan"];
+    EXPECT_EQ(plan["timeIsAssumed"], false);
+    EXPECT_GT(plan["minutes"], 0.0);
+}
+
 TEST_F(CliGet, DescribeBeginsWithWhatMatters) {
     EXPECT_THAT(ends(0, {"describe", "articles"}),
                 HasSubstr("\nReady: Unknown (NotObserved)\nWhat to do: see that a controller runs"));
@@ -145,6 +165,22 @@ TEST_F(CliGet, DescribeBeginsWithWhatMatters) {
                 AllOf(StartsWith("pipeline/articles suspended until 2"), EndsWith("Z: a test\n")));
     EXPECT_THAT(ends(0, {"describe", "articles"}), AllOf(HasSubstr("What to do: homeostat resume articles\nSuspended: by "),
                                                          HasSubstr(", until 2"), HasSubstr("; a test\n")));
+}
+
+TEST_F(CliGet, ChunksThatTheModelDoesNotReadWholeAreTold) {
+    heal();
+    EXPECT_THAT(ends(0, {"describe", "articles"}), Not(HasSubstr("ChunksCut"))) << "nobody knows what it reads";
+    db.exec("UPDATE homeostat.provider SET max_text_tokens = 64 WHERE name = 'hashing'");
+    heal();
+    EXPECT_EQ(
+        ends(0, {"get", "pl/articles", "-o", "jsonpath={.status.conditions[?(@.type==\"ChunksCut\")].message}"}),
+        "chunks of 400 tokens are larger than model \"hashing\" reads (64): the rest of each is not embedded; declare a smaller "
+        "chunk_size");
+    EXPECT_THAT(ends(0, {"plan", "articles"}), HasSubstr("chunks of 400 tokens are larger"));
+    db.exec("UPDATE homeostat.pipeline SET chunk_size = DEFAULT");
+    heal();
+    EXPECT_EQ(ends(0, {"wait", "pl", "--all", "--for=condition=ChunksCut=False", "--timeout", "1ms"}),
+              "pipeline/articles condition met\npipeline/notes condition met\n");
 }
 
 TEST_F(CliGet, WaitEndsWhenItIsSoOrTheTimeIsOver) {
@@ -213,6 +249,8 @@ TEST_F(CliGet, ApplyPrunesWhatCarriesTheLabelsAndStandsInNoManifest) {
         "spec": {"source": "articles", "content": ["body"], "provider": "hashing", "dimensions": 16, "target": "two_v"}})");
     EXPECT_EQ(ends(0, {"apply", "-R", "-f", folder.path()}), "pipeline/one created\npipeline/two created\n");
     EXPECT_THAT(refused({"apply", "-f", folder.path(), "--prune"}), HasSubstr("--prune needs -l LABELS"));
+    EXPECT_EQ(ends(0, {"apply", "--dry-run=client", "-f", folder.path()}), "pipeline/one unchanged (dry run)\n");
+    EXPECT_THAT(refused({"apply", "--dry-run=sever", "-f", folder.path()}), HasSubstr("did you mean \"server\"?"));
     EXPECT_EQ(ends(0, {"apply", "-f", folder.path(), "--prune", "-l", "set=s", "--dry-run"}),
               "pipeline/one unchanged (dry run)\npipeline/two pruned (dry run)\n");
     EXPECT_EQ(ends(0, {"apply", "-f", folder.path(), "--prune", "-l", "set=s"}), "pipeline/one unchanged\npipeline/two pruned\n");

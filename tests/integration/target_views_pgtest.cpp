@@ -388,7 +388,7 @@ TEST_F(TargetViews, OneReplicaLooksAndAnotherTakesOver) {
 
 TEST_F(TargetViews, ASuspendedTargetViewIsNotLookedAt) {
     make(2);
-    EXPECT_EQ(command({"suspend", "targetview/tenants", "--reason", "not yet"}), "targetview/tenants suspended\n");
+    EXPECT_EQ(command({"suspend", "targetview/tenants", "--reason", "not yet"}), "targetview/tenants suspended: not yet\n");
     run_once(kDriftLeft);
     EXPECT_EQ(living(), "");
     EXPECT_EQ(of_view("Ready", "message"), "not yet");
