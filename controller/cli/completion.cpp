@@ -68,7 +68,7 @@ public:
 
     // `before`: what stands without a flag already, after the verb.
     void arguments(const CLI::App& app, const std::vector<std::string>& before) {
-        const std::string verb = app.get_name();
+        const std::string& verb = app.get_name();
         static const std::set<std::string> kAnything{"get", "describe", "delete", "wait"};
         static const std::set<std::string> kNames{"suspend", "resume", "reconcile", "approve"};
         if (verb == "completion" && before.empty()) {

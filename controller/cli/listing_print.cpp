@@ -92,6 +92,25 @@ std::optional<double> number_of(const std::string& text) {
     return value;
 }
 
+struct Keyed {
+    std::optional<std::string> value;
+    std::size_t place;  // as it was listed
+    Listed row;
+};
+
+// Without a value first, then numbers, then texts; what is equal stays in its order.
+bool goes_before(const Keyed& a, const Keyed& b) {
+    if (a.value.has_value() != b.value.has_value()) return b.value.has_value();
+    if (a.value != b.value) {
+        const auto x = number_of(*a.value);
+        const auto y = number_of(*b.value);
+        if (x.has_value() != y.has_value()) return x.has_value();
+        if (!x) return *a.value < *b.value;
+        if (*x != *y) return *x < *y;
+    }
+    return a.place < b.place;
+}
+
 std::string lowered(std::string_view text) {
     std::string out(text);
     for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
@@ -150,7 +169,7 @@ Status print_listings(const CliStreams& streams, const std::vector<Listing>& lis
 Status sort_listing(Listing& listing, std::string_view path) {
     const auto column = std::find_if(listing.headers.begin(), listing.headers.end(),
                                      [&](const std::string& header) { return lowered(header) == lowered(path); });
-    std::vector<std::pair<std::optional<std::string>, Listed>> rows;
+    std::vector<Keyed> rows;
     bool any = listing.rows.empty();
     for (Listed& row : listing.rows) {
         const auto found = follow_path(row.node, path);
@@ -162,21 +181,14 @@ Status sort_listing(Listing& listing, std::string_view path) {
             value = row.cells[at].text;
         }
         any = any || value;
-        rows.emplace_back(std::move(value), std::move(row));
+        rows.push_back({std::move(value), rows.size(), std::move(row)});
     }
     if (!any)
         return invalid(
             fmt::format("--sort-by {}: nothing listed has such a field; homeostat get -o json shows which there are", path));
-    std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
-        if (!a.first || !b.first) return !a.first && b.first;
-        const auto x = number_of(*a.first);
-        const auto y = number_of(*b.first);
-        if (x && y) return *x < *y;
-        if (x.has_value() != y.has_value()) return x.has_value();
-        return *a.first < *b.first;
-    });
+    std::sort(rows.begin(), rows.end(), goes_before);
     listing.rows.clear();
-    for (auto& [value, row] : rows) listing.rows.push_back(std::move(row));
+    for (Keyed& keyed : rows) listing.rows.push_back(std::move(keyed.row));
     return {};
 }
 

@@ -69,7 +69,8 @@ std::string usage_sentence(const CLI::App& app, const CLI::ParseError& error, st
     while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
     const std::string path = path_of(*at);
     const bool wants_verb = !at->get_subcommands([](const CLI::App*) { return true; }).empty();
-    for (const std::string& word : app.remaining(true)) {
+    if (const std::vector<std::string> left = app.remaining(true); !left.empty()) {
+        const std::string& word = left.front();
         if (word.size() > 1 && word.starts_with('-')) {
             const std::string flag = word.substr(0, word.find('='));
             return fmt::format("{} is not a flag of {}{}; see {} --help", flag, path, meant_flag(flag, *at), path);

@@ -170,8 +170,9 @@ private:
         }
         if (!terminal_ || rows.empty()) return;
         // The worst first: on a short screen the rest is what can be left out.
-        std::stable_sort(rows.begin(), rows.end(),
-                         [](const Row& x, const Row& y) { return std::tie(x.moving, x.share) < std::tie(y.moving, y.share); });
+        std::sort(rows.begin(), rows.end(), [](const Row& x, const Row& y) {
+            return std::tie(x.moving, x.share, x.text) < std::tie(y.moving, y.share, y.text);
+        });
         std::vector<std::string> block;
         for (Row& row : rows) block.push_back(std::move(row.text));
         screen_.draw(block);

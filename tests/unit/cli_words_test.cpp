@@ -12,7 +12,6 @@
 namespace homeostat {
 namespace {
 
-using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
