@@ -120,6 +120,7 @@ public:
         if (!pipelines) return;
         const auto going =
             std::count_if(pipelines->begin(), pipelines->end(), [](const PipelineSpec& p) { return !p.suspend && !p.deleting; });
+        if (going == 0) return;
         const std::string begun = fmt::format("{} looked at and healed; homeostat watch shows how far it is",
                                               counted(going, "pipeline") + (going == 1 ? " is" : " are"));
         if (context.settings().log_format == "json") {

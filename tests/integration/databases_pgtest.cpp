@@ -162,7 +162,7 @@ TEST_F(Databases, AKeyOfARowTypeIsCountedWhateverItsFieldsAre) {
     declare("docs", "docs", "key, content, max_prune_ratio", "'id', 'body', 1");
     run_once(kConverged);
     EXPECT_EQ(db.value("SELECT source_documents || ' ' || documents FROM homeostat.pipeline_status"), "4 4");
-    EXPECT_THAT(condition("docs", "RowsWithoutKey", "message"), HasSubstr("1 rows"));
+    EXPECT_THAT(condition("docs", "RowsWithoutKey", "message"), HasSubstr("1 row of"));
     db.exec("DELETE FROM docs WHERE id IS NOT DISTINCT FROM NULL");
     run_once(kConverged);
     const std::string wanted = "SELECT id::text AS key, body AS content FROM docs";
