@@ -41,8 +41,12 @@ public:
         read_defaults();
         const auto file = read_file();
         choose_profile(file);
+        // Of two names of one setting in the same place the new one counts.
+        for (const auto& [name, given] : file) set_former(name, given);
         for (const auto& [name, given] : file) set(name, given);
+        read_former_environment();
         read_environment();
+        for (const auto& [name, value] : sources_.flags) set_former(name, {value, "flag"});
         for (const auto& [name, value] : sources_.flags) set(name, {value, "flag"});
         for (std::size_t i = 0; i < given_.size(); ++i) assign(i);
         if (problems_.empty()) complete();
@@ -123,6 +127,7 @@ private:
                 given_[static_cast<std::size_t>(found - table.begin())] = {value, fmt::format("environment {}", name)};
                 continue;
             }
+            if (former([&](const FormerSetting& f) { return environment_name(f.name) == name; }) != nullptr) continue;
             if (std::any_of(kOtherVariables.begin(), kOtherVariables.end(), [&](auto other) { return rest.starts_with(other); }))
                 continue;
             std::vector<std::string> names;
@@ -132,8 +137,38 @@ private:
         }
     }
 
+    template <class P>
+    static const FormerSetting* former(P matches) {
+        const auto table = former_settings();
+        const auto found = std::find_if(table.begin(), table.end(), matches);
+        return found == table.end() ? nullptr : &*found;
+    }
+
+    void read_former_environment() {
+        for (const auto& [name, value] : sources_.environment) {
+            const FormerSetting* f = former([&](const FormerSetting& s) { return environment_name(s.name) == name; });
+            if (f != nullptr) take_former(*f, name, environment_name(f->now), {value, fmt::format("environment {}", name)});
+        }
+    }
+
+    void set_former(std::string_view name, const Given& given) {
+        const FormerSetting* f = former([&](const FormerSetting& s) { return s.name == name; });
+        if (f != nullptr) take_former(*f, name, std::string(f->now), given);
+    }
+
+    void take_former(const FormerSetting& f, std::string_view written, const std::string& now, const Given& given) {
+        if (f.now.empty()) {
+            config_.warnings.push_back(
+                fmt::format("{}: {} is not a setting any more and is passed over; {}", given.origin, written, f.sentence));
+            return;
+        }
+        config_.warnings.push_back(fmt::format("{}: {} is called {} now; it is read, rename it", given.origin, written, now));
+        set(f.now, given);
+    }
+
     void set(std::string_view name, Given given) {
         if (name == "profile" && given.in_file) return;
+        if (former([&](const FormerSetting& f) { return f.name == name; }) != nullptr) return;  // taken before
         const auto table = setting_table();
         std::vector<std::string_view> names;
         for (std::size_t i = 0; i < table.size(); ++i) {

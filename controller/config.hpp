@@ -95,13 +95,22 @@ struct Setting {
     std::string_view sentence;
 };
 
+// A name that a setting had, so that what was written for an earlier version is read.
+struct FormerSetting {
+    std::string_view name;
+    std::string_view now;       // "" where there is no such thing any more
+    std::string_view sentence;  // then: what there is instead
+};
+
 struct Profile {
     std::string_view name;
     std::vector<std::pair<std::string_view, std::string_view>> overlay;
 };
 
 std::span<const Setting> setting_table();
+std::span<const FormerSetting> former_settings();
 std::span<const Profile> profile_table();
+std::string environment_name(std::string_view setting);
 std::string environment_name(const Setting& setting);
 std::string bounds_text(const Setting& setting);
 
@@ -126,6 +135,7 @@ struct Config {
     Settings settings;
     std::vector<SettingValue> values;  // one a row of the table, in its order
     std::string profile;               // "" = none
+    std::vector<std::string> warnings;  // of what was read all the same, and how it is written now
 };
 
 // Every fault found is a line of the message.

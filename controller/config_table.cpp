@@ -125,6 +125,12 @@ const std::array<Setting, 56> kSettings{{
      "Documents an hour that may always be pruned, whatever share of a small pipeline they are."},
 }};
 
+const std::array<FormerSetting, 3> kFormer{{
+    {"cache.size", "cache.bytes", ""},
+    {"suspend.grace", "", "what is in flight when a pipeline is suspended is always finished"},
+    {"traces.endpoint", "", "traces go where OTEL_EXPORTER_OTLP_ENDPOINT says"},
+}};
+
 const std::array<Profile, 3> kProfiles{{
     {"development", {{"log.level", "debug"}, {"drain.budget", "5s"}, {"history.weeks", "1"}}},
     {"staging", {{"log.format", "json"}, {"http.listen", "0.0.0.0:8687"}, {"history.weeks", "2"}}},
@@ -141,6 +147,7 @@ const std::array<Profile, 3> kProfiles{{
 }  // namespace
 
 std::span<const Setting> setting_table() { return kSettings; }
+std::span<const FormerSetting> former_settings() { return kFormer; }
 std::span<const Profile> profile_table() { return kProfiles; }
 
 }  // namespace homeostat

@@ -25,9 +25,11 @@ std::string cell(std::string_view text) { return text.empty() ? std::string("(em
 
 }  // namespace
 
-std::string environment_name(const Setting& setting) {
+std::string environment_name(const Setting& setting) { return environment_name(setting.name); }
+
+std::string environment_name(std::string_view setting) {
     std::string name = "HOMEOSTAT_";
-    for (const char c : setting.name) name += c == '.' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    for (const char c : setting) name += c == '.' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
     return name;
 }
 
@@ -86,8 +88,9 @@ lease:
   ttl: 20s        # or lease.ttl: 20s
 ```
 
-A name that is not a setting is refused wherever it stands. `homeostat config --explain` prints every setting with its value and
-where it came from. A secret is given by reference (`env:NAME`, `file:PATH`) and never printed.
+A name that is not a setting is refused wherever it stands; one that was a setting of an earlier version is read, with a warning that
+says how it is written now. `homeostat config --explain` prints every setting with its value and where it came from. A secret is given by
+reference (`env:NAME`, `file:PATH`) and never printed.
 
 | setting | default | it must be | what it is |
 | --- | --- | --- | --- |

@@ -82,7 +82,8 @@ std::string_view Error::strategy() const noexcept { return facts(cls).strategy; 
 
 Error Error::with_prefix(std::string_view prefix) const {
     Error e = *this;
-    e.message.insert(0, std::string(prefix) + ": ");
+    const std::string said = std::string(prefix) + ": ";
+    if (!e.message.starts_with(said)) e.message.insert(0, said);
     return e;
 }
 

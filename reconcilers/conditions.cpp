@@ -120,6 +120,8 @@ public:
         if (!s_.observed || !s_.source_documents || (s_.working && s_.first)) return add("Synced", "Unknown", "NotObserved");
         if (s_.drift.total() == 0 && s_.waiting.behind) return add("Synced", "False", "Behind", waiting_text(s_.waiting));
         if (s_.drift.total() == 0 && verifying()) return add("Synced", "False", "Drift", kVerifying);
+        if (s_.drift.total() == 0 && s_.dead_letters > 0)
+            return add("Synced", "False", "Drift", plural(s_.dead_letters, "dead letter"));
         if (s_.drift.total() == 0) return add("Synced", "True", "NoDrift");
         add("Synced", "False", "Drift", drift_text(s_.drift));
     }

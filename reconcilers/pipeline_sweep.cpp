@@ -39,9 +39,9 @@ constexpr std::int64_t kManyDocuments = 5'000;
 constexpr std::size_t kMostStrays = 10'000;  // taken away by one sweep
 
 // What a feed that was trusted when the run began should have named. Later sweeps of the run see what came meanwhile, and what is
-// left on purpose is found by each of them.
+// left on purpose is found by each of them; a run that is tried again finds what the one that failed had found.
 bool unnamed(const Run& run, bool heals, bool held, DriftClass c) {
-    return run.feed_trusted && run.sweeps == 1 && heals &&
+    return run.feed_trusted && run.sweeps == 1 && heals && run.trigger != "retry" &&
            (c == DriftClass::missing || c == DriftClass::stale || (c == DriftClass::orphaned && !held));
 }
 

@@ -115,32 +115,34 @@ Result<int> migrate_up(Session& session, std::optional<int> to) {
     });
 }
 
+// All of it or nothing: half a schema serves nobody, and what a view of the user's holds up is found at the end.
 Result<int> migrate_down(Session& session, int to) {
     return guarded([&]() -> Result<int> {
-        int done = 0;
         const auto all = embedded_migrations();
+        Transaction tx = session.begin();
+        prepare(tx);
+        if (!tx.exec(kLedgerExists).boolean(0, 0)) return 0;
+        const int now = version_in(tx);
+        if (now > all.back().number) {
+            return invalid(
+                fmt::format("the schema is at {}, which this binary ({}) does not know how to take back; use the "
+                            "binary that migrated it",
+                            now, all.back().number));
+        }
+        int done = 0;
         for (auto m = all.rbegin(); m != all.rend() && m->number > to; ++m) {
+            if (now < m->number) continue;
             try {
-                Transaction tx = session.begin();
-                prepare(tx);
-                if (!tx.exec(kLedgerExists).boolean(0, 0)) break;
-                const int now = version_in(tx);
-                if (now > all.back().number) {
-                    return invalid(
-                        fmt::format("the schema is at {}, which this binary ({}) does not know how to take back; use the "
-                                    "binary that migrated it",
-                                    now, all.back().number));
-                }
-                if (now < m->number) continue;
                 run_text(tx, *m, m->down);
                 tx.exec(kForget, Params::of(m->number));
                 if (m->number == 1) tx.exec("DROP TABLE homeostat.migration; DROP SCHEMA homeostat");
-                tx.commit();
                 ++done;
             } catch (StoreFailure& failure) {
+                failure.error.message += "; nothing was taken back";
                 return naming(std::move(failure.error), *m);
             }
         }
+        tx.commit();
         return done;
     });
 }

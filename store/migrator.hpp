@@ -19,7 +19,8 @@ struct MigrationState {
 
 int newest_migration();
 
-// Both return how many migrations were applied or taken back. A migration that fails leaves the ones before it in place.
+// Both return how many migrations were applied or taken back. A migration that fails leaves the ones before it in place on the
+// way up; on the way down nothing is taken back then.
 Result<int> migrate_up(Session& session, std::optional<int> to = std::nullopt);
 Result<int> migrate_down(Session& session, int to);
 Result<std::vector<MigrationState>> migration_status(Session& session);

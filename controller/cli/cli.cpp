@@ -212,6 +212,10 @@ int run_cli(std::span<const std::string> arguments, CliStreams streams, ConfigSo
     if (!config && (verb == "completion" || verb == "man" || verb == "version")) return body();
     if (!config) return context.fail(config.error());
     context.config = *std::move(config);
+    // `run` tells them by its log.
+    if (verb != "run") {
+        for (const std::string& warning : context.config.warnings) context.streams.err << "homeostat: " << warning << '\n';
+    }
     return body();
 }
 

@@ -177,8 +177,10 @@ int watch(CliContext& context, Session& session, const Requests& requests, const
         if (!listings) return context.fail(listings.error());
         for (Listing& listing : *listings) {
             std::erase_if(listing.rows, [&](const Listed& row) {
-                std::string& last = seen[row.kind + '/' + row.name + '\x1f' + (row.cells.size() > 1 ? row.cells[1].text : "")];
                 std::string now = face_of(listing, row);
+                // An event never changes, and several of an object may be alike in all but what they say.
+                const std::string which = row.kind == "event" ? now : row.cells.size() > 1 ? row.cells[1].text : "";
+                std::string& last = seen[row.kind + '/' + row.name + '\x1f' + which];
                 const bool same = !first && last == now;
                 last = std::move(now);
                 return same;

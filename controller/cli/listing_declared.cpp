@@ -34,9 +34,13 @@ std::string lag_text(const std::optional<Millis>& lag) {
 
 std::vector<Cell> pipeline_cells(const PipelineLine& p, bool wide, WallTime now) {
     const std::string source = p.source_documents ? std::to_string(*p.source_documents) : "?";
+    const bool going = p.kstatus == "Terminating";
+    const std::string ready = going ? "False" : p.ready;
     std::vector<Cell> row{p.name,
-                          Cell(p.ready, condition_tint(p.ready)),
-                          p.suspended ? Cell("Suspended", Tint::warning) : Cell(p.reason),
+                          Cell(ready, condition_tint(ready)),
+                          going         ? Cell("Terminating", Tint::warning)
+                          : p.suspended ? Cell("Suspended", Tint::warning)
+                                        : Cell(p.reason),
                           p.phase.empty() ? "-" : p.phase,
                           fmt::format("{}/{}", p.documents, source),
                           Cell(std::to_string(p.drift), p.drift > 0 ? Tint::warning : Tint::plain),

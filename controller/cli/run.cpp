@@ -142,6 +142,7 @@ int run_controller(CliContext& context, const Options& o) {
     set_up_log(log, wants_colour(isatty(STDERR_FILENO) != 0));
     Signals signals;
     introduce(context.config);
+    for (const std::string& warning : context.config.warnings) spdlog::warn("settings: {}", warning);
     std::stop_source stop;
     const SystemClock clock;
     Registry metrics;

@@ -11,6 +11,7 @@
 #include "controller/cli/remedy.hpp"
 #include "controller/cli/truth.hpp"
 #include "controller/cli/verbs.hpp"
+#include "store/target_views.hpp"
 
 namespace homeostat {
 
@@ -28,6 +29,7 @@ struct Overview {
     std::size_t pipelines = 0;
     std::size_t ready = 0;
     std::size_t suspended = 0;
+    std::size_t deleting = 0;
     std::int64_t documents = 0;
     std::int64_t drift = 0;
     std::int64_t dead_letters = 0;
@@ -41,20 +43,46 @@ Status look_at_pipelines(Session& session, Overview& o) {
     const auto specs = list_pipelines(session);
     if (!specs) return specs.error();
     for (const PipelineLine& line : *lines) {
-        if (line.kstatus == "Terminating") continue;
+        if (line.kstatus == "Terminating") {
+            ++o.deleting;
+            continue;
+        }
         ++o.pipelines;
         o.ready += line.ready == "True" ? 1U : 0U;
         o.suspended += line.suspended ? 1U : 0U;
         o.documents += line.documents;
         o.drift += line.drift;
         o.dead_letters += line.dead_letters;
-        if (line.ready == "True") continue;
+        if (line.ready == "True" && line.drift == 0) continue;
         const auto spec = std::find_if(specs->begin(), specs->end(), [&](const PipelineSpec& p) { return p.uid == line.uid; });
         if (spec == specs->end()) continue;
         const auto status = read_true_status(session, *spec);
         if (!status) return status.error();
-        o.troubles.push_back(
-            {"pipeline/" + line.name, line.suspended ? "Suspended" : line.reason, line.message, remedy_of(*spec, *status)});
+        const bool held = status->blocked_prunes > 0;
+        if (line.ready == "True" && !held) continue;  // what is adrift is being healed
+        const std::string reason = line.suspended ? "Suspended" : line.ready == "True" ? "PruneBlocked" : line.reason;
+        o.troubles.push_back({"pipeline/" + line.name, reason,
+                              line.ready == "True" ? counted(status->blocked_prunes, "deletion") + " held back" : line.message,
+                              remedy_of(*spec, *status)});
+    }
+    return {};
+}
+
+Status look_at_target_views(Session& session, Overview& o) {
+    const auto views = list_target_views(session);
+    if (!views) return views.error();
+    for (const TargetViewSpec& view : *views) {
+        const auto status = read_target_view_status(session, view.uid);
+        if (!status) return status.error();
+        const auto ready = std::find_if(status->conditions.begin(), status->conditions.end(),
+                                        [](const Condition& c) { return c.type == "Ready"; });
+        if (view.deleting || (ready != status->conditions.end() && ready->status == "True")) continue;
+        const bool seen = ready != status->conditions.end();
+        o.troubles.push_back({"targetview/" + view.name,
+                              view.suspend ? "Suspended"
+                              : seen       ? ready->reason
+                                           : "NotObserved",
+                              seen ? ready->message : "", remedy_of(view, *status)});
     }
     return {};
 }
@@ -89,8 +117,9 @@ Status look_at_replicas(Session& session, Overview& o) {
 void print(CliContext& context, const Overview& o) {
     std::ostream& out = context.streams.out;
     const auto count = [](std::size_t n, std::string_view thing) { return counted(static_cast<std::int64_t>(n), thing); };
-    out << fmt::format("{}, {} ready{}; {} embedded, {} adrift, {}; {} running\n", count(o.pipelines, "pipeline"), o.ready,
+    out << fmt::format("{}, {} ready{}{}; {} embedded, {} adrift, {}; {} running\n", count(o.pipelines, "pipeline"), o.ready,
                        o.suspended > 0 ? fmt::format(", {} suspended", o.suspended) : std::string(),
+                       o.deleting > 0 ? fmt::format(", {} more being deleted", o.deleting) : std::string(),
                        counted(o.documents, "document"), count_text(o.drift), counted(o.dead_letters, "dead letter"),
                        count(o.alive, "controller"));
     TextTable table({"OBJECT", "REASON", "MESSAGE"});
@@ -107,6 +136,7 @@ YamlNode node_of(const Overview& o) {
     number("pipelines", o.pipelines);
     number("ready", o.ready);
     number("suspended", o.suspended);
+    number("deleting", o.deleting);
     number("documents", o.documents);
     number("drift", o.drift);
     number("deadLetters", o.dead_letters);
@@ -130,7 +160,7 @@ int run(CliContext& context, const std::string& output) {
     auto session = context.session();
     if (!session) return context.fail(session.error());
     Overview o;
-    for (const auto part : {look_at_pipelines, look_at_providers, look_at_replicas}) {
+    for (const auto part : {look_at_pipelines, look_at_target_views, look_at_providers, look_at_replicas}) {
         if (const Status good = part(**session, o); !good) return context.fail(good.error());
     }
     if (*form == OutputForm::json) {

@@ -120,6 +120,16 @@ Result<Names> waited_for(Session& session, const WaitOptions& o) {
     return out;
 }
 
+// What a pipeline says of itself, for whoever waited in vain.
+std::string why_not(const std::vector<PipelineLine>& lines, const std::string& name) {
+    const auto line = std::find_if(lines.begin(), lines.end(), [&](const PipelineLine& l) { return l.name == name; });
+    if (line == lines.end()) return "";
+    if (line->suspended) return fmt::format("; it is suspended: homeostat resume {}", name);
+    if (line->kstatus == "Terminating") return "; it is being deleted";
+    return printable(
+        fmt::format("; Ready is {} ({}){}{}", line->ready, line->reason, line->message.empty() ? "" : ": ", line->message));
+}
+
 // Whether the object is as wanted; what is missing is an error unless that is what is waited for.
 Result<bool> look(Session& session, ResourceKind kind, const std::string& name, const Goal& goal) {
     const Result<Listing> listing = list_declared(session, kind, {.names = {name}, .cells = false, .nodes = !goal.gone});
@@ -161,10 +171,11 @@ int run_wait(CliContext& context, const WaitOptions& o) {
         if (first) say_where_nobody_works(context, **session);
         if (clocked.over() || !interruption.pause(kGlance)) break;
     }
+    const Result<std::vector<PipelineLine>> lines = list_pipeline_lines(**session);
     for (const auto& [kind, name] : *names) {
-        context.streams.err << fmt::format("homeostat: {} on {}/{}: {}\n",
+        context.streams.err << fmt::format("homeostat: {} on {}/{}: {}{}\n",
                                            clocked.over() ? "timed out waiting" : "stopped waiting", kind_word(kind), name,
-                                           goal->text);
+                                           goal->text, kind == ResourceKind::pipeline && lines ? why_not(*lines, name) : "");
     }
     return kExitDifferences;
 }

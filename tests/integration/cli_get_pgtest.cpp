@@ -218,6 +218,21 @@ TEST_F(CliGet, StatusSaysWhatIsNotWell) {
     EXPECT_EQ(after["troubles"][0]["remedy"], "homeostat run");
 }
 
+TEST_F(CliGet, WhatIsHeldBackSuspendedOrOnItsWayOutIsNotCalledWell) {
+    heal();
+    // Where a person is to confirm what goes.
+    db.exec("UPDATE homeostat.pipeline SET capture = 'Off', max_prune_ratio = 0, prune = 'Confirm' WHERE name = 'articles'");
+    db.exec("DELETE FROM articles WHERE id = 1");
+    for (int i = 0; i < 2; ++i) run({"run", "--once"});
+    EXPECT_THAT(ends(1, {"status"}),
+                AllOf(HasSubstr("PruneBlocked"), HasSubstr("1 deletion held back"), HasSubstr("homeostat approve articles ")));
+    db.exec("UPDATE homeostat.pipeline SET suspend = true WHERE name = 'articles'");
+    EXPECT_THAT(run({"wait", "articles", "--timeout", "1ms"}).err, HasSubstr("it is suspended: homeostat resume articles"));
+    ends(0, {"delete", "pipeline", "articles"});
+    EXPECT_THAT(ends(0, {"get", "pipelines"}), HasSubstr("Terminating"));
+    EXPECT_THAT(ends(1, {"status"}), HasSubstr("1 more being deleted"));
+}
+
 TEST_F(CliGet, DiffSaysFieldsAndCostAndChangesNothing) {
     heal();
     const Folder folder;

@@ -147,6 +147,12 @@ TEST_F(Found, NothingInSomebodysSchemaIsCalledByAMigration) {
         " VALUES ('docs', 'docs', 'body', 'hashing', 16, 'docs_embeddings')");
     EXPECT_EQ(sql->value("SELECT source || ' ' || target FROM homeostat.pipeline"), "public.docs public.docs_embeddings");
     ends(0, {"run", "--once"});
+    // What somebody's view holds up is taken back whole, or not at all.
+    sql->exec("CREATE VIEW theirs AS SELECT * FROM docs_embeddings");
+    EXPECT_THAT(ends(2, {"migrate", "down", "--to", "0", "--yes"}), HasSubstr("nothing was taken back"));
+    ends(0, {"run", "--once"});
+    EXPECT_EQ(stored(), "1");
+    sql->exec("DROP VIEW theirs");
     ends(0, {"migrate", "down", "--to", "0", "--yes"});
     ends(0, {"migrate", "up"});
 }

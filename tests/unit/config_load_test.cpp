@@ -11,8 +11,10 @@ namespace homeostat {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::UnorderedElementsAre;
 
 class ConfigLoad : public ::testing::Test {
 protected:
@@ -105,6 +107,25 @@ TEST_F(ConfigLoad, UnknownNamesAreRefusedEverywhereWithTheNearest) {
                       HasSubstr("flag: \"log.levle\" is not a setting (did you mean \"log.level\"?)"),
                       HasSubstr("profile \"prodction\" is not known; it is development, staging or production (did you "
                                 "mean \"production\"?)")));
+}
+
+TEST_F(ConfigLoad, WhatAnEarlierVersionWasGivenIsReadWithAWarningThatShowsTheNewName) {
+    sources.file = file("suspend:\n  grace: 10s\ncache:\n  size: 3MiB\n");
+    sources.environment = {{"HOMEOSTAT_TRACES_ENDPOINT", "http://localhost:4318"}};
+    EXPECT_EQ(settings().cache_bytes, 3U << 20);
+    EXPECT_THAT(
+        load_config(sources)->warnings,
+        UnorderedElementsAre(HasSubstr("suspend.grace is not a setting any more and is passed over"),
+                             HasSubstr("cache.size is called cache.bytes now; it is read, rename it"),
+                             HasSubstr("HOMEOSTAT_TRACES_ENDPOINT is not a setting any more and is passed over; traces go")));
+    // Of two names of one setting the new one counts, wherever it stands.
+    sources.file = file("cache.bytes: 5MiB\ncache.size: 3MiB\n");
+    EXPECT_EQ(settings().cache_bytes, 5U << 20);
+    sources.environment = {{"HOMEOSTAT_CACHE_SIZE", "7MiB"}};
+    EXPECT_EQ(settings().cache_bytes, 7U << 20);
+    EXPECT_THAT(load_config(sources)->warnings, Contains(HasSubstr("HOMEOSTAT_CACHE_SIZE is called HOMEOSTAT_CACHE_BYTES now")));
+    sources.flags = {{"cache.size", "much"}};
+    EXPECT_THAT(refusal(), HasSubstr("cache.bytes"));
 }
 
 TEST_F(ConfigLoad, VariablesThatKubernetesMakesOfAServiceArePassedOver) {

@@ -54,6 +54,8 @@ TEST(Error, PrefixKeepsEverythingButTheText) {
     EXPECT_EQ(p.origin, e.origin);
     EXPECT_EQ(p.code, e.code);
     EXPECT_EQ(p.retry_after, e.retry_after);
+    EXPECT_EQ(p.with_prefix("provider \"a\"").message, p.message) << "who is known is not named again";
+    EXPECT_EQ(p.with_prefix("provider").message, "provider: provider \"a\": slow down");
 }
 
 TEST(Result, HoldsEitherSide) {
