@@ -126,6 +126,22 @@ TEST_F(LostEdits, WhatATruncateTakesIsGoneThoughAHealOfItIsOnTheWay) {
     end_converged(run, "docs", kWanted);
 }
 
+// The same where no trigger fires at all: the next sweep finds it, whatever the feed has on the way.
+TEST_F(LostEdits, WhatGoesPastTheTriggersIsGoneThoughAHealOfItIsOnTheWay) {
+    begin(20);
+    kit::Process run = start();
+    edit_in_flight(
+        "UPDATE docs SET body = 'Edited' WHERE id <= 4; INSERT INTO docs VALUES (100, 'New', 'x'), (101, 'New too', 'x')");
+    db.exec("SET session_replication_role = replica; DELETE FROM docs WHERE id IN (2, 3, 100); RESET session_replication_role");
+    reconcile();
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.run", "0")) << run.output();
+    endpoint.release();
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_TRUE(eventually_is(kNothingWaits, "0")) << run.output();
+    EXPECT_TRUE(follows()) << run.output();
+    end_converged(run, "docs", kWanted);
+}
+
 // A row that went while a sweep's batch had it, where no trigger tells.
 TEST_F(LostEdits, ARowThatGoesDuringASweepIsGoneAtItsEnd) {
     begin(30, ", capture", ", 'Off'");
