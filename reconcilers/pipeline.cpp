@@ -56,11 +56,11 @@ Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const C
         return loaded.error();
     }
     const LogFields about{{"pipeline", pass.declared.name}, {"provider", pass.declared.provider}};
-    if (pass.declared.suspend || pass.declared.deleting) suffers_no_more(uid);
+    if (pass.declared.suspend) suffers_no_more(uid);
     Result<ReconcileOutcome> outcome = pass.declared.deleting ? finalize(pass) : run_pass(pass);
     if (!outcome && !settings_.once && (outcome.error().code == kLockHeld || outcome.error().code == kLockNotAvailable))
         outcome = wait_for_lock(pass, outcome.error());
-    if (pass.declared.deleting) return outcome;
+    if (outcome && pass.declared.deleting) return outcome;
     if (outcome) {
         // Also while a run goes on, however long that takes: an edit does not wait for the end of a fill.
         outcome->fed = pass.feed.kept && !settings_.once;
@@ -224,7 +224,7 @@ bool PipelineReconciler::due(const Pass& pass, std::string& trigger, bool& deep)
     if (const std::string_view wanted = wanted_at_once(pass); !wanted.empty()) {
         trigger = wanted;
         deep =
-            deep_due || settings_.deep || trigger == "requested" || pass.status.observed_generation != pass.declared.generation;
+            deep_due || settings_.deep || (trigger == "requested" && !pass.retries_refused()) || pass.status.observed_generation != pass.declared.generation;
         return true;
     }
     if (const std::optional<WallTime> at = sweep_due(pass)) {
@@ -301,9 +301,9 @@ Status PipelineReconciler::begin_run(Pass& pass) {
         run.trigger = pass.trigger;
         run.deep = deep && stored->documents > 0;  // where nothing is stored there is nothing to look at deeply
         run.traceparent = pass.context.span.traceparent();
-        // What a refresh brings is nothing that a trigger should have named.
+        // What a refresh brings is nothing that a trigger should have named, nor is a refused document that is tried again.
         run.feed_trusted =
-            moves && pass.feed.trusted && !pass.feed.full && !pass.capture_fingerprint.empty() && !pass.refreshed();
+            moves && pass.feed.trusted && !pass.feed.full && !pass.capture_fingerprint.empty() && !pass.refreshed() && !pass.retries_refused();
         // Whatever changes from here on is named, and what changed before is seen by this sweep; where the feed was full, by the
         // one that begins when all have ended who found it full.
         if (!pass.capture_fingerprint.empty()) pass.feed.trusted = keep_feed(tx, pass.uid, pass.capture_fingerprint, true);
@@ -348,6 +348,7 @@ Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
         tx.commit();
     });
     if (!gone) return gone.error();
+    suffers_no_more(pass.uid);
     telemetry_.metrics.forget("pipeline", pass.declared.name);
     {
         const Lock lock(mutex_);

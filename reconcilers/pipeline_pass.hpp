@@ -8,6 +8,7 @@
 
 #include "reconcilers/conditions.hpp"
 #include "reconcilers/pipeline.hpp"
+#include "store/dead_letters.hpp"
 #include "store/feed.hpp"
 #include "store/leases.hpp"
 
@@ -57,6 +58,8 @@ struct PipelineReconciler::Pass {
     }
     // For a pass that has not ended yet.
     bool asked() const { return declared.reconcile_requested && declared.reconcile_requested != state.last_handled_reconcile; }
+    // Asked for by whoever has refused documents tried again.
+    bool retries_refused() const { return asked() && declared.reconcile_requested->starts_with(kRetriesRefused); }
     // Since the last run that ended.
     bool refreshed() const { return state.source_mark && state.source_mark != state.observed_mark; }
     // For deletions that are held back.

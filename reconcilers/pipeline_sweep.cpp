@@ -127,7 +127,7 @@ Status PipelineReconciler::sweep(Pass& pass) {
         if (i < observed->dead.size() && observed->dead[i] && to_embed(slice.items[i].cls)) {
             ++run.dead_letters;
         } else {
-            if (unnamed(run, pass.heals(), pass.status.blocked_prunes > 0, slice.items[i].cls)) ++run.bypassed;
+            if (!pass.retries_refused() && unnamed(run, pass.heals(), pass.status.blocked_prunes > 0, slice.items[i].cls)) ++run.bypassed;
             live.push_back(std::move(slice.items[i]));
         }
     }

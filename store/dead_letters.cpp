@@ -20,7 +20,7 @@ const Statement kRetry{"dead_letters_retry",
                        "WITH gone AS (DELETE FROM homeostat.dead_letter l USING homeostat.pipeline p WHERE" FILTERED
                        " RETURNING l.uid),"
                        " counted AS (SELECT uid, count(*) AS n FROM gone GROUP BY uid),"
-                       " asked AS (UPDATE homeostat.pipeline p SET reconcile_requested = gen_random_uuid()::text FROM counted c"
+                       " asked AS (UPDATE homeostat.pipeline p SET reconcile_requested = $4 || gen_random_uuid()::text FROM counted c"
                        "  WHERE p.uid = c.uid)"
                        " SELECT p.name, c.n FROM counted c JOIN homeostat.pipeline p USING (uid) ORDER BY p.name"};
 
@@ -61,7 +61,9 @@ Result<DeadLetterList> list_dead_letters(Session& session, const DeadLetterFilte
 
 Result<std::vector<std::pair<std::string, std::int64_t>>> retry_dead_letters(Session& session, const DeadLetterFilter& filter) {
     return guarded([&] {
-        const Rows rows = session.exec(kRetry, params_of(filter));
+        Params params = params_of(filter);
+        params.add(kRetriesRefused);
+        const Rows rows = session.exec(kRetry, params);
         std::vector<std::pair<std::string, std::int64_t>> out;
         for (int i = 0; i < rows.size(); ++i) out.emplace_back(rows.text(i, 0), rows.i64(i, 1));
         return out;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -31,6 +32,9 @@ struct DeadLetterList {
     std::int64_t total = 0;             // of which `lines` are the first
 };
 Result<DeadLetterList> list_dead_letters(Session& session, const DeadLetterFilter& filter, std::int64_t limit);
+
+// What the request for such a pass begins with. The pass finds documents that no feed should have named, as nobody edited them.
+inline constexpr std::string_view kRetriesRefused = "dead-letters/";
 
 // Removes the letters and asks for a pass over each pipeline that had any, in one statement; the next sweep finds their documents
 // missing or stale again and plans them. Returns how many went, by pipeline in the order of names.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "store/dependents.hpp"
 #include "store/group_role.hpp"
 #include "store/lock_holders.hpp"
 #include "store/revision_columns.hpp"
@@ -15,6 +16,12 @@ namespace homeostat {
 namespace {
 
 using nlohmann::json;
+
+constexpr std::string_view kDependedOn = "2BP01";
+
+Error depended_on(std::string message) {
+    return {.cls = ErrorClass::conflict, .message = std::move(message), .origin = Origin::user, .code = std::string(kDependedOn)};
+}
 
 const Statement kList{"revision_list",
                       "SELECT revision, state, settings::text, metadata_slots::text FROM homeostat.revision"
@@ -298,14 +305,11 @@ Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision&
                 with_short_locks(tx, {spec.target},
                                  [&] { tx.exec(fmt::format("DROP VIEW {0}; CREATE VIEW {0} AS {1}", spec.target, sql)); });
             } catch (StoreFailure& drop) {
-                if (drop.error.code != "2BP01") throw;
-                return Error{
-                    .cls = ErrorClass::conflict,
-                    .message = fmt::format("pipeline \"{}\": the columns of {} change, and other objects depend on it; drop "
-                                           "them or give the pipeline another target",
-                                           spec.name, spec.target),
-                    .origin = Origin::user,
-                    .code = "2BP01"};
+                if (drop.error.code != kDependedOn) throw;
+                tx.exec("ROLLBACK TO SAVEPOINT view");
+                return depended_on(fmt::format("pipeline \"{}\": the columns of {} change, and this depends on it: {}; drop "
+                                               "that, or give the pipeline another target",
+                                               spec.name, spec.target, dependents_of(tx, {spec.target})));
             }
         }
         tx.exec(fmt::format("COMMENT ON VIEW {} IS 'homeostat: served view'", spec.target));
@@ -346,19 +350,35 @@ bool make_whole(Transaction& tx, const Revision& revision, const VectorExtension
     return true;
 }
 
+namespace {
+
+void drop_revision_data(Transaction& tx, const PipelineSpec& spec, const RevisionTables& t) {
+    with_short_locks(tx, {spec.target, t.document, t.chunk, t.journal}, [&] {
+        // The view of whoever was declared with the same target since then stays.
+        if (rests_on(tx.exec(kViewColumns, Params::of(spec.target, t.document))))
+            tx.exec(fmt::format("DROP VIEW {}", spec.target));
+        tx.exec(fmt::format("DROP TABLE IF EXISTS {}, {}, {}", t.journal, t.chunk, t.document));
+    });
+}
+
+}  // namespace
+
 Status drop_pipeline_data(Session& session, const PipelineSpec& spec) {
     return guarded([&]() -> Status {
         Result<std::vector<Revision>> revisions = read_revisions(session, spec.uid);
         if (!revisions) return revisions.error();
         Transaction tx = session.begin();
-        for (const Revision& r : *revisions) {
-            const RevisionTables& t = r.tables;
-            with_short_locks(tx, {spec.target, t.document, t.chunk, t.journal}, [&] {
-                // The view of whoever was declared with the same target since then stays.
-                if (rests_on(tx.exec(kViewColumns, Params::of(spec.target, t.document))))
-                    tx.exec(fmt::format("DROP VIEW {}", spec.target));
-                tx.exec(fmt::format("DROP TABLE IF EXISTS {}, {}, {}", t.journal, t.chunk, t.document));
-            });
+        tx.exec("SAVEPOINT all_there");
+        try {
+            for (const Revision& r : *revisions) drop_revision_data(tx, spec, r.tables);
+        } catch (StoreFailure& failure) {
+            if (failure.error.code != kDependedOn) throw;
+            tx.exec("ROLLBACK TO SAVEPOINT all_there");
+            std::vector<std::string> ours{spec.target};
+            for (const Revision& r : *revisions) ours.insert(ours.end(), {r.tables.document, r.tables.chunk, r.tables.journal});
+            return depended_on(fmt::format("pipeline \"{}\" cannot be deleted while other objects depend on its vectors: {}; drop "
+                                           "those first",
+                                           spec.name, dependents_of(tx, ours)));
         }
         tx.commit();
         return {};

@@ -45,6 +45,9 @@ Status look_at_pipelines(Session& session, Overview& o) {
     for (const PipelineLine& line : *lines) {
         if (line.kstatus == "Terminating") {
             ++o.deleting;
+            // Where nothing is in the way it goes by itself.
+            if (line.ready == "False" && line.reason == "TargetInUse")
+                o.troubles.push_back({"pipeline/" + line.name, line.reason, line.message, "drop what is named there"});
             continue;
         }
         ++o.pipelines;

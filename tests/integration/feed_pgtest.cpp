@@ -224,6 +224,29 @@ TEST_F(FeedWhole, WhatCameByInReplicationRoleIsCountedAsBypassed) {
     end(run);
 }
 
+// Nobody edited what was refused and is tried again.
+TEST_F(FeedWhole, WhatIsTriedAgainIsNotCalledBypassed) {
+    make(100);
+    declare_docs();
+    kit::Process run = start();
+    db.exec(
+        "DO $$ DECLARE t text := (SELECT 'homeostat_data.p' || uid || '_r1_' FROM homeostat.pipeline); BEGIN"
+        " EXECUTE 'DELETE FROM ' || t || 'chunk WHERE document_id IN (SELECT document_id FROM ' || t || 'document WHERE key_1 <= 3)';"
+        " EXECUTE 'DELETE FROM ' || t || 'document WHERE key_1 <= 3'; END $$;"
+        "INSERT INTO homeostat.dead_letter (uid, revision, key, content_hash, class, strategy, message, attempts) SELECT uid, 1,"
+        " ARRAY[i::text], '', 'content', 'split', 'refused', 1 FROM homeostat.pipeline, generate_series(1, 3) i");
+    const kit::Program::Outcome again = homeostat.run({"dead-letters", "retry", "docs"});
+    EXPECT_THAT(again.output, ::testing::HasSubstr("3 documents will be tried again"));
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_TRUE(
+        eventually_is("SELECT last_handled_reconcile = reconcile_requested FROM homeostat.pipeline JOIN"
+                      " homeostat.pipeline_status USING (uid)",
+                      "t"));
+    EXPECT_TRUE(feed_is("Active"));
+    EXPECT_EQ(number("SELECT count(*) FROM homeostat.event WHERE message LIKE '%past its feed%' OR reason = 'Bypassed'"), 0);
+    end(run);
+}
+
 // What a brake holds back is found by every sweep, and came past nobody.
 TEST_F(FeedWhole, WhatIsHeldBackIsNotCalledBypassed) {
     make(100);

@@ -1,4 +1,5 @@
 // What is said of a pipeline that was interfered with: paused and resumed, declared anew, its view or its tables dropped.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/integration/feed_world.hpp"
@@ -107,6 +108,31 @@ TEST_F(Interference, TheViewBelongsToWhoeverIsDeclaredNow) {
     EXPECT_TRUE(ready_is("Converged,Idle")) << run.output();
     EXPECT_TRUE(served_whole());
     end_converged(run, "docs", kWanted);
+}
+
+// Somebody's view rests on ours: that is told, by its name, and the deletion goes on when it is gone.
+TEST_F(Interference, ADeletionThatCannotEndSaysWhatIsInItsWay) {
+    make(20);
+    declare_docs(", deletion_policy", ", 'Delete'");
+    kit::Process run = start();
+    db.exec(
+        "CREATE VIEW mine AS SELECT id, chunk_text FROM docs_embeddings; CREATE MATERIALIZED VIEW sums AS SELECT count(*) FROM "
+        "mine");
+    db.exec("DELETE FROM homeostat.pipeline");
+    EXPECT_TRUE(eventually_is("SELECT reason FROM homeostat.condition WHERE type = 'Ready'", "TargetInUse")) << run.output();
+    EXPECT_EQ(
+        db.value("SELECT message FROM homeostat.condition WHERE type = 'Ready'"),
+        "pipeline \"docs\" cannot be deleted while other objects depend on its vectors: view public.mine; drop those first");
+    EXPECT_GE(number("SELECT count(*) FROM homeostat.event WHERE message LIKE '%view public.mine%'"), 1);
+    const kit::Program::Outcome status = homeostat.run({"status"});
+    EXPECT_EQ(status.exit.code, 1);
+    EXPECT_THAT(status.output, ::testing::HasSubstr("view public.mine"));
+    EXPECT_EQ(number("SELECT count(*) FROM docs_embeddings"), 20) << "nothing of it was dropped";
+    db.exec("DROP VIEW mine CASCADE");
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.pipeline", "0")) << run.output();
+    EXPECT_EQ(db.value("SELECT to_regclass('docs_embeddings')"), "");
+    EXPECT_EQ(number("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = 'docs'::regclass"), 0);
+    end(run);
 }
 
 // What is told last is true when it is told: nobody corrects it before the next start.
