@@ -68,6 +68,7 @@ private:
     struct Pass;  // what one call knows; pipeline_pass.hpp
     struct Observed {
         Slice slice;
+        std::int64_t still_to_come = 0;  // documents that are served and that the feed brings to this revision
         std::vector<bool> dead;  // of the slice's items, where any dead letter is stored
         std::int64_t unkeyed = 0;  // counted with the first slice, and so are
         std::vector<Key> too_late;  // what the feed heals though its row is gone: no document is there to be seen yet
@@ -110,7 +111,7 @@ private:
     Status look_whether_mended(Pass& pass);
     void tell_capture(Pass& pass, const CaptureState& state, const std::string& refused) const;
     Status open_full_feed(Session& session, Pass& pass);
-    Status leave_to_feed(Pass& pass, Transaction& tx, std::vector<DriftItem>& items) const;
+    Status leave_to_feed(Pass& pass, Transaction& tx, Observed& seen) const;
     void take_back_too_late(Transaction& tx, const Pass& pass, const std::vector<Key>& keys) const;
     Status record_between(Pass& pass);
     std::optional<WallTime> sweep_due(const Pass& pass) const;

@@ -331,17 +331,26 @@ void PipelineReconciler::take_over_feed(Session& session, Pass& pass) {
 }
 
 // Drift of this slice that is not the feed's to heal already.
-Status PipelineReconciler::leave_to_feed(Pass& pass, Transaction& tx, std::vector<DriftItem>& items) const {
+Status PipelineReconciler::leave_to_feed(Pass& pass, Transaction& tx, Observed& seen) const {
+    std::vector<DriftItem>& items = seen.slice.items;
     if (settings_.once || !pass.feed.kept || pass.capture_fingerprint.empty()) return {};
     // What is named and never taken up is not the feed's to heal.
     const bool moves = !feeds_.trouble(pass.uid, clock_.steady_now());
     Result<std::vector<bool>> known = known_to_feed(tx, pass.source, pass.revision, pass.feed.run_id, items, moves);
     if (!known) return known.error();
-    std::vector<DriftItem> left;
+    std::vector<DriftItem> rest;
+    std::vector<Key> missing;
     for (std::size_t i = 0; i < items.size(); ++i) {
-        if (!(*known)[i]) left.push_back(std::move(items[i]));
+        if (!(*known)[i]) {
+            rest.push_back(std::move(items[i]));
+        } else if (items[i].cls == DriftClass::missing) {
+            missing.push_back(std::move(items[i].key));
+        }
     }
-    items = std::move(left);
+    items = std::move(rest);
+    // What search finds now and would not find in the next revision keeps that from taking over.
+    if (const Revision* served = pass.served(); served != nullptr && served->number != pass.revision.number)
+        seen.still_to_come = served_among(tx, pass.source, *served, pass.revision, missing);
     return {};
 }
 

@@ -51,6 +51,8 @@ struct PipelineReconciler::Pass {
         }
         return nullptr;
     }
+    // Under work to take over from what is served.
+    bool next_to_serve() const { return revision.state != "served" && served() != nullptr; }
     // Whether the condition of that type was told to be True.
     bool is(std::string_view type) const {
         return std::any_of(status.conditions.begin(), status.conditions.end(),

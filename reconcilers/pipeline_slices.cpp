@@ -101,4 +101,23 @@ Status PipelineReconciler::record_pause(Pass& pass) {
     });
 }
 
+// Where memory is short and the pipeline says `shed`, what costs search least waits: first what only moved, then all but what is
+// missing altogether. Nothing is lost: it stays drift, and the next sweep finds it.
+std::vector<DriftItem> PipelineReconciler::wanted_now(Pass& pass, const std::vector<DriftItem>& items) const {
+    const MemoryLevel level = memory_.state().level;
+    if (pass.declared.backpressure != "shed" || level == MemoryLevel::normal) return items;
+    std::vector<DriftItem> now;
+    for (const DriftItem& item : items) {
+        const bool least = item.cls == DriftClass::moved || item.cls == DriftClass::touched;
+        const bool waits = level == MemoryLevel::stopped ? item.cls != DriftClass::missing : least;
+        const bool goes = item.cls == DriftClass::orphaned || item.cls == DriftClass::excess;
+        if (waits && !goes) {
+            ++pass.shed;
+        } else {
+            now.push_back(item);
+        }
+    }
+    return now;
+}
+
 }  // namespace homeostat

@@ -127,7 +127,8 @@ Status PipelineReconciler::sweep(Pass& pass) {
         if (i < observed->dead.size() && observed->dead[i] && to_embed(slice.items[i].cls)) {
             ++run.dead_letters;
         } else {
-            if (!pass.retries_refused() && unnamed(run, pass.heals(), pass.status.blocked_prunes > 0, slice.items[i].cls)) ++run.bypassed;
+            if (!pass.retries_refused() && unnamed(run, pass.heals(), pass.status.blocked_prunes > 0, slice.items[i].cls))
+                ++run.bypassed;
             live.push_back(std::move(slice.items[i]));
         }
     }
@@ -153,7 +154,7 @@ Result<PipelineReconciler::Observed> PipelineReconciler::observe(Pass& pass, con
         Result<Slice> slice = observe_slice(tx, pass.source, pass.revision, request);
         if (!slice) return slice.error();
         seen.slice = *std::move(slice);
-        if (const Status left = leave_to_feed(pass, tx, seen.slice.items); !left) return left.error();
+        if (const Status left = leave_to_feed(pass, tx, seen); !left) return left.error();
         if (pass.stored_dead_letters > 0) {
             std::vector<Key> keys;
             for (const DriftItem& item : seen.slice.items) keys.push_back(item.key);
@@ -181,7 +182,8 @@ Status PipelineReconciler::dispatch(Pass& pass, const Observed& observed) {
         count(run.found, item.cls);
         if (to_prune(item.cls)) prunes.push_back(item);
     }
-    const bool heals = pass.declared.management == "Manage" && pass.declared.drift_policy == "Enforce";
+    run.found.missing += observed.still_to_come;
+    const bool heals = pass.heals();
     std::vector<PlannedBatch> batches;
     if (heals) {
         EmbedderLimits limits;
@@ -221,29 +223,11 @@ std::int64_t PipelineReconciler::window(const Pass& pass) const {
     return std::max<std::int64_t>(1, static_cast<std::int64_t>(settings_.window * memory_.scale()));
 }
 
-// Where memory is short and the pipeline says `shed`, what costs search least waits: first what only moved, then all but what is
-// missing altogether. Nothing is lost: it stays drift, and the next sweep finds it.
-std::vector<DriftItem> PipelineReconciler::wanted_now(Pass& pass, const std::vector<DriftItem>& items) const {
-    const MemoryLevel level = memory_.state().level;
-    if (pass.declared.backpressure != "shed" || level == MemoryLevel::normal) return items;
-    std::vector<DriftItem> now;
-    for (const DriftItem& item : items) {
-        const bool least = item.cls == DriftClass::moved || item.cls == DriftClass::touched;
-        const bool waits = level == MemoryLevel::stopped ? item.cls != DriftClass::missing : least;
-        if (waits && !to_prune(item.cls)) {
-            ++pass.shed;
-        } else {
-            now.push_back(item);
-        }
-    }
-    return now;
-}
-
 // The sweep is complete and everything it dispatched is healed: prune what two observations agree on, look again where something
 // changed, and finish where nothing did.
 Result<ReconcileOutcome> PipelineReconciler::verify_or_finish(Pass& pass) {
     Run& run = *pass.run;
-    const bool heals = pass.declared.management == "Manage" && pass.declared.drift_policy == "Enforce";
+    const bool heals = pass.heals();
     if (run.phase == RunPhase::healing && heals) {
         Result<ReconcileOutcome> completed = complete_sweep(pass);
         if (!completed) return completed;
@@ -256,6 +240,12 @@ Result<ReconcileOutcome> PipelineReconciler::verify_or_finish(Pass& pass) {
         const bool deep = run.deep && (run.found.partial + run.found.invalid > 0 || pass.declared.mode == "complete");
         if (const Status again = sweep_again(pass, deep); !again) return again.error();
         return advance(pass);
+    }
+    // The feed has yet to bring what is served now to the revision that is to take over: it is looked for again, ever less often.
+    if (heals && pass.shed == 0 && run.found.missing > 0 && pass.next_to_serve() && run.planned_in_sweep == 0) {
+        if (const Status again = sweep_again(pass, false); !again) return again.error();
+        return ReconcileOutcome{.again_in =
+                                    std::min(milliseconds(500) * (1 << std::min(run.sweeps, 7)), pass.declared.drift_interval)};
     }
     if (const Status indexed = keep_index(pass); !indexed) return indexed.error();
     const bool clean = run.found.total() == 0 && run.dead_letters == 0;

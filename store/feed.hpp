@@ -113,6 +113,10 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
 // is open. In the order given, in the snapshot of `tx`.
 Result<std::vector<bool>> known_to_feed(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
                                         const std::vector<DriftItem>& items, bool moves = true);
+// How many of these keys, given as text, `served` has documents of. Where its keys are of other types than `next` has them, keys
+// are compared as text; where there are more or fewer columns, none is the same.
+std::int64_t served_among(Transaction& tx, const SourceShape& source, const Revision& served, const Revision& next,
+                          const std::vector<Key>& keys);
 // Of the claimed heals of run `run_id` in the snapshot of `tx`: keys whose row is gone and whose document is not there yet, and
 // that no deletion of that run names. Their documents may come to be, of rows that were read before they went.
 std::vector<Key> keys_coming_too_late(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id);

@@ -55,6 +55,32 @@ Result<std::vector<bool>> known_to_feed(Transaction& tx, const SourceShape& sour
     });
 }
 
+std::int64_t served_among(Transaction& tx, const SourceShape& source, const Revision& served, const Revision& next,
+                          const std::vector<Key>& keys) {
+    if (keys.empty()) return 0;
+    const Rows types = tx.exec({"key_types_of_two", R"sql(
+        SELECT count(o.attname) = count(n.attname) AND count(*) = $3::bigint, coalesce(bool_and(o.atttypid = n.atttypid
+            AND o.atttypmod = n.atttypmod AND o.attcollation = n.attcollation), false)
+        FROM (SELECT * FROM pg_attribute WHERE attrelid = $1::regclass AND attname ~ '^key_[0-9]+$' AND NOT attisdropped) o
+        FULL JOIN (SELECT * FROM pg_attribute WHERE attrelid = $2::regclass AND attname ~ '^key_[0-9]+$' AND NOT attisdropped) n
+            USING (attname))sql"},
+                               Params::of(served.tables.document, next.tables.document, source.key.size()));
+    if (!types.boolean(0, 0)) return 0;
+    const bool same = types.boolean(0, 1);
+    std::string as_text;
+    for (std::size_t i = 1; i <= source.key.size(); ++i)
+        as_text += fmt::format("{0}d.key_{1}::text = w.k{1}", i == 1 ? "" : " AND ", i);
+    Params params;
+    add_keys(params, keys, source.key.size());
+    return tx
+        .exec({served.tables.prefix + (same ? "_served" : "_served_as_text"),
+               fmt::format("SELECT count(*) FROM unnest({}) AS w({}) WHERE EXISTS (SELECT FROM {} d WHERE {})",
+                           numbered(source.key.size(), "${}::text[]"), numbered(source.key.size(), "k{}"), served.tables.document,
+                           same ? match_document(source, "w") : as_text)},
+              params)
+        .i64(0, 0);
+}
+
 Result<std::vector<Key>> coming_to_be(Transaction& tx, const SourceShape& source, const Revision& revision,
                                       const std::vector<Key>& keys) {
     return guarded([&] {

@@ -78,6 +78,18 @@ bool drop_column(Transaction& tx, const std::string& table, std::int64_t number)
 
 }  // namespace
 
+std::string ids_of(const RevisionTables& t) { return t.document + "_document_id_seq"; }
+
+void name_ids(Transaction& tx, const RevisionTables& t) {
+    const Rows named = tx.exec({"ids_named", "SELECT pg_get_serial_sequence($1, 'document_id'), to_regclass($2) IS NOT NULL"},
+                               Params::of(t.document, ids_of(t)));
+    if (named.boolean(0, 1) || named.null(0, 0)) return;
+    const std::string name = ids_of(t);
+    with_short_locks(tx, {t.document}, [&] {
+        tx.exec(fmt::format("ALTER SEQUENCE {} RENAME TO {}", named.text(0, 0), name.substr(name.rfind('.') + 1)));
+    });
+}
+
 std::vector<std::string> lost_tables(Transaction& tx, const Revision& revision) {
     const Rows rows = tx.exec(kLost, parts_of(revision).params());
     std::vector<std::string> out;
