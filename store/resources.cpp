@@ -310,10 +310,11 @@ Result<std::vector<ProviderHealth>> list_provider_health(Session& session) {
 
 Status set_suspended(Session& session, std::string_view pipeline, bool suspended, const std::optional<std::string>& reason,
                      std::optional<Millis> for_how_long) {
-    // Who suspended it and when is filled in by the table's own trigger; suspending again only changes reason and end.
+    // Who suspended it and when is filled in by the table's own trigger; suspending again only changes the end, and
+    // the reason where one is given.
     static const Statement kSuspend{"set_suspended",
                                     R"(UPDATE homeostat.pipeline
-        SET suspend = $2, suspend_reason = $3, suspend_until = clock_timestamp() + $4::bigint * interval '1 millisecond'
+        SET suspend_reason = CASE WHEN $2 AND suspend THEN coalesce($3, suspend_reason) ELSE $3 END, suspend = $2, suspend_until = clock_timestamp() + $4::bigint * interval '1 millisecond'
         WHERE name = $1 AND deletion_requested_at IS NULL RETURNING name)"};
     std::optional<std::int64_t> millis;
     if (suspended && for_how_long) millis = for_how_long->count();

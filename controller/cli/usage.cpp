@@ -56,6 +56,28 @@ std::string meant_flag(const std::string& flag, const CLI::App& app) {
     return did_you_mean(flag, views);
 }
 
+// The parser's own words for the commonest mistakes, as we say them.
+std::string said_plainly(const CLI::ParseError& error) {
+    std::string said = error.what();
+    if (const std::string_view tail = " is required"; error.get_name() == "RequiredError" && said.ends_with(tail)) {
+        said.resize(said.size() - tail.size());
+        return said.starts_with('-') ? said + " must be given" : "say which " + said;
+    }
+    if (const std::size_t colon = said.find(':');
+        error.get_name() == "ArgumentMismatch" && colon != std::string::npos && said.starts_with('-'))
+        return said.substr(0, colon) + " needs a value";
+    // "Could not convert: --limit = 1x"
+    const std::size_t equals = said.find(" = ");
+    if (const std::string_view head = "Could not convert: "; said.starts_with(head) && equals != std::string::npos)
+        return fmt::format("{}: \"{}\" is not a number", said.substr(head.size(), equals - head.size()), said.substr(equals + 3));
+    // "--limit: Value abc not in range 0 to 1.8e308"
+    const std::size_t value = said.find(": Value "), range = said.find(" not in range ");
+    if (value != std::string::npos && range != std::string::npos)
+        return fmt::format("{}: \"{}\" is no number that it takes", said.substr(0, value),
+                           said.substr(value + 8, range - value - 8));
+    return said;
+}
+
 // "homeostat", "homeostat get", "homeostat dead-letters list".
 std::string path_of(const CLI::App& app) {
     return app.get_parent() == nullptr ? "homeostat" : path_of(*app.get_parent()) + " " + app.get_name();
@@ -73,6 +95,8 @@ std::string usage_sentence(const CLI::App& app, const CLI::ParseError& error, st
         const std::string& word = left.front();
         if (word.size() > 1 && word.starts_with('-')) {
             const std::string flag = word.substr(0, word.find('='));
+            if (at != &app && at->get_option_no_throw(flag) != nullptr)
+                return fmt::format("{} stands after the command: {} ... {}", flag, path, flag);
             return fmt::format("{} is not a flag of {}{}; see {} --help", flag, path, meant_flag(flag, *at), path);
         }
         if (wants_verb)
@@ -81,7 +105,7 @@ std::string usage_sentence(const CLI::App& app, const CLI::ParseError& error, st
         return fmt::format("\"{}\" is one argument too many; see {} --help", word, path);
     }
     if (wants_verb) return fmt::format("say what {} is to do; see {} --help", path, path);
-    return fmt::format("{}; see {} --help", error.what(), path);
+    return fmt::format("{}; see {} --help", said_plainly(error), path);
 }
 
 }  // namespace homeostat

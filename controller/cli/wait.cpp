@@ -5,6 +5,7 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include "controller/cli/arguments.hpp"
@@ -30,6 +31,11 @@ struct Goal {
     bool condition = false;  // holds only once the newest declaration has been looked at
 };
 
+// Of pipelines and of target views.
+constexpr std::array<std::string_view, 13> kConditions{
+    "Ready",          "Synced",      "Reconciling", "Stalled",        "ProviderHealthy", "PruneBlocked", "SourceShort",
+    "RowsWithoutKey", "DeadLetters", "ChunksCut",   "SourceFiltered", "SourceUnsteady",  "ChangeFeed"};
+
 Result<Goal> read_goal(const std::string& text) {
     Goal goal{.text = text, .path = {}, .value = {}};
     if (text == "delete") {
@@ -37,6 +43,10 @@ Result<Goal> read_goal(const std::string& text) {
     } else if (text.starts_with("condition=")) {
         const std::string rest = text.substr(10);
         const std::size_t equals = rest.find('=');
+        const std::string type = rest.substr(0, equals);
+        if (std::find(kConditions.begin(), kConditions.end(), type) == kConditions.end())
+            return invalid(fmt::format("--for {}: no object has a condition {}{}", text, type.empty() ? "without a name" : type,
+                                       did_you_mean(type, kConditions)));
         goal.condition = true;
         goal.path = fmt::format(".status.conditions[?(@.type==\"{}\")].status", rest.substr(0, equals));
         goal.value = equals == std::string::npos ? "True" : rest.substr(equals + 1);
@@ -256,6 +266,12 @@ int run_reconcile(CliContext& context, const ReconcileOptions& o) {
     std::map<std::string, std::string> tokens;
     int code = kExitOk;
     for (const std::string& name : *names) {
+        const auto pipeline = find_pipeline(**session, name);
+        if (o.wait && pipeline && pipeline->suspend) {
+            code = context.fail(
+                invalid(fmt::format("pipeline \"{0}\" is suspended: nothing would come of waiting; homeostat resume {0}", name)));
+            continue;
+        }
         const auto token = request_reconcile(**session, name);
         if (!token) {
             code = context.fail(token.error());

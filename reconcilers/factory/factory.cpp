@@ -45,7 +45,7 @@ std::vector<Key> keys_of(const WriteRequest& request, const std::vector<std::siz
 std::vector<DeadLetter> letters_of(const Batch& batch, std::vector<DeadLetter> letters) {
     for (DeadLetter& l : letters) {
         l.attempts = batch.attempts + 1;
-        l.trace_id = SpanContext::from_traceparent(batch.traceparent).trace.hex();
+        if (!batch.traceparent.empty()) l.trace_id = SpanContext::from_traceparent(batch.traceparent).trace.hex();
     }
     return letters;
 }

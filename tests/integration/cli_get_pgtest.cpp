@@ -79,6 +79,15 @@ TEST_F(CliGet, WhatIsMistypedIsAnsweredWithTheNearestName) {
     EXPECT_THAT(refused({"rm", "x"}), HasSubstr("did you mean \"delete\"?"));
     EXPECT_THAT(refused({"dead-letters", "lst"}),
                 HasSubstr("\"lst\" is not a command of homeostat dead-letters (did you mean \"list\"?)"));
+    EXPECT_THAT(refused({"gte", "pipelines"}), HasSubstr("(did you mean \"get\"?)"));
+    EXPECT_THAT(refused({"GET", "pipelines"}), HasSubstr("(did you mean \"get\"?)"));
+    EXPECT_THAT(refused({"-o", "json", "get", "pipelines"}), HasSubstr("-o stands after the command: homeostat get ... -o"));
+    EXPECT_THAT(refused({"suspend"}), HasSubstr("say which names; see homeostat suspend --help"));
+    EXPECT_THAT(refused({"wait", "docs", "--timeout"}), HasSubstr("--timeout needs a value"));
+    EXPECT_THAT(refused({"get", "pipelines", "--limit", "1x"}), HasSubstr("--limit: \"1x\" is not a number"));
+    EXPECT_THAT(refused({"dead-letters", "list", "--limit", "abc"}), HasSubstr("--limit: \"abc\" is no number that it takes"));
+    EXPECT_THAT(refused({"wait", "docs", "--for=condition=Redy"}),
+                HasSubstr("no object has a condition Redy (did you mean \"Ready\"?)"));
     EXPECT_THAT(
         refused({"get", "--no-header"}),
         HasSubstr("--no-header is not a flag of homeostat get (did you mean \"--no-headers\"?); see homeostat get --help"));
