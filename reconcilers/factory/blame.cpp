@@ -56,8 +56,9 @@ Error provider_at_fault(const Error& proof, bool answered, std::optional<std::ch
     Error e = proof;
     e.message += answered ? " (a text that it took before is refused too, so no document is at fault)"
                           : " (a text of ours is refused too, so no document is at fault)";
-    if (breaks_contract(proof)) {
-        e.cls = ErrorClass::invalid;
+    // One whose answers were never of any use is not asked again and again either.
+    if (breaks_contract(proof) || (proof.cls == ErrorClass::bad_answer && !answered)) {
+        e.code = kContractBroken;
         return e;
     }
     const bool for_a_person =

@@ -43,7 +43,9 @@ TEST(Blame, WhatIsCondemnedIsOfContentWhateverTheStatusWas) {
 TEST(Blame, AProviderThatRefusesAGoodTextIsAskedAgainAndADeclarationThatIsWrongIsNot) {
     EXPECT_EQ(provider_at_fault(of(ErrorClass::content), true, 1s).cls, ErrorClass::unavailable);
     EXPECT_EQ(provider_at_fault(of(ErrorClass::content), true, 1s).retry_after, 1s);
-    EXPECT_EQ(provider_at_fault(of(ErrorClass::bad_answer, "width"), true, 1s).cls, ErrorClass::invalid);
+    EXPECT_EQ(provider_at_fault(of(ErrorClass::bad_answer, "answer"), true, 1s).cls, ErrorClass::unavailable);
+    EXPECT_EQ(provider_at_fault(of(ErrorClass::bad_answer, "answer"), false, 1s).code, kContractBroken);
+    EXPECT_EQ(provider_at_fault(of(ErrorClass::bad_answer, "width"), true, 1s).code, kContractBroken);
     EXPECT_EQ(provider_at_fault(of(ErrorClass::invalid), false, 1s).cls, ErrorClass::invalid);
     EXPECT_EQ(provider_at_fault(of(ErrorClass::content), false, 1s).retry_after, std::nullopt) << "it may never have been right";
 }

@@ -39,6 +39,12 @@ TEST(Retry, TheProvidersTroubleIsTriedAgainAndThenStopsTheRunButCondemnsNoDocume
     }
 }
 
+TEST(Retry, AnswersThatAreOfNoUseWhateverTheTextEndTheRunAtOnce) {
+    Error e = of(ErrorClass::bad_answer);
+    e.code = "ContractBroken";
+    EXPECT_EQ(after_failure(e, {10, 0}, kSettings, 0.5).fate, BatchFate::fail_run);
+}
+
 TEST(Retry, WhatOnlyAPersonCanMendStopsTheRunAtOnce) {
     for (const ErrorClass cls : {ErrorClass::auth, ErrorClass::db_permanent, ErrorClass::invalid, ErrorClass::not_found}) {
         EXPECT_EQ(fate(cls), BatchFate::fail_run) << to_string(cls);
