@@ -63,5 +63,20 @@ TEST_F(Providers, AWrongDeclarationCostsFewRequestsARun) {
     EXPECT_EQ(letters(), "0");
 }
 
+TEST_F(Providers, WhatAnEarlierVersionCondemnedIsTriedAgainOnce) {
+    fill(3);
+    declare_endpoint(endpoint);
+    declare_docs();
+    endpoint.when_text("document 2.", {.status = 400});
+    homeostat.run({"run", "--once"});
+    ASSERT_EQ(letters(), "1");
+    endpoint.forget_script();
+    homeostat.run({"migrate", "down", "--to", "22", "--yes"});
+    homeostat.run({"migrate", "up"});
+    EXPECT_EQ(letters(), "0");
+    run_once(kConverged);
+    EXPECT_EQ(db.value("SELECT count(*) FROM docs_embeddings"), "3");
+}
+
 }  // namespace
 }  // namespace homeostat
