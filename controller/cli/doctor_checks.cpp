@@ -8,6 +8,7 @@
 #include <cmath>
 #include <fstream>
 #include <set>
+#include <utility>
 
 #include "controller/cli/ask_provider.hpp"
 #include "controller/cli/figures.hpp"
@@ -178,19 +179,29 @@ std::string provider_fix(const ProviderSpec& p, const Error& error) {
     }
 }
 
+// Without a graphics card a text may take as long.
+constexpr Millis kSlowText{100};
+
 Check check_provider(Question q, const Settings& settings) {
     const std::string subject = fmt::format("provider {}", q.provider.name);
     if (q.dimensions == 0)
         return {CheckHealth::ok, subject, "used by no pipeline and without dimensions of its own: not asked", ""};
-    q.provider.timeout = std::min(q.provider.timeout, Millis(10'000));
+    const Millis timeout = std::exchange(q.provider.timeout, std::min(q.provider.timeout, Millis(10'000)));
     const SystemClock clock;
     const SteadyTime before = clock.steady_now();
     const Result<Embeddings> answer =
         ask_provider(settings, q.provider, q.model, q.dimensions, {"homeostat doctor"}, TextRole::query);
     const double seconds = std::chrono::duration<double>(clock.steady_now() - before).count();
     if (answer) {
-        return {CheckHealth::ok, subject,
-                fmt::format("{} answers with {} dimensions, {:.0f} ms", q.model, answer->dimensions, seconds * 1'000)};
+        std::string found = fmt::format("{} answers with {} dimensions, {:.0f} ms", q.model, answer->dimensions, seconds * 1'000);
+        if (q.provider.kind != "openai" || timeout >= kSlowText * q.provider.max_batch)
+            return {CheckHealth::ok, subject, std::move(found)};
+        found += fmt::format("; its timeout leaves {:.0f} ms for each of the {} texts that a request may hold",
+                             static_cast<double>(timeout.count()) / q.provider.max_batch, q.provider.max_batch);
+        return {CheckHealth::warn, subject, std::move(found),
+                fmt::format("nothing, if it is quicker (requests are cut to what it answers in time); else a longer timeout or a "
+                            "max_batch of {}",
+                            std::max<std::int64_t>(1, timeout / kSlowText))};
     }
     const CheckHealth health = q.used_by.empty() ? CheckHealth::warn : CheckHealth::fail;
     return {health, subject, fmt::format("{}{}", answer.error().message, q.used_by.empty() ? " (used by no pipeline)" : ""),

@@ -7,8 +7,8 @@
 namespace homeostat {
 namespace {
 
-Error bad_answer(std::string message) {
-    return Error{.cls = ErrorClass::bad_answer, .message = std::move(message), .origin = Origin::theirs};
+Error bad_answer(std::string message, const char* code = "") {
+    return Error{.cls = ErrorClass::bad_answer, .message = std::move(message), .origin = Origin::theirs, .code = code};
 }
 
 Status validate_row(const float* row, std::uint32_t dimensions, std::size_t index) {
@@ -35,16 +35,17 @@ Status validate_row(const float* row, std::uint32_t dimensions, std::size_t inde
 Status validate_embeddings(const Embeddings& answer, std::size_t expected_count, std::uint32_t expected_dimensions) {
     if (expected_count == 0 && answer.values.empty()) return {};
     if (answer.dimensions != expected_dimensions) {
-        return bad_answer(
-            fmt::format("the vectors in the answer of \"{}\" have {} dimensions, and {} were declared; correct the "
-                        "declared dimensions, or the model",
-                        answer.model, answer.dimensions, expected_dimensions));
+        return bad_answer(fmt::format("the vectors in the answer of \"{}\" have {} dimensions, and {} were declared; correct the "
+                                      "declared dimensions, or the model",
+                                      answer.model, answer.dimensions, expected_dimensions),
+                          "width");
     }
     if (answer.values.size() != expected_count * expected_dimensions) {
         return bad_answer(
             fmt::format("the answer holds {} numbers, and {} vectors of {} dimensions were asked for; nothing of it was "
                         "used",
-                        answer.values.size(), expected_count, expected_dimensions));
+                        answer.values.size(), expected_count, expected_dimensions),
+            "count");
     }
     for (std::size_t i = 0; i < expected_count; ++i) {
         if (Status s = validate_row(answer.row(i), expected_dimensions, i); !s) return s;

@@ -9,6 +9,8 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "reconcilers/embed/limit_words.hpp"
+
 namespace homeostat {
 
 namespace {
@@ -39,13 +41,47 @@ bool over_token_limit(const Seen& s) {
     return has(s.code, "context_length") || has(s.code, "max_tokens") || has(s.code, "string_above_max_length") ||
            has(s.lower, "maximum context length") || has(s.lower, "context length") || has(s.lower, "too many tokens") ||
            has(s.lower, "max_tokens_per_request") || has(s.lower, "maximum request size") || has(s.lower, "too many inputs") ||
-           has(s.lower, "input is too long") || has(s.lower, "token limit") || has(s.lower, "must have less than");
+           has(s.lower, "input is too long") || has(s.lower, "token limit") || has(s.lower, "must have less than") ||
+           limit_in_words(s.lower) != LimitOf::nothing;
 }
+
+bool has_any(const std::string& text, std::span<const std::string_view> parts) {
+    return std::any_of(parts.begin(), parts.end(), [&](std::string_view part) { return has(text, part); });
+}
+
+// It says so with any status while it starts, or after a model was put out of memory.
+bool without_its_model(const Seen& s) {
+    static constexpr std::array<std::string_view, 15> kWords{
+        "no models loaded", "no model loaded", "failed to load model", "failed to load the model",
+        "not loaded",       "loading model",   "is loading",           "being loaded",
+        "reloading",        "warming up",      "starting up",          "is not ready",
+        "not ready yet",    "shutting down",   "out of memory"};
+    return s.status >= 400 && s.status != 401 && s.status != 403 && s.status != 429 && has_any(s.lower, kWords);
+}
+
+// What a proxy keeps accounts of, which answers 400 as readily as 402.
+bool over_budget(const Seen& s) {
+    static constexpr std::array<std::string_view, 8> kWords{
+        "budget has been exceeded", "exceeded budget",      "max budget",         "over budget",
+        "insufficient credit",      "insufficient balance", "insufficient funds", "out of credits"};
+    return s.status >= 400 && s.status < 500 && (has(s.code, "budget_exceeded") || has_any(s.lower, kWords));
+}
+
+// Members of a request that it wants otherwise, or not at all.
+constexpr std::array<std::string_view, 9> kOfTheRequest{"encoding_format",
+                                                        "input_type",
+                                                        "task_type",
+                                                        "extra inputs are not permitted",
+                                                        "extra fields not permitted",
+                                                        "unrecognized request",
+                                                        "unknown parameter",
+                                                        "unsupported parameter",
+                                                        "matryoshka"};
 
 // The declaration is wrong, whatever the text: no smaller request will help.
 bool about_declaration(const Seen& s) {
     return s.param == "model" || s.param == "dimensions" || s.param == "encoding_format" || has(s.code, "model_not_found") ||
-           has(s.code, "unsupported_parameter");
+           has(s.code, "unsupported_parameter") || has(s.code, "unknown_parameter") || has_any(s.lower, kOfTheRequest);
 }
 
 struct Row {
@@ -59,9 +95,12 @@ struct Row {
 bool refused_input(const Seen& s) { return s.status == 400 || s.status == 422; }
 
 // First match decides. Every row has its case in tests/unit/embed_http_error_test.cpp.
-constexpr std::array<Row, 15> kRows{{
+constexpr std::array<Row, 18> kRows{{
+    {"budget used up", over_budget, ErrorClass::auth, Origin::user, "raise the budget; waiting does not help"},
     {"quota used up", [](const Seen& s) { return (s.status == 429 || s.status == 403) && out_of_quota(s); }, ErrorClass::auth,
      Origin::user, "raise the quota or pay the bill; waiting does not help"},
+    {"no model yet", without_its_model, ErrorClass::transient, Origin::theirs,
+     "it is sent again; check the endpoint where that lasts"},
     {"throttled", [](const Seen& s) { return s.status == 429; }, ErrorClass::throttled, Origin::theirs, "it is sent again later"},
     {"overloaded", [](const Seen& s) { return s.status == 529 || (s.status == 503 && s.asks_to_wait); }, ErrorClass::throttled,
      Origin::theirs, "it is sent again later"},
@@ -83,6 +122,8 @@ constexpr std::array<Row, 15> kRows{{
      "redirects are not followed; declare the address it points to"},
     {"other refusal", [](const Seen& s) { return s.status >= 400 && s.status < 500; }, ErrorClass::invalid, Origin::user,
      "check the provider's endpoint"},
+    {"text too long", [](const Seen& s) { return s.status >= 500 && limit_in_words(s.lower) == LimitOf::text; },
+     ErrorClass::too_large, Origin::ours, "the document at fault is singled out"},
     {"server fault", [](const Seen& s) { return s.status >= 500; }, ErrorClass::transient, Origin::theirs, "it is sent again"},
     {"not an answer", [](const Seen&) { return true; }, ErrorClass::bad_answer, Origin::theirs,
      "the endpoint does not behave like an embeddings endpoint"},
@@ -129,6 +170,23 @@ std::string text_of(const nlohmann::json& object, const char* key) {
     return it->is_string() ? it->get<std::string>() : it->is_primitive() && !it->is_null() ? it->dump() : std::string();
 }
 
+// FastAPI's {"detail": [{"loc": ["body", "input"], "msg": "..."}]}.
+std::string text_of_list(const nlohmann::json& object, const char* key) {
+    const auto it = object.find(key);
+    if (it == object.end() || !it->is_array()) return {};
+    std::string out;
+    for (const nlohmann::json& item : *it) {
+        if (!item.is_object() || text_of(item, "msg").empty()) continue;
+        std::string where;
+        for (const nlohmann::json& step : item.value("loc", nlohmann::json::array())) {
+            if (step.is_string() && step != "body") where += (where.empty() ? "" : ".") + step.get<std::string>();
+            if (step.is_number_unsigned()) where += fmt::format("[{}]", step.get<std::uint64_t>());
+        }
+        out += fmt::format("{}{}{}{}", out.empty() ? "" : "; ", where, where.empty() ? "" : ": ", text_of(item, "msg"));
+    }
+    return out;
+}
+
 // {"error": {"message", "type", "param", "code"}} as OpenAI has it, {"error": "..."}, {"message": ...} or {"detail": ...} as
 // others do.
 void read_body(const std::string& body, Seen& seen) {
@@ -144,6 +202,7 @@ void read_body(const std::string& body, Seen& seen) {
     seen.param = lower(text_of(e, "param"));
     for (const char* key : {"message", "detail", "error"}) {
         if (seen.text.empty()) seen.text = text_of(e, key);
+        if (seen.text.empty()) seen.text = text_of_list(e, key);
     }
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "reconcilers/embed/http_client.hpp"
 #include "reconcilers/embed/http_error.hpp"
@@ -30,6 +31,11 @@ bool is_header_name(std::string_view text) {
     });
 }
 
+bool is_about_encoding(const Error& e) {
+    const bool refused = e.code == "400" || e.code == "422" || e.code == "500" || e.code == "501";
+    return refused && (e.message.find("encoding_format") != std::string::npos || e.message.find("base64") != std::string::npos);
+}
+
 class OpenAiEmbedder final : public Embedder {
 public:
     OpenAiEmbedder(const ProviderSpec& provider, Url url, std::string model, std::uint32_t dimensions,
@@ -54,7 +60,14 @@ public:
         span.set("server.address", url_.host);
         span.set("server.port", static_cast<std::int64_t>(url_.port));
         const SteadyTime start = clock_.steady_now();
+        const bool as_float = float_;
         auto result = co_await request(texts, role, context, span);
+        // Some know only numbers. Which of the two it is asked for changes no vector.
+        if (!result && !as_float && provider_.encoding == "base64" && is_about_encoding(result.error())) {
+            float_ = true;
+            result = co_await request(texts, role, context, span);
+            if (!result && is_about_encoding(result.error())) float_ = false;
+        }
         telemetry_.finish(span, result, clock_.steady_now() - start);
         co_return result;
     }
@@ -109,7 +122,7 @@ private:
         const std::string& prefix = role == TextRole::query ? provider_.query_prefix : provider_.document_prefix;
         std::string body = "{\"model\":";
         append_json_string(body, model_);
-        body += fmt::format(",\"encoding_format\":\"{}\"", provider_.encoding);
+        body += fmt::format(",\"encoding_format\":\"{}\"", float_ ? std::string_view("float") : provider_.encoding);
         if (provider_.send_dimensions) body += fmt::format(",\"dimensions\":{}", dimensions_);
         body += ",\"input\":";
         append_json_texts(body, prefix, texts);
@@ -149,6 +162,7 @@ private:
     const std::unique_ptr<HttpClient> http_;
     const Clock& clock_;
     const RequestTelemetry telemetry_;
+    std::atomic<bool> float_{false};  // it was found to refuse base64
 };
 
 Status check_headers(const ProviderSpec& provider) {

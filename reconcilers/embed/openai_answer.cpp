@@ -14,12 +14,12 @@ namespace {
 
 namespace od = simdjson::ondemand;
 
-Error bad(std::string message) {
-    return {.cls = ErrorClass::bad_answer, .message = std::move(message), .origin = Origin::theirs, .code = "answer"};
+Error bad(std::string message, const char* code = "answer") {
+    return {.cls = ErrorClass::bad_answer, .message = std::move(message), .origin = Origin::theirs, .code = code};
 }
 
 Status wrong_width(std::size_t at, std::size_t has, std::uint32_t wanted) {
-    return bad(fmt::format("vector {} of the answer has {} numbers, {} were declared", at, has, wanted));
+    return bad(fmt::format("vector {} of the answer has {} numbers, {} were declared", at, has, wanted), "width");
 }
 
 Status read_numbers(od::array numbers, std::size_t at, std::span<float> row) {
@@ -76,7 +76,7 @@ public:
 
     Result<Embeddings> finish() && {
         if (indices_.size() != expected_) {
-            return bad(fmt::format("the answer has {} vectors, {} texts were sent", indices_.size(), expected_));
+            return bad(fmt::format("the answer has {} vectors, {} texts were sent", indices_.size(), expected_), "count");
         }
         if (auto s = put_in_order(); !s) return std::move(s).error();
         return std::move(out_);
@@ -119,7 +119,7 @@ private:
             od::object object;
             if (entry.get_object().get(object) != simdjson::SUCCESS) return not_json();
             if (indices_.size() == expected_)
-                return bad(fmt::format("the answer has more vectors than the {} texts sent", expected_));
+                return bad(fmt::format("the answer has more vectors than the {} texts sent", expected_), "count");
             if (auto s = item(object); !s) return s;
         }
         return {};

@@ -27,6 +27,7 @@ BreakerState Breaker::state(SteadyTime now) const noexcept {
 }
 
 int Breaker::allowed(SteadyTime now) const noexcept {
+    if (doubted_) return 0;
     switch (state(now)) {
         case BreakerState::closed: return std::numeric_limits<int>::max();
         case BreakerState::open: return 0;
@@ -51,7 +52,7 @@ void Breaker::count(CallResult result, SteadyTime now) {
     Bucket& b = buckets_[static_cast<std::size_t>(second % kSeconds)];
     if (b.second != second) b = {.second = second};
     ++b.calls;
-    if (result == CallResult::failure) ++b.failures;
+    if (result == CallResult::failure || result == CallResult::suspect) ++b.failures;
     if (result == CallResult::slow) ++b.slow;
 }
 
@@ -77,25 +78,54 @@ void Breaker::open(SteadyTime now, Duration length, double random) {
     ++opened_;
     ++ticket_;
     in_a_row_ = 0;
+    suspects_ = false;
+    doubted_ = false;
     buckets_.fill({});
+}
+
+Duration Breaker::next_open() const {
+    const int doublings = std::clamp(opened_ - settings_.even + 1, 0, 20);
+    return std::min<Duration>(settings_.open_cap, settings_.open_base * (1LL << doublings));
+}
+
+void Breaker::pass_probe(SteadyTime now) {
+    if (++probes_passed_ <= settings_.probes) return;
+    state_ = BreakerState::closed;
+    closed_at_ = now;
+    ++ticket_;
 }
 
 void Breaker::record(CallResult result, std::uint64_t ticket, SteadyTime now, double random) {
     if (ticket != ticket_ || state_ == BreakerState::open) return;
     if (state_ == BreakerState::closed && opened_ > 0 && now - closed_at_ >= kQuiet) opened_ = 0;
     if (result == CallResult::refused) return open(now, settings_.refused_open, random);
-    const Duration length = std::min<Duration>(settings_.open_cap, settings_.open_base * (1LL << std::min(opened_, 20)));
+    const bool failed = result == CallResult::failure || result == CallResult::suspect;
     if (state_ == BreakerState::half_open) {
-        if (result == CallResult::failure) return open(now, length, random);
-        if (++probes_passed_ <= settings_.probes) return;
-        state_ = BreakerState::closed;
-        closed_at_ = now;
-        ++ticket_;
-        return;
+        if (result == CallResult::suspect) return doubt();
+        return failed ? open(now, next_open(), random) : pass_probe(now);
     }
     count(result, now);
-    in_a_row_ = result == CallResult::failure ? in_a_row_ + 1 : 0;
-    if (should_open(now)) open(now, length, random);
+    in_a_row_ = failed ? in_a_row_ + 1 : 0;
+    suspects_ = suspects_ || result == CallResult::suspect;
+    if (!should_open(now)) return;
+    suspects_ ? doubt() : open(now, next_open(), random);
+}
+
+void Breaker::prove(CallResult result, SteadyTime now, double random) {
+    doubted_ = false;
+    if (state_ == BreakerState::open && now >= retry_at_) enter_half_open();
+    if (state_ == BreakerState::open) return;
+    if (result == CallResult::refused) return open(now, settings_.refused_open, random);
+    if (result != CallResult::success) return open(now, next_open(), random);
+    if (state_ == BreakerState::half_open) return pass_probe(now);
+    in_a_row_ = 0;
+    suspects_ = false;
+    for (Bucket& b : buckets_) b.failures = 0;
+}
+
+void Breaker::undecided() noexcept {
+    doubted_ = false;
+    in_a_row_ = std::min(in_a_row_, settings_.consecutive - 1);
 }
 
 void Breaker::restore(int opened, SteadyTime retry_at) {
@@ -103,6 +133,7 @@ void Breaker::restore(int opened, SteadyTime retry_at) {
     state_ = BreakerState::open;
     opened_ = std::max(opened_, opened);
     retry_at_ = retry_at;
+    doubted_ = false;
     ++ticket_;
 }
 

@@ -1,8 +1,11 @@
 // The circuit breaker: stops asking a provider that does not answer, and finds out with few calls when it does again.
 //
 // A pure state machine over (state, event, now): no clock, no lock, no thread. Closed: every call goes. Open: none goes until
-// retry_at(). Half open: one probe, then three; all of them answered closes it, one failure opens it again for twice as long.
-// Figures are those of resilience4j and Envoy (window, shares, minimum), with growing open times.
+// retry_at(). Half open: one probe, then three; all of them answered closes it, one failure opens it again. A restart is met
+// every second; only then do open times double. Figures are those of resilience4j and Envoy (window, shares, minimum).
+//
+// A failure that one text may have provoked (`suspect`) never opens it by itself: where it would, nothing goes until a text that
+// is known to be good was asked for (prove()), and its answer decides.
 #pragma once
 
 #include <array>
@@ -22,6 +25,7 @@ enum class CallResult : std::uint8_t {
     slow,     // answered, but only just within the deadline
     failure,  // no answer, or a wrong one
     refused,  // credentials or quota: useless to ask again soon
+    suspect,  // a failure that may be the text's own
 };
 
 struct BreakerSettings {
@@ -30,7 +34,8 @@ struct BreakerSettings {
     double failure_share = 0.5;
     double slow_share = 0.8;
     int consecutive = 5;        // failures in a row that open it whatever the shares
-    Duration open_base = std::chrono::seconds(5);
+    Duration open_base = std::chrono::seconds(1);
+    int even = 4;               // open times in a row of that length, before they double
     Duration open_cap = std::chrono::minutes(5);
     Duration refused_open = std::chrono::minutes(30);
     int probes = 3;             // of the second half-open step; the first is one
@@ -47,6 +52,13 @@ public:
     std::uint64_t ticket(SteadyTime now) noexcept;
     // `random` in [0, 1) spreads the end of an open time by a fifth either way.
     void record(CallResult result, std::uint64_t ticket, SteadyTime now, double random);
+
+    // Nothing goes until prove() or undecided(); one of them must follow.
+    bool doubted() const noexcept { return doubted_; }
+    void doubt() noexcept { doubted_ = state_ != BreakerState::open; }
+    // What became of the good text: `success` clears the provider of all that was suspect, anything else opens the breaker.
+    void prove(CallResult result, SteadyTime now, double random);
+    void undecided() noexcept;
 
     // Open until then, as another replica found out. Never shortens an open time.
     void restore(int opened, SteadyTime retry_at);
@@ -65,6 +77,8 @@ private:
         int slow = 0;
     };
     void count(CallResult result, SteadyTime now);
+    void pass_probe(SteadyTime now);
+    Duration next_open() const;
     bool should_open(SteadyTime now) const;
     void open(SteadyTime now, Duration length, double random);
     void enter_half_open();
@@ -77,6 +91,8 @@ private:
     int opened_ = 0;
     int in_a_row_ = 0;
     int probes_passed_ = 0;
+    bool suspects_ = false;  // among the failures
+    bool doubted_ = false;
     std::array<Bucket, kSeconds> buckets_{};
 };
 

@@ -9,6 +9,8 @@
 #include <numeric>
 
 #include "reconcilers/chunk/chunker.hpp"
+#include "reconcilers/embed/limit_words.hpp"
+#include "reconcilers/factory/request_limits.hpp"
 #include "reconcilers/factory/wake.hpp"
 
 namespace homeostat {
@@ -17,8 +19,8 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr int kMostThrottles = 20;         // of one request; then its batch is given back
-constexpr std::size_t kAllRefused = 8;     // culprits without a single good text: the fault is not the texts'
+constexpr int kMostThrottles = 20;  // of one request; then its batch is given back
+constexpr int kTrials = 8;          // requests of a job that go alone
 
 // Another provider of the pool may do better.
 bool of_provider(ErrorClass c) {
@@ -35,13 +37,14 @@ bool of_provider(ErrorClass c) {
     }
 }
 
-bool worth_a_retry(ErrorClass c) {
-    return c == ErrorClass::transient || c == ErrorClass::timeout || c == ErrorClass::local || c == ErrorClass::bad_answer;
+// One that took too long is cut instead, and an answer of another shape would be paid for again.
+bool worth_a_retry(const std::vector<std::size_t>& part, const Error& e) {
+    if (e.cls == ErrorClass::timeout) return part.size() == 1;
+    if (e.cls == ErrorClass::bad_answer) return !breaks_contract(e);
+    return e.cls == ErrorClass::transient || e.cls == ErrorClass::local;
 }
 
 }  // namespace
-
-bool of_content(ErrorClass c) noexcept { return c == ErrorClass::content || c == ErrorClass::too_large; }
 
 EmbedJob::EmbedJob(Gateway& gateway, std::vector<ChannelPtr> channels, EmbedOrder order, const std::vector<std::string>& texts,
                    Context context)
@@ -60,7 +63,7 @@ asio::awaitable<EmbedJob::Outcome> EmbedJob::run() {
     }
     Part all(texts_.size());
     std::iota(all.begin(), all.end(), std::size_t{0});
-    const Status done = co_await solve_all(cut(all));
+    const Status done = co_await solve_in_turn(std::move(all));
     const Lock lock(mutex_);
     std::sort(result_.refused.begin(), result_.refused.end(),
               [](const RefusedText& a, const RefusedText& b) { return a.index < b.index; });
@@ -116,56 +119,51 @@ asio::awaitable<Status> EmbedJob::solve_all(std::vector<Part> parts) {
     co_return Status{};
 }
 
-asio::awaitable<Status> EmbedJob::solve(Part part) {
-    if (failed_) co_return cancelled("another request of the batch has failed");
-    Result<Embeddings> answer = co_await call(part);
-    if (answer) {
-        place(part, *answer);
-        co_return Status{};
-    }
-    Error error = std::move(answer).error();
-    if (!of_content(error.cls) || gateway_.settings_.manual.contains(error.cls)) co_return error;
-    if (part.size() == 1) co_return refuse(part.front(), error);
-    if (error.cls == ErrorClass::content) co_return co_await isolate(std::move(part), std::move(error));
-    std::vector<Part> smaller = cut(part);
-    if (smaller.size() == 1) {
-        const auto middle = part.begin() + static_cast<std::ptrdiff_t>(part.size() / 2);
-        smaller = {Part(part.begin(), middle), Part(middle, part.end())};
-    }
-    co_return co_await solve_all(std::move(smaller));
+bool EmbedJob::is_trial(const Part& part) const {
+    std::uint64_t tokens = 0;
+    for (const std::size_t i : part) tokens += tokens_[i];
+    return std::any_of(channels_.begin(), channels_.end(),
+                       [&](const ChannelPtr& c) { return c->lane->is_trial(part.size(), tokens); });
 }
 
-// Halving: a half that is refused holds a culprit, and the other half is put by; a half that is answered leaves it to the other
-// without asking. What was put by is asked for at the end in one request. One culprit of n costs log2(n) + 2 requests.
-asio::awaitable<Status> EmbedJob::isolate(Part part, Error first) {
-    Part suspects = std::move(part);
-    Part put_by;
-    Error refusal = std::move(first);
-    bool told = false;  // `refusal` was said of the suspects alone
-    while (suspects.size() > 1) {
-        const auto middle = suspects.begin() + static_cast<std::ptrdiff_t>(suspects.size() / 2);
-        Part half(suspects.begin(), middle);
-        Part other(middle, suspects.end());
-        Result<Embeddings> answer = co_await call(half);
-        if (answer) {
-            place(half, *answer);
-            suspects = std::move(other);
-            told = false;
-            continue;
+// What a request of a size that was never answered tells, of limits or of the time it takes, cuts those that follow.
+asio::awaitable<Status> EmbedJob::solve_in_turn(Part all) {
+    std::vector<Part> parts = cut(all);
+    for (int i = 0; i < kTrials && parts.size() > 1 && is_trial(parts.front()); ++i) {
+        all.erase(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(parts.front().size()));
+        if (Status s = co_await solve(std::move(parts.front())); !s) co_return s;
+        parts = cut(all);
+    }
+    co_return co_await solve_all(std::move(parts));
+}
+
+// Smaller requests may pass: it was too large, or took too long.
+bool EmbedJob::to_be_cut(const Part& part, const Error& error) const {
+    if (part.size() == 1) return false;
+    if (error.cls == ErrorClass::timeout) return true;
+    return error.cls == ErrorClass::too_large && limit_in_words(said_in(error.message)) != LimitOf::text;
+}
+
+asio::awaitable<Status> EmbedJob::solve(Part part) {
+    if (failed_) co_return cancelled("another request of the batch has failed");
+    Asked asked = co_await call(part, false);
+    if (asked.answer) {
+        place(part, *asked.answer);
+        co_return Status{};
+    }
+    Error error = std::move(asked.answer).error();
+    if (gateway_.settings_.manual.contains(error.cls)) co_return error;
+    if (to_be_cut(part, error)) {
+        std::vector<Part> smaller = cut(part);
+        if (smaller.size() == 1) {
+            const auto middle = part.begin() + static_cast<std::ptrdiff_t>(part.size() / 2);
+            smaller = {Part(part.begin(), middle), Part(middle, part.end())};
         }
-        refusal = std::move(answer).error();
-        if (!of_content(refusal.cls)) co_return refusal;
-        put_by.insert(put_by.end(), other.begin(), other.end());
-        suspects = std::move(half);
-        told = true;
+        co_return co_await solve_all(std::move(smaller));
     }
-    if (told) {
-        if (Status s = refuse(suspects.front(), refusal); !s) co_return s;
-    } else if (Status s = co_await solve(std::move(suspects)); !s) {
-        co_return s;
-    }
-    if (put_by.empty()) co_return Status{};
-    co_return co_await solve(std::move(put_by));
+    if (!asked.channel || !may_be_a_text(error, asked.channel->lane->has_answered())) co_return error;
+    Refusal refusal{std::move(error), asked.channel, asked.sent_at, asked.failed_at, {asked.failures, 0}};
+    co_return co_await isolate(std::move(part), std::move(refusal));
 }
 
 EmbedJob::ChannelPtr EmbedJob::choose(const std::set<std::string>& without) {
@@ -193,58 +191,72 @@ EmbedJob::ChannelPtr EmbedJob::choose(const std::set<std::string>& without) {
     return best;
 }
 
-asio::awaitable<Result<Embeddings>> EmbedJob::call(const Part& part) {
+asio::awaitable<EmbedJob::Asked> EmbedJob::call(const Part& part, bool once) {
     std::set<std::string> without;
-    std::optional<Error> last;
+    Asked asked;
+    bool told = false;  // `asked` holds what a provider said
     std::shared_ptr<Lane> retrying;  // whose budget this attempt is on
     int attempts = 0;
     int throttles = 0;
     for (;;) {
         const ChannelPtr channel = choose(without);
-        if (!channel) co_return *last;
+        if (!channel) co_return asked;
         if (channel->provider.pool) {
             const Status same = co_await gateway_.check_canary(channel, order_.model, order_.dimensions, context_);
             if (!same) {
-                if (!of_provider(same.error().cls)) co_return same.error();
-                last = same.error();
+                if (!told) asked.answer = same.error();
+                if (!of_provider(same.error().cls)) co_return asked;
                 without.insert(channel->provider.name);
                 continue;
             }
         }
-        Result<Embeddings> answer = co_await send(channel, part);
+        Asked sent = co_await send(channel, part);
+        Result<Embeddings>& answer = sent.answer;
         if (retrying) std::exchange(retrying, nullptr)->retry_ended();
-        if (answer || !of_provider(answer.error().cls)) co_return answer;
+        const ErrorClass cls = answer ? ErrorClass::internal : answer.error().cls;
         // The error of a provider that was really asked says more than that another is left alone.
-        if (!last || answer.error().cls != ErrorClass::unavailable) last = answer.error();
-        const ErrorClass cls = answer.error().cls;
-        if (gateway_.settings_.manual.contains(cls)) co_return *last;
+        if (answer || !told || cls != ErrorClass::unavailable) {
+            const bool same = !answer && told && asked.channel == channel && same_failure(asked.answer.error(), answer.error());
+            sent.failures = same ? asked.failures + 1 : 1;
+            asked = std::move(sent);
+            told = told || cls != ErrorClass::unavailable;
+        }
+        if (asked.answer || !of_provider(cls) || gateway_.settings_.manual.contains(cls)) co_return asked;
         if (without.size() + 1 < channels_.size()) {
             without.insert(channel->provider.name);
             continue;
         }
-        if (cls == ErrorClass::throttled && answer.error().code != "Throttled" && ++throttles < kMostThrottles) {
+        if (cls == ErrorClass::throttled && asked.answer.error().code != "Throttled" && ++throttles < kMostThrottles) {
             without.clear();  // the lane's gate decides how long to wait, and whether that is too long
             continue;
         }
-        if (!worth_a_retry(cls) || attempts >= (cls == ErrorClass::bad_answer ? 1 : gateway_.settings_.retries)) co_return *last;
+        if (once || asked.failures > 1 || !worth_a_retry(part, asked.answer.error()) || attempts >= gateway_.settings_.retries)
+            co_return asked;
         const std::optional<Duration> wait = channel->lane->try_retry(attempts, gateway_.settings_.retry_base);
-        if (!wait) co_return *last;
+        if (!wait) co_return asked;
         ++attempts;
         retrying = channel->lane;
         const Status waited = co_await pause(*wait);
         if (!waited) {
             retrying->retry_ended();
-            co_return waited.error();
+            asked.answer = waited.error();
+            co_return asked;
         }
         without.clear();
     }
 }
 
-asio::awaitable<Result<Embeddings>> EmbedJob::send(ChannelPtr channel, const Part& part) {
+asio::awaitable<EmbedJob::Asked> EmbedJob::send(ChannelPtr channel, const Part& part) {
+    Asked asked;
+    asked.channel = channel;
     std::uint64_t tokens = 0;
     for (const std::size_t i : part) tokens += tokens_[i];
     Result<Lane::Permit> permit = co_await channel->lane->enter(part.size(), tokens, order_.urgent, context_);
-    if (!permit) co_return permit.error();
+    if (!permit) {
+        asked.answer = permit.error();
+        co_return asked;
+    }
+    for (const std::size_t i : part) permit->bytes += texts_[i].size();
     std::vector<std::string> copy;
     const bool whole = part.size() == texts_.size();
     if (!whole) {
@@ -252,8 +264,10 @@ asio::awaitable<Result<Embeddings>> EmbedJob::send(ChannelPtr channel, const Par
         for (const std::size_t i : part) copy.push_back(texts_[i]);
     }
     const Clock& clock = gateway_.parts_.clock;
-    Result<Embeddings> answer =
-        co_await gateway_.ask_embedder(channel, *permit, whole ? texts_ : copy, order_.role, order_.dimensions, context_);
+    asked.sent_at = permit->started;
+    asked.answer = co_await gateway_.ask_embedder(channel, *permit, whole ? texts_ : copy, order_.role, order_.dimensions,
+                                                  context_, &asked.failed_at);
+    const Result<Embeddings>& answer = asked.answer;
     const double seconds = std::chrono::duration<double>(clock.steady_now() - permit->started).count();
     gateway_.remember(CallLine{clock.now(), channel->provider.name, order_.model, part.size(), seconds,
                                answer ? "ok" : std::string(to_string(answer.error().cls))});
@@ -262,8 +276,14 @@ asio::awaitable<Result<Embeddings>> EmbedJob::send(ChannelPtr channel, const Par
             .counter("homeostat_provider_tokens_total", "Tokens embedded, as billed or estimated.",
                      {{"provider", channel->provider.name}})
             .add(static_cast<double>(answer->tokens));
+    } else if (answer.error().cls == ErrorClass::bad_answer || answer.error().cls == ErrorClass::timeout) {
+        gateway_.parts_.telemetry.metrics
+            .counter("homeostat_provider_wasted_tokens_total",
+                     "Tokens of requests that were worked on and whose answers were not used.",
+                     {{"provider", channel->provider.name}})
+            .add(static_cast<double>(tokens));
     }
-    co_return answer;
+    co_return asked;
 }
 
 asio::awaitable<Status> EmbedJob::pause(Duration length) {
@@ -283,15 +303,11 @@ void EmbedJob::place(const Part& part, const Embeddings& answer) {
     result_.vectors.tokens += answer.tokens;
     result_.vectors.model = answer.model;
     for (const std::size_t i : part) placed_[i] = true;
-    any_placed_ = true;
 }
 
-Status EmbedJob::refuse(std::size_t index, const Error& error) {
+void EmbedJob::refuse(std::size_t index, const Error& error) {
     const Lock lock(mutex_);
     result_.refused.push_back({index, error});
-    if (any_placed_ || result_.refused.size() < kAllRefused) return {};
-    return invalid(fmt::format("provider \"{}\" refused every one of {} texts; the last: {}", order_.provider.name,
-                               result_.refused.size(), error.message));
 }
 
 }  // namespace homeostat

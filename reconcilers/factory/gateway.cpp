@@ -9,6 +9,7 @@
 #include <span>
 
 #include "reconcilers/chunk/chunker.hpp"
+#include "reconcilers/factory/blame.hpp"
 #include "reconcilers/factory/embed_job.hpp"
 #include "reconcilers/factory/heal.hpp"
 #include "reconcilers/factory/on.hpp"
@@ -68,6 +69,11 @@ struct Filling {
     Embedded embedded;
     std::map<std::size_t, Error> no;
 };
+
+std::string good_text(const Lane& lane) {
+    std::string text = lane.good_text();
+    return text.empty() ? std::string(kCanaryText) : text;
+}
 
 template <class T>
 void keep(std::deque<T>& ring, T line, std::size_t most) {
@@ -217,7 +223,7 @@ asio::awaitable<Status> Gateway::check_canary(ChannelPtr channel, std::string mo
 // The request itself. However it ends, the lane is told and the permit is given back.
 asio::awaitable<Result<Embeddings>> Gateway::ask_embedder(ChannelPtr channel, Lane::Permit permit,
                                                           const std::vector<std::string>& texts, TextRole role,
-                                                          std::uint32_t dimensions, Context context) {
+                                                          std::uint32_t dimensions, Context context, SteadyTime* answered) {
     context.deadline = std::min(context.deadline, parts_.clock.steady_now() + Duration(channel->provider.timeout));
     Result<Embeddings> answer = internal_error("the provider's answer got lost");
     try {
@@ -227,8 +233,33 @@ asio::awaitable<Result<Embeddings>> Gateway::ask_embedder(ChannelPtr channel, La
     } catch (const std::exception& e) {
         answer = internal_error(e.what());
     }
-    channel->lane->leave(permit, answer ? nullptr : &answer.error(), answer ? answer->tokens : 0);
+    if (answered != nullptr) *answered = parts_.clock.steady_now();
+    const bool doubted = channel->lane->leave(permit, answer ? nullptr : &answer.error(), answer ? answer->tokens : 0);
+    if (answer && role == TextRole::document && !texts.empty()) channel->lane->keep_good(texts.front());
+    if (doubted) {
+        std::string good = good_text(*channel->lane);
+        const Lane::Permit proof = channel->lane->begin_proof(estimate_tokens(good));
+        [[maybe_unused]] const Status told =
+            co_await send_proof(std::move(channel), proof, std::move(good), dimensions, std::move(context));
+    }
     co_return answer;
+}
+
+asio::awaitable<Status> Gateway::send_proof(ChannelPtr channel, Lane::Permit permit, std::string text, std::uint32_t dimensions,
+                                            Context context) {
+    permit.proof = true;
+    const std::vector<std::string> texts{std::move(text)};
+    const Result<Embeddings> answer =
+        co_await ask_embedder(std::move(channel), permit, texts, TextRole::document, dimensions, std::move(context));
+    if (!answer) co_return answer.error();
+    co_return Status{};
+}
+
+asio::awaitable<Status> Gateway::prove(ChannelPtr channel, std::uint32_t dimensions, Context context) {
+    std::string good = good_text(*channel->lane);
+    const Result<Lane::Permit> permit = co_await channel->lane->enter(1, estimate_tokens(good), true, context);
+    if (!permit) co_return permit.error();
+    co_return co_await send_proof(std::move(channel), *permit, std::move(good), dimensions, std::move(context));
 }
 
 asio::awaitable<Result<bool>> Gateway::ask_canary(ChannelPtr channel, std::string model, std::uint32_t dimensions,

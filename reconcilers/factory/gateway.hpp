@@ -145,7 +145,12 @@ private:
     boost::asio::awaitable<Status> check_canary(ChannelPtr channel, std::string model, std::uint32_t dimensions, Context context);
     boost::asio::awaitable<Result<Embeddings>> ask_embedder(ChannelPtr channel, Lane::Permit permit,
                                                             const std::vector<std::string>& texts, TextRole role,
-                                                            std::uint32_t dimensions, Context context);
+                                                            std::uint32_t dimensions, Context context,
+                                                            SteadyTime* answered = nullptr);
+    // Asks for a text that is known to be good. The lane's breaker learns of it either way.
+    boost::asio::awaitable<Status> prove(ChannelPtr channel, std::uint32_t dimensions, Context context);
+    boost::asio::awaitable<Status> send_proof(ChannelPtr channel, Lane::Permit permit, std::string text, std::uint32_t dimensions,
+                                              Context context);
     boost::asio::awaitable<Result<bool>> ask_canary(ChannelPtr channel, std::string model, std::uint32_t dimensions,
                                                     Context context);
     Result<Canary> settle(const std::string& pool, const std::string& model, std::uint32_t dimensions, const Canary& ours)

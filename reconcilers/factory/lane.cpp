@@ -15,7 +15,6 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr double kSlowShare = 0.8;     // of the time-out
-constexpr double kMeanWeight = 0.1;    // of the newest answer in the running mean
 constexpr Duration kLongWait = std::chrono::hours(24);
 
 bool runs_here(const ProviderSpec& p) { return p.kind == "local" || p.kind == "hashing"; }
@@ -57,7 +56,7 @@ Lane::Lane(const ProviderSpec& provider, std::string model, const Clock& clock, 
       concurrency_(static_cast<int>(provider.max_in_flight), in_process_ ? static_cast<int>(provider.max_in_flight) : 4),
       requests_rate_(rate_of(provider.requests_per_minute)),
       tokens_rate_(rate_of(provider.tokens_per_minute)),
-      limits_(provider.max_batch) {
+      limits_(provider.max_batch, in_process_ ? Duration{} : Duration(provider.timeout)) {
     const Lock lock(mutex_);
     publish(clock_.steady_now());
 }
@@ -191,8 +190,9 @@ void Lane::note_breaker(const Permit& permit, CallResult result, const Error* er
     if (error != nullptr) last_error_ = error->message;
     if (local) {
         local_.record(CallResult::failure, permit.local_ticket, now, random());
+        if (permit.proof) remote_.undecided();
     } else {
-        remote_.record(result, permit.ticket, now, random());
+        permit.proof ? remote_.prove(result, now, random()) : remote_.record(result, permit.ticket, now, random());
         if (result == CallResult::success || result == CallResult::slow)
             local_.record(CallResult::success, permit.local_ticket, now, random());
     }
@@ -205,48 +205,7 @@ void Lane::note_breaker(const Permit& permit, CallResult result, const Error* er
     }
 }
 
-void Lane::note(const Permit& permit, const Error* error, std::uint64_t billed, SteadyTime now) {
-    const Duration took = now - permit.started;
-    note_health(error, now);
-    if (error == nullptr) {
-        const double seconds = std::chrono::duration<double>(took).count();
-        counts_.mean_seconds =
-            counts_.mean_seconds == 0 ? seconds : counts_.mean_seconds * (1 - kMeanWeight) + seconds * kMeanWeight;
-        limits_.accepted(permit.texts, permit.tokens);
-        concurrency_.succeeded(in_flight_ + 1);
-        gate_.succeeded();
-        if (tokens_rate_ && billed > 0) tokens_rate_->give_back(static_cast<double>(permit.tokens) - static_cast<double>(billed));
-        const bool slow = took > slow_after_;
-        slow ? limits_.slow() : limits_.quick();
-        return note_breaker(permit, slow ? CallResult::slow : CallResult::success, nullptr, now);
-    }
-    switch (error->cls) {
-        case ErrorClass::cancelled: return;
-        case ErrorClass::throttled:
-            ++counts_.throttled;
-            throttled_total_.add();
-            gate_.throttled(error->retry_after, permit.started, now, random());
-            concurrency_.throttled(permit.started, now);
-            return;
-        case ErrorClass::too_large:
-            if (limits_.refused(permit.texts, permit.tokens, error->message)) dirty_ = true;
-            return note_breaker(permit, CallResult::success, nullptr, now);
-        case ErrorClass::unavailable:
-            last_error_ = error->message;
-            reason_ = "Quarantined";
-            remote_.restore(1, now + error->retry_after.value_or(std::chrono::minutes(1)));
-            dirty_ = true;
-            return;
-        case ErrorClass::auth: ++counts_.failures; return note_breaker(permit, CallResult::refused, error, now);
-        case ErrorClass::timeout: concurrency_.timed_out(permit.started, now); [[fallthrough]];
-        case ErrorClass::transient:
-        case ErrorClass::local:
-        case ErrorClass::bad_answer: ++counts_.failures; return note_breaker(permit, CallResult::failure, error, now);
-        default: return note_breaker(permit, CallResult::success, nullptr, now);  // it answered; the fault is ours
-    }
-}
-
-void Lane::leave(const Permit& permit, const Error* error, std::uint64_t billed) {
+bool Lane::leave(const Permit& permit, const Error* error, std::uint64_t billed) {
     const Lock lock(mutex_);
     const SteadyTime now = clock_.steady_now();
     --in_flight_;
@@ -254,6 +213,9 @@ void Lane::leave(const Permit& permit, const Error* error, std::uint64_t billed)
     note(permit, error, billed, now);
     publish(now);
     wake();
+    if (permit.proof) proving_ = false;
+    if (!remote_.doubted() || proving_) return false;
+    return proving_ = true;
 }
 
 std::optional<Duration> Lane::try_retry(int attempts, std::chrono::milliseconds base) {

@@ -64,7 +64,9 @@ public:
         SteadyTime started{};
         std::size_t texts = 0;
         std::uint64_t tokens = 0;
+        std::uint64_t bytes = 0;  // of all texts
         bool venture = false;  // a size that has not been answered yet
+        bool proof = false;    // of the good text: it tells the provider's fault from a text's
     };
 
     Lane(const ProviderSpec& provider, std::string model, const Clock& clock, Telemetry telemetry, std::uint64_t seed);
@@ -73,8 +75,23 @@ public:
     // the provider is declared to take.
     boost::asio::awaitable<Result<Permit>> enter(std::size_t texts, std::uint64_t tokens, bool urgent, Context context)
         EXCLUDES(mutex_);
-    // `billed`: tokens as the provider counted them, 0 = unknown. `error`: absent where it answered.
-    void leave(const Permit& permit, const Error* error, std::uint64_t billed) EXCLUDES(mutex_);
+    // `billed`: tokens as the provider counted them, 0 = unknown. `error`: absent where it answered. True where whoever leaves
+    // has to ask for the good text at once, under begin_proof(): nothing goes until that has left too.
+    [[nodiscard]] bool leave(const Permit& permit, const Error* error, std::uint64_t billed) EXCLUDES(mutex_);
+    Permit begin_proof(std::uint64_t tokens) EXCLUDES(mutex_);
+
+    // The last text that it took, to tell its faults from those of other texts; empty before there was one.
+    std::string good_text() const EXCLUDES(mutex_);
+    void keep_good(const std::string& text) EXCLUDES(mutex_);
+    // It has answered a request that began later than that; or at all.
+    bool answered_since(SteadyTime then) const EXCLUDES(mutex_);
+    bool has_answered() const EXCLUDES(mutex_);
+    // So many texts are refused together, though they are taken in requests of `passed`.
+    void found_limit(std::size_t refused, std::size_t passed) EXCLUDES(mutex_);
+    // Whether a request of that size would teach how others should be cut.
+    bool is_trial(std::size_t texts, std::uint64_t tokens) const EXCLUDES(mutex_);
+    // What was said of a good text that was refused after that; nothing where one was taken since, or none was asked for.
+    std::optional<Error> disproved_since(SteadyTime then) const EXCLUDES(mutex_);
 
     // Takes one retry of the budget, to be given back; `wait` is how long to hold it back first (full jitter).
     std::optional<Duration> try_retry(int attempts, std::chrono::milliseconds base) EXCLUDES(mutex_);
@@ -120,7 +137,9 @@ private:
     int allowed(bool urgent, SteadyTime now) const REQUIRES(mutex_);
     std::optional<Error> refusal(SteadyTime now) const REQUIRES(mutex_);
     std::optional<ProviderTrouble> trouble(SteadyTime now) const REQUIRES(mutex_);
-    void note_health(const Error* error, SteadyTime now) REQUIRES(mutex_);
+    void note_health(const Permit& permit, const Error* error, SteadyTime now) REQUIRES(mutex_);
+    void note_failure(const Permit& permit, const Error& error, SteadyTime now) REQUIRES(mutex_);
+    void note_answer(const Permit& permit, std::uint64_t billed, SteadyTime now) REQUIRES(mutex_);
     std::optional<Error> left_alone(const Breaker& breaker, SteadyTime now) const REQUIRES(mutex_);
     void note(const Permit& permit, const Error* error, std::uint64_t billed, SteadyTime now) REQUIRES(mutex_);
     void note_breaker(const Permit& permit, CallResult result, const Error* error, SteadyTime now) REQUIRES(mutex_);
@@ -155,6 +174,11 @@ private:
     std::string reason_ GUARDED_BY(mutex_);
     std::string last_error_ GUARDED_BY(mutex_);
     bool known_ GUARDED_BY(mutex_) = false;
+    std::string good_text_ GUARDED_BY(mutex_);
+    std::optional<SteadyTime> answered_ GUARDED_BY(mutex_);  // when the latest request began that it has answered
+    bool proving_ GUARDED_BY(mutex_) = false;
+    std::optional<Error> disproof_ GUARDED_BY(mutex_);
+    SteadyTime disproved_ GUARDED_BY(mutex_){};  // when that was asked for
     std::optional<SteadyTime> failing_since_ GUARDED_BY(mutex_);  // without an answer meanwhile
     ProviderTrouble failing_ GUARDED_BY(mutex_);
     bool heard_ GUARDED_BY(mutex_) = false;  // anything since the last record

@@ -27,12 +27,13 @@ std::string_view fault_of(const Error& e) {
 
 }  // namespace
 
-void Lane::note_health(const Error* error, SteadyTime now) {
+void Lane::note_health(const Permit& permit, const Error* error, SteadyTime now) {
     if (error != nullptr && error->cls == ErrorClass::cancelled) return;
     known_ = true;
     heard_ = true;
     heard_at_ = now;
-    const std::string_view fault = error == nullptr ? std::string_view() : fault_of(*error);
+    std::string_view fault = error == nullptr ? std::string_view() : fault_of(*error);
+    if (fault.empty() && error != nullptr && permit.proof) fault = "ProviderFailing";  // whatever it says, of a text that is good
     if (fault.empty()) {
         failing_since_.reset();
         return;

@@ -1,48 +1,30 @@
 #include "reconcilers/factory/request_limits.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
+#include <utility>
+
+#include "reconcilers/embed/limit_words.hpp"
 
 namespace homeostat {
 
 namespace {
 
 constexpr double kSlack = 1.5;  // a request this much larger in tokens than an answered one is no venture
-constexpr double kSmallest = 1.0 / 16;
+// Until an answer has told otherwise: as slow as an endpoint without a graphics card may be.
+constexpr Duration kSlowText = std::chrono::milliseconds(100);
+constexpr double kGrowth = 1.1;
+constexpr double kTheirBytes = 1.1;  // of a request, for one of its texts: quotes, escapes and the rest of the JSON
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+}  // namespace
 
-// The numbers of a message, with thousands separated or not: "at most 8,192 tokens".
-std::vector<std::uint64_t> numbers_in(std::string_view text) {
-    std::vector<std::uint64_t> out;
-    for (std::size_t i = 0; i < text.size();) {
-        if (!is_digit(text[i])) {
-            ++i;
-            continue;
-        }
-        std::string digits;
-        while (i < text.size() &&
-               (is_digit(text[i]) || ((text[i] == ',' || text[i] == '_') && i + 3 < text.size() && is_digit(text[i + 1]) &&
-                                      is_digit(text[i + 2]) && is_digit(text[i + 3])))) {
-            if (is_digit(text[i])) digits += text[i];
-            ++i;
-        }
-        std::uint64_t n = 0;
-        if (digits.size() <= 12) std::from_chars(digits.data(), digits.data() + digits.size(), n);
-        out.push_back(n);
-    }
-    return out;
-}
-
-// The largest number of the message that would have refused this size; a smaller one may be anything (a status, an index).
-std::optional<std::uint64_t> limit_in(std::string_view message, std::uint64_t size) {
-    std::optional<std::uint64_t> best;
-    for (const std::uint64_t n : numbers_in(message)) {
-        if (n >= 2 && n < size && n >= size / 64 && (!best || n > *best)) best = n;
-    }
-    return best;
-}
+RequestLimits::RequestLimits(std::uint32_t declared_texts, Duration timeout)
+    : declared_(declared_texts == 0 ? 1 : declared_texts),
+      timed_(timeout > Duration{}),
+      target_(timeout / 2),
+      pace_(timed_ ? std::clamp(0.8 * std::chrono::duration<double>(timeout) / std::chrono::duration<double>(kSlowText), 1.0,
+                                static_cast<double>(declared_))
+                   : declared_) {}
 
 // An error of an endpoint quotes what it said among words and numbers of ours (http_error.cpp); that alone teaches anything.
 std::string_view said_in(std::string_view message) {
@@ -53,17 +35,9 @@ std::string_view said_in(std::string_view message) {
     return said.substr(0, said.rfind('"'));
 }
 
-bool mentions(std::string_view text, std::initializer_list<std::string_view> words) {
-    std::string lower(text);
-    std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
-    return std::any_of(words.begin(), words.end(), [&](std::string_view w) { return lower.find(w) != std::string::npos; });
-}
-
-}  // namespace
-
 std::uint32_t RequestLimits::max_texts() const noexcept {
     const std::uint32_t most = texts_ == 0 ? declared_ : std::min(declared_, texts_);
-    return std::max(1U, static_cast<std::uint32_t>(most * share_));
+    return std::max(1U, std::min(most, static_cast<std::uint32_t>(pace_)));
 }
 
 bool RequestLimits::proven(std::size_t texts, std::uint64_t tokens) const noexcept {
@@ -75,7 +49,8 @@ bool RequestLimits::proven(std::size_t texts, std::uint64_t tokens) const noexce
 }
 
 bool RequestLimits::over(std::size_t texts, std::uint64_t tokens) const noexcept {
-    return texts > 1 && ((texts_ > 0 && texts > texts_) || (tokens_ > 0 && tokens > tokens_));
+    return texts > 1 && ((texts_ > 0 && texts > texts_) || (tokens_ > 0 && tokens > tokens_) ||
+                         static_cast<double>(texts) > kSlack * std::max(1.0, pace_));
 }
 
 void RequestLimits::accepted(std::size_t texts, std::uint64_t tokens) noexcept {
@@ -83,23 +58,51 @@ void RequestLimits::accepted(std::size_t texts, std::uint64_t tokens) noexcept {
     proven_tokens_ = std::max(proven_tokens_, tokens);
 }
 
-bool RequestLimits::refused(std::size_t texts, std::uint64_t tokens, std::string_view error) {
-    const std::string_view message = said_in(error);
-    if (texts <= 1) return false;
+bool RequestLimits::refused(std::size_t texts, std::uint64_t tokens, std::uint64_t bytes, std::string_view error) {
+    const std::string_view said = said_in(error);
+    const LimitOf of = limit_in_words(said);
+    if (of == LimitOf::text) return false;
+    if (texts <= 1) {
+        // One text alone is too large: what was guessed on the way to it was no limit of requests.
+        if (std::exchange(refusals_, 0) == 0) return false;
+        texts_ = texts_before_;
+        tokens_ = tokens_before_;
+        return true;
+    }
     // It was sent before the limit was known: it teaches nothing new.
     if (over(texts, tokens)) return true;
-    const bool about_tokens = mentions(message, {"token", "context length", "too long", "bytes", "payload", "body"});
-    const bool about_texts = mentions(message, {"inputs", "batch size", "batch", "array", "items", "texts", "elements"});
+    if (of == LimitOf::items) {
+        if (const auto named = limit_named(said, texts, true)) return texts_ = static_cast<std::uint32_t>(*named), true;
+    } else if (of == LimitOf::tokens) {
+        if (const auto named = limit_named(said, tokens, false)) {
+            // Theirs are other tokens than ours. Where they say how many they counted the rates of both are known; else a tenth
+            // is left as a margin.
+            const auto counted = count_named(said, *named, tokens);
+            const double theirs = counted ? static_cast<double>(*counted) / static_cast<double>(tokens) : 1;
+            tokens_ = std::max<std::uint64_t>(
+                1, static_cast<std::uint64_t>(static_cast<double>(*named) / theirs * (counted ? 0.97 : 0.9)));
+            return true;
+        }
+    } else if (const auto named = bytes_named(said, static_cast<std::uint64_t>(static_cast<double>(bytes) * kTheirBytes))) {
+        const double share = static_cast<double>(*named) / (static_cast<double>(bytes) * kTheirBytes);
+        tokens_ = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(static_cast<double>(tokens) * share));
+        return true;
+    }
+    if (refusals_ == 0) {
+        texts_before_ = texts_;
+        tokens_before_ = tokens_;
+    }
     const std::uint64_t depth = 1ULL << std::min(++refusals_, 6);
-    if (about_texts || !about_tokens) {
-        const auto said = about_texts ? limit_in(message, texts) : std::nullopt;
-        texts_ = static_cast<std::uint32_t>(said ? *said : std::max<std::uint64_t>(1, texts / depth));
-    }
-    if (about_tokens || !about_texts) {
-        // Theirs are other tokens than ours: a tenth is left as a margin.
-        const auto said = about_tokens ? limit_in(message, tokens) : std::nullopt;
-        tokens_ = std::max<std::uint64_t>(1, said ? *said * 9 / 10 : tokens / depth);
-    }
+    if (of == LimitOf::items || of == LimitOf::nothing)
+        texts_ = static_cast<std::uint32_t>(std::max<std::uint64_t>(1, texts / depth));
+    if (of != LimitOf::items) tokens_ = std::max<std::uint64_t>(1, tokens / depth);
+    return true;
+}
+
+// A size that was answered before is none: something else was the matter.
+bool RequestLimits::found(std::size_t refused, std::size_t passed) noexcept {
+    if (passed == 0 || passed >= refused || refused <= proven_texts_ || (texts_ > 0 && passed >= texts_)) return false;
+    texts_ = static_cast<std::uint32_t>(passed);
     return true;
 }
 
@@ -108,8 +111,24 @@ void RequestLimits::restore(std::uint32_t texts, std::uint64_t tokens) noexcept 
     tokens_ = tokens;
 }
 
-void RequestLimits::slow() noexcept { share_ = std::max(kSmallest, share_ / 2); }
-void RequestLimits::quick() noexcept { share_ = std::min(1.0, share_ * 1.1); }
+// A text among many takes no longer than one among few, so that what is reckoned from a small request is on the safe side.
+void RequestLimits::answered(std::size_t texts, Duration took) noexcept {
+    if (!timed_) return;
+    const double seconds = std::max(1e-6, std::chrono::duration<double>(took).count());
+    const double fits = static_cast<double>(texts) * std::chrono::duration<double>(target_).count() / seconds;
+    quick_ = took <= target_;
+    if (took > target_ * 8 / 5) {
+        pace_ = std::max(1.0, std::min(pace_, fits));
+    } else if (took <= target_) {
+        pace_ = std::min(static_cast<double>(declared_), std::max(pace_ * kGrowth, fits));
+    }
+}
+
+void RequestLimits::timed_out(std::size_t texts) noexcept {
+    if (!timed_) return;
+    quick_ = false;
+    pace_ = std::max(1.0, std::min(pace_, static_cast<double>(texts) / 2));
+}
 
 std::vector<std::vector<std::size_t>> cut_requests(std::span<const std::size_t> texts, std::span<const std::uint64_t> tokens,
                                                    std::uint32_t max_texts, std::uint64_t max_tokens) {

@@ -1,10 +1,13 @@
-// How large a request may be: what is declared, and what is learnt from refusals.
+// How large a request may be: what is declared, and what is learnt from refusals and from how long answers take.
 //
-// Endpoints have limits that nobody declares (inputs a request, tokens a request). A first request of a size is sent alone; where
-// it is refused the limit is read from the message, if it says one, or found by cutting ever deeper (1/2, 1/4, 1/8), so that
-// three refusals are enough for any limit down to a sixty-fourth. What is learnt is kept. Pure; not thread-safe.
+// Endpoints have limits that nobody declares (inputs a request, tokens or bytes a request). A first request of a size is sent
+// alone; where it is refused the limit is read from the message, if it says one, or found by cutting ever deeper (1/2, 1/4, 1/8),
+// so that three refusals are enough for any limit down to a sixty-fourth. What is learnt is kept. A limit of one text teaches
+// nothing. And what would not be answered well within the timeout is not asked: a request that ran into it is halved, and
+// requests grow again with quick answers. Pure; not thread-safe.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -12,11 +15,14 @@
 #include <string_view>
 #include <vector>
 
+#include "core/clock.hpp"
+
 namespace homeostat {
 
 class RequestLimits {
 public:
-    explicit RequestLimits(std::uint32_t declared_texts) : declared_(declared_texts == 0 ? 1 : declared_texts) {}
+    // `timeout` of a request; zero where the time that answers take says nothing (as in this process).
+    explicit RequestLimits(std::uint32_t declared_texts, Duration timeout = {});
 
     // At most, for the next request. max_tokens() is 0 where no limit is known.
     std::uint32_t max_texts() const noexcept;
@@ -28,23 +34,34 @@ public:
     // Larger than what is known to be taken: not worth sending.
     bool over(std::size_t texts, std::uint64_t tokens) const noexcept;
     void accepted(std::size_t texts, std::uint64_t tokens) noexcept;
-    // Learns from a refusal of a request of more than one text. True where a limit is lower now.
-    bool refused(std::size_t texts, std::uint64_t tokens, std::string_view error);
+    // Learns from a refusal. True where a limit is another now.
+    bool refused(std::size_t texts, std::uint64_t tokens, std::uint64_t bytes, std::string_view error);
+    // More texts than `passed` are refused without a word of a limit, though each of them is taken. True where that is news.
+    bool found(std::size_t refused, std::size_t passed) noexcept;
     // As another process, or this one earlier, has learnt. 0 = nothing.
     void restore(std::uint32_t texts, std::uint64_t tokens) noexcept;
-    // Answers take long: smaller requests for a while. Grows back with quick answers.
-    void slow() noexcept;
-    void quick() noexcept;
+    void answered(std::size_t texts, Duration took) noexcept;
+    void timed_out(std::size_t texts) noexcept;
+    // How much is answered within the timeout is not known yet, or was more than was thought.
+    bool pace_unknown() const noexcept { return timed_ && quick_ && pace_ < declared_; }
 
 private:
     const std::uint32_t declared_;
     std::uint32_t texts_ = 0;
     std::uint64_t tokens_ = 0;
-    double share_ = 1;  // of max_texts, while answers are slow
-    int refusals_ = 0;
+    const bool timed_;
+    const Duration target_;  // of an answer, at most
+    double pace_;            // texts that are answered within it
+    bool quick_ = true;      // the last answer took no longer than that, or there was none
+    int refusals_ = 0;       // that named no number
+    std::uint32_t texts_before_ = 0;  // the first of them
+    std::uint64_t tokens_before_ = 0;
     std::size_t proven_texts_ = 0;
     std::uint64_t proven_tokens_ = 0;
 };
+
+// What an endpoint said, out of an error that quotes it among words and numbers of ours; the whole message where it quotes none.
+std::string_view said_in(std::string_view message);
 
 // The texts in order, cut into requests within the limits. `tokens` has one entry a text; a text over the limit goes alone.
 std::vector<std::vector<std::size_t>> cut_requests(std::span<const std::size_t> texts, std::span<const std::uint64_t> tokens,

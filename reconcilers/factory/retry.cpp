@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "reconcilers/factory/blame.hpp"
+
 namespace homeostat {
 
 namespace {
@@ -51,6 +53,7 @@ BatchDecision after_failure(const Error& error, const FailedBatch& batch, const 
         case ErrorClass::local:
         case ErrorClass::bad_answer:
             // The provider's trouble, not the documents': they are never condemned for it.
+            if (error.code == kContractBroken) return {BatchFate::fail_run, {}};
             if (batch.attempts + 1 < s.max_attempts) return {BatchFate::retry, wait()};
             return {BatchFate::fail_run, {}};
     }

@@ -36,9 +36,10 @@ struct FailedBatch {
     bool once = false;  // somebody waits for the end of the run
 };
 
-// In a run that somebody waits for, a provider that will not be asked again within this time ends the run. Breakers open for 5,
-// 10, 20 and 40 seconds (a fifth more or less), so one that is down is given a little over half a minute to come back.
-inline constexpr std::chrono::milliseconds kOncePatience{30'000};
+// In a run that somebody waits for, a provider that will not be asked again within this time ends the run. Breakers open four
+// times for a second, then for 2, 4, 8, 16 and 32 (a fifth more or less), so one that is down is given half a minute to come
+// back.
+inline constexpr std::chrono::milliseconds kOncePatience{25'000};
 
 // `random` in [0, 1): the wait is a full jitter, so that many batches of one failure do not return together.
 BatchDecision after_failure(const Error& error, const FailedBatch& batch, const RetrySettings& settings, double random);

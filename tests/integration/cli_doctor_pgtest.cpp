@@ -140,6 +140,12 @@ TEST_F(CliDoctor, AProviderThatDoesNotAnswerAsDeclared) {
     EXPECT_THAT(of(used, "provider p")["fix"].get<std::string>(), HasSubstr("check model and dimensions"));
     db.exec("UPDATE homeostat.pipeline SET dimensions = 8");
     EXPECT_EQ(of(examine(0), "provider p")["health"], "ok");
+    db.exec("UPDATE homeostat.provider SET timeout = '2 seconds' WHERE name = 'p'");
+    const json hurried = of(examine(1), "provider p");
+    EXPECT_EQ(hurried["health"], "warn");
+    EXPECT_THAT(hurried["found"].get<std::string>(), HasSubstr("its timeout leaves 20 ms for each of the 100 texts"));
+    EXPECT_THAT(hurried["fix"].get<std::string>(), HasSubstr("a max_batch of 20"));
+    db.exec("UPDATE homeostat.provider SET timeout = '1 minute' WHERE name = 'p'");
     endpoint.always({.status = 401});
     EXPECT_THAT(of(examine(2), "provider p")["fix"].get<std::string>(), HasSubstr("valid credential"));
 }

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <stdexcept>
 
@@ -217,7 +218,8 @@ bool FakeEndpoint::handle(Wire& wire, WireRequest http) {
         request.http.method == "POST" && path.find("/embeddings") != std::string::npos && parse_request(request);
     FakeAnswer answer = take_answer(request);
     if (!understood && answer.status == 200) answer.status = request.http.method == "POST" ? 400 : 404;
-    if (answer.delay.count() > 0 && !wait(answer.delay)) return false;
+    const auto delay = answer.delay + options_.delay_a_text * static_cast<std::int64_t>(request.texts.size());
+    if (delay.count() > 0 && !wait(delay)) return false;
     if (!wait_for_release()) return false;
     if (answer.flaw == Flaw::drop_before) {
         wire.reset();
@@ -231,9 +233,22 @@ bool FakeEndpoint::handle(Wire& wire, WireRequest http) {
 
 std::optional<FakeAnswer> FakeEndpoint::over_limit(const FakeRequest& request) const {
     std::uint64_t tokens = 0;
-    for (const auto& text : request.texts) tokens += tokens_of(text);
+    std::uint64_t longest = 0;
+    for (const auto& text : request.texts) {
+        tokens += tokens_of(text);
+        longest = std::max(longest, tokens_of(text));
+    }
     std::string says;
-    if (options_.max_texts > 0 && request.texts.size() > options_.max_texts) {
+    const auto worded = [](const std::string& words, std::uint64_t limit, std::uint64_t got) {
+        return fmt::format(fmt::runtime(words), fmt::arg("limit", limit), fmt::arg("got", got));
+    };
+    if (options_.max_text_tokens > 0 && longest > options_.max_text_tokens) {
+        says = worded(options_.text_says, options_.max_text_tokens, longest);
+    } else if (!options_.limit_says.empty() && options_.max_texts > 0 && request.texts.size() > options_.max_texts) {
+        says = worded(options_.limit_says, options_.max_texts, request.texts.size());
+    } else if (!options_.limit_says.empty() && options_.max_tokens > 0 && tokens > options_.max_tokens) {
+        says = worded(options_.limit_says, options_.max_tokens, tokens);
+    } else if (options_.max_texts > 0 && request.texts.size() > options_.max_texts) {
         says =
             options_.says_limits ? fmt::format("too many inputs: at most {} a request", options_.max_texts) : "too many inputs";
     } else if (options_.max_tokens > 0 && tokens > options_.max_tokens) {
@@ -242,7 +257,7 @@ std::optional<FakeAnswer> FakeEndpoint::over_limit(const FakeRequest& request) c
         return std::nullopt;
     }
     FakeAnswer refusal;
-    refusal.status = 400;
+    refusal.status = options_.limit_status;
     refusal.body = fmt::format(R"({{"error":{{"message":"{}","type":"invalid_request_error"}}}})", says);
     return refusal;
 }

@@ -73,6 +73,11 @@ struct FakeEndpointOptions {
     std::size_t max_texts = 0;  // of a request; more are refused with 400. 0 = any
     std::uint64_t max_tokens = 0;  // likewise
     bool says_limits = true;  // in its refusals
+    int limit_status = 400;
+    std::string limit_says;  // instead of words of its own; {limit} and {got} stand for the numbers
+    std::uint64_t max_text_tokens = 0;  // of one text: a request that holds a longer one is refused with text_says
+    std::string text_says = "This model's maximum context length is {limit} tokens, however you requested {got} tokens";
+    std::chrono::milliseconds delay_a_text{0};  // of an answer, besides
     std::string salt;  // makes another model of it: the vectors are those of salt + text
 };
 

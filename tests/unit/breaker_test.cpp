@@ -85,9 +85,9 @@ TEST_F(BreakerTest, ProbesWithOneThenThreeAndCloses) {
     EXPECT_EQ(breaker.state(now), BreakerState::closed);
 }
 
-TEST_F(BreakerTest, AFailedProbeDoublesTheOpenTimeUpToTheCap) {
+TEST_F(BreakerTest, ARestartIsMetEverySecondAndThenTheOpenTimeDoublesUpToTheCap) {
     open();
-    for (const auto expected : {10s, 20s, 40s, 80s, 160s, 300s, 300s}) {
+    for (const auto expected : {1s, 1s, 1s, 2s, 4s, 8s, 16s, 32s, 64s, 128s, 256s, 300s, 300s}) {
         now = breaker.retry_at();
         record(CallResult::failure);
         now -= 10ms;
@@ -103,7 +103,7 @@ TEST_F(BreakerTest, AQuietMinuteBeginsWithShortPausesAgain) {
     now += 61s;
     record(CallResult::success);
     record(CallResult::failure, 5);
-    EXPECT_LE(breaker.retry_at() - now, 5s);
+    EXPECT_LE(breaker.retry_at() - now, 1s);
 }
 
 TEST_F(BreakerTest, LateResultsOfAnEarlierStayChangeNothing) {
@@ -129,6 +129,48 @@ TEST_F(BreakerTest, WhatAnotherReplicaFoundOutHoldsHereToo) {
     EXPECT_EQ(breaker.opened(), 3);
     breaker.restore(1, now + 5s);
     EXPECT_EQ(breaker.retry_at(), now + 20s) << "an open time is never shortened";
+}
+
+TEST_F(BreakerTest, WhatATextMayHaveProvokedOpensItOnlyWhereAGoodTextFailsToo) {
+    record(CallResult::suspect, 5);
+    EXPECT_EQ(breaker.state(now), BreakerState::closed);
+    EXPECT_TRUE(breaker.doubted());
+    EXPECT_EQ(breaker.allowed(now), 0) << "nothing but the good text goes";
+    breaker.prove(CallResult::success, now, kEven);
+    EXPECT_GT(breaker.allowed(now), 100);
+    record(CallResult::suspect, 4);
+    EXPECT_FALSE(breaker.doubted()) << "what was cleared is not counted again";
+    record(CallResult::suspect);
+    breaker.prove(CallResult::failure, now, kEven);
+    EXPECT_EQ(breaker.state(now), BreakerState::open);
+    EXPECT_EQ(breaker.retry_at() - now, 1s);
+}
+
+TEST_F(BreakerTest, AProbeThatATextMayHaveSpoiltIsDecidedByTheGoodText) {
+    open();
+    now = breaker.retry_at();
+    record(CallResult::suspect);
+    EXPECT_EQ(breaker.state(now), BreakerState::half_open);
+    ASSERT_TRUE(breaker.doubted());
+    breaker.prove(CallResult::success, now, kEven);
+    EXPECT_EQ(breaker.allowed(now), 3) << "it counts as the probe";
+    record(CallResult::suspect);
+    breaker.prove(CallResult::failure, now, kEven);
+    EXPECT_EQ(breaker.state(now), BreakerState::open);
+}
+
+TEST_F(BreakerTest, AProofThatCameToNothingIsAskedForAgainAtTheNextFailure) {
+    record(CallResult::suspect, 5);
+    breaker.undecided();
+    EXPECT_GT(breaker.allowed(now), 100);
+    record(CallResult::suspect);
+    EXPECT_TRUE(breaker.doubted());
+}
+
+TEST_F(BreakerTest, ARefusalOfTheGoodTextForItsCredentialIsLeftAloneForLong) {
+    breaker.doubt();
+    breaker.prove(CallResult::refused, now, kEven);
+    EXPECT_EQ(breaker.state(now + 29min), BreakerState::open);
 }
 
 // Whatever happens: an open breaker lets nothing through before its time, no open time is longer than the longest, and a provider

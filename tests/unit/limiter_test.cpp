@@ -162,7 +162,7 @@ TEST_P(LearnsLimits, InThreeRefusalsAndKeepsThem) {
         ++requests;
         if (n > e.text_limit || n * e.tokens > e.token_limit) {
             ++refused;
-            limits.refused(n, n * e.tokens, e.says);
+            limits.refused(n, n * e.tokens, n * e.tokens * 4, e.says);
         } else {
             limits.accepted(n, n * e.tokens);
             done += n;
@@ -186,7 +186,7 @@ INSTANTIATE_TEST_SUITE_P(Endpoints, LearnsLimits,
 
 TEST(RequestLimits, ASingleTextTeachesNothing) {
     RequestLimits limits(100);
-    EXPECT_FALSE(limits.refused(1, 9'000, "maximum 8000 tokens"));
+    EXPECT_FALSE(limits.refused(1, 9'000, 36'000, "maximum 8000 tokens"));
     EXPECT_EQ(limits.max_tokens(), 0U);
 }
 
@@ -199,12 +199,51 @@ TEST(RequestLimits, OneSizeIsTriedBeforeItIsTrusted) {
     EXPECT_TRUE(limits.proven(1, 1'000'000));
 }
 
-TEST(RequestLimits, SlowAnswersMakeSmallerRequestsForAWhile) {
-    RequestLimits limits(100);
-    limits.slow();
-    limits.slow();
+TEST(RequestLimits, WhatTimedOutIsHalvedAndGrowsAgainWithQuickAnswers) {
+    RequestLimits limits(100, 60s);
+    EXPECT_EQ(limits.max_texts(), 100U);
+    limits.timed_out(100);
+    limits.timed_out(50);
     EXPECT_EQ(limits.max_texts(), 25U);
-    for (int i = 0; i < 20; ++i) limits.quick();
+    EXPECT_TRUE(limits.over(100, 1)) << "what was cut before is cut again";
+    limits.answered(25, 25s);
+    EXPECT_EQ(limits.max_texts(), 30U) << "a second each: thirty of them in half the time";
+    limits.answered(25, 1s);
+    EXPECT_EQ(limits.max_texts(), 100U);
+}
+
+TEST(RequestLimits, AShortTimeoutBeginsWithASmallRequest) {
+    RequestLimits limits(100, 2s);
+    EXPECT_TRUE(limits.pace_unknown());
+    EXPECT_EQ(limits.max_texts(), 16U);
+    limits.answered(16, 1600ms);
+    EXPECT_FALSE(limits.pace_unknown());
+    limits.answered(16, 1700ms);
+    EXPECT_EQ(limits.max_texts(), 9U);
+    EXPECT_FALSE(RequestLimits(100, 60s).pace_unknown());
+    EXPECT_FALSE(RequestLimits(100).pace_unknown());
+}
+
+TEST(RequestLimits, OneTextThatIsTooLargeAloneTakesBackWhatWasGuessedOnTheWay) {
+    RequestLimits limits(100);
+    limits.refused(100, 10'000, 40'000, "request entity too large");
+    limits.refused(50, 5'000, 20'000, "request entity too large");
+    EXPECT_GT(limits.max_tokens(), 0U);
+    limits.refused(1, 4'000, 16'000, "request entity too large");
+    EXPECT_EQ(limits.max_tokens(), 0U);
+    EXPECT_EQ(limits.max_texts(), 100U);
+}
+
+TEST(RequestLimits, ALimitOfOneTextTeachesNothingAboutRequests) {
+    RequestLimits limits(100);
+    EXPECT_FALSE(limits.refused(100, 20'000, 80'000, "maximum context length is 8192 tokens"));
+    EXPECT_EQ(limits.max_tokens(), 0U);
+}
+
+TEST(RequestLimits, ASizeThatWasAnsweredBeforeIsNoLimit) {
+    RequestLimits limits(100);
+    limits.accepted(100, 1'000);
+    EXPECT_FALSE(limits.found(100, 25));
     EXPECT_EQ(limits.max_texts(), 100U);
 }
 

@@ -39,6 +39,12 @@ TEST(Retry, TheProvidersTroubleIsTriedAgainAndThenStopsTheRunButCondemnsNoDocume
     }
 }
 
+TEST(Retry, AnswersThatAreOfNoUseWhateverTheTextEndTheRunAtOnce) {
+    Error e = of(ErrorClass::bad_answer);
+    e.code = "ContractBroken";
+    EXPECT_EQ(after_failure(e, {10, 0}, kSettings, 0.5).fate, BatchFate::fail_run);
+}
+
 TEST(Retry, WhatOnlyAPersonCanMendStopsTheRunAtOnce) {
     for (const ErrorClass cls : {ErrorClass::auth, ErrorClass::db_permanent, ErrorClass::invalid, ErrorClass::not_found}) {
         EXPECT_EQ(fate(cls), BatchFate::fail_run) << to_string(cls);
@@ -57,9 +63,9 @@ TEST(Retry, WhoWaitsForTheEndOfARunIsKeptWaitingForARestartAndNotForMore) {
         e.retry_after = retry_after;
         return after_failure(e, {10, 0, true}, kSettings, 0.5).fate;
     };
-    // The first three times that a breaker is open, at their longest, and the fourth at its shortest.
-    for (const auto open : {6s, 12s, 24s}) EXPECT_EQ(once(open), BatchFate::give_back) << open.count();
-    EXPECT_EQ(once(32s), BatchFate::fail_run);
+    // The last time that is waited for while a breaker is open, at its longest, and the next at its shortest.
+    for (const auto open : {2s, 10s, 20s}) EXPECT_EQ(once(open), BatchFate::give_back) << open.count();
+    EXPECT_EQ(once(26s), BatchFate::fail_run);
     EXPECT_EQ(once(5min), BatchFate::fail_run) << "a quarantine";
     EXPECT_EQ(once(std::nullopt), BatchFate::fail_run) << "nobody knows when";
     EXPECT_EQ(after_failure(of(ErrorClass::unavailable), {10, 0}, kSettings, 0.5).fate, BatchFate::give_back);

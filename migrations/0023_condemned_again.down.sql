@@ -1,0 +1,1 @@
+-- Locks: none. Time: none. What was tried again has its vectors, or is a dead letter again.

@@ -1,0 +1,170 @@
+#include "reconcilers/embed/limit_words.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace homeostat {
+
+namespace {
+
+using Words = std::span<const std::string_view>;
+
+// Of the texts of a request taken together.
+constexpr std::array<std::string_view, 13> kTogether{
+    "per request",      "tokens_per_request",     "batch",    "request size", "in one request", "in a request",
+    "total tokens",     "total number of tokens", "combined", "sum of",       "all inputs",     "the request has",
+    "tokens in request"};
+constexpr std::array<std::string_view, 21> kOneText{"context length",
+                                                    "context window",
+                                                    "context size",
+                                                    "sequence length",
+                                                    "must have less than",
+                                                    "input is too",
+                                                    "input too",
+                                                    "text is too",
+                                                    "text too",
+                                                    "per input",
+                                                    "per text",
+                                                    "per document",
+                                                    "each input",
+                                                    "each text",
+                                                    "prompt",
+                                                    "input length",
+                                                    "string too",
+                                                    "above_max_length",
+                                                    "maximum input",
+                                                    "max_seq_len",
+                                                    "too large to process"};
+constexpr std::array<std::string_view, 12> kItems{"batch size", "batch_size", "batch of",  "inputs",   "texts",    "items",
+                                                  "documents",  "elements",   "sentences", "instance", "requests", "strings"};
+constexpr std::array<std::string_view, 5> kLists{"array too long", "list too long", "list should have", "array length",
+                                                 "in one batch"};
+constexpr std::array<std::string_view, 17> kBounds{"at most",   "maximum", "max ",    "max_",     "no more than", "larger than",
+                                                   "more than", "exceed",  "limit",   "too many", "too large",    "too long",
+                                                   "less than", "up to",   "allowed", "too big",  "greater than"};
+constexpr std::array<std::string_view, 8> kBytes{"bytes",          "payload",        "request body",   "body too",
+                                                 "request entity", "content length", "content-length", "request too large"};
+
+bool any(std::string_view text, Words words) {
+    return std::any_of(words.begin(), words.end(), [&](std::string_view w) { return text.find(w) != std::string_view::npos; });
+}
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+std::string lower(std::string_view text) {
+    std::string out(text);
+    std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
+    return out;
+}
+
+// "input[3]", "inputs[3]", "input.3": one of them is named.
+bool names_one(std::string_view text) {
+    for (std::size_t at = text.find("input"); at != std::string_view::npos; at = text.find("input", at + 1)) {
+        std::string_view rest = text.substr(at + 5);
+        if (rest.starts_with('s')) rest.remove_prefix(1);
+        if (rest.size() > 1 && (rest[0] == '[' || rest[0] == '.') && is_digit(rest[1])) return true;
+    }
+    return text.find("at index ") != std::string_view::npos;
+}
+
+struct Number {
+    std::uint64_t value = 0;
+    std::size_t begin = 0;
+    std::size_t end = 0;
+};
+
+// With thousands separated or not: "at most 8,192 tokens". What is part of a word ("v3") or of a fraction is none.
+std::vector<Number> numbers_in(std::string_view text) {
+    std::vector<Number> out;
+    for (std::size_t i = 0; i < text.size();) {
+        if (!is_digit(text[i])) {
+            ++i;
+            continue;
+        }
+        const std::size_t begin = i;
+        std::string digits;
+        while (i < text.size() &&
+               (is_digit(text[i]) || ((text[i] == ',' || text[i] == '_') && i + 3 < text.size() && is_digit(text[i + 1]) &&
+                                      is_digit(text[i + 2]) && is_digit(text[i + 3])))) {
+            if (is_digit(text[i])) digits += text[i];
+            ++i;
+        }
+        std::uint64_t n = 0;
+        if (digits.size() <= 12) std::from_chars(digits.data(), digits.data() + digits.size(), n);
+        out.push_back({n, begin, i});
+    }
+    return out;
+}
+
+// Right behind a word that bounds: "at most 96", "maximum is 32", "<= 16".
+bool follows_bound(std::string_view text, std::size_t at) {
+    constexpr std::size_t kNear = 24;
+    const std::size_t from = at > kNear ? at - kNear : 0;
+    const std::string_view before = text.substr(from, at - from);
+    return any(before, kBounds) || before.find("<=") != std::string_view::npos || before.find("≤") != std::string_view::npos;
+}
+
+std::uint64_t unit_behind(std::string_view text, std::size_t at) {
+    while (at < text.size() && text[at] == ' ') ++at;
+    const std::string_view unit = text.substr(at, 3);
+    if (unit.starts_with("kb") || unit == "kib") return 1ULL << 10U;
+    if (unit.starts_with("mb") || unit == "mib") return 1ULL << 20U;
+    if (unit.starts_with("gb") || unit == "gib") return 1ULL << 30U;
+    return 1;
+}
+
+}  // namespace
+
+LimitOf limit_in_words(std::string_view said) {
+    const std::string text = lower(said);
+    if (names_one(text)) return any(text, kBounds) || any(text, kOneText) ? LimitOf::text : LimitOf::nothing;
+    if (text.find("token") != std::string::npos) {
+        if (any(text, kTogether) && text.find("physical batch") == std::string::npos) return LimitOf::tokens;
+        if (any(text, kOneText)) return LimitOf::text;
+        return any(text, kBounds) ? LimitOf::tokens : LimitOf::nothing;
+    }
+    if (any(text, kLists)) return LimitOf::items;
+    if (any(text, kOneText)) return LimitOf::text;
+    if (any(text, kBounds) && any(text, kBytes)) return LimitOf::bytes;
+    if (any(text, kBounds) && any(text, kItems)) return LimitOf::items;
+    return LimitOf::nothing;
+}
+
+// Of several the largest that would have refused this size, because a smaller one may be anything (a status, an index); but where
+// they count otherwise than we, the larger of two is what they counted.
+std::optional<std::uint64_t> limit_named(std::string_view said, std::uint64_t size, bool exact) {
+    const std::string text = lower(said);
+    std::optional<std::uint64_t> bounding;
+    std::optional<std::uint64_t> any_other;
+    for (const Number& n : numbers_in(text)) {
+        const bool bounds = follows_bound(text, n.begin);
+        if (n.value >= size || (bounds && exact ? n.value < 1 : n.value < std::max<std::uint64_t>(2, size / 64))) continue;
+        std::optional<std::uint64_t>& best = bounds ? bounding : any_other;
+        if (!best || (exact ? n.value > *best : n.value < *best)) best = n.value;
+    }
+    return bounding ? bounding : any_other;
+}
+
+std::optional<std::uint64_t> count_named(std::string_view said, std::uint64_t limit, std::uint64_t size) {
+    std::optional<std::uint64_t> best;
+    for (const Number& n : numbers_in(said)) {
+        if (n.value > limit && n.value >= size / 4 && n.value <= size * 4 && (!best || n.value > *best)) best = n.value;
+    }
+    return best;
+}
+
+std::optional<std::uint64_t> bytes_named(std::string_view said, std::uint64_t size) {
+    const std::string text = lower(said);
+    std::optional<std::uint64_t> best;
+    for (const Number& n : numbers_in(text)) {
+        const std::uint64_t bytes = n.value * unit_behind(text, n.end);
+        if (bytes >= 1024 && bytes < size && (!best || bytes > *best)) best = bytes;
+    }
+    return best;
+}
+
+}  // namespace homeostat

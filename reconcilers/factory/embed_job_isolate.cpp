@@ -1,0 +1,100 @@
+// The part of a batch's way through the gateway that finds out which text is at fault, or that none is.
+#include <algorithm>
+
+#include "reconcilers/factory/embed_job.hpp"
+
+namespace homeostat {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr int kMostThrottles = 20;  // of a text that is known to be good
+
+// These say nothing about what was asked.
+bool says_nothing(ErrorClass c) {
+    return c == ErrorClass::cancelled || c == ErrorClass::throttled || c == ErrorClass::unavailable || c == ErrorClass::local ||
+           c == ErrorClass::internal;
+}
+
+}  // namespace
+
+void EmbedJob::again(Refusal& refusal, Asked& asked) {
+    refusal.error = std::move(asked.answer).error();
+    refusal.channel = asked.channel;
+    refusal.sent_at = asked.sent_at;
+    refusal.at = asked.failed_at;
+    ++refusal.evidence.refusals;
+}
+
+asio::awaitable<Status> EmbedJob::vouch(Refusal refusal) {
+    const std::shared_ptr<Lane> lane = refusal.channel->lane;
+    if (lane->answered_since(refusal.at)) co_return Status{};
+    Status proof;
+    const std::optional<Error> known = lane->disproved_since(refusal.sent_at);
+    if (known) proof = *known;
+    for (int i = 0; i < kMostThrottles && !known; ++i) {
+        proof = co_await gateway_.prove(refusal.channel, order_.dimensions, context_);
+        if (proof || proof.error().cls != ErrorClass::throttled || proof.error().code == "Throttled") break;
+    }
+    if (proof || says_nothing(proof.error().cls)) co_return proof;
+    const std::optional<Error> blocked = lane->blocked();
+    co_return provider_at_fault(proof.error(), lane->has_answered(), blocked ? blocked->retry_after : std::nullopt);
+}
+
+// Halving: a half that is refused holds a culprit, and the other half is put by; a half that is answered leaves it to the other
+// without asking. What was put by is asked for at the end in one request. One culprit of n costs log2(n) requests and a few more.
+asio::awaitable<Status> EmbedJob::isolate(Part part, Refusal refusal) {
+    if (Status well = co_await vouch(refusal); !well) co_return well;
+    std::size_t refused = part.size();
+    const Error first = refusal.error;
+    Part suspects = std::move(part);
+    Part put_by;
+    std::size_t passed = 0;  // texts of the largest request that was answered
+    while (suspects.size() > 1) {
+        const auto middle = suspects.begin() + static_cast<std::ptrdiff_t>(suspects.size() / 2);
+        Part half(suspects.begin(), middle);
+        Part other(middle, suspects.end());
+        Asked asked = co_await call(half, true);
+        if (asked.answer) {
+            place(half, *asked.answer);
+            passed = std::max(passed, half.size());
+            suspects = std::move(other);
+            continue;
+        }
+        if (!asked.channel || !may_be_a_text(asked.answer.error(), true)) co_return std::move(asked.answer).error();
+        put_by.insert(put_by.end(), other.begin(), other.end());
+        again(refusal, asked);
+        refusal.evidence.alone = half.size() == 1 ? 1 : 0;
+        refused = half.size();
+        suspects = std::move(half);
+    }
+    bool taken = false;
+    if (Status s = co_await judge(suspects.front(), std::move(refusal), taken); !s) co_return s;
+    // Each was taken, and all together were not: there are too many of them.
+    if (taken && first.cls == ErrorClass::content) {
+        for (const ChannelPtr& c : channels_) c->lane->found_limit(refused, std::max<std::size_t>(passed, 1));
+    }
+    co_return co_await solve_all(cut(put_by));
+}
+
+// It was refused, a good text was taken, and it is refused again: no restart looks like that.
+asio::awaitable<Status> EmbedJob::judge(std::size_t index, Refusal refusal, bool& taken) {
+    while (!enough(refusal.evidence, refusal.error)) {
+        if (Status well = co_await vouch(refusal); !well) co_return well;
+        const Part alone{index};
+        Asked asked = co_await call(alone, true);
+        if (asked.answer) {
+            place(alone, *asked.answer);
+            taken = true;
+            co_return Status{};
+        }
+        if (!asked.channel || !may_be_a_text(asked.answer.error(), true)) co_return std::move(asked.answer).error();
+        again(refusal, asked);
+        ++refusal.evidence.alone;
+    }
+    refuse(index, condemned(std::move(refusal.error)));
+    co_return Status{};
+}
+
+}  // namespace homeostat

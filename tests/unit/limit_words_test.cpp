@@ -1,0 +1,54 @@
+// What endpoints say of their limits.
+#include "reconcilers/embed/limit_words.hpp"
+
+#include <gtest/gtest.h>
+
+namespace homeostat {
+namespace {
+
+struct Said {
+    std::string_view words;
+    LimitOf of;
+};
+
+TEST(LimitWords, TellWhatIsLimited) {
+    for (const auto& [words, of] : std::initializer_list<Said>{
+             {"batch size is invalid, it should not be larger than 10.", LimitOf::items},
+             {"batch size 64 > maximum allowed batch size 32", LimitOf::items},
+             {"Too many inputs. The max number of inputs is 16.", LimitOf::items},
+             {"invalid request: total number of texts must be at most 96 - received 97", LimitOf::items},
+             {"Invalid 'input': array too long. Expected an array with maximum length 2048", LimitOf::items},
+             {"input: List should have at most 32 items after validation, not 100", LimitOf::items},
+             {"Requested 350000 tokens, max 300000 tokens per request", LimitOf::tokens},
+             {"The max allowed tokens per submitted batch is 320000. Your batch has 500000 tokens", LimitOf::tokens},
+             {"Too many tokens in batch. Max is 16384 got 20000", LimitOf::tokens},
+             {"Request payload size exceeds the limit: 20971520 bytes.", LimitOf::bytes},
+             {"request entity too large", LimitOf::bytes},
+             {"This model's maximum context length is 8192 tokens, however you requested 10000 tokens", LimitOf::text},
+             {"Invalid 'input[3]': maximum context length is 8192 tokens.", LimitOf::text},
+             {"`inputs` must have less than 512 tokens. Given: 1000", LimitOf::text},
+             {"input (600 tokens) is too large to process. increase the physical batch size", LimitOf::text},
+             {"input is too large to process. increase the physical batch size", LimitOf::text},
+             {"the input length exceeds the context length", LimitOf::text},
+             {"'$.input' is invalid", LimitOf::nothing},
+             {"input[3] must not be empty", LimitOf::nothing},
+             {"Extra inputs are not permitted", LimitOf::nothing},
+             {"", LimitOf::nothing},
+         }) {
+        EXPECT_EQ(limit_in_words(words), of) << words;
+    }
+}
+
+TEST(LimitWords, NameTheNumberAndNotAnother) {
+    EXPECT_EQ(limit_named("batch size 64 > maximum allowed batch size 32", 64, true), 32U);
+    EXPECT_EQ(limit_named("error 3: at most 1 input is supported", 100, true), 1U);
+    EXPECT_EQ(limit_named("too many inputs", 100, true), std::nullopt);
+    EXPECT_EQ(limit_named("max 300,000 tokens per request, requested 350000", 400'000, false), 300'000U);
+    EXPECT_EQ(count_named("max 300000 tokens per request, requested 350000", 300'000, 400'000), 350'000U);
+    EXPECT_EQ(bytes_named("body exceeds 2 MB", 5'000'000), 2U << 20U);
+    EXPECT_EQ(bytes_named("limit: 1048576 bytes", 3'000'000), 1'048'576U);
+    EXPECT_EQ(bytes_named("status 413", 3'000'000), std::nullopt);
+}
+
+}  // namespace
+}  // namespace homeostat
