@@ -377,7 +377,7 @@ Result<std::vector<DeadLetter>> read_dead_letters(Session& session, std::int64_t
     return guarded([&] {
         const Rows rows =
             session.exec({"dead_letter_list",
-                          "SELECT key::text, class, strategy, message, attempts, trace_id FROM homeostat.dead_letter"
+                          "SELECT key::text, class, strategy, message, attempts, trace_id FROM homeostat.own_dead_letter"
                           " WHERE uid = $1::bigint ORDER BY updated_at DESC LIMIT $2::int"},
                          Params::of(uid, limit));
         std::vector<DeadLetter> out;

@@ -29,7 +29,8 @@ const Statement kMembers{"capture_members", R"sql(
         SELECT m.oid::text, format('%I.%I', n.nspname, m.relname), homeostat.relation_text(m.oid), m.relkind,
             has_table_privilege(m.oid, 'TRIGGER'), EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = m.oid),
             EXISTS (SELECT FROM pg_subscription_rel s WHERE s.srrelid = m.oid
-                    OR (m.relispartition AND s.srrelid IN (SELECT relid FROM pg_partition_ancestors(m.oid) a(relid))))
+                    OR (m.relispartition AND s.srrelid IN (SELECT relid FROM pg_partition_ancestors(m.oid) a(relid)))),
+            quote_ident(pg_get_userbyid(m.relowner))
         FROM pg_class m JOIN pg_namespace n ON n.oid = m.relnamespace
         WHERE m.oid = w.oid AND m.relkind IN ('r', 'p', 'f') OFFSET 0) m
     ORDER BY w.oid)sql"};
@@ -37,15 +38,12 @@ const Statement kMembers{"capture_members", R"sql(
 // How a column is compared: as it is where equal values have equal texts; else by its bytes.
 const Statement kComparable{
     "capture_columns",
-    "SELECT a.attname, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),"
-    " CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation"
-    "      THEN format(' COLLATE %I.%I', cn.nspname, co.collname) ELSE '' END,"
+    "SELECT a.attname, quote_ident(a.attname), quote_literal(format('%I.%I', tn.nspname, t.typname)),"
     " CASE WHEN a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'bool'::regtype, 'uuid'::regtype,"
     "                          'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype, 'bytea'::regtype) THEN ''"
     "      WHEN a.atttypid IN ('text'::regtype, 'varchar'::regtype) THEN ' COLLATE pg_catalog.\"C\"'"
     " END"
-    " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_collation co ON co.oid = a.attcollation"
-    " LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace"
+    " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace tn ON tn.oid = t.typnamespace"
     " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped"};
 
 const Statement kTriggers{"capture_triggers",
@@ -96,7 +94,7 @@ std::vector<CapturedColumn> columns_of(Transaction& tx, const std::string& relat
     const Rows rows = tx.exec(kComparable, Params::of(relation));
     std::vector<CapturedColumn> out;
     for (int i = 0; i < rows.size(); ++i)
-        out.push_back({rows.text(i, 0), rows.text(i, 1), rows.text(i, 2) + rows.text(i, 3), "", rows.maybe(i, 4)});
+        out.push_back({rows.text(i, 0), rows.text(i, 1), rows.text(i, 2), "", rows.maybe(i, 3)});
     return out;
 }
 
@@ -213,12 +211,23 @@ private:
         if (alone && !key.empty()) std::replace(events.begin(), events.end(), std::string_view("update"), kRowUpdate);
         const CaptureFunctions functions(spec_.uid, stem, std::move(key), std::move(compared), watched.empty());
         for (const std::string_view event : events) plan_.own.push_back(functions.text(event));
+        for (const std::string_view event : events) plan_.own.push_back(only_for(members, fmt::format("{}_{}", stem, event)));
         for (int i = 0; i < members.size(); ++i) {
             if (members.view(i, 3) == "f") continue;  // fires none that would serve
             plan_.relations.push_back({members.text(i, 1), members.text(i, 2), stem, members.boolean(i, 4)});
             for (const std::string_view event : events)
                 plan_.triggers.push_back(trigger(spec_.uid, members.text(i, 1), stem, event));
         }
+    }
+
+    // Whoever may call it may put it on a table of his own. Those of the source may be asked to (`capture sql`).
+    static std::string only_for(const Rows& members, const std::string& function) {
+        std::set<std::string> owners;
+        for (int i = 0; i < members.size(); ++i) owners.insert(members.text(i, 7));
+        std::string out = fmt::format("REVOKE ALL ON FUNCTION homeostat_data.{}() FROM PUBLIC", function);
+        for (const std::string& o : owners)
+            out += fmt::format("; GRANT EXECUTE ON FUNCTION homeostat_data.{}() TO {}", function, o);
+        return out;
     }
 
     void note_blind(const Rows& members) {

@@ -27,6 +27,14 @@ ByExactness by_exactness(const std::vector<CapturedColumn>& columns) {
 constexpr int kCountedAtOnce = 64;
 constexpr int kFirstsCounted = 16;  // a power of two; transactions that name something have every second number
 
+// Whether one of them has another type now. What it is converted or compared by then may be its owner's, and runs as us: so this
+// is asked first, and only asks for types.
+std::string of_other_types(const std::vector<CapturedColumn>& columns, std::string_view alias) {
+    return joined(columns, " OR ", [&](const CapturedColumn& c, std::size_t) {
+        return fmt::format("pg_catalog.pg_typeof({}.{}) OPERATOR(pg_catalog.<>) {}::pg_catalog.regtype", alias, c.quoted, c.type);
+    });
+}
+
 std::string regclass(const std::string& name) { return fmt::format("'{}'::pg_catalog.regclass", name); }
 
 }  // namespace
@@ -104,7 +112,8 @@ std::string CaptureFunctions::changes(std::string_view event) const {
     if (key_.empty()) return "SELECT 'x'::pg_catalog.\"char\" AS c";
     if (event == "update") return updates();
     const std::string_view alias = event == "insert" ? "n" : "o";
-    return fmt::format("SELECT '{}'::pg_catalog.\"char\" AS c, {} FROM {} {}", event == "insert" ? "i" : "d", list(alias),
+    return fmt::format("SELECT CASE WHEN {} THEN 'x'::pg_catalog.\"char\" ELSE '{}'::pg_catalog.\"char\" END AS c, {} FROM {} {}",
+                       of_other_types(key_, alias), event == "insert" ? "i" : "d", list(alias),
                        event == "insert" ? "new_rows" : "old_rows", alias);
 }
 
@@ -112,7 +121,8 @@ std::string CaptureFunctions::changes(std::string_view event) const {
 // its writer no more. Whoever counts at the same moment may be left out of the count: it is a bound, and no more. (nextval would
 // count them all, and change what lastval() tells the writer.)
 std::string CaptureFunctions::rows(std::string_view event) const {
-    return fmt::format(
+    return (event == "update" ? refuse_other_types("(SELECT {} FROM new_rows n LIMIT 1)", "n") : "") +
+           fmt::format(
                "homeostat_room := GREATEST(pg_catalog.pg_sequence_last_value({1}) OPERATOR(pg_catalog.-)"
                " pg_catalog.pg_sequence_last_value({0}), 1);\n    {2}IF homeostat_held IS NULL THEN\n"
                "        INSERT INTO {3} {4} LIMIT homeostat_room;\n"
@@ -129,6 +139,15 @@ std::string CaptureFunctions::rows(std::string_view event) const {
                " homeostat_named);\n    IF homeostat_held IS NULL THEN\n        {3}\n        homeostat_asleep := {4};\n"
                "    END IF;",
                regclass(named_sequence(uid_)), regclass(full_sequence(uid_)), kFull, mark(), asleep());
+}
+
+// Raised inside the block that catches it.
+std::string CaptureFunctions::refuse_other_types(std::string_view asked, std::string_view alias) const {
+    std::vector<CapturedColumn> columns = by_exactness(watched_).exact;
+    columns.insert(columns.end(), key_.begin(), key_.end());
+    if (columns.empty()) return "";
+    return fmt::format("IF {} THEN RAISE EXCEPTION 'a column has another type now'; END IF;\n    ",
+                       fmt::format(fmt::runtime(asked), of_other_types(columns, alias)));
 }
 
 std::string CaptureFunctions::mark() const {
@@ -153,7 +172,8 @@ std::string CaptureFunctions::updates() const {
 // A sequence is written to the log each time, so not each is counted: of first changes of transactions one in sixteen, for all of
 // them; of the others of a transaction the second, the fourth and so on to each 64th, for those since the last one.
 std::string CaptureFunctions::row_update() const {
-    return fmt::format(
+    return refuse_other_types("{}", "NEW") +
+           fmt::format(
                "homeostat_moved := NOT ({0});\n"
                "    IF NOT homeostat_moved AND NOT ({1}) THEN RETURN NULL; END IF;\n"
                "    homeostat_named := 1;\n    {2}IF homeostat_held IS NOT NULL THEN\n"
@@ -229,7 +249,8 @@ std::string CaptureFunctions::into() const {
 
 std::string CaptureFunctions::list(std::string_view alias) const {
     return joined(key_, ", ", [&](const CapturedColumn& c, std::size_t i) {
-        return fmt::format("{}.{}::{} AS k{}", alias, c.quoted, c.wide, i);
+        return fmt::format("CASE WHEN {} THEN NULL ELSE {}.{}::{} END AS k{}", of_other_types({c}, alias), alias, c.quoted,
+                           c.wide, i);
     });
 }
 

@@ -10,6 +10,10 @@
 // what it cannot name it turns into a feed that is full, and where even that cannot be said it says nothing; the next look finds
 // what is missing. It calls no nextval, which lastval() would show to the writer, reads no table of ours but the bell, and
 // compares bytes.
+//
+// It runs with the controller's rights, and calls nothing that anybody else can make: names and operators are given in full, and
+// values are converted and compared only while their columns have the types that they had when it was made. A column that was
+// given another since, perhaps with a cast of its owner's, makes the feed full instead.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +27,7 @@ namespace homeostat {
 struct CapturedColumn {
     std::string name;
     std::string quoted;
-    std::string type;
+    std::string type;                    // a literal that names it in full
     std::string wide;                    // of a key: the type under which changes are kept
     std::optional<std::string> compare;  // suffix with which equal values have equal texts; absent: only their bytes tell
 };
@@ -62,6 +66,7 @@ private:
     std::string image(const std::vector<CapturedColumn>& columns, std::string_view alias) const;
     std::string same(std::string_view now, std::string_view before) const;
     std::string differs(std::string_view now, std::string_view before) const;
+    std::string refuse_other_types(std::string_view asked, std::string_view alias) const;
 
     std::int64_t uid_;
     std::string stem_;

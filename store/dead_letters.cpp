@@ -13,11 +13,11 @@ namespace {
 
 const Statement kList{"dead_letters_of_all",
                       "SELECT p.name, l.key::text, l.class, l.strategy, l.message, l.attempts, l.trace_id, l.created_at::text,"
-                      " count(*) OVER () FROM homeostat.dead_letter l, homeostat.pipeline p WHERE" FILTERED
+                      " count(*) OVER () FROM homeostat.own_dead_letter l, homeostat.pipeline p WHERE" FILTERED
                       " ORDER BY p.name, l.updated_at DESC, l.key LIMIT $4::bigint"};
 
 const Statement kRetry{"dead_letters_retry",
-                       "WITH gone AS (DELETE FROM homeostat.dead_letter l USING homeostat.pipeline p WHERE" FILTERED
+                       "WITH gone AS (DELETE FROM homeostat.own_dead_letter l USING homeostat.pipeline p WHERE" FILTERED
                        " RETURNING l.uid),"
                        " counted AS (SELECT uid, count(*) AS n FROM gone GROUP BY uid),"
                        " asked AS (UPDATE homeostat.pipeline p SET reconcile_requested = $4 || gen_random_uuid()::text FROM counted c"

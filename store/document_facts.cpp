@@ -113,7 +113,7 @@ private:
                  " c.document_id IS NOT NULL, coalesce(c.first_observation < c.last_observation, false)"
                  " FROM {} d LEFT JOIN LATERAL (SELECT {} AS homeostat_hash, {} AS homeostat_version{} FROM {} s WHERE {} LIMIT "
                  "1) s ON true"
-                 " LEFT JOIN homeostat.prune_candidate c ON c.uid = {} AND c.revision = {} AND c.document_id = d.document_id"
+                 " LEFT JOIN homeostat.own_prune_candidate c ON c.uid = {} AND c.revision = {} AND c.document_id = d.document_id"
                  " WHERE {}",
                  hashed ? "s.homeostat_hash IS NOT DISTINCT FROM d.content_hash"
                         : "s.homeostat_version IS NOT DISTINCT FROM d.source_version",
@@ -155,13 +155,13 @@ private:
         params.add(revision_.tables.uid).add(facts_.document_id);
         const Rows rows = tx_.exec(
             {fmt::format("facts_batch_{}", n_),
-             fmt::format(
-                 "SELECT b.id, b.kind, b.class, b.attempts, coalesce(b.claimed_by, ''), b.last_error,"
-                 " CASE WHEN b.claim_token IS NULL AND b.run_after > clock_timestamp() THEN b.run_after::text ELSE '' END"
-                 " FROM homeostat.batch b WHERE b.uid = ${}::bigint AND EXISTS (SELECT FROM generate_subscripts(b.keys, 2) AS i"
-                 " WHERE CASE WHEN b.kind IN ('prune', 'stray') THEN b.keys[1][i] = ${}::text ELSE true{} END)"
-                 " ORDER BY b.id LIMIT 1",
-                 n_ + 1, n_ + 2, match)},
+             fmt::format("SELECT b.id, b.kind, b.class, b.attempts, coalesce(b.claimed_by, ''), b.last_error,"
+                         " CASE WHEN b.claim_token IS NULL AND b.run_after > clock_timestamp() THEN b.run_after::text ELSE '' END"
+                         " FROM homeostat.own_batch b WHERE b.uid = ${}::bigint AND EXISTS (SELECT FROM "
+                         "generate_subscripts(b.keys, 2) AS i"
+                         " WHERE CASE WHEN b.kind IN ('prune', 'stray') THEN b.keys[1][i] = ${}::text ELSE true{} END)"
+                         " ORDER BY b.id LIMIT 1",
+                         n_ + 1, n_ + 2, match)},
             params);
         if (rows.empty()) return;
         facts_.batch = {rows.i64(0, 0),  rows.text(0, 1), rows.text(0, 2), static_cast<std::int32_t>(rows.i64(0, 3)),
@@ -171,7 +171,7 @@ private:
     void read_dead_letter() {
         Params params = Params::of(revision_.tables.uid, revision_.number, format_text_array(facts_.key));
         const Rows rows = tx_.exec({"facts_dead_letter",
-                                    "SELECT class, strategy, message, attempts, trace_id FROM homeostat.dead_letter"
+                                    "SELECT class, strategy, message, attempts, trace_id FROM homeostat.own_dead_letter"
                                     " WHERE uid = $1::bigint AND revision = $2::int AND key = $3::text[]"},
                                    params);
         if (rows.empty()) return;

@@ -81,27 +81,27 @@ constexpr std::string_view kEvents =
     "v.name"
     " WHEN e.uid IS NOT NULL THEN 'uid/' || e.uid ELSE '' END, (extract(epoch FROM e.at) * 1000000)::bigint, e.type, e.reason,"
     " e.message, e.reconcile_id, coalesce(p.name, v.name), e.at, e.id"
-    " FROM homeostat.event e LEFT JOIN homeostat.pipeline p USING (uid) LEFT JOIN homeostat.target_view v USING (uid)";
+    " FROM homeostat.own_event e LEFT JOIN homeostat.pipeline p USING (uid) LEFT JOIN homeostat.target_view v USING (uid)";
 constexpr std::string_view kRuns =
     "SELECT r.id::text, 'pipeline/' || r.pipeline, r.trigger, r.result, r.planned, (extract(epoch FROM r.started_at) * "
     "1000000)::bigint,"
     " (extract(epoch FROM r.ended_at) * 1000000)::bigint, r.message, r.revision, r.reconcile_id, r.pipeline, r.started_at, r.id"
-    " FROM homeostat.run_history r"
+    " FROM homeostat.own_run_history r"
     " UNION ALL SELECT u.id::text, 'pipeline/' || p.name, u.trigger, 'under way', u.planned,"
     " (extract(epoch FROM u.started_at) * 1000000)::bigint, NULL, u.phase, u.revision, u.reconcile_id, p.name, u.started_at, u.id"
-    " FROM homeostat.run u JOIN homeostat.pipeline p USING (uid)";
+    " FROM homeostat.own_run u JOIN homeostat.pipeline p USING (uid)";
 constexpr std::string_view kReplicas =
     "SELECT r.id, '', r.host, r.pid, r.version, r.schema_version, (extract(epoch FROM r.started_at) * 1000000)::bigint,"
     " (extract(epoch FROM r.heartbeat_at) * 1000000)::bigint,"
     " CASE WHEN r.ended_at IS NOT NULL THEN 'ended'"
     " WHEN r.heartbeat_at > clock_timestamp() - interval '30 seconds' THEN 'alive' ELSE 'silent' END,"
-    " (SELECT count(*) FROM homeostat.batch b WHERE b.claimed_by = r.id AND b.claim_token IS NOT NULL),"
+    " (SELECT count(*) FROM homeostat.own_batch b WHERE b.claimed_by = r.id AND b.claim_token IS NOT NULL),"
     " (SELECT count(*) FROM homeostat.lease l WHERE l.holder = r.id AND l.expires_at > clock_timestamp()),"
     " r.id, r.started_at, 0::bigint FROM homeostat.replica r";
 constexpr std::string_view kBatches =
     "SELECT b.id::text, 'pipeline/' || p.name, b.kind, b.class, b.documents, b.attempts, coalesce(b.claimed_by, ''),"
     " (extract(epoch FROM b.created_at) * 1000000)::bigint, (extract(epoch FROM b.run_after) * 1000000)::bigint, b.priority,"
-    " b.revision, b.last_error, p.name, b.created_at, b.id FROM homeostat.batch b JOIN homeostat.pipeline p USING (uid)";
+    " b.revision, b.last_error, p.name, b.created_at, b.id FROM homeostat.own_batch b JOIN homeostat.pipeline p USING (uid)";
 constexpr std::string_view kRevisions =
     "SELECT p.name || '.' || r.revision, 'pipeline/' || p.name, r.state, r.provider, r.model, r.dimensions, r.vector_type,"
     " (extract(epoch FROM r.created_at) * 1000000)::bigint, (extract(epoch FROM r.served_at) * 1000000)::bigint,"
@@ -118,7 +118,7 @@ constexpr std::string_view kLeases =
 constexpr std::string_view kDeadLetters =
     "SELECT array_to_string(d.key, ',', ''), 'pipeline/' || p.name, d.class, d.strategy, d.attempts,"
     " (extract(epoch FROM d.created_at) * 1000000)::bigint, d.message, d.revision, d.trace_id, p.name, d.created_at, 0::bigint"
-    " FROM homeostat.dead_letter d JOIN homeostat.pipeline p USING (uid)";
+    " FROM homeostat.own_dead_letter d JOIN homeostat.pipeline p USING (uid)";
 
 struct Source {
     std::string_view sql;

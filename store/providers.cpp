@@ -13,7 +13,7 @@ constexpr std::string_view kColumns =
     " uid, model, generation, breaker, reason, message, opened,"
     " CASE WHEN breaker <> 'closed' THEN greatest(0, extract(epoch FROM retry_at - clock_timestamp()) * 1000)::bigint END,"
     " coalesce(max_texts, 0), coalesce(max_tokens, 0), healthy,"
-    " greatest(0, extract(epoch FROM clock_timestamp() - heard_at) * 1000)::bigint FROM homeostat.provider_status";
+    " greatest(0, extract(epoch FROM clock_timestamp() - heard_at) * 1000)::bigint FROM homeostat.own_provider_status";
 
 const Statement kRead{"provider_record", "SELECT" + std::string(kColumns) + " WHERE uid = $1::bigint AND model = $2"};
 const Statement kListRecords{"provider_records", "SELECT" + std::string(kColumns) + " ORDER BY uid, model"};

@@ -11,7 +11,9 @@ namespace {
 const Statement kRelation{"relation_shape",
                           "SELECT c.oid, c.relkind, homeostat.relation_text(c.oid), greatest(c.reltuples, 0),"
                           " has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'), current_user,"
-                          " getdatabaseencoding()"
+                          " getdatabaseencoding(),"
+                          // What the role that declared it may not read is read for nobody.
+                          " (SELECT homeostat.refusal(p) FROM homeostat.pipeline p WHERE p.uid = $2::bigint)"
                           " FROM pg_class c WHERE c.oid = to_regclass($1)"};
 
 const Statement kColumns{
@@ -89,7 +91,7 @@ struct KnownColumn {
 class Catalog {
 public:
     Catalog(Transaction& tx, const PipelineSpec& spec, SourceShape& shape) : spec_(spec), shape_(shape) {
-        const Rows relation = tx.exec(kRelation, Params::of(spec.source));
+        const Rows relation = tx.exec(kRelation, Params::of(spec.source, spec.uid));
         if (relation.empty()) {
             throw StoreFailure({.cls = ErrorClass::db_permanent,
                                 .message = fmt::format("pipeline \"{}\": its source {} is gone; restore it or edit the pipeline",
@@ -105,6 +107,12 @@ public:
         // they are, which for UTF-8 is the same.
         if (relation.view(0, 6) == "SQL_ASCII") shape.hashed_in = "SQL_ASCII";
         if (!relation.boolean(0, 4)) refuse_right(relation.text(0, 5), shape.described);
+        if (const auto refused = relation.maybe(0, 7)) {
+            throw StoreFailure({.cls = ErrorClass::db_permanent,
+                                .message = fmt::format("pipeline \"{}\": {}", spec.name, *refused),
+                                .origin = Origin::user,
+                                .code = "42501"});
+        }
         user_ = relation.text(0, 5);
         const Rows rows = tx.exec(kColumns, Params::of(oid));
         for (int i = 0; i < rows.size(); ++i) {

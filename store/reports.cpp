@@ -23,26 +23,27 @@ const Statement kFacts{
     "  OR n.status = 'True'), coalesce(v.healthy, true), coalesce(v.reason, ''), coalesce(v.message, '')," +
         std::string(kWaitingColumns) +
         " FROM unnest($1::bigint[]) q(uid) JOIN homeostat.pipeline p ON p.uid = q.uid JOIN homeostat.waiting w ON w.uid = p.uid"
-        " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid LEFT JOIN homeostat.run u ON u.uid = p.uid"
-        " LEFT JOIN homeostat.condition n ON n.uid = p.uid AND n.type = 'ProviderHealthy'"
+        " LEFT JOIN homeostat.own_pipeline_status s ON s.uid = p.uid LEFT JOIN homeostat.own_run u ON u.uid = p.uid"
+        " LEFT JOIN homeostat.own_condition n ON n.uid = p.uid AND n.type = 'ProviderHealthy'"
         " LEFT JOIN homeostat.provider o ON o.name = p.provider"
-        " LEFT JOIN homeostat.provider_status v ON v.uid = o.uid AND v.generation = o.generation"
+        " LEFT JOIN homeostat.own_provider_status v ON v.uid = o.uid AND v.generation = o.generation"
         "  AND v.model = coalesce(p.model, o.model, '') ORDER BY p.uid"};
 
 const Statement kConditions{"report_conditions",
-                            "SELECT uid, type, status, reason, message, observed_generation FROM homeostat.condition"
+                            "SELECT uid, type, status, reason, message, observed_generation FROM homeostat.own_condition"
                             " WHERE uid = ANY ($1::bigint[])"};
 
 const Statement kStatuses{
     "report_statuses",
     "SELECT p.uid, p.name, s.updated_at::text, s.source_documents, s.documents, s.missing, s.stale, s.moved, s.partial, "
     "s.invalid,"
-    " s.orphaned, s.excess, s.dead_letters, s.blocked_prunes, max(s.updated_at) OVER ()::text FROM homeostat.pipeline_status s"
+    " s.orphaned, s.excess, s.dead_letters, s.blocked_prunes, max(s.updated_at) OVER ()::text FROM homeostat.own_pipeline_status "
+    "s"
     " JOIN homeostat.pipeline p USING (uid)"
     " WHERE s.updated_at > coalesce(nullif($1, '')::timestamptz - interval '5 seconds', '-infinity')"};
 
 const Statement kWords{"report_providers",
-                       "SELECT v.uid, v.model, v.healthy FROM homeostat.provider_status v JOIN homeostat.provider o"
+                       "SELECT v.uid, v.model, v.healthy FROM homeostat.own_provider_status v JOIN homeostat.provider o"
                        " ON o.uid = v.uid AND o.generation = v.generation"};
 
 // Before the conditions, as whoever records a pass does; whoever has it is about to say it all anew.

@@ -299,7 +299,7 @@ Result<std::vector<PipelineLine>> list_pipeline_lines(Session& session) {
 
 Result<std::vector<ProviderHealth>> list_provider_health(Session& session) {
     static const Statement kList{"list_provider_health",
-                                 "SELECT DISTINCT ON (uid) uid, healthy, reason, message FROM homeostat.provider_status"
+                                 "SELECT DISTINCT ON (uid) uid, healthy, reason, message FROM homeostat.own_provider_status"
                                  " ORDER BY uid, healthy, updated_at DESC"};
     return guarded([&] {
         return all_of(session.exec(kList), [](RowReader r) {
@@ -335,7 +335,7 @@ Status approve_prune(Session& session, std::string_view pipeline, std::string_vi
                                     R"sql(
         WITH blocked AS MATERIALIZED (
             SELECT p.uid, CASE WHEN s.blocked_prunes > 0 THEN s.blocked_plan ELSE '' END AS plan
-            FROM homeostat.pipeline p LEFT JOIN homeostat.pipeline_status s USING (uid)
+            FROM homeostat.pipeline p LEFT JOIN homeostat.own_pipeline_status s USING (uid)
             WHERE p.name = $1 AND p.deletion_requested_at IS NULL),
         approved AS (UPDATE homeostat.pipeline p SET approval = $2 FROM blocked b
             WHERE p.uid = b.uid AND b.plan = $2 AND b.plan <> '' RETURNING p.uid)

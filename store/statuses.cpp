@@ -13,20 +13,21 @@ const Statement kStatus{
     "SELECT observed_generation, revision, source_documents, documents, chunks, missing, stale, moved, partial, invalid, "
     "orphaned,"
     " excess, dead_letters, blocked_prunes, last_sweep_at::text, last_deep_sweep_at::text, last_converged_at::text,"
-    " next_attempt_at::text, last_error, last_handled_reconcile, blocked_plan FROM homeostat.pipeline_status WHERE uid = "
+    " next_attempt_at::text, last_error, last_handled_reconcile, blocked_plan FROM homeostat.own_pipeline_status WHERE uid = "
     "$1::bigint"};
 const Statement kConditions{"condition_read",
                             "SELECT type, status, reason, message, observed_generation, last_transition_at::text"
-                            " FROM homeostat.condition WHERE uid = $1::bigint ORDER BY type <> 'Ready', type"};
+                            " FROM homeostat.own_condition WHERE uid = $1::bigint ORDER BY type <> 'Ready', type"};
 const Statement kEvents{"event_read",
-                        "SELECT at::text, type, reason, message, reconcile_id FROM homeostat.event WHERE uid = $1::bigint"
+                        "SELECT at::text, type, reason, message, reconcile_id FROM homeostat.own_event WHERE uid = $1::bigint"
                         " ORDER BY at DESC, id DESC LIMIT $2::int"};
 const Statement kAddEvent{"event_add",
                           "INSERT INTO homeostat.event (uid, type, reason, message, reconcile_id)"
                           " VALUES ($1::bigint, $2, $3, left($4, 1024), $5)"};
-const Statement kRuns{"run_history_read",
-                      "SELECT id, trigger, result, message, planned, started_at::text, ended_at::text FROM homeostat.run_history"
-                      " WHERE uid = $1::bigint ORDER BY ended_at DESC LIMIT $2::int"};
+const Statement kRuns{
+    "run_history_read",
+    "SELECT id, trigger, result, message, planned, started_at::text, ended_at::text FROM homeostat.own_run_history"
+    " WHERE uid = $1::bigint ORDER BY ended_at DESC LIMIT $2::int"};
 
 std::optional<WallTime> maybe_time(const Rows& rows, int row, int column) {
     if (rows.null(row, column)) return std::nullopt;

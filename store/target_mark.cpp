@@ -7,9 +7,10 @@ namespace {
 // Each relation is looked at once, however many targets rest on it. UNION, because a view may reach a table by several ways.
 const Statement kMarks{"target_marks", R"(
     WITH RECURSIVE wanted AS (
-        SELECT w.i, w.uid, w.revision, p.generation, p.provider, to_regclass(p.source)::oid AS source
+        SELECT w.i, w.uid, w.revision, p.generation, p.provider, to_regclass(p.source)::oid AS source,
+            concat_ws(',', p.declared_by, o.oid, o.rolsuper, o.rolbypassrls) AS declarer
         FROM unnest($1::bigint[], $2::int[]) WITH ORDINALITY AS w(uid, revision, i)
-        LEFT JOIN homeostat.pipeline p ON p.uid = w.uid
+        LEFT JOIN homeostat.pipeline p ON p.uid = w.uid LEFT JOIN pg_roles o ON o.rolname = p.declared_by
     ), rests_on (source, oid) AS (
         SELECT DISTINCT source, source FROM wanted WHERE source IS NOT NULL
         UNION
@@ -19,7 +20,8 @@ const Statement kMarks{"target_marks", R"(
         WHERE d.refobjid <> r.oid
     ), relation AS (
         SELECT c.oid, concat_ws('|', c.oid, c.relkind, c.relname, c.relnamespace, c.relowner, c.relacl,
-            has_table_privilege(c.oid, 'SELECT'),
+            has_table_privilege(c.oid, 'SELECT'), c.relrowsecurity, c.relforcerowsecurity, c.reloptions,
+            (SELECT n.nspacl FROM pg_namespace n WHERE n.oid = c.relnamespace),
             (SELECT string_agg(concat_ws(',', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation, a.attnotnull, a.attacl),
                                ';' ORDER BY a.attnum)
              FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
@@ -34,7 +36,8 @@ const Statement kMarks{"target_marks", R"(
         FROM homeostat.provider p JOIN homeostat.provider q ON q.uid = p.uid OR q.pool = p.pool
         WHERE p.name IN (SELECT provider FROM wanted) GROUP BY p.name
     )
-    SELECT md5(concat_ws(E'\n', w.generation, w.provider, p.mark, r.xmin, s.mark,
+    SELECT md5(concat_ws(E'\n', w.generation, w.provider, p.mark, r.xmin, s.mark, w.declarer,
+        (SELECT concat_ws(',', count(*), sum(m.xmin::text::bigint)) FROM pg_auth_members m),
         (SELECT concat_ws(':', e.oid, e.extversion, e.extnamespace) FROM pg_extension e WHERE e.extname = 'vector')))
     FROM wanted w
     LEFT JOIN homeostat.revision r ON r.uid = w.uid AND r.revision = w.revision

@@ -17,8 +17,8 @@ struct TargetName {
 };
 
 // In the order of `targets`. Of a source, and of every relation that a view rests on: kind, name, owner and rights, columns with
-// their types, unique indexes, the view's own text; but nothing that VACUUM, TRUNCATE or writing changes. What it does not tell
-// of: membership of roles, and operator classes.
+// their types, unique indexes, the view's own text, who declared it and which roles are members of which; but nothing that
+// VACUUM, TRUNCATE or writing changes. What it does not tell of: operator classes.
 Result<std::vector<std::string>> read_target_marks(Session& session, const std::vector<TargetName>& targets);
 
 }  // namespace homeostat

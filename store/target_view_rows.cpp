@@ -17,6 +17,10 @@ using Column = TargetViewSight::Column;
 const Statement kColumns{"target_view_columns",
                          "SELECT quote_ident(name), type, fallback, required, name"
                          " FROM homeostat.target_view_columns(format('target view \"%s\"', $1::text), to_regclass($2::text))"};
+// What the role that declared it may not read is read for nobody.
+const Statement kMayRead{"target_view_may_read",
+                         "SELECT homeostat.refusal(v) FROM homeostat.target_view v WHERE v.uid = $1::bigint"
+                         " AND to_regclass(v.relation) IS NOT NULL"};
 const Statement kDeclarable{"target_view_declarable",
                             "SELECT quote_ident(attname) FROM homeostat.declarable_columns() WHERE attname <> 'name'"};
 
@@ -130,6 +134,15 @@ Shape shape_of(Transaction& tx, const TargetViewSpec& view) {
     }
     if (!whens.empty()) shape.lacks = "CASE" + whens + " END";
     return shape;
+}
+
+void refuse_unreadable(Transaction& tx, const TargetViewSpec& view) {
+    const Rows rows = tx.exec(kMayRead, Params::of(view.uid));
+    if (rows.empty() || rows.null(0, 0)) return;
+    throw StoreFailure({.cls = ErrorClass::db_permanent,
+                        .message = fmt::format("target view \"{}\": {}", view.name, rows.view(0, 0)),
+                        .origin = Origin::user,
+                        .code = "42501"});
 }
 
 void read_rows(Transaction& tx, const TargetViewSpec& view, const Shape& shape, TargetViewSight& sight) {
@@ -290,6 +303,7 @@ Result<TargetViewSight> look_at_target_view(Session& session, const TargetViewSp
         tx.later({"target_view_time", "SELECT clock_timestamp()::text"}, {},
                  [&sight](const Rows& time) { sight.at = parse_timestamp(time.view(0, 0)); });
         Shape shape = shape_of(tx, view);
+        refuse_unreadable(tx, view);
         const Rows rows =
             tx.exec({fmt::format("target_view_look_{}", view.uid), fmt::format(kLook, shape.selected, view.relation)},
                     Params::of(view.uid, retry));

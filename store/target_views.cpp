@@ -25,15 +25,15 @@ const Statement kNames{"target_view_names",
 
 const Statement kStatus{"target_view_status",
                         "SELECT observed_generation, rows, counted_rows, pipelines, refused, names_taken, held, plan,"
-                        " removal_window_start::text, removed_in_window, last_error FROM homeostat.target_view_status"
+                        " removal_window_start::text, removed_in_window, last_error FROM homeostat.own_target_view_status"
                         " WHERE uid = $1::bigint"};
 const Statement kConditions{"target_view_conditions",
                             "SELECT type, status, reason, message, observed_generation, last_transition_at::text"
-                            " FROM homeostat.target_view_condition WHERE uid = $1::bigint ORDER BY type <> 'Ready', type"};
+                            " FROM homeostat.own_target_view_condition WHERE uid = $1::bigint ORDER BY type <> 'Ready', type"};
 
 const Statement kRefused{
     "target_view_refused_rows",
-    "SELECT name, refusal FROM homeostat.target_view_row WHERE target_view = $1::bigint AND refusal IS NOT NULL"
+    "SELECT name, refusal FROM homeostat.own_target_view_row WHERE target_view = $1::bigint AND refusal IS NOT NULL"
     " ORDER BY name LIMIT 1000"};
 
 const Statement kWrite{
@@ -63,7 +63,7 @@ const Statement kSuspend{"target_view_suspend",
                          " WHERE name = $1 AND deletion_requested_at IS NULL RETURNING name"};
 const Statement kApprove{
     "target_view_approve",
-    "UPDATE homeostat.target_view v SET approval = $2 FROM homeostat.target_view_status s"
+    "UPDATE homeostat.target_view v SET approval = $2 FROM homeostat.own_target_view_status s"
     " WHERE v.name = $1 AND v.deletion_requested_at IS NULL AND s.uid = v.uid AND s.plan = $2 RETURNING v.name"};
 const Statement kClearApproval{"target_view_clear_approval",
                                "UPDATE homeostat.target_view SET approval = NULL WHERE uid = $1::bigint AND approval = $2"};

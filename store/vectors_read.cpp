@@ -69,7 +69,7 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
             t.prefix + "_read",
             fmt::format(
                 "SELECT r.i, r.present, r.kept, r.bytes, CASE WHEN r.kept THEN r.content END, r.homeostat_hash::text, r.version,"
-                " CASE WHEN r.kept THEN coalesce(d.document_id, nextval('{1}_document_id_seq'::regclass)) END,"
+                " CASE WHEN r.kept THEN coalesce(d.document_id, 0) END,"
                 " d.write_token, d.content_hash = r.homeostat_hash, c.stored{2} FROM ("
                 // Hashed and sent is only what fits: of the rest no more than the length is looked at, which for a column of text
                 // needs no reading of its text. OFFSET 0, lest the hash be computed wherever it is mentioned.

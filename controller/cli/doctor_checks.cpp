@@ -208,6 +208,14 @@ Check check_provider(Question q, const Settings& settings) {
             provider_fix(q.provider, answer.error())};
 }
 
+// What the role that declared it lacks, its own sentence says how to grant.
+std::string remedy_of_source(const PipelineSpec& pipeline, const Error& error, const std::string& role) {
+    if (error.code != "42501") return "restore it, or edit the pipeline (homeostat apply)";
+    if (error.message.find("declared it") != std::string::npos || error.message.find("was declared before") != std::string::npos)
+        return "";
+    return fmt::format("GRANT SELECT ON {} TO {}", pipeline.source, role);
+}
+
 }  // namespace
 
 std::string_view to_string(CheckHealth h) noexcept {
@@ -303,9 +311,7 @@ Checks check_sources(Session& session) {
         if (source) {
             ++readable;
         } else {
-            out.push_back(failed(fmt::format("pipeline {}", p.name), source.error(),
-                                 source.error().code == "42501" ? fmt::format("GRANT SELECT ON {} TO {}", p.source, role)
-                                                                : "restore it, or edit the pipeline (homeostat apply)"));
+            out.push_back(failed(fmt::format("pipeline {}", p.name), source.error(), remedy_of_source(p, source.error(), role)));
         }
     }
     if (out.empty()) out.push_back({CheckHealth::ok, "sources", fmt::format("{} can be read", counted(readable, "source"))});

@@ -6,6 +6,7 @@
 #include "reconcilers/factory/factory.hpp"
 #include "reconcilers/factory/on.hpp"
 #include "reconcilers/factory/wake.hpp"
+#include "store/document_ids.hpp"
 
 namespace homeostat {
 
@@ -75,13 +76,17 @@ Result<std::vector<ReadDocument>> Factory::read(Session& session, const Batch& b
     Span span = parts_.telemetry.tracer.start("read documents", SpanKind::client, context.span);
     Result<std::vector<ReadDocument>> documents = guarded([&]() -> Result<std::vector<ReadDocument>> {
         session.keep_plans(batch.keys.size() <= kFew);
-        // What use_operators() sets lasts for a transaction.
-        const bool plain = target.source.search_path.empty() && target.source.filtered.empty();
-        Transaction tx = session.begin(plain ? TxMode::none : TxMode::write);
-        use_operators(tx, target.source);
-        Result<std::vector<ReadDocument>> read =
-            read_documents(tx, target.source, target.revision, batch.keys, budget, first_anyway);
-        if (read) tx.commit();
+        Result<std::vector<ReadDocument>> read = [&] {
+            // A source may be a view with functions in it, which run with our rights.
+            Transaction tx = session.begin(TxMode::read_only);
+            use_operators(tx, target.source);
+            Result<std::vector<ReadDocument>> found =
+                read_documents(tx, target.source, target.revision, batch.keys, budget, first_anyway);
+            if (found) tx.commit();
+            return found;
+        }();
+        if (!read) return read;
+        if (Status given = give_ids(session, target.revision, *read); !given) return std::move(given).error();
         return read;
     });
     span.end();

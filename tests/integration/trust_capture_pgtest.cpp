@@ -1,0 +1,89 @@
+// The functions of our triggers run with the controller's rights, on tables that are not ours: nothing of their owner's runs in
+// them.
+#include "tests/integration/trust_world.hpp"
+
+namespace homeostat {
+namespace {
+
+using ::testing::HasSubstr;
+
+class TrustCapture : public TrustWorld {
+protected:
+    // A type of ann's with casts to those that keys are kept in and compared by, which note who calls them.
+    void SetUp() override {
+        TrustWorld::SetUp();
+        as(ann_).exec(
+            "CREATE TYPE ann.t AS (v text); CREATE TABLE ann.called (as_whom text);"
+            "GRANT INSERT ON ann.called TO PUBLIC; GRANT USAGE ON SCHEMA ann TO PUBLIC;"
+            "CREATE FUNCTION ann.note() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN INSERT INTO ann.called VALUES (current_user);"
+            " RETURN 7; END $$;"
+            "CREATE FUNCTION ann.to_int(ann.t) RETURNS int LANGUAGE sql AS 'SELECT ann.note()::int';"
+            "CREATE FUNCTION ann.to_big(ann.t) RETURNS bigint LANGUAGE sql AS 'SELECT ann.note()';"
+            "CREATE FUNCTION ann.to_text(ann.t) RETURNS text LANGUAGE sql AS 'SELECT ann.note()::text';"
+            "CREATE CAST (ann.t AS int) WITH FUNCTION ann.to_int(ann.t) AS IMPLICIT;"
+            "CREATE CAST (ann.t AS bigint) WITH FUNCTION ann.to_big(ann.t) AS IMPLICIT;"
+            "CREATE CAST (ann.t AS text) WITH FUNCTION ann.to_text(ann.t) AS IMPLICIT");
+    }
+    void capture(const std::string& name, const std::string& source) {
+        as(ann_).exec(declaration(name, source, "ann." + name + "_v"));
+        kit::Process run = as_controller_.start({"run"});
+        ASSERT_TRUE(comes_to(name, "ChangeFeed", "reason", "Active")) << condition(name, "ChangeFeed", "message") << run.output();
+        end(run);
+    }
+    std::string strangers() { return db.value("SELECT count(*) FROM ann.called WHERE as_whom <> '" + ann_ + "'"); }
+};
+
+TEST_F(TrustCapture, ACastOfTheTablesOwnerIsNotCalledAsTheController) {
+    capture("docs", "ann.docs");
+    kit::Sql ann = as(ann_);
+    ann.exec("UPDATE ann.docs SET body = 'Warm'");  // plans of this session are there
+    ann.exec("ALTER TABLE ann.docs ALTER id TYPE ann.t USING ROW(id::text)::ann.t, ALTER body TYPE ann.t USING ROW(body)::ann.t");
+    for (kit::Sql* session : {&ann, &db.sql()}) {
+        session->exec(
+            "UPDATE ann.docs SET body = ROW('Edited')::ann.t; INSERT INTO ann.docs VALUES (ROW('9')::ann.t, ROW('New')::ann.t);"
+            "UPDATE ann.docs SET id = ROW('10')::ann.t WHERE (id).v = '9'; DELETE FROM ann.docs WHERE (id).v = '10'");
+        session->exec(
+            "BEGIN; UPDATE ann.docs SET body = ROW('Once')::ann.t; UPDATE ann.docs SET body = ROW('Twice')::ann.t;"
+            "INSERT INTO ann.docs VALUES (ROW('11')::ann.t, ROW('New')::ann.t); DELETE FROM ann.docs WHERE (id).v = '11'; "
+            "COMMIT");
+    }
+    EXPECT_EQ(strangers(), "0");
+    EXPECT_EQ(db.value("SELECT pg_sequence_last_value('homeostat_data.p1_full')"), "2")
+        << "what was not named is a sweep's to find";
+}
+
+TEST_F(TrustCapture, NorInATableOfPartsWhereStatementsAreLookedAt) {
+    as(ann_).exec(
+        "CREATE TABLE ann.parent (id int NOT NULL, body text); CREATE TABLE ann.child () INHERITS (ann.parent);"
+        "INSERT INTO ann.child SELECT i, 'Body ' || i FROM generate_series(1, 5) i;"
+        "GRANT SELECT, TRIGGER ON ann.parent, ann.child TO homeostat_controller");
+    capture("parent", "ann.parent");
+    kit::Sql ann = as(ann_);
+    ann.exec("UPDATE ann.parent SET body = 'Warm'");
+    ann.exec(
+        "ALTER TABLE ann.parent ALTER id TYPE ann.t USING ROW(id::text)::ann.t, ALTER body TYPE ann.t USING ROW(body)::ann.t");
+    for (kit::Sql* session : {&ann, &db.sql()}) {
+        session->exec(
+            "UPDATE ann.parent SET body = ROW('Edited')::ann.t; INSERT INTO ann.child VALUES (ROW('9')::ann.t, "
+            "ROW('New')::ann.t);"
+            "UPDATE ann.child SET id = ROW('10')::ann.t WHERE (id).v = '9'; DELETE FROM ann.parent WHERE (id).v = '10'");
+    }
+    EXPECT_EQ(strangers(), "0");
+}
+
+TEST_F(TrustCapture, OurFunctionsArePutOnNobodyElsesTable) {
+    capture("docs", "ann.docs");
+    as(bob_).exec("CREATE TABLE bob.mine (id int PRIMARY KEY, body text)");
+    EXPECT_THAT(refused(bob_,
+                        "CREATE TRIGGER t AFTER INSERT ON bob.mine REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE"
+                        " FUNCTION homeostat_data.p1_changed_insert()"),
+                HasSubstr("permission denied for function"));
+    EXPECT_EQ(db.value("SELECT string_agg(DISTINCT has_function_privilege('" + ann_ +
+                       "', p.oid, 'EXECUTE')::text, '') FROM pg_proc p"
+                       " WHERE p.pronamespace = 'homeostat_data'::regnamespace"),
+              "true")
+        << "whoever owns the table may make the triggers that the controller may not";
+}
+
+}  // namespace
+}  // namespace homeostat

@@ -1,0 +1,325 @@
+// Nobody gains rights through homeostat: what is declared is its declarer's, and what is read for him is what he may read.
+#include "tests/integration/trust_world.hpp"
+
+namespace homeostat {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using namespace std::chrono_literals;
+
+class Trust : public TrustWorld {
+protected:
+    void expect_stalled(const std::string& pipeline, const std::string& sentence) {
+        EXPECT_TRUE(comes_to(pipeline, "Stalled", "message", sentence)) << condition(pipeline, "Stalled", "message");
+        EXPECT_EQ(condition(pipeline, "Stalled"), "True");
+    }
+};
+
+TEST_F(Trust, WhoeverDeclaresIsWrittenDown) {
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    as(ann_).exec(
+        "INSERT INTO homeostat.provider (name, endpoint, model, dimensions) VALUES ('hers', 'http://127.0.0.1:9', 'm', 16)");
+    EXPECT_EQ(db.value("SELECT declared_by FROM homeostat.pipeline"), ann_);
+    EXPECT_EQ(db.value("SELECT declared_by FROM homeostat.provider WHERE name = 'hers'"), ann_);
+    EXPECT_EQ(db.value("SELECT declared_by FROM homeostat.provider WHERE name = 'local'"), "postgres");
+    EXPECT_THAT(refused(bob_, declaration("b", "bob.docs", "bob.b_v", fmt::format(", declared_by=, '{}'", ann_))),
+                AllOf(HasSubstr("may not declare for role \"" + ann_ + "\"")));
+    // An edit by another who may is no change of hands.
+    db.exec("UPDATE homeostat.pipeline SET chunk_size = 50; UPDATE homeostat.provider SET rank = 5 WHERE name = 'hers'");
+    EXPECT_EQ(db.value("SELECT declared_by FROM homeostat.pipeline"), ann_);
+    EXPECT_EQ(db.value("SELECT declared_by FROM homeostat.provider WHERE name = 'hers'"), ann_);
+    db.exec(fmt::format(
+        "UPDATE homeostat.pipeline SET declared_by = '{}' WHERE name = 'a'; UPDATE homeostat.pipeline SET declared_by ="
+        " '{}'",
+        "postgres", ann_));
+    EXPECT_THAT(refused(ann_, "UPDATE homeostat.pipeline SET declared_by = 'nobody_at_all'"), HasSubstr("which does not exist"));
+    EXPECT_THAT(refused(ann_, "UPDATE homeostat.pipeline SET declared_by = '" + bob_ + "'"),
+                HasSubstr("which it is no member of"));
+}
+
+TEST_F(Trust, NobodyActsOnWhatIsAnothers) {
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    as(ann_).exec(
+        "INSERT INTO homeostat.provider (name, endpoint, model, dimensions) VALUES ('hers', 'http://127.0.0.1:9', 'm', 16)");
+    as(ann_).exec(
+        "CREATE TABLE ann.tenants (name text, source text, content text, provider text, target text);"
+        "INSERT INTO homeostat.target_view (name, relation) VALUES ('hers', 'ann.tenants')");
+    const std::string before = db.value(
+        "SELECT (SELECT string_agg(p::text, '') FROM homeostat.pipeline p) || (SELECT string_agg(p::text, '') FROM "
+        "homeostat.provider p)"
+        " || (SELECT string_agg(v::text, '') FROM homeostat.target_view v)");
+    for (const char* sql : {"UPDATE homeostat.pipeline SET suspend = true",
+                            "UPDATE homeostat.pipeline SET approval = 'x'",
+                            "UPDATE homeostat.pipeline SET reconcile_requested = 'x'",
+                            "UPDATE homeostat.pipeline SET chunk_size = 9",
+                            "UPDATE homeostat.pipeline SET source = 'bob.docs'",
+                            "UPDATE homeostat.pipeline SET target = 'bob.b'",
+                            "UPDATE homeostat.pipeline SET declared_by = current_user",
+                            "UPDATE homeostat.pipeline SET finalizers = '{}'",
+                            "UPDATE homeostat.pipeline SET deletion_requested_at = now()",
+                            "UPDATE homeostat.pipeline SET labels = '{\"a\": \"b\"}'",
+                            "DELETE FROM homeostat.pipeline",
+                            "UPDATE homeostat.provider SET endpoint = 'http://bob' WHERE name = 'hers'",
+                            "UPDATE homeostat.provider SET credential = 'env:BOB' WHERE name = 'hers'",
+                            "UPDATE homeostat.provider SET declared_by = current_user",
+                            "DELETE FROM homeostat.provider WHERE name = 'hers'",
+                            "DELETE FROM homeostat.provider WHERE name = 'local'",
+                            "UPDATE homeostat.target_view SET relation = 'bob.docs'",
+                            "UPDATE homeostat.target_view SET approval = 'x'",
+                            "UPDATE homeostat.target_view SET suspend = true",
+                            "UPDATE homeostat.target_view SET declared_by = current_user",
+                            "DELETE FROM homeostat.target_view"})
+        EXPECT_THAT(refused(bob_, sql),
+                    AllOf(HasSubstr("it was declared by role \""), HasSubstr("so role \"" + bob_ + "\" may not change it")))
+            << sql;
+    EXPECT_EQ(before,
+              db.value("SELECT (SELECT string_agg(p::text, '') FROM homeostat.pipeline p) || (SELECT string_agg(p::text, '') FROM"
+                       " homeostat.provider p) || (SELECT string_agg(v::text, '') FROM homeostat.target_view v)"));
+    // Who is a member of the role, or of homeostat_admin, may.
+    db.exec(fmt::format("GRANT {} TO {}", ann_, bob_));
+    as(bob_).exec("UPDATE homeostat.pipeline SET suspend = true");
+    db.exec(fmt::format("REVOKE {} FROM {}; GRANT homeostat_admin TO {}", ann_, bob_, bob_));
+    as(bob_).exec("UPDATE homeostat.pipeline SET suspend = false; DELETE FROM homeostat.provider WHERE name = 'hers'");
+    EXPECT_EQ(db.value("SELECT declared_by FROM homeostat.pipeline"), ann_);
+}
+
+TEST_F(Trust, WhatWasObservedIsShownToWhomItConcerns) {
+    kit::FakeEndpoint endpoint({.dimensions = 16});
+    declare_endpoint(endpoint);
+    endpoint.when_text("Body 2",
+                       {.status = 400, .body = R"({"error": {"message": "no Body 2 here", "code": "content_filter"}})"});
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    as(bob_).exec("DELETE FROM bob.docs WHERE id = 2");
+    as(bob_).exec(declaration("b", "bob.docs", "bob.b_v"));
+    as_controller_.run_once();
+    db.exec(
+        "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, kind, class, priority, keys, documents, "
+        "last_error)"
+        " VALUES (1, 1, 1, 1, 1, 'heal', 'stale', 0, '{{key of ann}}', 1, 'quotes key of ann')");
+    ASSERT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "1");
+    ASSERT_NE(db.value("SELECT message FROM homeostat.pipelines WHERE name = 'a'"), "");
+    for (const char* table : {"dead_letter", "batch"}) {
+        EXPECT_EQ(as(ann_).value(fmt::format("SELECT count(*) FROM homeostat.own_{}", table)), "1") << table;
+        EXPECT_EQ(as(bob_).value(fmt::format("SELECT count(*) FROM homeostat.own_{}", table)), "0") << table;
+    }
+    for (const char* table : {"pipeline_status", "run_history", "condition", "event", "batch_history"}) {
+        EXPECT_NE(as(ann_).value(fmt::format("SELECT count(*) FROM homeostat.own_{}", table)), "0") << table;
+        EXPECT_EQ(as(bob_).value(fmt::format("SELECT count(*) FROM homeostat.own_{} WHERE uid = 1", table)), "0") << table;
+        EXPECT_THAT(refused(bob_, fmt::format("SELECT * FROM homeostat.{}", table)), HasSubstr("permission denied"));
+    }
+    for (const char* sql :
+         {"SELECT * FROM homeostat.canary", "SELECT * FROM homeostat.event_default", "SELECT keys FROM homeostat.batch",
+          "SELECT key FROM homeostat.dead_letter", "SELECT cursor FROM homeostat.run", "SELECT key FROM homeostat.unsteady",
+          "SELECT name FROM homeostat.target_view_row"})
+        EXPECT_THAT(refused(bob_, sql), HasSubstr("permission denied")) << sql;
+    EXPECT_EQ(
+        as(bob_).value(
+            "SELECT message || (SELECT last_error FROM homeostat.waiting WHERE uid = 1) FROM homeostat.pipelines WHERE uid = 1"),
+        "");
+    EXPECT_THAT(as(ann_).value("SELECT last_error FROM homeostat.waiting WHERE uid = 1"), HasSubstr("key of ann"));
+    EXPECT_NE(as(bob_).value("SELECT message FROM homeostat.pipelines WHERE name = 'b'"), "");
+    as(bob_).exec("DELETE FROM homeostat.own_dead_letter");
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "1");
+    // The same through the program.
+    const kit::Program anns(db.url(ann_));
+    const kit::Program bobs(db.url(bob_));
+    for (const auto& arguments : {std::vector<std::string>{"get", "events"},
+                                  {"get", "runs"},
+                                  {"get", "batches"},
+                                  {"get", "pipelines"},
+                                  {"dead-letters", "list"},
+                                  {"describe", "pipeline", "b"}}) {
+        const auto got = bobs.run(arguments);
+        EXPECT_EQ(got.exit.code, 0) << arguments[1] << got.output;
+        EXPECT_THAT(got.output, AllOf(Not(HasSubstr("key of ann")), Not(HasSubstr("no Body 2 here")))) << arguments[1];
+    }
+    EXPECT_THAT(anns.run({"dead-letters", "list"}).output, HasSubstr("no Body 2 here"));
+    const auto retried = anns.run({"dead-letters", "retry", "a"});
+    EXPECT_EQ(retried.exit.code, 0) << retried.output;
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
+}
+
+// What homeostat's own checks call is the server's, whatever is on the path of whoever declares.
+TEST_F(Trust, AFunctionOnTheDeclarersPathOpensNothing) {
+    as(bob_).exec(
+        "CREATE FUNCTION bob.has_table_privilege(oid, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';"
+        "CREATE FUNCTION bob.has_table_privilege(regclass, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';"
+        "CREATE FUNCTION bob.has_any_column_privilege(regclass, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';"
+        "CREATE FUNCTION bob.has_column_privilege(regclass, text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';"
+        "CREATE FUNCTION bob.pg_has_role(oid, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';"
+        "CREATE FUNCTION bob.format(text, text, text) RETURNS text LANGUAGE sql AS 'SELECT ''x''';"
+        "CREATE FUNCTION bob.never(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';"
+        "CREATE OPERATOR bob.= (LEFTARG = text, RIGHTARG = text, FUNCTION = bob.never)");
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    const std::string path = "SET search_path = bob, pg_catalog; ";
+    EXPECT_THAT(refused(bob_, path + declaration("b", "public.secret", "bob.b_v")),
+                HasSubstr("may not read table public.secret"));
+    EXPECT_THAT(refused(bob_, path + "UPDATE homeostat.pipeline SET suspend = true"), HasSubstr("it was declared by role"));
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.pipeline"), "1");
+}
+
+TEST_F(Trust, ASourceIsReadWithItsDeclarersRightsInEveryPass) {
+    kit::FakeEndpoint endpoint({.dimensions = 16});
+    declare_endpoint(endpoint);
+    as(ann_).exec("CREATE VIEW ann.shown AS SELECT id, body FROM ann.docs; GRANT SELECT ON ann.shown TO homeostat_controller");
+    as(ann_).exec(declaration("a", "ann.shown", "ann.a_v"));
+    kit::Process run = as_controller_.start({"run"});
+    ASSERT_TRUE(comes_to("a", "Ready", "status", "True")) << run.output();
+    const std::string before = served("ann.a_v");
+    // The view now is one over what she may not read.
+    as(ann_).exec("CREATE OR REPLACE VIEW ann.shown WITH (security_invoker) AS SELECT id, body FROM public.secret");
+    const std::string sentence = "role \"" + ann_ + "\", who declared it, may not read column \"body\" of table public.secret";
+    db.exec(fmt::format("GRANT SELECT (id) ON public.secret TO {}", ann_));
+    expect_stalled("a", sentence);
+    EXPECT_EQ(served("ann.a_v"), before);
+    // A whole row holds what no column of it may be read.
+    db.exec(fmt::format("GRANT SELECT (body) ON public.secret TO {}", ann_));
+    as(ann_).exec(
+        "CREATE OR REPLACE VIEW ann.shown WITH (security_invoker) AS SELECT id, secret::text AS body FROM public.secret");
+    EXPECT_THAT(db.value("SELECT homeostat.refusal(p) FROM homeostat.pipeline p"), HasSubstr("may not read table public.secret"));
+    for (const kit::FakeRequest& request : endpoint.requests()) EXPECT_THAT(request.http.body, Not(HasSubstr("the secret")));
+    db.exec(fmt::format("GRANT SELECT ON public.secret TO {}", ann_));
+    EXPECT_TRUE(comes_to("a", "Ready", "status", "True")) << condition("a", "Ready", "message") << run.output();
+    EXPECT_THAT(served("ann.a_v"), HasSubstr("the secret"));
+    end(run);
+}
+
+TEST_F(Trust, ARightThatWasTakenAwayEndsTheReading) {
+    db.exec(
+        fmt::format("CREATE TABLE public.shared (id int PRIMARY KEY, body text); INSERT INTO shared VALUES (1, 'First');"
+                    "GRANT SELECT ON shared TO {}, homeostat_controller; GRANT TRIGGER ON shared TO homeostat_controller",
+                    ann_));
+    as(ann_).exec(declaration("a", "public.shared", "ann.a_v"));
+    kit::Process run = as_controller_.start({"run"});
+    ASSERT_TRUE(comes_to("a", "ChangeFeed", "reason", "Active")) << run.output();
+    db.exec("UPDATE shared SET body = 'Second'");
+    ASSERT_TRUE(kit::eventually([&] { return served("ann.a_v") == "Second"; }));
+    db.exec(fmt::format("REVOKE SELECT ON shared FROM {}", ann_));
+    expect_stalled("a", "role \"" + ann_ +
+                            "\", who declared it, may not read column \"id\" of table public.shared; GRANT SELECT ON"
+                            " public.shared TO " +
+                            ann_);
+    db.exec("UPDATE shared SET body = 'Third'");
+    end(run);
+    // Another that begins says the same, and the edit is read by nobody.
+    EXPECT_EQ(as_controller_.run_once().exit.code, kFailed);
+    EXPECT_EQ(served("ann.a_v"), "Second");
+    db.exec(fmt::format("GRANT SELECT ON shared TO {}", ann_));
+    kit::Process again = as_controller_.start({"run"});
+    EXPECT_TRUE(kit::eventually([&] { return served("ann.a_v") == "Third"; }, 40s)) << again.output();
+    end(again);
+}
+
+TEST_F(Trust, ARoleThatIsNoMemberAnyMoreReadsNoMore) {
+    const std::string group = "trust_group_" + db.name();
+    db.exec(
+        fmt::format("CREATE ROLE {0}; GRANT {0} TO {1}; CREATE TABLE public.shared (id int PRIMARY KEY, body text);"
+                    "INSERT INTO shared VALUES (1, 'First'); GRANT SELECT ON shared TO {0}, homeostat_controller",
+                    group, ann_));
+    as(ann_).exec(declaration("a", "public.shared", "ann.a_v"));
+    EXPECT_EQ(as_controller_.run_once().exit.code, kConverged);
+    db.exec(fmt::format("REVOKE {} FROM {}; UPDATE shared SET body = 'Second'", group, ann_));
+    EXPECT_EQ(as_controller_.run_once().exit.code, kFailed);
+    EXPECT_EQ(served("ann.a_v"), "First");
+    db.exec(fmt::format("DROP OWNED BY {0}; DROP ROLE {0}", group));
+}
+
+TEST_F(Trust, APolicyThatHidesRowsFromTheDeclarerHidesThem) {
+    db.exec(
+        fmt::format("CREATE TABLE public.shared (id int PRIMARY KEY, body text); INSERT INTO shared VALUES (1, 'First');"
+                    "ALTER TABLE shared ENABLE ROW LEVEL SECURITY; CREATE POLICY none ON shared TO {0} USING (false);"
+                    "GRANT SELECT ON shared TO {0}, homeostat_controller; ALTER ROLE {1} BYPASSRLS",
+                    ann_, controller_));
+    EXPECT_THAT(refused(ann_, declaration("a", "public.shared", "ann.a_v")),
+                HasSubstr("a policy of row level security hides rows of table public.shared from role \"" + ann_ + "\""));
+    // What it chooses for her it would not choose for us.
+    as(ann_).exec(declaration("a", "public.shared", "ann.a_v", ", row_security=, 'Accept'"));
+    EXPECT_EQ(as_controller_.run_once().exit.code, kFailed);
+    EXPECT_THAT(condition("a", "Stalled", "message"), HasSubstr("and from us it does not"));
+}
+
+// The functions of a view run as whoever reads it: there they write nothing.
+TEST_F(Trust, WhatIsInAViewWritesNothing) {
+    as(ann_).exec(
+        "CREATE TABLE ann.called (as_whom text); GRANT INSERT ON ann.called TO PUBLIC; GRANT USAGE ON SCHEMA ann TO PUBLIC;"
+        "CREATE FUNCTION ann.f(t text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN"
+        " IF current_user LIKE 'trust_run%' THEN BEGIN INSERT INTO ann.called VALUES (current_user); EXCEPTION WHEN OTHERS THEN "
+        "NULL; END;"
+        " END IF; RETURN t; END $$;"
+        "CREATE VIEW ann.shown AS SELECT id, ann.f(body) AS body FROM ann.docs; GRANT SELECT ON ann.shown TO "
+        "homeostat_controller");
+    as(ann_).exec(declaration("a", "ann.shown", "ann.a_v"));
+    EXPECT_EQ(as_controller_.run_once().exit.code, kConverged);
+    EXPECT_THAT(served("ann.a_v"), HasSubstr("Body 5"));
+    as_controller_.run({"plan"});
+    as_controller_.run({"explain", "a", "3"});
+    as_controller_.run({"validate"});
+    EXPECT_EQ(db.value("SELECT count(*) FROM ann.called"), "0");
+}
+
+TEST_F(Trust, AViewThatWasServedIsServedAgainByWhoHadIt) {
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    EXPECT_EQ(as_controller_.run_once().exit.code, kConverged);
+    db.exec(fmt::format("GRANT USAGE, CREATE ON SCHEMA ann TO {}", bob_));
+    const std::string taken = "target ann.a_v was served for role \"" + ann_ + "\"";
+    as(ann_).exec("DELETE FROM homeostat.pipeline");
+    EXPECT_THAT(refused(bob_, declaration("b", "bob.docs", "ann.a_v")), HasSubstr(taken));
+    as_controller_.run_once();
+    ASSERT_EQ(db.value("SELECT count(*) FROM homeostat.pipeline"), "0");
+    ASSERT_EQ(db.value("SELECT to_regclass('ann.a_v') IS NOT NULL"), "t");
+    EXPECT_THAT(refused(bob_, declaration("b", "bob.docs", "ann.a_v")), HasSubstr(taken));
+    as(bob_).exec(declaration("b", "bob.docs", "bob.b_v"));
+    EXPECT_THAT(refused(bob_, "UPDATE homeostat.pipeline SET target = 'ann.a_v'"), HasSubstr(taken));
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    EXPECT_EQ(as_controller_.run_once().exit.code, kConverged);
+}
+
+TEST_F(Trust, ATargetIsWhereItsDeclarerMayCreate) {
+    EXPECT_THAT(
+        refused(bob_, declaration("b", "bob.docs", "ann.b_v")),
+        HasSubstr("role \"" + bob_ + "\" may not create in schema \"ann\" of the target; GRANT CREATE ON SCHEMA ann TO " + bob_));
+}
+
+TEST_F(Trust, WhoeverEditsATargetViewIsNotReadFor) {
+    as(ann_).exec(
+        "CREATE TABLE ann.tenants (name text, source text, content text DEFAULT 'body', provider text DEFAULT 'hashing',"
+        " dimensions int DEFAULT 16, target text); GRANT SELECT ON ann.tenants TO homeostat_controller;"
+        "INSERT INTO ann.tenants (name, source, target) VALUES ('mine', 'ann.docs', 'ann.mine_v'), ('theft', 'public.secret', "
+        "'ann.theft_v');"
+        "INSERT INTO homeostat.target_view (name, relation) VALUES ('tenants', 'ann.tenants')");
+    EXPECT_EQ(as_controller_.run_once().exit.code, kDriftLeft);
+    db.exec("UPDATE homeostat.target_view SET interval = '2 seconds', max_removal_ratio = 0.5");
+    EXPECT_EQ(db.value("SELECT declared_by FROM homeostat.target_view"), ann_);
+    EXPECT_EQ(as_controller_.run_once().exit.code, kDriftLeft);
+    EXPECT_EQ(db.value("SELECT string_agg(name || ' ' || declared_by, ',') FROM homeostat.pipeline"), "mine " + ann_);
+    EXPECT_EQ(db.value("SELECT to_regclass('ann.theft_v') IS NULL"), "t");
+    // Nor are its rows read, once its declarer may not.
+    db.exec(fmt::format("ALTER TABLE ann.tenants OWNER TO postgres; REVOKE ALL ON ann.tenants FROM {}", ann_));
+    EXPECT_EQ(as_controller_.run_once().exit.code, kFailed);
+    EXPECT_THAT(db.value("SELECT message FROM homeostat.target_view_condition WHERE type = 'Ready'"),
+                HasSubstr("role \"" + ann_ + "\", who declared it, may not read"));
+}
+
+// From a version that noted nobody: what only the owner of the schema can have declared is his, and the rest waits for a word.
+TEST_F(Trust, WhatWasDeclaredBeforeAnybodyWasNotedIsAdopted) {
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    EXPECT_EQ(as_controller_.run_once().exit.code, kConverged);
+    const kit::Program owner(db.url());
+    ASSERT_EQ(owner.run({"migrate", "down", "--to", "21", "--yes"}).exit.code, 0);
+    const auto up = owner.run({"migrate", "up"});
+    ASSERT_EQ(up.exit.code, 0) << up.output;
+    EXPECT_EQ(as_controller_.run_once().exit.code, kFailed);
+    EXPECT_THAT(condition("a", "Stalled", "message"),
+                HasSubstr("UPDATE homeostat.pipeline SET declared_by = current_user WHERE declared_by IS NULL"));
+    EXPECT_THAT(refused(bob_, "UPDATE homeostat.pipeline SET declared_by = current_user WHERE declared_by IS NULL"),
+                HasSubstr("so role \"" + bob_ + "\" may not change it"));
+    db.exec("UPDATE homeostat.pipeline SET declared_by = current_user WHERE declared_by IS NULL");
+    EXPECT_EQ(as_controller_.run_once().exit.code, kConverged);
+    db.exec(fmt::format("UPDATE homeostat.pipeline SET declared_by = '{}'", ann_));
+    EXPECT_EQ(as_controller_.run_once().exit.code, kConverged);
+}
+
+}  // namespace
+}  // namespace homeostat
