@@ -8,6 +8,7 @@ pkg_check_modules(libpq REQUIRED IMPORTED_TARGET GLOBAL libpq>=14)  # pipeline m
 find_package(Boost 1.81 CONFIG REQUIRED)
 find_package(OpenSSL 3 REQUIRED)
 find_package(ZLIB REQUIRED)
+pkg_check_modules(brotli REQUIRED IMPORTED_TARGET GLOBAL libbrotlidec)
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(simdjson REQUIRED)
 find_package(fmt REQUIRED)

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "store/revision_columns.hpp"
+
 namespace homeostat {
 
 Status give_ids(Session& session, const Revision& revision, std::vector<ReadDocument>& documents) {
@@ -11,11 +13,10 @@ Status give_ids(Session& session, const Revision& revision, std::vector<ReadDocu
     }
     if (without.empty()) return {};
     return guarded([&] {
-        const Rows ids =
-            session.exec({revision.tables.prefix + "_ids", fmt::format("SELECT nextval('{}_document_id_seq'::regclass) FROM"
-                                                                       " generate_series(1, $1::bigint)",
-                                                                       revision.tables.document)},
-                         Params::of(static_cast<std::int64_t>(without.size())));
+        const Rows ids = session.exec({revision.tables.prefix + "_ids", fmt::format("SELECT nextval('{}'::regclass) FROM"
+                                                                                    " generate_series(1, $1::bigint)",
+                                                                                    ids_of(revision.tables))},
+                                      Params::of(static_cast<std::int64_t>(without.size())));
         for (std::size_t i = 0; i < without.size(); ++i) without[i]->document_id = ids.i64(static_cast<int>(i), 0);
     });
 }

@@ -47,6 +47,9 @@ public:
 
     virtual std::uint32_t dimensions() const noexcept = 0;  // of every vector it returns
     virtual EmbedderLimits limits() const noexcept = 0;
+    // Whether the secrets that its last request failed with are others by now: worth asking again. True once a change. May block
+    // for as long as reading a file takes.
+    virtual bool take_renewed() { return false; }
 };
 
 // The one gate every answer passes (RULES of the docs, "answers"): count, width, finite, non-zero norm, index permutation is the

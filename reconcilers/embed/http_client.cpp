@@ -23,6 +23,7 @@
 #include <optional>
 
 #include "core/sync.hpp"
+#include "reconcilers/embed/http_encoding.hpp"
 #include "reconcilers/embed/http_error.hpp"
 
 namespace homeostat {
@@ -40,6 +41,7 @@ using TlsStream = ssl::stream<tcp::socket>;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::uint32_t kMaxHeaderBytes = 64 * 1024;
 constexpr std::chrono::hours kLongestWait{24};
+constexpr int kMostInterim = 16;
 
 // A look-up of a name cannot be interrupted. It is left to finish by itself when the deadline passes, so it owns what it writes
 // to.
@@ -201,16 +203,23 @@ asio::awaitable<Outcome> exchange(Stream& stream, Connection& c, HttpCall& call,
     auto request = message_of(call, options.user_agent);
     const auto [sent_error, sent] = co_await http::async_write(stream, request, kTuple);
     // A server that refuses early (413, 401) may close while we still write: its answer is worth more than our error.
-    http::response_parser<http::string_body> parser;
-    parser.body_limit(options.max_answer_bytes);
-    parser.header_limit(kMaxHeaderBytes);
-    const error_code read_error = co_await read_answer(stream, c, parser);
+    std::optional<http::response_parser<http::string_body>> parser;
+    error_code read_error;
+    for (int interim = 0;; ++interim) {
+        parser.emplace();
+        parser->body_limit(options.max_answer_bytes);
+        parser->header_limit(kMaxHeaderBytes);
+        read_error = co_await read_answer(stream, c, *parser);
+        // 100 and 103 come before the answer; more of them than anybody sends are no answer either.
+        if (read_error || parser->get().result_int() / 100 != 1 || parser->get().result_int() == 101 || interim >= kMostInterim)
+            break;
+    }
     if (read_error) {
         Failure failed = failure(c, sent_error ? sent_error : read_error, HttpFault::reset);
-        failed.repeatable = failed.fault == HttpFault::reset && !parser.got_some() && c.buffer.size() == 0;
+        failed.repeatable = failed.fault == HttpFault::reset && !parser->got_some() && c.buffer.size() == 0;
         co_return failed;
     }
-    auto& answer = parser.get();
+    auto& answer = parser->get();
     HttpAnswer out;
     out.status = answer.result_int();
     for (const auto& field : answer) out.headers.emplace_back(field.name_string(), field.value());
@@ -218,6 +227,12 @@ asio::awaitable<Outcome> exchange(Stream& stream, Connection& c, HttpCall& call,
     if (sent_error || !answer.keep_alive() || c.buffer.size() != 0) {
         error_code ignored;
         c.socket().close(ignored);
+    }
+    const std::string_view encoding = find_header(out.headers, "content-encoding");
+    if (!encoding.empty() && !out.body.empty()) {
+        Result<std::string> body = unpack(std::move(out.body), encoding, options.max_answer_bytes);
+        if (!body) co_return Failure{.fault = HttpFault::encoding, .detail = body.error().message};
+        out.body = *std::move(body);
     }
     co_return out;
 }

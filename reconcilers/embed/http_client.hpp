@@ -2,7 +2,8 @@
 // the trace exporter's tests use it.
 //
 // Certificates are always checked (host name and chain; the system's roots, or a given CA file). Redirects are never followed: a
-// credential must not travel to an address nobody declared. A request has one deadline for all of it (name, connect, TLS,
+// credential must not travel to an address nobody declared. Bodies that are packed (gzip, deflate, br) are unpacked; what comes
+// before the answer (100, 103) is passed over. A request has one deadline for all of it (name, connect, TLS,
 // answer), honours the stop token, and answers over the cap are refused unread. Every failure is an Error of http_error.hpp's
 // table.
 //

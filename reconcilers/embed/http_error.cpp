@@ -4,12 +4,13 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "reconcilers/embed/limit_words.hpp"
+#include "reconcilers/embed/request_text.hpp"
+#include "reconcilers/embed/retry_hint.hpp"
 
 namespace homeostat {
 
@@ -18,23 +19,24 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::size_t kMaxParsed = 256 * 1024;  // of an error body; beyond it is not a message for people
-constexpr std::size_t kMaxQuoted = 300;
+constexpr std::size_t kMaxLooked = 2 * 1024;         // of one that is no JSON
 
 // What the table looks at.
 struct Seen {
     unsigned status = 0;
-    bool asks_to_wait = false;  // a usable Retry-After or one of its kin
+    std::optional<milliseconds> wait;  // a usable Retry-After or one of its kin, or what the body says
     std::string code;           // error.code or error.type of the OpenAI shape, lower case
     std::string param;
     std::string text;           // the message as sent
     std::string lower;          // the same in lower case, for matching
+    std::optional<double> asked_in_body;  // seconds
 };
 
 bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
+// "You exceeded your current quota" is said of a minute's quota as well (Google's RESOURCE_EXHAUSTED): only codes tell.
 bool out_of_quota(const Seen& s) {
-    return has(s.code, "insufficient_quota") || has(s.code, "billing") || has(s.lower, "insufficient_quota") ||
-           has(s.lower, "exceeded your current quota");
+    return has(s.code, "insufficient_quota") || has(s.code, "billing") || has(s.lower, "insufficient_quota");
 }
 
 bool over_token_limit(const Seen& s) {
@@ -102,7 +104,7 @@ constexpr std::array<Row, 18> kRows{{
     {"no model yet", without_its_model, ErrorClass::transient, Origin::theirs,
      "it is sent again; check the endpoint where that lasts"},
     {"throttled", [](const Seen& s) { return s.status == 429; }, ErrorClass::throttled, Origin::theirs, "it is sent again later"},
-    {"overloaded", [](const Seen& s) { return s.status == 529 || (s.status == 503 && s.asks_to_wait); }, ErrorClass::throttled,
+    {"overloaded", [](const Seen& s) { return s.status == 529 || (s.status == 503 && s.wait); }, ErrorClass::throttled,
      Origin::theirs, "it is sent again later"},
     {"credential refused", [](const Seen& s) { return s.status == 401 || s.status == 403; }, ErrorClass::auth, Origin::user,
      "check the provider's credential and its rights"},
@@ -143,7 +145,7 @@ struct FaultRow {
 };
 
 // One row a fault, in the order of the enum.
-constexpr std::array<FaultRow, 10> kFaults{{
+constexpr std::array<FaultRow, 11> kFaults{{
     {ErrorClass::local, Origin::ours, "resolve", "the host name cannot be resolved; check the endpoint and this machine's DNS"},
     {ErrorClass::local, Origin::ours, "refused", "nothing accepts connections there; check that the endpoint is up"},
     {ErrorClass::local, Origin::ours, "unreachable", "it cannot be reached from this machine; check routes and limits"},
@@ -155,8 +157,9 @@ constexpr std::array<FaultRow, 10> kFaults{{
     {ErrorClass::cancelled, Origin::ours, "stopped", "the call was given up because we were asked to stop"},
     {ErrorClass::bad_answer, Origin::theirs, "malformed", "what came back is not HTTP"},
     {ErrorClass::bad_answer, Origin::theirs, "body_limit", "the answer is larger than we accept"},
+    {ErrorClass::bad_answer, Origin::theirs, "encoding", "the answer cannot be unpacked"},
 }};
-static_assert(kFaults.size() == static_cast<std::size_t>(HttpFault::body_limit) + 1);
+static_assert(kFaults.size() == static_cast<std::size_t>(HttpFault::encoding) + 1);
 
 std::string lower(std::string text) {
     std::transform(text.begin(), text.end(), text.begin(),
@@ -189,11 +192,12 @@ std::string text_of_list(const nlohmann::json& object, const char* key) {
 
 // {"error": {"message", "type", "param", "code"}} as OpenAI has it, {"error": "..."}, {"message": ...} or {"detail": ...} as
 // others do.
-void read_body(const std::string& body, Seen& seen) {
+void read_body(std::string_view whole, Seen& seen) {
+    const std::string_view body = without_mark(whole);
     const auto json = body.size() > kMaxParsed ? nlohmann::json(nlohmann::json::value_t::discarded)
                                                : nlohmann::json::parse(body, nullptr, false);
     if (!json.is_object()) {
-        seen.text = body.substr(0, kMaxQuoted);
+        seen.text = body.substr(0, kMaxLooked);
         return;
     }
     const auto it = json.find("error");
@@ -204,64 +208,37 @@ void read_body(const std::string& body, Seen& seen) {
         if (seen.text.empty()) seen.text = text_of(e, key);
         if (seen.text.empty()) seen.text = text_of_list(e, key);
     }
+    for (const char* key : {"retry_after", "retryAfter", "retryDelay"}) {
+        if (!seen.asked_in_body) seen.asked_in_body = seconds_of(text_of(e, key));
+    }
+    // {"details": [{"@type": "…RetryInfo", "retryDelay": "8s"}]}
+    const auto details = e.find("details");
+    if (details == e.end() || !details->is_array()) return;
+    for (const nlohmann::json& detail : *details) {
+        if (detail.is_object() && !seen.asked_in_body) seen.asked_in_body = seconds_of(text_of(detail, "retryDelay"));
+    }
 }
 
-Seen look(const HttpAnswer& answer) {
+milliseconds bounded(double seconds) {
+    return milliseconds(static_cast<std::int64_t>(std::ceil(
+        std::clamp(seconds * 1000, static_cast<double>(kMinRetryAfter.count()), static_cast<double>(kMaxRetryAfter.count())))));
+}
+
+// A header says it to programs; what is said to people counts where there is none.
+Seen look(const HttpAnswer& answer, WallTime now) {
     Seen seen;
     seen.status = answer.status;
-    seen.asks_to_wait = retry_after(answer.headers, WallTime{}).has_value();
     read_body(answer.body, seen);
     seen.lower = lower(seen.text);
+    seen.wait = retry_after(answer.headers, now);
+    if (seen.wait) return seen;
+    if (!seen.asked_in_body) seen.asked_in_body = seconds_in_words(seen.lower);
+    if (seen.asked_in_body) seen.wait = bounded(*seen.asked_in_body);
     return seen;
 }
 
 const Row& row_of(const Seen& seen) {
     return *std::find_if(kRows.begin(), kRows.end(), [&](const Row& row) { return row.matches(seen); });
-}
-
-// One line of printable text, short enough for a condition.
-std::string quoted(std::string text) {
-    for (char& c : text) {
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
-    }
-    if (text.size() > kMaxQuoted) {
-        std::size_t cut = kMaxQuoted;
-        while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0U) == 0x80U) --cut;
-        text.resize(cut);
-        text += "...";
-    }
-    return text;
-}
-
-std::optional<double> number(std::string_view text, std::string_view& rest) {
-    double v = 0;
-    const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), v, std::chars_format::fixed);
-    if (ec != std::errc() || !std::isfinite(v) || v < 0) return std::nullopt;
-    rest = text.substr(static_cast<std::size_t>(end - text.data()));
-    return v;
-}
-
-// "20", "1.5" (seconds), "6m0s", "20ms", "1h2m" as rate limit headers have it; garbage is absent.
-std::optional<double> seconds_of(std::string_view text) {
-    if (text.empty()) return std::nullopt;
-    double total = 0;
-    while (!text.empty()) {
-        std::string_view rest;
-        const auto v = number(text, rest);
-        if (!v) return std::nullopt;
-        if (rest.empty() && total == 0) return v;
-        if (rest.starts_with("ms")) {
-            total += *v / 1000;
-            rest.remove_prefix(2);
-        } else {
-            const double unit = rest.starts_with('s') ? 1 : rest.starts_with('m') ? 60 : rest.starts_with('h') ? 3600 : 0;
-            if (unit == 0) return std::nullopt;
-            total += *v * unit;
-            rest.remove_prefix(1);
-        }
-        text = rest;
-    }
-    return total;
 }
 
 std::optional<double> seconds_until_date(std::string_view text, WallTime now) {
@@ -304,35 +281,54 @@ std::optional<milliseconds> retry_after(const HttpHeaders& headers, WallTime now
     consider(reset_of(headers, "requests"));
     consider(reset_of(headers, "tokens"));
     if (!longest) return std::nullopt;
-    const double bounded =
-        std::clamp(*longest * 1000, static_cast<double>(kMinRetryAfter.count()), static_cast<double>(kMaxRetryAfter.count()));
-    return milliseconds(static_cast<std::int64_t>(std::ceil(bounded)));
+    return bounded(*longest);
 }
 
 Error error_of_fault(HttpFault fault, std::string_view where, std::string_view detail) {
     const FaultRow& row = kFaults[static_cast<std::size_t>(fault)];
     Error e{
         .cls = row.cls, .message = fmt::format("{}: {}", where, row.text), .origin = row.origin, .code = std::string(row.code)};
-    if (!detail.empty()) e.message += fmt::format(" ({})", quoted(std::string(detail)));
+    if (!detail.empty()) e.message += fmt::format(" ({})", clean_excerpt(detail));
     return e;
 }
 
 Error error_of_status(const HttpAnswer& answer, std::string_view where, WallTime now) {
-    const Seen seen = look(answer);
+    const Seen seen = look(answer, now);
     const Row& row = row_of(seen);
     Error e{.cls = row.cls, .message = {}, .origin = row.origin, .code = std::to_string(answer.status)};
     e.message = fmt::format("{} answered {} ({})", where, answer.status, row.name);
     if (const auto to = find_header(answer.headers, "location"); row.name == "redirect" && !to.empty()) {
-        e.message += fmt::format(" to {}", quoted(std::string(to)));
+        e.message += fmt::format(" to {}", clean_excerpt(to));
     }
-    if (!seen.text.empty()) e.message += fmt::format(", saying \"{}\"", quoted(seen.text));
+    if (!seen.text.empty()) e.message += fmt::format(", saying \"{}\"", clean_excerpt(seen.text));
     e.message += fmt::format("; {}", row.advice);
-    if (e.cls == ErrorClass::throttled || e.cls == ErrorClass::transient) e.retry_after = retry_after(answer.headers, now);
+    if (e.cls == ErrorClass::throttled || e.cls == ErrorClass::transient) e.retry_after = seen.wait;
+    return e;
+}
+
+std::optional<Error> error_inside(const HttpAnswer& answer, std::string_view where, WallTime now) {
+    if (answer.body.size() > kMaxParsed) return std::nullopt;
+    const auto json = nlohmann::json::parse(without_mark(answer.body), nullptr, false);
+    if (!json.is_object() || json.contains("data")) return std::nullopt;
+    const auto error = json.find("error");
+    const bool told = error != json.end() && !error->is_null() && *error != false;
+    if (!told && !json.contains("detail") && !json.contains("message")) return std::nullopt;
+    HttpAnswer inside = answer;
+    for (const nlohmann::json* at : {told && error->is_object() ? &*error : &json, &json}) {
+        for (const char* key : {"code", "status"}) {
+            const auto it = at->find(key);
+            const bool number = it != at->end() && it->is_number_integer();
+            if (number && *it >= 400 && *it < 600 && inside.status == answer.status) inside.status = it->get<unsigned>();
+        }
+    }
+    Error e = error_of_status(inside, where, now);
+    if (inside.status != answer.status)
+        e.message = fmt::format("an error inside an answer of status {}: {}", answer.status, e.message);
     return e;
 }
 
 std::span<const std::string_view> http_error_rows() noexcept { return kRowNames; }
 
-std::string_view http_error_row(const HttpAnswer& answer) { return row_of(look(answer)).name; }
+std::string_view http_error_row(const HttpAnswer& answer) { return row_of(look(answer, WallTime{})).name; }
 
 }  // namespace homeostat

@@ -26,6 +26,7 @@ enum class HttpFault : std::uint8_t {
     stopped,  // the stop token was used
     malformed,  // what came back is not HTTP
     body_limit,  // the answer is larger than the cap
+    encoding,  // the answer is packed in a way that cannot be undone
 };
 
 Error error_of_fault(HttpFault fault, std::string_view where, std::string_view detail);
@@ -33,8 +34,12 @@ Error error_of_fault(HttpFault fault, std::string_view where, std::string_view d
 // For every status but 200. `now` is what an HTTP date in Retry-After is counted from.
 Error error_of_status(const HttpAnswer& answer, std::string_view where, WallTime now);
 
+// For a status of 200 with an error inside, as gateways and some servers send it: {"error": …}, or "detail" or "message" and no
+// "data". A status of its own in there counts. Absent where there is none.
+std::optional<Error> error_inside(const HttpAnswer& answer, std::string_view where, WallTime now);
+
 // Bounds of every wait the other side asks for (RULES 43).
-inline constexpr std::chrono::milliseconds kMinRetryAfter{1'000};
+inline constexpr std::chrono::milliseconds kMinRetryAfter{100};
 inline constexpr std::chrono::milliseconds kMaxRetryAfter{600'000};
 
 // The longest wait the headers ask for (Retry-After in seconds or as a date, retry-after-ms, and the x-ratelimit-reset-* of

@@ -19,6 +19,7 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr std::string_view kEndpointLeaf = "embeddings";
+constexpr std::size_t kMayBeAnError = 16UL * 1024;
 
 bool is_header_value(std::string_view text) {
     return std::none_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
@@ -36,6 +37,15 @@ bool is_about_encoding(const Error& e) {
     return refused && (e.message.find("encoding_format") != std::string::npos || e.message.find("base64") != std::string::npos);
 }
 
+std::vector<std::string> references_of(const ProviderSpec& provider) {
+    std::vector<std::string> out;
+    if (provider.credential) out.push_back(*provider.credential);
+    for (const auto& [key, value] : provider.headers) {
+        if (is_secret_reference(value)) out.push_back(value);
+    }
+    return out;
+}
+
 class OpenAiEmbedder final : public Embedder {
 public:
     OpenAiEmbedder(const ProviderSpec& provider, Url url, std::string model, std::uint32_t dimensions,
@@ -46,7 +56,8 @@ public:
           dimensions_(dimensions),
           http_(std::move(http)),
           clock_(clock),
-          telemetry_(telemetry, url_.host.ends_with("openai.com") ? "openai" : provider.name, model_, dimensions) {}
+          telemetry_(telemetry, url_.host.ends_with("openai.com") ? "openai" : provider.name, model_, dimensions),
+          references_(references_of(provider)) {}
 
     asio::awaitable<Result<Embeddings>> embed(const std::vector<std::string>& texts, TextRole role,
                                               const Context& context) override {
@@ -60,6 +71,8 @@ public:
         span.set("server.address", url_.host);
         span.set("server.port", static_cast<std::int64_t>(url_.port));
         const SteadyTime start = clock_.steady_now();
+        // Before it is asked: what is changed meanwhile is another.
+        const std::size_t mark = references_.empty() ? 0 : secrets_mark(references_);
         const bool as_float = float_;
         auto result = co_await request(texts, role, context, span);
         // Some know only numbers. Which of the two it is asked for changes no vector.
@@ -68,11 +81,21 @@ public:
             result = co_await request(texts, role, context, span);
             if (!result && is_about_encoding(result.error())) float_ = false;
         }
+        failed_with_ = result ? 0 : mark;
         telemetry_.finish(span, result, clock_.steady_now() - start);
         co_return result;
     }
 
     std::uint32_t dimensions() const noexcept override { return dimensions_; }
+
+    bool take_renewed() override {
+        const std::size_t failed = failed_with_;
+        if (failed == 0) return false;
+        const std::size_t now = secrets_mark(references_);
+        if (now == failed) return false;
+        failed_with_ = now;
+        return true;
+    }
 
     EmbedderLimits limits() const noexcept override {
         return {.max_batch = provider_.max_batch,
@@ -87,18 +110,43 @@ private:
         std::vector<std::string> secrets;
         auto headers = headers_now(span, secrets);
         if (!headers) co_return std::move(headers).error().with_prefix(name());
-        HttpCall call{.method = "POST", .url = url_, .headers = *std::move(headers), .body = body_of(texts, role)};
+        Url url = url_now();
+        HttpCall call{.method = "POST", .url = url, .headers = *headers, .body = body_of(texts, role)};
         const SteadyTime deadline = std::min(context.deadline, clock_.steady_now() + provider_.timeout);
         auto answer = co_await http_->send(std::move(call), deadline, context.stop);
-        if (!answer) co_return std::move(answer).error().with_prefix(name());
-        if (answer->status != 200) {
-            Error e = error_of_status(*answer, url_.text(), clock_.now()).with_prefix(name());
-            for (const auto& secret : secrets) e.message = redact(std::move(e.message), secret);
-            co_return e;
+        if (answer && answer->status >= 300 && answer->status < 400) {
+            // Frameworks send whoever forgot a slash, or wrote one too many, there; nothing else is followed.
+            if (auto to = other_slash(url, find_header(answer->headers, "location"))) {
+                url = *std::move(to);
+                HttpCall again{.method = "POST", .url = url, .headers = *headers, .body = body_of(texts, role)};
+                answer = co_await http_->send(std::move(again), deadline, context.stop);
+                if (answer && answer->status < 300) slash_ = url.path != url_.path;
+            }
         }
+        auto result = read(std::move(answer), texts, url);
+        if (result) co_return result;
+        Error e = std::move(result).error().with_prefix(name());
+        for (const auto& secret : secrets) e.message = redact(std::move(e.message), secret);
+        co_return e;
+    }
+
+    Url url_now() const {
+        if (!slash_) return url_;
+        Url url = url_;
+        url.path.insert(std::min(url.path.find('?'), url.path.size()), 1, '/');
+        return url;
+    }
+
+    Result<Embeddings> read(Result<HttpAnswer> answer, const std::vector<std::string>& texts, const Url& url) const {
+        if (!answer) return std::move(answer).error();
+        if (answer->status != 200) return error_of_status(*answer, url.text(), clock_.now());
+        // What is small may be an error all the same; vectors are large.
+        std::optional<HttpAnswer> kept;
+        if (answer->body.size() <= kMayBeAnError) kept = *answer;
         auto result = read(std::move(answer->body), texts);
-        if (!result) co_return std::move(result).error().with_prefix(name());
-        co_return result;
+        if (result || !kept) return result;
+        if (std::optional<Error> inside = error_inside(*kept, url.text(), clock_.now())) return *std::move(inside);
+        return result;
     }
 
     Result<Embeddings> read(std::string body, const std::vector<std::string>& texts) const {
@@ -163,6 +211,9 @@ private:
     const Clock& clock_;
     const RequestTelemetry telemetry_;
     std::atomic<bool> float_{false};  // it was found to refuse base64
+    const std::vector<std::string> references_;
+    std::atomic<bool> slash_{false};  // it wants one at the end of the path
+    std::atomic<std::size_t> failed_with_{0};  // the mark of the secrets; 0 = it did not fail, or has none
 };
 
 Status check_headers(const ProviderSpec& provider) {
@@ -210,9 +261,7 @@ Result<std::unique_ptr<Embedder>> make_openai_embedder(const ProviderSpec& provi
     if (auto fine = check(provider, model, dimensions); !fine) return std::move(fine).error();
     auto url = parse_url(*provider.endpoint);
     if (!url) return std::move(url).error().with_prefix(fmt::format("provider \"{}\"", provider.name));
-    // Some addresses are given whole (Azure's deployments); they are taken as they are.
-    const std::string_view path = std::string_view(url->path).substr(0, url->path.find('?'));
-    if (!path.ends_with(std::string("/") + std::string(kEndpointLeaf))) url = url->below(kEndpointLeaf);
+    url = endpoint_of(*std::move(url), kEndpointLeaf);
     HttpClientOptions options;
     options.ca_file = provider.ca_file.value_or("");
     options.max_idle = provider.max_in_flight;

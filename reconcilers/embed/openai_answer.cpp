@@ -7,6 +7,7 @@
 #include <cctype>
 
 #include "reconcilers/embed/base64.hpp"
+#include "reconcilers/embed/request_text.hpp"
 
 namespace homeostat {
 
@@ -16,6 +17,14 @@ namespace od = simdjson::ondemand;
 
 Error bad(std::string message, const char* code = "answer") {
     return {.cls = ErrorClass::bad_answer, .message = std::move(message), .origin = Origin::theirs, .code = code};
+}
+
+constexpr const char* kOtherShape = "shape";
+
+Error other_shape(std::string message) {
+    Error e = bad(std::move(message));
+    e.code = kOtherShape;
+    return e;
 }
 
 Status wrong_width(std::size_t at, std::size_t has, std::uint32_t wanted) {
@@ -70,7 +79,7 @@ public:
             if (field.value().get(value) != simdjson::SUCCESS) return not_json();
             if (auto s = member(key, value); !s) return s;
         }
-        if (!seen_data_) return bad("the answer is JSON but has no \"data\"");
+        if (!seen_data_) return other_shape("the answer is JSON but has no \"data\"");
         return {};
     }
 
@@ -82,7 +91,7 @@ public:
         return std::move(out_);
     }
 
-    static Error not_json() { return bad("the answer is not JSON, or is cut off"); }
+    static Error not_json() { return other_shape("the answer is not JSON"); }
 
 private:
     Status member(std::string_view key, od::value value) {
@@ -113,7 +122,8 @@ private:
 
     Status data(od::value value) {
         od::array items;
-        if (seen_data_ || value.get_array().get(items) != simdjson::SUCCESS) return bad("the \"data\" of the answer is no list");
+        if (seen_data_ || value.get_array().get(items) != simdjson::SUCCESS)
+            return other_shape("the \"data\" of the answer is no list");
         seen_data_ = true;
         for (auto entry : items) {
             od::object object;
@@ -202,18 +212,58 @@ std::string_view last_segment(std::string_view name) {
 
 }  // namespace
 
-Result<Embeddings> parse_openai_answer(std::string body, std::size_t expected_count, std::uint32_t dimensions) {
+namespace {
+
+// Whether every bracket and every string is closed.
+bool is_whole(std::string_view text) {
+    int open = 0;
+    bool quoted = false;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const char c = text[i];
+        if (quoted && c == '\\') ++i;
+        if (c == '"') quoted = !quoted;
+        if (quoted) continue;
+        open += c == '{' || c == '[' ? 1 : c == '}' || c == ']' ? -1 : 0;
+    }
+    return open <= 0 && !quoted;
+}
+
+// Why there is no answer in it: what it is instead, with its first words.
+Error what_it_is(std::string_view text, Error found) {
+    const auto blank = [](char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; };
+    while (!text.empty() && blank(text.back())) text.remove_suffix(1);
+    while (!text.empty() && blank(text.front())) text.remove_prefix(1);
+    if (text.empty()) return bad("the answer is not JSON: it is empty");
+    const std::string words = clean_excerpt(text.substr(0, 2'048));
+    if (text.front() == '<') return bad(fmt::format("the answer is not JSON but a page of HTML or XML: \"{}\"", words));
+    if (text.front() == '[') return bad(fmt::format("the answer is not JSON as it should be but a list: \"{}\"", words));
+    if (text.front() != '{') return bad(fmt::format("the answer is not JSON: \"{}\"", words));
+    if (!is_whole(text)) return bad(fmt::format("the answer is cut off after {} bytes: \"{}\"", text.size(), words));
+    if (found.code == kOtherShape) found.message += fmt::format(": \"{}\"", words);
+    return found;
+}
+
+Result<Embeddings> read_answer(std::string& body, std::size_t expected_count, std::uint32_t dimensions) {
     body.reserve(body.size() + simdjson::SIMDJSON_PADDING);
     od::parser parser;
     od::document document;
     od::object object;
-    const simdjson::padded_string_view text(body.data(), body.size(), body.capacity());
+    const std::string_view marked = without_mark(body);
+    const simdjson::padded_string_view text(marked.data(), marked.size(), body.capacity() - (body.size() - marked.size()));
     if (parser.iterate(text).get(document) != simdjson::SUCCESS || document.get_object().get(object) != simdjson::SUCCESS) {
         return Reader::not_json();
     }
     Reader reader(expected_count, dimensions);
     if (auto s = reader.document(object); !s) return std::move(s).error();
     return std::move(reader).finish();
+}
+
+}  // namespace
+
+Result<Embeddings> parse_openai_answer(std::string body, std::size_t expected_count, std::uint32_t dimensions) {
+    Result<Embeddings> answer = read_answer(body, expected_count, dimensions);
+    if (answer) return answer;
+    return what_it_is(without_mark(body), std::move(answer).error());
 }
 
 bool same_model_family(std::string_view asked, std::string_view answered) noexcept {

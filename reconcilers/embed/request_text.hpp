@@ -18,6 +18,13 @@ void append_json_texts(std::string& out, std::string_view prefix, const std::vec
 // What the other side wrote, fit to stand in a message: quoted, escaped, well-formed, at most about `most` bytes of it.
 std::string quoted_excerpt(std::string_view text, std::size_t most = 300);
 
+// What some servers put before a text: a byte order mark.
+std::string_view without_mark(std::string_view text) noexcept;
+
+// The first words of what the other side wrote, fit to stand between quotes in a message: well-formed UTF-8, without control
+// characters and without those that turn the direction of writing, at most `most` letters.
+std::string clean_excerpt(std::string_view text, std::size_t most = 300);
+
 // Where the provider does not say: about four bytes a token.
 std::uint64_t estimated_tokens(const std::vector<std::string>& texts);
 

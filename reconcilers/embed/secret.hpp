@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/error.hpp"
 
@@ -16,6 +17,10 @@ bool is_secret_reference(std::string_view text) noexcept;
 // is not set, the file cannot be read, or what is there is empty or holds a control character; the message names the reference,
 // never the value.
 Result<std::string> read_secret(std::string_view reference);
+
+// Tells secrets apart without holding them: another one where what any of the references stands for is another, or cannot be read
+// any more. Of this process only; never 0.
+std::size_t secrets_mark(const std::vector<std::string>& references);
 
 // The text with every occurrence of the secret blotted out, for messages of the other side that quote what they were sent.
 std::string redact(std::string text, std::string_view secret);

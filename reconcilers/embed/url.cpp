@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 namespace homeostat {
 
@@ -49,6 +50,39 @@ Url Url::below(std::string_view leaf) const {
     if (!base.ends_with('/')) base += '/';
     url.path = base + std::string(leaf) + path.substr(question);
     return url;
+}
+
+namespace {
+
+std::string without_slashes(std::string_view path) {
+    while (path.ends_with('/')) path.remove_suffix(1);
+    return std::string(path);
+}
+
+}  // namespace
+
+Url endpoint_of(Url base, std::string_view leaf) {
+    const auto question = std::min(base.path.find('?'), base.path.size());
+    const std::string query = base.path.substr(question);
+    std::string path = base.path.substr(0, question);
+    path.erase(std::unique(path.begin(), path.end(), [](char a, char b) { return a == '/' && b == '/'; }), path.end());
+    path = without_slashes(path);
+    if (!path.ends_with("/" + std::string(leaf))) path += "/" + std::string(leaf);
+    base.path = path + query;
+    return base;
+}
+
+std::optional<Url> other_slash(const Url& from, std::string_view location) {
+    const Result<Url> to = location.starts_with('/') && !location.starts_with("//")
+                               ? parse_url(from.origin() + std::string(location))
+                               : parse_url(location);
+    if (!to || to->origin() != from.origin() || to->path == from.path) return std::nullopt;
+    const auto split = [](const std::string& path) {
+        const auto question = std::min(path.find('?'), path.size());
+        return std::pair(without_slashes(path.substr(0, question)), path.substr(question));
+    };
+    if (split(to->path) != split(from.path)) return std::nullopt;
+    return *to;
 }
 
 Result<Url> parse_url(std::string_view text) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,11 @@ struct Url {
     // The address below this one: http://h/v1 and "embeddings" give http://h/v1/embeddings. A query stays at the end.
     Url below(std::string_view leaf) const;
 };
+
+// The address of `leaf` below a base, however it was written: /v1, /v1/, //v1, /v1/leaf and /v1/leaf/ are one. A query stays.
+Url endpoint_of(Url base, std::string_view leaf);
+// Where a redirect leads that only adds or takes away slashes at the end of the path, on the same origin; absent for any other.
+std::optional<Url> other_slash(const Url& from, std::string_view location);
 
 Result<Url> parse_url(std::string_view text);
 

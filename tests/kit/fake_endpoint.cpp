@@ -315,6 +315,9 @@ bool FakeEndpoint::send(Wire& wire, const FakeRequest& request, const FakeAnswer
         body =
             answer.status == 200 ? embeddings_body(request, dimensions, answer.flaw, options_.salt) : error_body(answer.status);
     }
+    if (answer.flaw == Flaw::early_hints &&
+        !wire.write("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"))
+        return false;
     if (answer.flaw == Flaw::chunked) return wire.write(head_of(answer, type, "Transfer-Encoding: chunked") + chunked(body));
     std::string message = head_of(answer, type, fmt::format("Content-Length: {}", body.size()));
     if (answer.flaw == Flaw::truncated) return wire.write(message + body.substr(0, body.size() / 2)) && false;

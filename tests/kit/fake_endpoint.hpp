@@ -38,6 +38,7 @@ enum class Flaw : std::uint8_t {
     other_model,
     dated_model,  // the model asked for with a date behind it: not a fault
     no_usage,  // and no model, no indices: not a fault
+    early_hints,  // 100 and 103 before the answer: not a fault
     chunked,  // Transfer-Encoding: chunked: not a fault
     truncated,  // half the body, then the end of the connection
     html,  // 200 with a page

@@ -5,6 +5,8 @@
 
 #include <set>
 
+#include "reconcilers/embed/request_text.hpp"
+
 namespace homeostat {
 namespace {
 
@@ -114,11 +116,12 @@ TEST(HttpErrorTable, EveryTransportFaultHasItsClass) {
         {HttpFault::tls, ErrorClass::transient},        {HttpFault::reset, ErrorClass::transient},
         {HttpFault::timeout, ErrorClass::timeout},      {HttpFault::stopped, ErrorClass::cancelled},
         {HttpFault::malformed, ErrorClass::bad_answer}, {HttpFault::body_limit, ErrorClass::bad_answer},
+        {HttpFault::encoding, ErrorClass::bad_answer},
     };
     for (const auto& [fault, cls] : rows) {
         EXPECT_EQ(error_of_fault(fault, "POST http://h/", "detail").cls, cls) << static_cast<int>(fault);
     }
-    EXPECT_EQ(rows.size(), static_cast<std::size_t>(HttpFault::body_limit) + 1);
+    EXPECT_EQ(rows.size(), static_cast<std::size_t>(HttpFault::encoding) + 1);
 }
 
 TEST(HttpErrorTable, TheMessageSaysWhatWhereAndWhatToDo) {
@@ -136,8 +139,8 @@ TEST(RetryAfter, SecondsDatesAndResetHeadersWithinBounds) {
     EXPECT_EQ(wait({{"retry-after", "20"}}), milliseconds(20'000));
     EXPECT_EQ(wait({{"Retry-After", "1.5"}}), milliseconds(1'500));
     EXPECT_EQ(wait({{"Retry-After", "Tue, 14 Nov 2023 22:13:50 GMT"}}), milliseconds(30'000));
-    EXPECT_EQ(wait({{"Retry-After", "Tue, 14 Nov 2023 22:00:00 GMT"}}), milliseconds(1'000));
-    EXPECT_EQ(wait({{"Retry-After", "0"}}), milliseconds(1'000));
+    EXPECT_EQ(wait({{"Retry-After", "Tue, 14 Nov 2023 22:00:00 GMT"}}), milliseconds(100));
+    EXPECT_EQ(wait({{"Retry-After", "0"}}), milliseconds(100));
     EXPECT_EQ(wait({{"Retry-After", "86400"}}), milliseconds(600'000));
     EXPECT_EQ(wait({{"retry-after-ms", "2500"}}), milliseconds(2'500));
     EXPECT_EQ(wait({{"Retry-After", "2"}, {"x-ratelimit-remaining-tokens", "0"}, {"x-ratelimit-reset-tokens", "1m30s"}}),
@@ -147,6 +150,49 @@ TEST(RetryAfter, SecondsDatesAndResetHeadersWithinBounds) {
         EXPECT_EQ(wait({{"Retry-After", garbage}}), std::nullopt) << garbage;
     }
     EXPECT_EQ(wait({}), std::nullopt);
+}
+
+TEST(RetryAfter, IsReadFromTheBodyWhereNoHeaderSaysIt) {
+    const auto said = [](const std::string& body, int status = 429) {
+        const Error e = error_of_status({static_cast<unsigned>(status), {}, body}, "w", WallTime{});
+        EXPECT_EQ(e.cls, ErrorClass::throttled) << body;
+        return e.retry_after;
+    };
+    const std::string google =
+        R"({"error":{"code":429,"message":"You exceeded your current quota, please check your plan and billing details.",)"
+        R"("status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.QuotaFailure"},)"
+        R"({"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"8s"}]}})";
+    EXPECT_EQ(said(google), milliseconds(8'000));
+    EXPECT_EQ(said("\xEF\xBB\xBF" + google), milliseconds(8'000));
+    EXPECT_EQ(said(openai_error("Rate limit reached for m on tokens per min (TPM). Please try again in 20s. Visit …")),
+              milliseconds(20'000));
+    EXPECT_EQ(said(openai_error("Please try again in 6m0s.")), milliseconds(360'000));
+    EXPECT_EQ(said(openai_error("Please try again in 120ms.")), milliseconds(120));
+    EXPECT_EQ(said(openai_error("Requests have exceeded the call rate limit. Please retry after 9 seconds.")),
+              milliseconds(9'000));
+    EXPECT_EQ(said("Too many requests, please wait 1 minute and 30 seconds"), milliseconds(90'000));
+    EXPECT_EQ(said("Slow down: retry in 1.5 s"), milliseconds(1'500));
+    EXPECT_EQ(said(R"({"message":"limited","retry_after":5})"), milliseconds(5'000));
+    EXPECT_EQ(said("overloaded, try again in 2 hours", 503), milliseconds(600'000));
+    for (const char* nothing : {"Please try again in a moment", "retry after the next release", "try again later", ""}) {
+        EXPECT_EQ(said(nothing), std::nullopt) << nothing;
+    }
+    // A header says it to programs.
+    EXPECT_EQ(error_of_status({429, {{"Retry-After", "7"}}, "try again in 20s"}, "w", WallTime{}).retry_after,
+              milliseconds(7'000));
+}
+
+TEST(HttpErrorTable, WhatIsQuotedIsCleanAndShort) {
+    const std::string dirty =
+        "a\x1b[31mb\xff\xfe\xc3(\xe2\x80\xae"
+        "c\xf0\x9f\x92\xa9";
+    EXPECT_EQ(clean_excerpt(dirty),
+              "a [31mb\xEF\xBF\xBD(\x20"
+              "c\xf0\x9f\x92\xa9");
+    std::string many;
+    for (int i = 0; i < 400; ++i) many += "\xc3\xa9";
+    EXPECT_EQ(clean_excerpt(many).size(), 2 * 300U + 3);
+    EXPECT_EQ(clean_excerpt("cut \xe2\x82"), "cut \xEF\xBF\xBD");
 }
 
 TEST(RetryAfter, ReachesTheErrorOfThrottling) {

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <zlib.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -24,6 +25,39 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr std::uint32_t kDimensions = 8;
+
+const std::string kRightAnswer = R"({"data":[{"embedding":[1,0,0,0,0,0,0,0]}],"model":"test-model"})";
+
+std::string zlib_packed(const std::string& text, int window_bits) {
+    z_stream z{};
+    std::string out(text.size() + 100, '\0');
+    EXPECT_EQ(deflateInit2(&z, Z_BEST_COMPRESSION, Z_DEFLATED, window_bits, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));  // NOLINT: zlib only reads it
+    z.avail_in = static_cast<uInt>(text.size());
+    z.next_out = reinterpret_cast<Bytef*>(out.data());  // NOLINT: bytes are bytes
+    z.avail_out = static_cast<uInt>(out.size());
+    EXPECT_EQ(deflate(&z, Z_FINISH), Z_STREAM_END);
+    out.resize(z.total_out);
+    deflateEnd(&z);
+    return out;
+}
+
+// A block of brotli that is not compressed, and the end.
+std::string br_packed(const std::string& text) {
+    const std::uint32_t head = (static_cast<std::uint32_t>(text.size() - 1) << 4U) | (1U << 20U);
+    std::string out;
+    for (const unsigned shift : {0U, 8U, 16U}) out += static_cast<char>((head >> shift) & 0xFFU);
+    return out + text + '\x03';
+}
+
+std::vector<std::pair<std::string, std::string>> packed_answers() {
+    return {{"gzip", zlib_packed(kRightAnswer, 31)},
+            {"X-GZIP", zlib_packed(kRightAnswer, 31)},
+            {"deflate", zlib_packed(kRightAnswer, 15)},
+            {"deflate", zlib_packed(kRightAnswer, -15)},
+            {"br", br_packed(kRightAnswer)},
+            {"gzip, identity, br", br_packed(zlib_packed(kRightAnswer, 31))}};
+}
 
 class OpenAi : public ::testing::Test {
 protected:
@@ -130,7 +164,7 @@ TEST_F(OpenAi, IllFormedTextStillMakesARequest) {
 }
 
 TEST_F(OpenAi, HarmlessOdditiesAreUnderstood) {
-    for (const Flaw flaw : {Flaw::reordered, Flaw::dated_model, Flaw::no_usage, Flaw::chunked}) {
+    for (const Flaw flaw : {Flaw::reordered, Flaw::dated_model, Flaw::no_usage, Flaw::chunked, Flaw::early_hints}) {
         endpoint.next({.flaw = flaw});
         const auto answer = embed({"first", "second", "third"});
         ASSERT_TRUE(answer) << static_cast<int>(flaw) << answer.error().message;
@@ -175,6 +209,107 @@ TEST_F(OpenAi, EveryFaultHasItsClassAndASentence) {
         EXPECT_THAT(answer.error().message, HasSubstr("provider \"fake\""));
     }
     EXPECT_TRUE(embed({"a", "b"})) << "a fault must not outlast its request";
+}
+
+TEST_F(OpenAi, AnErrorInsideAnAnswerOfStatus200IsQuotedAndMeansWhatItSays) {
+    const std::vector<Fault> faults{
+        {{.body = R"({"error":{"message":"The model is \u001b[31mloading","type":"x"}})"},
+         ErrorClass::bad_answer,
+         "is  [31mloading"},
+        {{.body = R"({"error":{"code":429,"message":"Slow down, try again in 3s"}})"}, ErrorClass::throttled, "Slow down"},
+        {{.body = R"({"error":{"code":401,"message":"No credits"}})"}, ErrorClass::auth, "No credits"},
+        {{.body = R"({"error":"backend is away"})"}, ErrorClass::bad_answer, "backend is away"},
+        {{.body = R"({"detail":"upstream failed"})"}, ErrorClass::bad_answer, "upstream failed"},
+    };
+    for (const auto& fault : faults) {
+        endpoint.next(fault.answer);
+        const auto answer = embed({"a", "b"});
+        ASSERT_FALSE(answer) << fault.says;
+        EXPECT_EQ(answer.error().cls, fault.cls) << answer.error().message;
+        EXPECT_THAT(answer.error().message, HasSubstr(fault.says));
+    }
+}
+
+TEST_F(OpenAi, WhatIsNoAnswerIsToldApart) {
+    const std::vector<Fault> faults{
+        {{.body = "<html><body>Please sign in</body></html>"},
+         ErrorClass::bad_answer,
+         "HTML or XML: \"<html><body>Please sign in"},
+        {{.body = R"({"object":"list","data":[{"index":0,"embedding":[0.1,0.2)"},
+         ErrorClass::bad_answer,
+         "cut off after 56 bytes"},
+        {{.body = R"([[0.1,0.2]])"}, ErrorClass::bad_answer, "a list: \"[[0.1"},
+        {{.body = R"({"embeddings":[[1,2]]})"}, ErrorClass::bad_answer, "no \"data\": \"{\"embeddings\":[[1,2]]}"},
+        {{.body = "upstream connect error\n\xff"}, ErrorClass::bad_answer, "not JSON: \"upstream connect error \xEF\xBF\xBD"},
+        {{.body = " \n"}, ErrorClass::bad_answer, "empty"},
+    };
+    for (const auto& fault : faults) {
+        endpoint.next(fault.answer);
+        const auto answer = embed({"a", "b"});
+        ASSERT_FALSE(answer) << fault.says;
+        EXPECT_EQ(answer.error().cls, fault.cls) << answer.error().message;
+        EXPECT_THAT(answer.error().message, HasSubstr(fault.says));
+    }
+}
+
+TEST_F(OpenAi, PackedAndMarkedAnswersAreUnderstood) {
+    endpoint.next({.body = "\xEF\xBB\xBF" + kRightAnswer});
+    EXPECT_TRUE(embed({"a"}));
+    for (const auto& [encoding, body] : packed_answers()) {
+        endpoint.next({.headers = {{"Content-Encoding", encoding}}, .body = body});
+        const auto answer = embed({"a"});
+        ASSERT_TRUE(answer) << encoding << ": " << answer.error().message;
+        EXPECT_EQ(answer->row(0)[0], 1.0F);
+        endpoint.next({.headers = {{"Content-Encoding", encoding}}, .body = body.substr(0, body.size() / 2)});
+        const auto half = embed({"a"});
+        ASSERT_FALSE(half);
+        EXPECT_EQ(half.error().cls, ErrorClass::bad_answer);
+        EXPECT_THAT(half.error().message, HasSubstr("cannot be unpacked"));
+    }
+    endpoint.next({.headers = {{"Content-Encoding", "zstd"}}, .body = kRightAnswer});
+    EXPECT_THAT(embed({"a"}).error().message, HasSubstr("packed as \"zstd\""));
+    endpoint.next({.status = 400, .headers = {{"Content-Encoding", "gzip"}}, .body = packed_answers().front().second});
+    EXPECT_EQ(embed({"a"}).error().cls, ErrorClass::content);
+}
+
+TEST_F(OpenAi, AddressesHaveOneMeaning) {
+    const std::string origin = endpoint.url().substr(0, endpoint.url().rfind("/v1"));
+    for (const char* path : {"/v1", "/v1/", "/v1/embeddings", "/v1/embeddings/", "//v1", "/v1//embeddings//"}) {
+        made.reset();
+        spec.endpoint = origin + path;
+        ASSERT_TRUE(embed({"a"})) << path;
+        EXPECT_EQ(endpoint.requests().back().http.path, "/v1/embeddings") << path;
+    }
+    made.reset();
+    spec.endpoint = origin + "/v1/?api-version=1";
+    ASSERT_TRUE(embed({"a"}));
+    EXPECT_EQ(endpoint.requests().back().http.path, "/v1/embeddings?api-version=1");
+}
+
+TEST_F(OpenAi, OnlyARedirectToASlashOnTheSameOriginIsFollowed) {
+    endpoint.next({.status = 307, .headers = {{"Location", "/v1/embeddings/"}}});
+    ASSERT_TRUE(embed({"a"}));
+    EXPECT_EQ(endpoint.requests().back().http.path, "/v1/embeddings/");
+    EXPECT_EQ(endpoint.requests().back().http.method, "POST");
+    ASSERT_TRUE(embed({"b"}));
+    EXPECT_EQ(endpoint.requests().back().http.path, "/v1/embeddings/") << "it is remembered";
+    const std::size_t before = endpoint.requests().size();
+    made.reset();
+    FakeEndpoint other({.dimensions = kDimensions});
+    const std::vector<std::string> elsewhere{other.url() + "/embeddings/",
+                                             "//127.0.0.1/v1/embeddings/",
+                                             "/v2/embeddings/",
+                                             "https://127.0.0.1/v1/embeddings/",
+                                             "",
+                                             "/v1/embeddings"};
+    for (const std::string& location : elsewhere) {
+        endpoint.next({.status = 308, .headers = {{"Location", location}}});
+        const auto answer = embed({"a"});
+        ASSERT_FALSE(answer) << location;
+        EXPECT_EQ(answer.error().cls, ErrorClass::invalid);
+    }
+    EXPECT_EQ(endpoint.requests().size(), before + elsewhere.size());
+    EXPECT_EQ(other.requests().size(), 0U);
 }
 
 TEST_F(OpenAi, ThrottlingCarriesTheWait) {
