@@ -361,7 +361,8 @@ TEST_F(GuestSession, ATableIsCapturedForWhoMayMakeTriggersThereAndByItsOwnTypes)
     const std::string role = "declarer_" + db.name();
     db.exec(fmt::format(
         "CREATE ROLE {0} LOGIN IN ROLE homeostat_declarer; CREATE VIEW shown AS SELECT id::bigint AS id, body FROM docs;"
-        "CREATE VIEW same AS SELECT id, body FROM docs; GRANT SELECT ON docs, shown, same TO {0}",
+        "CREATE VIEW same AS SELECT id, body FROM docs; GRANT SELECT ON docs, shown, same TO {0};"
+        "GRANT CREATE ON SCHEMA public TO {0}",
         role));
     const auto declare_as = [&](const std::string& source) {
         kit::Sql sql(db.url(role));
