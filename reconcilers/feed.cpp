@@ -270,7 +270,10 @@ Result<Feed::Drained> Feed::drain(Session& session, std::int64_t uid, const Targ
         drained.gone = !gate.kept;
         drained.closed = gate.kept && gate.closed;
         if (drained.gone || drained.closed) return drained;
-        if (gate.generation != known.generation || gate.revision != known.revision) {
+        const DeclaredProvider provider{gate.provider, gate.provider_uid, gate.provider_generation};
+        const bool anew = known.revision > 0 && other_provider(target.provider, provider);
+        if (anew) targets_.forget(uid);
+        if (anew || gate.generation != known.generation || gate.revision != known.revision) {
             drained.other = std::make_pair(gate.generation, gate.revision);
             return drained;
         }
@@ -351,9 +354,13 @@ void Feed::plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, con
     like.run_id = gate.run_id;
     like.traceparent = context.span.traceparent();
     like.provider = target.provider.name;
+    like.provider_uid = target.provider.uid;
+    like.provider_generation = target.provider.generation;
     like.fed = true;
     like.waited = changes.oldest;
-    if (!batches.empty()) drained.places = factory_.reserve(like.provider, static_cast<int>(batches.size()));
+    if (!batches.empty())
+        drained.places =
+            factory_.reserve({like.provider, like.provider_uid, like.provider_generation}, static_cast<int>(batches.size()));
     insert_claimed(tx, like, batches, factory_.claimant(), drained.places.count(),
                    [&drained](std::vector<Batch> claimed) { drained.claimed = std::move(claimed); });
     if (sweep) distrust_feed(tx, uid, changes.oldest);

@@ -16,7 +16,7 @@ Status PipelineReconciler::read_truth(Session& session, Pass& pass) const {
     if (!waiting) return waiting.error();
     pass.status.waiting = *std::move(waiting);
     const std::string model = RevisionSettings::of(pass.declared, pass.provider).model;
-    Gateway::Health health = gateway_.health(pass.provider.name, model);
+    Gateway::Health health = gateway_.health(pass.provider, model);
     pass.provider_trouble = std::move(health.trouble);
     if (health.known) return {};
     Result<std::optional<ProviderRecord>> record = read_provider_record(session, pass.provider.uid, model);

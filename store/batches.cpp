@@ -39,23 +39,21 @@ const Statement kInsert{
 // of the index batch_suspect and of kSuspects.
 const Statement kClaim{
     "batch_claim",
-    "WITH ready AS (SELECT b.id, p.provider FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid"
-    "  JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid AND l.epoch = b.epoch"
+    "WITH ready AS (SELECT b.id, p.provider, o.uid AS o, o.generation AS g FROM homeostat.batch b"
+    "  JOIN homeostat.pipeline p USING (uid) JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid AND l.epoch = b.epoch"
     "  LEFT JOIN homeostat.provider o ON o.name = p.provider"
     "  WHERE b.claim_token IS NULL AND b.run_after <= clock_timestamp() AND NOT p.suspend AND p.deletion_requested_at IS NULL "
-    "AND b.generation = p.generation"
-    "  AND b.kind IN ('heal', 'move', 'prune', 'stray') AND (b.deaths > 0 OR b.marks >= 3) = $4::boolean"
-    "  AND (b.kind <> 'heal' OR (p.provider <> ALL ($5::text[])"
-    "    AND coalesce(p.provider || E'\\n' || o.generation, '') <> ALL ($5::text[])))"
+    "  AND b.generation = p.generation AND b.kind IN ('heal', 'move', 'prune', 'stray')"
+    "  AND (b.deaths > 0 OR b.marks >= 3) = $4::boolean AND (b.kind <> 'heal' OR (p.provider <> ALL ($5::text[])"
+    "    AND coalesce(concat_ws(E'\\n', p.provider, o.uid, o.generation), '') <> ALL ($5::text[])))"
     "  ORDER BY b.priority DESC, b.id LIMIT $2::int FOR UPDATE OF b SKIP LOCKED)"
     " UPDATE homeostat.batch b SET claimed_by = $1, claim_token = " +
         kToken +
-        ","
-        "  claim_expires_at = clock_timestamp() + $3::bigint * interval '1 ms' FROM ready WHERE b.id = ready.id"
+        ", claim_expires_at = clock_timestamp() + $3::bigint * interval '1 ms' FROM ready WHERE b.id = ready.id"
         " RETURNING b.id, b.uid, b.revision, b.generation, b.epoch, b.run_id, b.kind, b.class, b.priority,"
-        "  array_length(b.keys, 1), ARRAY(SELECT unnest(b.keys))::text, b.attempts, b.deaths, b.marks, b.claim_token, "
-        "b.traceparent, "
-        "ready.provider, EXISTS (SELECT FROM homeostat.feed f WHERE f.uid = b.uid AND f.run_id = b.run_id), " +
+        "  array_length(b.keys, 1), ARRAY(SELECT unnest(b.keys))::text, b.attempts, b.deaths, b.marks, b.claim_token,"
+        "  b.traceparent, ready.provider, ready.o, ready.g,"
+        "  EXISTS (SELECT FROM homeostat.feed f WHERE f.uid = b.uid AND f.run_id = b.run_id), " +
         kNotAtOnce};
 
 const Statement kSuspects{"batch_suspects", R"sql(
@@ -65,7 +63,7 @@ const Statement kSuspects{"batch_suspects", R"sql(
         WHERE (b.deaths > 0 OR b.marks >= 3) AND b.claim_token IS NULL AND b.run_after <= clock_timestamp()
             AND NOT p.suspend AND p.deletion_requested_at IS NULL AND b.generation = p.generation
             AND b.kind IN ('heal', 'move', 'prune', 'stray') AND (b.kind <> 'heal' OR (p.provider <> ALL ($1::text[])
-                AND coalesce(p.provider || E'\n' || o.generation, '') <> ALL ($1::text[])))))sql"};
+                AND coalesce(concat_ws(E'\n', p.provider, o.uid, o.generation), '') <> ALL ($1::text[])))))sql"};
 
 const Statement kHeartbeat{
     "batch_heartbeat",
@@ -258,7 +256,9 @@ Result<std::vector<Batch>> claim_batches(Session& session, std::string_view repl
             b.token = rows.i64(i, 14);
             b.traceparent = rows.text(i, 15);
             b.provider = rows.text(i, 16);
-            b.fed = rows.boolean(i, 17);
+            b.provider_uid = rows.maybe_i64(i, 17).value_or(0);
+            b.provider_generation = rows.maybe_i64(i, 18).value_or(0);
+            b.fed = rows.boolean(i, 19);
             out.push_back(std::move(b));
         }
         return out;

@@ -44,7 +44,9 @@ struct Batch {
     std::int64_t token = 0;
     std::string traceparent;
     bool fed = false;             // planned by the change feed, which needs no telling that it is done
-    std::string provider;  // of the pipeline, by name
+    std::string provider;  // of the pipeline, by name, as it was declared when this was claimed
+    std::int64_t provider_uid = 0;
+    std::int64_t provider_generation = 0;
     // For how long its documents had been known to differ when it was planned: their age is the batch's.
     std::chrono::milliseconds waited{0};
 };
@@ -70,7 +72,7 @@ inline constexpr int kCondemned = 3;
 
 // Claims up to `limit` batches that are ready, of pipelines that are not suspended or being deleted: either those under no
 // suspicion, or those under it, which the caller runs alone. What needs one of the `blocked` providers is left: names, or
-// one declaration of them, of which the next is not blocked: its name, a line break, its generation.
+// one declaration of them, of which the next is not blocked (declaration_key of store/providers.hpp).
 Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl,
                                          bool suspects = false, const std::vector<std::string>& blocked = {});
 

@@ -43,9 +43,11 @@ const Statement kGate{
     " + CASE WHEN s.prune_window_start BETWEEN clock_timestamp() - interval '1 hour' AND clock_timestamp() THEN "
     "s.pruned_in_window"
     "   ELSE 0 END"
-    ", l.epoch, set_config('synchronous_commit', 'off', true) FROM homeostat.pipeline p JOIN homeostat.feed f ON f.uid = p.uid "
+    ", l.epoch, p.provider, o.uid, o.generation, set_config('synchronous_commit', 'off', true) FROM homeostat.pipeline p JOIN "
+    "homeostat.feed f ON f.uid = p.uid "
     "JOIN homeostat.lease l ON l.resource = $2"
-    " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid WHERE p.uid = $1::bigint FOR SHARE OF p, l"};
+    " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid LEFT JOIN homeostat.provider o ON o.name = p.provider"
+    " WHERE p.uid = $1::bigint FOR SHARE OF p, l"};
 
 const Statement kPruned{
     "feed_pruned",
@@ -148,6 +150,9 @@ FeedGate gate_at(const Rows& rows) {
     g.documents = rows.i64(0, 5);
     g.source_documents = rows.i64(0, 6);
     g.pruned_in_window = rows.i64(0, 7);
+    g.provider = rows.text(0, 9);
+    g.provider_uid = rows.maybe_i64(0, 10).value_or(0);
+    g.provider_generation = rows.maybe_i64(0, 11).value_or(0);
     return g;
 }
 

@@ -50,6 +50,9 @@ struct FeedGate {
     std::int64_t documents = 0;
     std::int64_t source_documents = 0;
     std::int64_t pruned_in_window = 0;
+    std::string provider;           // as it is declared now
+    std::int64_t provider_uid = 0;
+    std::int64_t provider_generation = 0;
 };
 // Holds the lease as hold_lease does, and the transaction is one that does not wait for the disk.
 FeedGate feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch);

@@ -15,6 +15,7 @@ constexpr std::string_view kColumns =
     " coalesce(max_texts, 0), coalesce(max_tokens, 0), healthy,"
     " greatest(0, extract(epoch FROM clock_timestamp() - heard_at) * 1000)::bigint FROM homeostat.own_provider_status";
 
+const Statement kDeclaredProviders{"providers_declared", "SELECT name, uid, generation FROM homeostat.provider"};
 const Statement kRead{"provider_record", "SELECT" + std::string(kColumns) + " WHERE uid = $1::bigint AND model = $2"};
 const Statement kListRecords{"provider_records", "SELECT" + std::string(kColumns) + " ORDER BY uid, model"};
 // The last word is that of whoever heard the provider last; the same replica may tell more of the same word, whose age it knows
@@ -97,6 +98,19 @@ std::vector<float> floats_of(std::string_view array) {
 }
 
 }  // namespace
+
+std::string declaration_key(const DeclaredProvider& p) {
+    return p.name + "\n" + std::to_string(p.uid) + "\n" + std::to_string(p.generation);
+}
+
+Result<std::vector<DeclaredProvider>> list_declared_providers(Session& session) {
+    return guarded([&] {
+        const Rows rows = session.exec(kDeclaredProviders);
+        std::vector<DeclaredProvider> out;
+        for (int i = 0; i < rows.size(); ++i) out.push_back({rows.text(i, 0), rows.i64(i, 1), rows.i64(i, 2)});
+        return out;
+    });
+}
 
 Result<std::optional<ProviderRecord>> read_provider_record(Session& session, std::int64_t uid, std::string_view model) {
     return guarded([&] {

@@ -14,6 +14,18 @@
 
 namespace homeostat {
 
+// One declaration of a provider. Who is deleted and declared again under its name is another, with a greater uid; an edit makes
+// the generation greater.
+struct DeclaredProvider {
+    std::string name;
+    std::int64_t uid = 0;
+    std::int64_t generation = 0;
+    bool operator==(const DeclaredProvider&) const = default;
+};
+// What no other declaration of any provider has: name, uid and generation, a line each.
+std::string declaration_key(const DeclaredProvider& p);
+Result<std::vector<DeclaredProvider>> list_declared_providers(Session& session);
+
 struct ProviderRecord {
     std::int64_t uid = 0;  // of the provider
     std::string model;

@@ -170,6 +170,10 @@ asio::awaitable<void> Factory::run(std::shared_ptr<Running> running) {
 
     Result<std::shared_ptr<const TargetInfo>> target =
         co_await parts_.targets.get(batch.uid, batch.generation, batch.revision, context);
+    if (target && other_provider((*target)->provider, {batch.provider, batch.provider_uid, batch.provider_generation})) {
+        parts_.targets.forget(batch.uid);
+        target = co_await parts_.targets.get(batch.uid, batch.generation, batch.revision, context);
+    }
     std::optional<Error> failure;
     if (!target) {
         failure = target.error();

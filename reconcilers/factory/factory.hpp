@@ -85,7 +85,7 @@ public:
     // Places for batches of this provider that whoever plans them claims in the same transaction: at most `wanted`, none where
     // claim() would leave them alone. Given back where they are not used. Any thread.
     using Places = homeostat::Places;
-    Places reserve(const std::string& provider, int wanted) EXCLUDES(mutex_);
+    Places reserve(const DeclaredProvider& declared, int wanted) EXCLUDES(mutex_);
     // What was claimed for those places, once that is committed. A single edit or two is read at once, by `session`.
     void start(Places places, std::vector<Batch> claimed, Session& session, const TargetInfo& target, const Context& context)
         EXCLUDES(mutex_);

@@ -72,7 +72,7 @@ Result<int> Factory::claim(const Context& context) {
 
 void Factory::add_blocked(std::vector<std::string>& blocked) const {
     if (settings_.once) return;
-    for (const Gateway::Blocked& p : parts_.gateway.blocked()) blocked.push_back(fmt::format("{}\n{}", p.name, p.generation));
+    for (const DeclaredProvider& p : parts_.gateway.blocked()) blocked.push_back(declaration_key(p));
 }
 
 Result<int> Factory::take_up(int limit, bool suspects, const std::vector<std::string>& blocked, const Context& context) {

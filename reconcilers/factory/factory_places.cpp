@@ -38,10 +38,11 @@ Factory::Room Factory::room() const {
     return r;
 }
 
-Factory::Places Factory::reserve(const std::string& provider, int wanted) {
+Factory::Places Factory::reserve(const DeclaredProvider& declared, int wanted) {
     if (parts_.memory.state().level == MemoryLevel::stopped || parts_.gate.state() != WriteGate::State::open) return {};
-    const std::vector<Gateway::Blocked> blocked = parts_.gateway.blocked();
-    if (std::any_of(blocked.begin(), blocked.end(), [&](const Gateway::Blocked& p) { return p.name == provider; })) return {};
+    const std::vector<DeclaredProvider> blocked = parts_.gateway.blocked();
+    if (std::find(blocked.begin(), blocked.end(), declared) != blocked.end()) return {};
+    const std::string& provider = declared.name;
     const Lock lock(mutex_);
     if (draining_ || trials_.exclusive()) return {};
     const auto used = std::count_if(running_.begin(), running_.end(),

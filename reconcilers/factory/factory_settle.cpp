@@ -67,7 +67,12 @@ Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, con
         // What was true when the batch began is true no more: only what fails as things are now is for a person.
         if (target != nullptr && parts_.targets.outdated(*target, context)) error.cls = ErrorClass::conflict;
     }
-    const BatchDecision d = after_failure(error, {batch.keys.size(), batch.attempts, settings_.once}, settings_.retry, random());
+    BatchDecision d = after_failure(error, {batch.keys.size(), batch.attempts, settings_.once}, settings_.retry, random());
+    if (error.code == kDeclaredAnew) {
+        // As it is now it is asked at once.
+        parts_.targets.forget(batch.uid);
+        d.delay = std::chrono::milliseconds(0);
+    }
     record(batch, outcome_name(d.fate), parts_.clock.steady_now());
     tell_failure(batch, d.fate, error);
     if (d.fate == BatchFate::drop) {

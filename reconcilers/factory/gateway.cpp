@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <numeric>
 #include <span>
+#include <tuple>
 
 #include "reconcilers/chunk/chunker.hpp"
 #include "reconcilers/factory/blame.hpp"
@@ -37,6 +39,12 @@ double cosine_distance(const std::vector<float>& a, const std::vector<float>& b)
     return aa == 0 || bb == 0 ? 2 : 1 - dot / std::sqrt(aa * bb);
 }
 
+DeclaredProvider declaration(const ProviderSpec& p) { return {p.name, p.uid, p.generation}; }
+
+bool older(const DeclaredProvider& a, const DeclaredProvider& b) {
+    return std::tie(a.uid, a.generation) < std::tie(b.uid, b.generation);
+}
+
 std::string key_of(std::string_view provider, std::string_view model, std::uint32_t dimensions) {
     return fmt::format("{}\n{}\n{}", provider, model, dimensions);
 }
@@ -44,8 +52,8 @@ std::string key_of(std::string_view provider, std::string_view model, std::uint3
 // Of everything that decides a vector: whose, which model, how wide, for what, and the text itself.
 std::string cache_key(const EmbedOrder& order, const std::string& text) {
     return fmt::format("{}\n{}\n{}\n{}\n{}",
-                       order.provider.pool ? "pool " + *order.provider.pool : "provider " + order.provider.name, order.model,
-                       order.dimensions, order.role == TextRole::query ? 'q' : 'd', chunk_hash(text));
+                       order.provider.pool ? "pool " + *order.provider.pool : declaration_key(declaration(order.provider)),
+                       order.model, order.dimensions, order.role == TextRole::query ? 'q' : 'd', chunk_hash(text));
 }
 
 // The answer while it is put together from the cache, from our own requests and from others'.
@@ -95,12 +103,21 @@ Gateway::~Gateway() = default;
 Gateway::ChannelPtr Gateway::find(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) const {
     const Lock lock(mutex_);
     const auto it = channels_.find(key_of(provider.name, model, dimensions));
-    if (it == channels_.end() || it->second->provider.generation != provider.generation) return nullptr;
+    if (it == channels_.end() || declaration(it->second->provider) != declaration(provider)) return nullptr;
     return it->second;
+}
+
+bool Gateway::outdated(const ProviderSpec& provider) const {
+    const auto newest = newest_.find(provider.name);
+    return newest != newest_.end() && older(declaration(provider), newest->second);
 }
 
 // Blocks: a model may have to be read, and what other replicas know is asked for. Of two made at once the first stored is used.
 Result<Gateway::ChannelPtr> Gateway::make(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) {
+    {
+        const Lock lock(mutex_);
+        if (outdated(provider)) return declared_anew(provider.name);
+    }
     Result<std::shared_ptr<Embedder>> embedder = parts_.make(provider, model, dimensions);
     if (!embedder) return embedder.error().with_prefix(fmt::format("provider \"{}\"", provider.name));
     const std::string key = key_of(provider.name, model, dimensions);
@@ -122,13 +139,43 @@ Result<Gateway::ChannelPtr> Gateway::make(const ProviderSpec& provider, const st
         }
     }
     const Lock lock(mutex_);
+    if (outdated(provider)) return declared_anew(provider.name);
     channel->lane->set_members(members_);
+    supersede(declaration(provider));
     ChannelPtr& slot = channels_[key];
-    if (!slot || slot->provider.generation != provider.generation) {
-        if (slot) cache_.set_version(++declarations_);  // prefixes or the model itself may be others now
-        slot = std::move(channel);
-    }
+    if (!slot) slot = std::move(channel);
     return slot;
+}
+
+// Of a name only one declaration is asked. Prefixes or the model itself may be others now.
+void Gateway::supersede(const DeclaredProvider& now) {
+    const auto [newest, fresh] = newest_.try_emplace(now.name, now);
+    if (newest->second == now && !fresh) return;
+    newest->second = now;
+    const std::size_t others = std::erase_if(channels_, [&](const auto& entry) {
+        const bool other = entry.second->provider.name == now.name && declaration(entry.second->provider) != now;
+        if (other) entry.second->lane->retire();
+        return other;
+    });
+    if (others > 0) cache_.set_version(++declarations_);
+}
+
+// What was asked for since `all` was read may be newer than it: only what was the same at two looks is believed against that.
+void Gateway::know(const std::vector<DeclaredProvider>& all) {
+    const Lock lock(mutex_);
+    std::map<std::string, DeclaredProvider> before;
+    before.swap(listed_);
+    for (const DeclaredProvider& p : all) {
+        const auto newest = newest_.find(p.name);
+        const auto it = before.find(p.name);
+        if (newest == newest_.end() || older(newest->second, p) || (it != before.end() && it->second == p)) supersede(p);
+        before.erase(p.name);
+        listed_[p.name] = p;
+    }
+    for (auto& [name, gone] : before) {
+        gone.generation = std::numeric_limits<std::int64_t>::max();  // of this uid nothing is asked any more
+        supersede(gone);
+    }
 }
 
 asio::awaitable<Result<Gateway::ChannelPtr>> Gateway::channel(const ProviderSpec& provider, const std::string& model,
@@ -210,7 +257,7 @@ asio::awaitable<Result<Embedded>> Gateway::ask_cached(const EmbedOrder& order, c
 
 // Of a pool only: does this provider make of the canary what the pool's first one made of it? Asked once a day and declaration.
 asio::awaitable<Status> Gateway::check_canary(ChannelPtr channel, std::string model, std::uint32_t dimensions, Context context) {
-    std::string key = fmt::format("{}\n{}", key_of(channel->provider.name, model, dimensions), channel->provider.generation);
+    std::string key = key_of(declaration_key(declaration(channel->provider)), model, dimensions);
     if (canaries_.find(key)) co_return Status{};
     std::function<asio::awaitable<Result<bool>>()> load = [this, channel, model, dimensions, context] {
         return ask_canary(channel, model, dimensions, context);
@@ -308,11 +355,11 @@ void Gateway::remember(SelectionLine line) {
     keep(selections_, std::move(line), settings_.ring);
 }
 
-Gateway::Health Gateway::health(const std::string& provider, const std::string& model) const {
+Gateway::Health Gateway::health(const ProviderSpec& provider, const std::string& model) const {
     const Lock lock(mutex_);
     Health health;
     for (const auto& [key, channel] : channels_) {
-        if (channel->provider.name != provider || !key.starts_with(provider + "\n" + model + "\n")) continue;
+        if (declaration(channel->provider) != declaration(provider) || channel->lane->model() != model) continue;
         health.trouble = channel->lane->trouble();
         health.known = health.trouble || channel->lane->known();
         if (health.trouble) break;
@@ -320,12 +367,12 @@ Gateway::Health Gateway::health(const std::string& provider, const std::string& 
     return health;
 }
 
-std::vector<Gateway::Blocked> Gateway::blocked() const {
+std::vector<DeclaredProvider> Gateway::blocked() const {
     const Lock lock(mutex_);
-    std::vector<Blocked> out;
+    std::vector<DeclaredProvider> out;
     for (const auto& [key, channel] : channels_) {
         const ProviderSpec& p = channel->provider;
-        if (!p.pool && channel->lane->blocked()) out.push_back({p.name, p.generation});
+        if (!p.pool && channel->lane->blocked()) out.push_back(declaration(p));
     }
     return out;
 }
@@ -344,6 +391,9 @@ void Gateway::set_members(int members) {
 }
 
 Status Gateway::share(Session& session) {
+    Result<std::vector<DeclaredProvider>> declared = list_declared_providers(session);
+    if (!declared) return declared.error();
+    know(*declared);
     std::vector<ProviderRecord> records;
     std::vector<ChannelPtr> troubled;
     {

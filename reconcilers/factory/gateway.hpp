@@ -1,10 +1,12 @@
 // The only way to a provider: cache, ranking, the lane of each provider (breaker, limits, gate), retries, and isolation of texts
 // that a provider refuses.
 //
-// Each (provider, model) has a lane of its own (lane.hpp). A request that fails goes to the next provider of the pool, or is sent
-// again within the retry budget; one that is too large is cut and the limit kept; one that is refused for its content is bisected
-// until the culprit is alone. What the caller gets is one vector a text, or the texts that were refused with their reasons, or
-// the error that stopped everything. Safe from any thread; suspends rather than blocks.
+// Each (provider, model) has a lane of its own (lane.hpp), and each declaration of a provider is another: who is deleted and
+// declared again under its name, or edited, is asked with nothing of what was known before, and nobody is asked as it was before.
+// A request that fails goes to the next provider of the pool, or is sent again within the retry budget; one that is too large is
+// cut and the limit kept; one that is refused for its content is bisected until the culprit is alone. What the caller gets is one
+// vector a text, or the texts that were refused with their reasons, or the error that stopped everything. Safe from any thread;
+// suspends rather than blocks.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -26,6 +28,7 @@
 #include "reconcilers/factory/lane.hpp"
 #include "reconcilers/factory/packed_vector.hpp"
 #include "store/pool.hpp"
+#include "store/providers.hpp"
 
 namespace homeostat {
 
@@ -109,19 +112,16 @@ public:
         bool known = false;
         std::optional<ProviderTrouble> trouble;
     };
-    Health health(const std::string& provider, const std::string& model) const EXCLUDES(mutex_);
+    Health health(const ProviderSpec& provider, const std::string& model) const EXCLUDES(mutex_);
     // Providers without a pool that would refuse every request for longer than is worth waiting, as they were declared then: one
     // that has been declared anew since is another.
-    struct Blocked {
-        std::string name;
-        std::int64_t generation = 0;
-        bool operator==(const Blocked&) const = default;
-    };
-    std::vector<Blocked> blocked() const EXCLUDES(mutex_);
+    std::vector<DeclaredProvider> blocked() const EXCLUDES(mutex_);
+    // All that are declared now. What is known of others is forgotten, and they are asked nothing any more.
+    void know(const std::vector<DeclaredProvider>& all) EXCLUDES(mutex_);
     // A person asked, or the declaration changed: whatever is open may be tried at once.
     void allow_probe(const std::string& provider) EXCLUDES(mutex_);
     void set_members(int members) EXCLUDES(mutex_);
-    // Writes what other replicas should know; cheap where nothing changed.
+    // Writes what other replicas should know, and looks at what is declared; cheap where nothing changed.
     Status share(Session& session) EXCLUDES(mutex_);
     GatewaySnapshot snapshot() const EXCLUDES(mutex_);
     CacheStats cache_stats() const { return cache_.stats(); }
@@ -136,7 +136,9 @@ private:
     };
     using ChannelPtr = std::shared_ptr<const Channel>;
 
+    bool outdated(const ProviderSpec& provider) const REQUIRES(mutex_);
     ChannelPtr find(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) const EXCLUDES(mutex_);
+    void supersede(const DeclaredProvider& now) REQUIRES(mutex_);
     Result<ChannelPtr> make(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) EXCLUDES(mutex_);
     boost::asio::awaitable<Result<ChannelPtr>> channel(const ProviderSpec& provider, const std::string& model,
                                                        std::uint32_t dimensions);
@@ -162,6 +164,8 @@ private:
     const GatewaySettings settings_;
     mutable Mutex mutex_;
     std::map<std::string, ChannelPtr> channels_ GUARDED_BY(mutex_);  // by provider, model and width
+    std::map<std::string, DeclaredProvider> newest_ GUARDED_BY(mutex_);  // declarations that were seen, by name
+    std::map<std::string, DeclaredProvider> listed_ GUARDED_BY(mutex_);  // at the last look, by name
     std::map<std::string, Canary> references_ GUARDED_BY(mutex_);  // by pool, model and width
     std::deque<CallLine> calls_ GUARDED_BY(mutex_);
     std::deque<SelectionLine> selections_ GUARDED_BY(mutex_);

@@ -31,6 +31,13 @@ std::optional<RateLimit> rate_of(const auto& per_minute) {
 
 }  // namespace
 
+Error declared_anew(const std::string& provider) {
+    return {.cls = ErrorClass::conflict,
+            .message = fmt::format("provider \"{}\" has been declared anew, or deleted; it is asked as it is now", provider),
+            .origin = Origin::user,
+            .code = kDeclaredAnew};
+}
+
 Lane::Lane(const ProviderSpec& provider, std::string model, const Clock& clock, Telemetry telemetry, std::uint64_t seed)
     : provider_(provider.name),
       model_(std::move(model)),
@@ -85,6 +92,7 @@ std::optional<Error> Lane::left_alone(const Breaker& breaker, SteadyTime now) co
 }
 
 std::optional<Error> Lane::refusal(SteadyTime now) const {
+    if (retired_) return declared_anew(provider_);
     if (auto e = left_alone(remote_, now)) return e;
     if (auto e = left_alone(local_, now)) return e;
     SteadyTime earliest = gate_.opens_at();
@@ -279,6 +287,12 @@ void Lane::allow_probe() {
     remote_.allow_probe(now);
     local_.allow_probe(now);
     wake();
+}
+
+void Lane::retire() {
+    const Lock lock(mutex_);
+    retired_ = true;
+    for (const Waiter& w : waiting_) w.wake->wake();
 }
 
 void Lane::set_members(int members) {

@@ -53,6 +53,10 @@ struct ProviderTrouble {
     std::string message;
 };
 
+// What was read of a provider is no longer true: it is gone, or has been declared anew.
+inline constexpr const char* kDeclaredAnew = "DeclaredAnew";
+Error declared_anew(const std::string& provider);
+
 class Lane : public std::enable_shared_from_this<Lane> {
 public:
     // A pause longer than this is not waited for: the slot is better given back.
@@ -110,6 +114,8 @@ public:
 
     void eject(const Error& why, Duration length) EXCLUDES(mutex_);  // not what it says it is
     void allow_probe() EXCLUDES(mutex_);
+    // Its provider is gone, or declared anew: nothing goes to it any more, not even what waits or is to be sent again.
+    void retire() EXCLUDES(mutex_);
     void set_members(int members) EXCLUDES(mutex_);
     void restore(const ProviderRecord& record) EXCLUDES(mutex_);
     // What another replica has told: the provider has answered it since it failed here.
@@ -171,6 +177,7 @@ private:
     std::optional<RateLimit> tokens_rate_ GUARDED_BY(mutex_);
     RetryBudget retries_ GUARDED_BY(mutex_);
     RequestLimits limits_ GUARDED_BY(mutex_);
+    bool retired_ GUARDED_BY(mutex_) = false;
     std::string reason_ GUARDED_BY(mutex_);
     std::string last_error_ GUARDED_BY(mutex_);
     bool known_ GUARDED_BY(mutex_) = false;

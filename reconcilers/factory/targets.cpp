@@ -46,6 +46,10 @@ static Result<ProviderSpec> provider_of(Session& session, const PipelineSpec& de
         .code = "RevisionOutdated"};
 }
 
+bool other_provider(const ProviderSpec& read, const DeclaredProvider& now) noexcept {
+    return read.name == now.name && (read.uid != now.uid || read.generation != now.generation);
+}
+
 PipelineSpec spec_of_revision(const PipelineSpec& declared, const RevisionSettings& s) {
     PipelineSpec spec = declared;
     spec.key = s.key;

@@ -19,6 +19,7 @@
 #include "reconcilers/factory/cache.hpp"
 #include "reconcilers/factory/gateway.hpp"
 #include "store/pool.hpp"
+#include "store/providers.hpp"
 #include "store/relation.hpp"
 #include "store/resources.hpp"
 #include "store/revisions.hpp"
@@ -36,6 +37,9 @@ struct TargetInfo {
     std::unique_ptr<Chunker> chunker;
     std::string mark;        // as of before anything of it was read
 };
+
+// Whether what was read of the provider is not of the declaration `now`; no where it is another provider altogether.
+bool other_provider(const ProviderSpec& read, const DeclaredProvider& now) noexcept;
 
 class Targets {
 public:

@@ -152,6 +152,56 @@ TEST_F(GatewayFaults, ARefusedCredentialIsNotTriedAgainUntilItIsAnother) {
     expect_vectors(embed(provider, texts), texts);
 }
 
+TEST_F(GatewayFaults, WhoIsDeclaredAgainUnderItsNameIsAnother) {
+    FakeEndpoint old({.dimensions = kWidth, .salt = "old"});
+    FakeEndpoint fresh({.dimensions = kWidth});
+    settings.cache = {1 << 20, 1min};
+    const auto texts = texts_of(10);
+    old.next({}, 1);
+    old.next({.status = 401});
+    ProviderSpec provider = provider_at(old);
+    ASSERT_TRUE(embed(provider, texts));
+    ASSERT_FALSE(embed(provider, texts_of(10, "refused")));
+    const std::uint64_t before = old.requests().size();
+    // Deleted and declared again: another uid, the same generation. Neither breaker nor cache nor address is the old one's.
+    ProviderSpec again = provider_at(fresh);
+    again.uid = 2;
+    expect_vectors(embed(again, texts), texts);
+    EXPECT_THAT(gateway().blocked(), IsEmpty());
+    // Whoever still has the old one's declaration in hand asks nobody.
+    const auto late = embed(provider, texts_of(3, "late"));
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.error().code, kDeclaredAnew);
+    EXPECT_EQ(late.error().cls, ErrorClass::conflict);
+    EXPECT_EQ(old.requests().size(), before);
+    EXPECT_THAT(gateway().snapshot().lanes, SizeIs(1));
+}
+
+TEST_F(GatewayFaults, WhatWaitsToBeSentAgainDoesNotGoToTheOldAddress) {
+    FakeEndpoint old({.dimensions = kWidth});
+    ProviderSpec provider = provider_at(old);
+    old.always({.status = 429, .headers = {{"Retry-After", "3"}}});
+    const std::vector<ProviderSpec> none;
+    const auto texts = texts_of(3);
+    auto waits = io.start(ask(gateway(), provider, none, texts, Context{}));
+    ASSERT_TRUE(old.wait_for_requests(1));
+    gateway().know({{"fake", 2, 1}});
+    const auto answer = waits.get();
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(answer.error().code, kDeclaredAnew);
+    EXPECT_EQ(old.calls(), 1U);
+    EXPECT_THAT(gateway().snapshot().lanes, IsEmpty());
+    // One that was deleted is not asked either.
+    FakeEndpoint other({.dimensions = kWidth});
+    const ProviderSpec gone = provider_at(other, "gone");
+    gateway().know({{"gone", 1, 1}});
+    ASSERT_TRUE(embed(gone, texts));
+    gateway().know({});
+    EXPECT_THAT(gateway().snapshot().lanes, IsEmpty());
+    EXPECT_EQ(embed(gone, texts).error().code, kDeclaredAnew);
+    EXPECT_EQ(other.calls(), 1U);
+}
+
 TEST_F(GatewayFaults, ThrottlingWaitsAndCostsNothing) {
     FakeEndpoint endpoint({.dimensions = kWidth});
     endpoint.next({.status = 429, .headers = {{"Retry-After", "1"}}}, 2);
@@ -169,7 +219,7 @@ TEST_F(GatewayFaults, ALongPauseIsGivenBackRatherThanWaitedFor) {
     EXPECT_EQ(answer.error().cls, ErrorClass::throttled);
     EXPECT_GE(*answer.error().retry_after, 100s);
     EXPECT_EQ(endpoint.calls(), 1U);
-    EXPECT_THAT(gateway().blocked(), ElementsAre(Gateway::Blocked{"fake", 1}));
+    EXPECT_THAT(gateway().blocked(), ElementsAre(DeclaredProvider{"fake", 1, 1}));
 }
 
 TEST_F(GatewayFaults, OneProvidersTroubleDoesNotHoldUpAnother) {
