@@ -130,6 +130,11 @@ bool EmbedJob::is_trial(const Part& part) const {
 asio::awaitable<Status> EmbedJob::solve_in_turn(Part all) {
     std::vector<Part> parts = cut(all);
     for (int i = 0; i < kTrials && parts.size() > 1 && is_trial(parts.front()); ++i) {
+        const std::shared_ptr<Lane> lane = channels_.front()->lane;
+        co_await lane->take_turn(context_);
+        const std::unique_ptr<Lane, void (*)(Lane*)> turn(lane.get(), [](Lane* l) { l->end_turn(); });
+        parts = cut(all);  // as whoever had the turn before has taught
+        if (parts.size() < 2 || !is_trial(parts.front())) break;
         all.erase(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(parts.front().size()));
         if (Status s = co_await solve(std::move(parts.front())); !s) co_return s;
         parts = cut(all);

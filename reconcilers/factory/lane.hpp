@@ -94,6 +94,9 @@ public:
     void found_limit(std::size_t refused, std::size_t passed) EXCLUDES(mutex_);
     // Whether a request of that size would teach how others should be cut.
     bool is_trial(std::size_t texts, std::uint64_t tokens) const EXCLUDES(mutex_);
+    // One at a time tries such a request, and the next is cut when it has ended: end_turn() must follow.
+    boost::asio::awaitable<void> take_turn(Context context) EXCLUDES(mutex_);
+    void end_turn() EXCLUDES(mutex_);
     // What was said of a good text that was refused after that; nothing where one was taken since, or none was asked for.
     std::optional<Error> disproved_since(SteadyTime then) const EXCLUDES(mutex_);
 
@@ -184,6 +187,8 @@ private:
     std::string good_text_ GUARDED_BY(mutex_);
     std::optional<SteadyTime> answered_ GUARDED_BY(mutex_);  // when the latest request began that it has answered
     bool proving_ GUARDED_BY(mutex_) = false;
+    bool in_turn_ GUARDED_BY(mutex_) = false;
+    std::deque<std::shared_ptr<Wake>> turns_ GUARDED_BY(mutex_);
     std::optional<Error> disproof_ GUARDED_BY(mutex_);
     SteadyTime disproved_ GUARDED_BY(mutex_){};  // when that was asked for
     std::optional<SteadyTime> failing_since_ GUARDED_BY(mutex_);  // without an answer meanwhile

@@ -1,5 +1,8 @@
 // What a lane makes of each answer and failure, and the text that tells its faults from those of other texts.
+#include <boost/asio/this_coro.hpp>
+
 #include "reconcilers/factory/lane.hpp"
+#include "reconcilers/factory/wake.hpp"
 
 namespace homeostat {
 
@@ -117,6 +120,30 @@ void Lane::found_limit(std::size_t refused, std::size_t passed) {
 bool Lane::is_trial(std::size_t texts, std::uint64_t tokens) const {
     const Lock lock(mutex_);
     return !in_process_ && (limits_.pace_unknown() || !limits_.proven(texts, tokens));
+}
+
+boost::asio::awaitable<void> Lane::take_turn(Context context) {
+    const auto self = shared_from_this();
+    const auto bell = std::make_shared<Wake>(co_await boost::asio::this_coro::executor);
+    const std::stop_callback on_stop(context.stop, [bell] { bell->wake(); });
+    for (;;) {
+        {
+            const Lock lock(mutex_);
+            std::erase(turns_, bell);
+            if (!in_turn_ || context.stop.stop_requested()) {
+                in_turn_ = true;
+                co_return;
+            }
+            turns_.push_back(bell);
+        }
+        co_await bell->wait(std::chrono::hours(24));
+    }
+}
+
+void Lane::end_turn() {
+    const Lock lock(mutex_);
+    in_turn_ = false;
+    if (!turns_.empty()) turns_.front()->wake();
 }
 
 std::optional<Error> Lane::disproved_since(SteadyTime then) const {

@@ -119,6 +119,8 @@ void RequestLimits::answered(std::size_t texts, Duration took) noexcept {
     quick_ = took <= target_;
     if (took > target_ * 8 / 5) {
         pace_ = std::max(1.0, std::min(pace_, fits));
+    } else if (took <= target_ / 5) {
+        pace_ = declared_;  // most of it is the way there and back, not the texts
     } else if (took <= target_) {
         pace_ = std::min(static_cast<double>(declared_), std::max(pace_ * kGrowth, fits));
     }

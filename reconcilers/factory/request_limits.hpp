@@ -51,9 +51,9 @@ private:
     std::uint64_t tokens_ = 0;
     const bool timed_;
     const Duration target_;  // of an answer, at most
-    double pace_;            // texts that are answered within it
-    bool quick_ = true;      // the last answer took no longer than that, or there was none
-    int refusals_ = 0;       // that named no number
+    double pace_;  // texts that are answered within it
+    bool quick_ = true;  // the last answer took no longer than that, or there was none
+    int refusals_ = 0;  // that named no number
     std::uint32_t texts_before_ = 0;  // the first of them
     std::uint64_t tokens_before_ = 0;
     std::size_t proven_texts_ = 0;
