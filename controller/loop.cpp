@@ -306,7 +306,7 @@ void Loop::keep(const std::stop_token& stop) {
 // A claim that keeps failing is logged once, and tried ever more seldom; what waits for it is told by the conditions.
 void Loop::claim(const Context& context) {
     const Result<int> claimed = factory_.claim(context);
-    const Status done = claimed ? factory_.share(Context{}) : Status(claimed.error());
+    const Status done = claimed ? factory_.share(context) : Status(claimed.error());
     if (done) {
         claim_failures_ = 0;
         return well("claiming");

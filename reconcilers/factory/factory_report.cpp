@@ -114,7 +114,9 @@ Status Factory::share(const Context& context, bool now) {
     shared_at_ = at;
     Result<Pool::Lease> session = parts_.reads.acquire(context);
     if (!session) return session.error();
-    return parts_.gateway.share(**session);
+    if (const Status shared = parts_.gateway.share(**session); !shared) return shared;
+    if (!now) parts_.gateway.look_again(parts_.io, context);
+    return {};
 }
 
 Status Factory::report(Session& session) {

@@ -39,8 +39,6 @@ double cosine_distance(const std::vector<float>& a, const std::vector<float>& b)
     return aa == 0 || bb == 0 ? 2 : 1 - dot / std::sqrt(aa * bb);
 }
 
-DeclaredProvider declaration(const ProviderSpec& p) { return {p.name, p.uid, p.generation}; }
-
 bool older(const DeclaredProvider& a, const DeclaredProvider& b) {
     return std::tie(a.uid, a.generation) < std::tie(b.uid, b.generation);
 }
@@ -129,6 +127,7 @@ Result<Gateway::ChannelPtr> Gateway::make(const ProviderSpec& provider, const st
     channel->lane =
         std::make_shared<Lane>(taken, model, parts_.clock, parts_.telemetry, settings_.seed ^ std::hash<std::string>{}(key));
     channel->provider = provider;
+    channel->dimensions = dimensions;
     channel->embedder = *std::move(embedder);
     if (parts_.pool != nullptr) {
         Result<Pool::Lease> session = parts_.pool->acquire(Context{});
@@ -353,78 +352,6 @@ void Gateway::remember(CallLine line) {
 void Gateway::remember(SelectionLine line) {
     const Lock lock(mutex_);
     keep(selections_, std::move(line), settings_.ring);
-}
-
-Gateway::Health Gateway::health(const ProviderSpec& provider, const std::string& model) const {
-    const Lock lock(mutex_);
-    Health health;
-    for (const auto& [key, channel] : channels_) {
-        if (declaration(channel->provider) != declaration(provider) || channel->lane->model() != model) continue;
-        health.trouble = channel->lane->trouble();
-        health.known = health.trouble || channel->lane->known();
-        if (health.trouble) break;
-    }
-    return health;
-}
-
-std::vector<DeclaredProvider> Gateway::blocked() const {
-    const Lock lock(mutex_);
-    std::vector<DeclaredProvider> out;
-    for (const auto& [key, channel] : channels_) {
-        const ProviderSpec& p = channel->provider;
-        if (!p.pool && channel->lane->blocked()) out.push_back(declaration(p));
-    }
-    return out;
-}
-
-void Gateway::allow_probe(const std::string& provider) {
-    const Lock lock(mutex_);
-    for (const auto& [key, channel] : channels_) {
-        if (channel->provider.name == provider) channel->lane->allow_probe();
-    }
-}
-
-void Gateway::set_members(int members) {
-    const Lock lock(mutex_);
-    members_ = members;
-    for (const auto& [key, channel] : channels_) channel->lane->set_members(members);
-}
-
-Status Gateway::share(Session& session) {
-    Result<std::vector<DeclaredProvider>> declared = list_declared_providers(session);
-    if (!declared) return declared.error();
-    know(*declared);
-    std::vector<ProviderRecord> records;
-    std::vector<ChannelPtr> troubled;
-    {
-        const Lock lock(mutex_);
-        for (const auto& [key, channel] : channels_) {
-            if (auto record = channel->lane->take_record()) records.push_back(*std::move(record));
-            if (channel->lane->trouble()) troubled.push_back(channel);
-        }
-    }
-    for (const ProviderRecord& record : records) {
-        if (const Status written = write_provider_record(session, record, settings_.replica); !written) return written;
-    }
-    // Who has failed here and was asked nothing since may have answered another replica.
-    if (troubled.empty()) return {};
-    Result<std::vector<ProviderRecord>> known = list_provider_records(session);
-    if (!known) return known.error();
-    for (const ChannelPtr& channel : troubled) {
-        for (const ProviderRecord& record : *known) {
-            if (record.uid == channel->provider.uid && record.model == channel->lane->model()) channel->lane->hear_of(record);
-        }
-    }
-    return {};
-}
-
-GatewaySnapshot Gateway::snapshot() const {
-    const Lock lock(mutex_);
-    GatewaySnapshot s;
-    for (const auto& [key, channel] : channels_) s.lanes.push_back(channel->lane->snapshot());
-    s.calls.assign(calls_.begin(), calls_.end());
-    s.selections.assign(selections_.begin(), selections_.end());
-    return s;
 }
 
 }  // namespace homeostat

@@ -99,6 +99,8 @@ struct GatewaySnapshot {
     std::vector<SelectionLine> selections;
 };
 
+DeclaredProvider declaration(const ProviderSpec& provider);
+
 class Gateway {
 public:
     Gateway(GatewayParts parts, GatewaySettings settings);
@@ -123,6 +125,9 @@ public:
     void set_members(int members) EXCLUDES(mutex_);
     // Writes what other replicas should know, and looks at what is declared; cheap where nothing changed.
     Status share(Session& session) EXCLUDES(mutex_);
+    // Asks those for a good text, on `io`, whose last word was a failure and that nobody has asked anything since: at most one
+    // request in 5 s each, and ever fewer. Ends with the stop token of `context`.
+    void look_again(const boost::asio::any_io_executor& io, const Context& context) EXCLUDES(mutex_);
     GatewaySnapshot snapshot() const EXCLUDES(mutex_);
     CacheStats cache_stats() const { return cache_.stats(); }
 
@@ -133,6 +138,7 @@ private:
         ProviderSpec provider;
         std::shared_ptr<Embedder> embedder;
         std::shared_ptr<Lane> lane;
+        std::uint32_t dimensions = 0;
     };
     using ChannelPtr = std::shared_ptr<const Channel>;
 

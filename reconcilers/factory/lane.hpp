@@ -18,6 +18,7 @@
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
 #include "reconcilers/factory/breaker.hpp"
+#include "reconcilers/factory/lane_snapshot.hpp"
 #include "reconcilers/factory/limiter.hpp"
 #include "reconcilers/factory/ranking.hpp"
 #include "reconcilers/factory/request_limits.hpp"
@@ -27,32 +28,6 @@ namespace homeostat {
 
 class Wake;
 
-struct LaneSnapshot {
-    std::string provider;
-    std::string model;
-    BreakerState breaker = BreakerState::closed;
-    std::string reason;
-    std::string message;
-    Duration retry_in{};   // of breaker or gate; 0 = now
-    int limit = 0;         // requests at a time, now
-    int ceiling = 0;       // as declared
-    int in_flight = 0;
-    int waiting = 0;
-    std::uint32_t max_texts = 0;
-    std::uint64_t max_tokens = 0;
-    std::uint64_t requests = 0;
-    std::uint64_t failures = 0;
-    std::uint64_t throttled = 0;
-    std::uint64_t retries = 0;
-    double mean_seconds = 0;  // of answers, lately
-};
-
-// Why a provider is not well, in the words of the condition ProviderHealthy.
-struct ProviderTrouble {
-    std::string reason;
-    std::string message;
-};
-
 // What was read of a provider is no longer true: it is gone, or has been declared anew.
 inline constexpr const char* kDeclaredAnew = "DeclaredAnew";
 Error declared_anew(const std::string& provider);
@@ -60,6 +35,7 @@ Error declared_anew(const std::string& provider);
 class Lane : public std::enable_shared_from_this<Lane> {
 public:
     // A pause longer than this is not waited for: the slot is better given back.
+    static constexpr Duration kFirstLook = std::chrono::seconds(5);
     static constexpr Duration kPatience = std::chrono::seconds(5);
 
     struct Permit {
@@ -125,6 +101,9 @@ public:
     void hear_of(const ProviderRecord& record) EXCLUDES(mutex_);
     // What other replicas should know, where it has changed since it was last taken.
     std::optional<ProviderRecord> take_record() EXCLUDES(mutex_);
+    // Whether it is time to ask whether it is well: it failed last, may be asked, and is asked nothing. Then the next time is
+    // later.
+    bool take_look() EXCLUDES(mutex_);
     LaneSnapshot snapshot() const EXCLUDES(mutex_);
     std::int64_t generation() const noexcept { return generation_; }
     const std::string& model() const noexcept { return model_; }
@@ -193,6 +172,7 @@ private:
     SteadyTime disproved_ GUARDED_BY(mutex_){};  // when that was asked for
     std::optional<SteadyTime> failing_since_ GUARDED_BY(mutex_);  // without an answer meanwhile
     ProviderTrouble failing_ GUARDED_BY(mutex_);
+    Duration look_after_ GUARDED_BY(mutex_) = kFirstLook;  // of silence
     bool heard_ GUARDED_BY(mutex_) = false;  // anything since the last record
     SteadyTime heard_at_ GUARDED_BY(mutex_){};
     bool told_healthy_ GUARDED_BY(mutex_) = true;  // in it

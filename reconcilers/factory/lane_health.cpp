@@ -9,6 +9,7 @@ namespace homeostat {
 namespace {
 
 constexpr Duration kRepeat = std::chrono::seconds(5);
+constexpr Duration kLastLook = std::chrono::minutes(5);
 constexpr Duration kHiccup = std::chrono::seconds(1);  // failures for no longer than this are no trouble yet
 
 // "" where it is no fault of the provider's, or of the way to it: then it has answered.
@@ -36,6 +37,7 @@ void Lane::note_health(const Permit& permit, const Error* error, SteadyTime now)
     if (fault.empty() && error != nullptr && permit.proof) fault = "ProviderFailing";  // whatever it says, of a text that is good
     if (fault.empty()) {
         failing_since_.reset();
+        look_after_ = kFirstLook;
         return;
     }
     if (!failing_since_) failing_since_ = now;
@@ -87,6 +89,15 @@ void Lane::hear_of(const ProviderRecord& record) {
     if (record.generation != generation_ || !record.healthy || !failing_since_ || then <= heard_at_) return;
     failing_since_.reset();
     heard_at_ = then;
+}
+
+bool Lane::take_look() {
+    const Lock lock(mutex_);
+    const SteadyTime now = clock_.steady_now();
+    if (!failing_since_ || in_flight_ > 0 || !waiting_.empty() || now - heard_at_ < look_after_ || refusal(now)) return false;
+    look_after_ = std::min<Duration>(look_after_ * 2, kLastLook);
+    heard_at_ = now;  // it is asked: the next look is as long after this as it is told to be
+    return true;
 }
 
 std::optional<ProviderRecord> Lane::take_record() {

@@ -153,6 +153,27 @@ TEST_F(Truth, TheHealthOfAProviderIsThatOfAllWhoUseIt) {
     end(run);
 }
 
+// What was to be asked for is gone: that the provider is well again is found out all the same.
+TEST_F(Truth, AProviderThatNobodyAsksAnythingIsLookedAt) {
+    kit::FakeEndpoint endpoint{{.dimensions = 16}};
+    declare_endpoint(endpoint);
+    make(10);
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(is_well()) << run.output();
+    endpoint.always({.status = 503});
+    db.exec("UPDATE docs SET body = 'Edited' WHERE id = 1");
+    const std::string told = "SELECT status FROM homeostat.condition WHERE type = 'ProviderHealthy'";
+    EXPECT_TRUE(eventually_is(told, "False")) << run.output();
+    db.exec("DELETE FROM docs WHERE id = 1");
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.batch", "0")) << run.output();
+    EXPECT_EQ(db.value(told), "False");
+    endpoint.forget_script();
+    EXPECT_TRUE(eventually_is(told, "True")) << run.output();
+    EXPECT_TRUE(is_well());
+    end(run);
+}
+
 TEST_F(Truth, DeadLettersThatTheFeedMakesAreCountedAndSettledByIt) {
     kit::FakeEndpoint endpoint{{.dimensions = 16}};
     endpoint.when_text("poison", {.status = 400, .body = kRefusal});

@@ -1,0 +1,102 @@
+// How providers are, as this process and others know it, and the look at one that nobody asks anything.
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+
+#include "reconcilers/factory/gateway.hpp"
+
+namespace homeostat {
+
+namespace asio = boost::asio;
+
+DeclaredProvider declaration(const ProviderSpec& p) { return {p.name, p.uid, p.generation}; }
+
+Gateway::Health Gateway::health(const ProviderSpec& provider, const std::string& model) const {
+    const Lock lock(mutex_);
+    Health health;
+    for (const auto& [key, channel] : channels_) {
+        if (declaration(channel->provider) != declaration(provider) || channel->lane->model() != model) continue;
+        health.trouble = channel->lane->trouble();
+        health.known = health.trouble || channel->lane->known();
+        if (health.trouble) break;
+    }
+    return health;
+}
+
+std::vector<DeclaredProvider> Gateway::blocked() const {
+    const Lock lock(mutex_);
+    std::vector<DeclaredProvider> out;
+    for (const auto& [key, channel] : channels_) {
+        const ProviderSpec& p = channel->provider;
+        if (!p.pool && channel->lane->blocked()) out.push_back(declaration(p));
+    }
+    return out;
+}
+
+void Gateway::allow_probe(const std::string& provider) {
+    const Lock lock(mutex_);
+    for (const auto& [key, channel] : channels_) {
+        if (channel->provider.name == provider) channel->lane->allow_probe();
+    }
+}
+
+void Gateway::set_members(int members) {
+    const Lock lock(mutex_);
+    members_ = members;
+    for (const auto& [key, channel] : channels_) channel->lane->set_members(members);
+}
+
+Status Gateway::share(Session& session) {
+    Result<std::vector<DeclaredProvider>> declared = list_declared_providers(session);
+    if (!declared) return declared.error();
+    know(*declared);
+    std::vector<ProviderRecord> records;
+    std::vector<ChannelPtr> troubled;
+    {
+        const Lock lock(mutex_);
+        for (const auto& [key, channel] : channels_) {
+            if (auto record = channel->lane->take_record()) records.push_back(*std::move(record));
+            if (channel->lane->trouble()) troubled.push_back(channel);
+        }
+    }
+    for (const ProviderRecord& record : records) {
+        if (const Status written = write_provider_record(session, record, settings_.replica); !written) return written;
+    }
+    // Who has failed here and was asked nothing since may have answered another replica.
+    if (troubled.empty()) return {};
+    Result<std::vector<ProviderRecord>> known = list_provider_records(session);
+    if (!known) return known.error();
+    for (const ChannelPtr& channel : troubled) {
+        for (const ProviderRecord& record : *known) {
+            if (record.uid == channel->provider.uid && record.model == channel->lane->model()) channel->lane->hear_of(record);
+        }
+    }
+    return {};
+}
+
+GatewaySnapshot Gateway::snapshot() const {
+    const Lock lock(mutex_);
+    GatewaySnapshot s;
+    for (const auto& [key, channel] : channels_) s.lanes.push_back(channel->lane->snapshot());
+    s.calls.assign(calls_.begin(), calls_.end());
+    s.selections.assign(selections_.begin(), selections_.end());
+    return s;
+}
+
+// Its last word was a failure, and nobody asks it anything: nobody would ever know that it is well again.
+void Gateway::look_again(const asio::any_io_executor& io, const Context& context) {
+    std::vector<ChannelPtr> silent;
+    {
+        const Lock lock(mutex_);
+        for (const auto& [key, channel] : channels_) {
+            if (channel->lane->take_look()) silent.push_back(channel);
+        }
+    }
+    for (ChannelPtr& channel : silent) {
+        const std::uint32_t dimensions = channel->dimensions;
+        Context own = context;
+        own.deadline = parts_.clock.steady_now() + Duration(channel->provider.timeout);
+        asio::co_spawn(io, prove(std::move(channel), dimensions, std::move(own)), asio::detached);
+    }
+}
+
+}  // namespace homeostat
