@@ -286,6 +286,7 @@ void Lane::allow_probe() {
     const SteadyTime now = clock_.steady_now();
     remote_.allow_probe(now);
     local_.allow_probe(now);
+    gate_.allow_probe(now);
     wake();
 }
 

@@ -39,7 +39,12 @@ void Lane::note(const Permit& permit, const Error* error, std::uint64_t billed, 
             ++counts_.throttled;
             throttled_total_.add();
             gate_.throttled(error->retry_after, permit.started, now, random());
-            concurrency_.throttled(permit.started, now);
+            // A single refusal that asks for nothing is no sign yet that there were too many.
+            if (error->retry_after || gate_.in_a_row() > 1) {
+                concurrency_.throttled(permit.started, now);
+            } else {
+                concurrency_.timed_out(permit.started, now);
+            }
             if (permit.proof) remote_.undecided();
             return;
         case ErrorClass::unavailable:

@@ -7,7 +7,7 @@ namespace homeostat {
 namespace {
 
 constexpr double kBurstSeconds = 10;
-constexpr Duration kPauseBase = std::chrono::seconds(1);
+constexpr Duration kPauseBase = std::chrono::milliseconds(100);
 constexpr Duration kPauseCap = std::chrono::minutes(1);
 
 }  // namespace
@@ -58,8 +58,9 @@ void ThrottleGate::throttled(std::optional<std::chrono::milliseconds> retry_afte
     if (retry_after) {
         pause = std::clamp<Duration>(*retry_after, kShortest, kLongest);
     } else {
-        const Duration ceiling = std::min<Duration>(kPauseCap, kPauseBase * (1LL << std::min(in_a_row_, 10)));
-        pause = std::max(kShortest, std::chrono::duration_cast<Duration>(ceiling * random));
+        // Somewhere between one and two times what it has grown to, so that replicas do not come back together.
+        const Duration least = std::min<Duration>(kPauseCap / 2, kPauseBase * (1LL << std::clamp(in_a_row_ - 1, 0, 10)));
+        pause = least + std::chrono::duration_cast<Duration>(least * random);
     }
     opens_at_ = std::max(opens_at_, now + pause);
     if (!known) closed_at_ = now;

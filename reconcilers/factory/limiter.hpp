@@ -4,6 +4,7 @@
 // and Jain 1989; Jacobson 1988), RateLimit is the generic cell rate algorithm (ITU-T I.371), RetryBudget is Finagle's.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -60,13 +61,16 @@ private:
 // Closed while the provider wants to be left alone. How long it says is bounded; where it says nothing, pauses grow.
 class ThrottleGate {
 public:
-    static constexpr Duration kShortest = std::chrono::seconds(1);
+    static constexpr Duration kShortest = std::chrono::milliseconds(100);
     static constexpr Duration kLongest = std::chrono::minutes(10);
 
     SteadyTime opens_at() const noexcept { return opens_at_; }
     // `random` in [0, 1). Many refusals of requests sent before the gate closed are one event.
     void throttled(std::optional<std::chrono::milliseconds> retry_after, SteadyTime started, SteadyTime now, double random);
     void succeeded() noexcept { in_a_row_ = 0; }
+    int in_a_row() const noexcept { return in_a_row_; }  // times it was closed, without an answer between
+    // There is a reason to ask before that.
+    void allow_probe(SteadyTime now) noexcept { opens_at_ = std::min(opens_at_, now); }
 
 private:
     SteadyTime opens_at_ = SteadyTime::min();
