@@ -223,8 +223,8 @@ bool PipelineReconciler::due(const Pass& pass, std::string& trigger, bool& deep)
     deep = deep_due;
     if (const std::string_view wanted = wanted_at_once(pass); !wanted.empty()) {
         trigger = wanted;
-        deep =
-            deep_due || settings_.deep || (trigger == "requested" && !pass.retries_refused()) || pass.status.observed_generation != pass.declared.generation;
+        deep = deep_due || settings_.deep || (trigger == "requested" && !pass.retries_refused()) ||
+               pass.status.observed_generation != pass.declared.generation;
         return true;
     }
     if (const std::optional<WallTime> at = sweep_due(pass)) {
@@ -302,8 +302,8 @@ Status PipelineReconciler::begin_run(Pass& pass) {
         run.deep = deep && stored->documents > 0;  // where nothing is stored there is nothing to look at deeply
         run.traceparent = pass.context.span.traceparent();
         // What a refresh brings is nothing that a trigger should have named, nor is a refused document that is tried again.
-        run.feed_trusted =
-            moves && pass.feed.trusted && !pass.feed.full && !pass.capture_fingerprint.empty() && !pass.refreshed() && !pass.retries_refused();
+        run.feed_trusted = moves && pass.feed.trusted && !pass.feed.full && !pass.capture_fingerprint.empty() &&
+                           !pass.refreshed() && !pass.retries_refused();
         // Whatever changes from here on is named, and what changed before is seen by this sweep; where the feed was full, by the
         // one that begins when all have ended who found it full.
         if (!pass.capture_fingerprint.empty()) pass.feed.trusted = keep_feed(tx, pass.uid, pass.capture_fingerprint, true);
