@@ -60,7 +60,7 @@ struct Controller::Impl {
           memory(memory_budget(s), m),
           gateway({make ? std::move(make) : make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()),
                    db.get_executor(), c, telemetry(), &reads},
-                  gateway_settings(s, mode.once)),
+                  gateway_settings(s)),
           targets(reads, feed_db.get_executor(), c, m),
           queue(c, m),
           feeds(c, m, "feed"),

@@ -102,9 +102,8 @@ FeedSettings feed_settings(const Settings& s) {
     return f;
 }
 
-GatewaySettings gateway_settings(const Settings& s, bool once) {
+GatewaySettings gateway_settings(const Settings& s) {
     GatewaySettings g;
-    g.probe_at_once = once;
     g.manual = manual_classes(s);
     g.replica = s.replica_name;
     g.retry_base = s.retry_base;

@@ -24,7 +24,7 @@ PipelineSettings pipeline_settings(const Settings& s, RunMode mode);
 std::uint64_t memory_budget(const Settings& s);
 FactorySettings factory_settings(const Settings& s, bool once);
 FeedSettings feed_settings(const Settings& s);
-GatewaySettings gateway_settings(const Settings& s, bool once);
+GatewaySettings gateway_settings(const Settings& s);
 // Threads for what only computes.
 unsigned cores(const Settings& s);
 // Nothing where nothing is served.

@@ -108,6 +108,7 @@ Status PipelineReconciler::load(Pass& pass) {
     Result<ProviderSpec> provider = find_provider(**session, pass.declared.provider);
     if (!provider) return provider.error();
     pass.provider = *std::move(provider);
+    pass.renewed = renewed(pass);
     Result<FeedRow> feed = read_feed(**session, pass.uid);
     if (!feed) return feed.error();
     pass.feed = *std::move(feed);
@@ -184,7 +185,7 @@ std::string_view PipelineReconciler::wanted_at_once(const Pass& pass) const {
     // Nothing is found by search meanwhile.
     if (pass.state.failures == 0) return pass.served_gone ? "repair" : "";
     // An endpoint or a credential that was put right is tried at once, and so is a source that was refreshed since it failed.
-    if (pass.state.provider_generation != pass.provider.generation) return "provider";
+    if (pass.state.provider_generation != pass.provider.generation || pass.renewed) return "provider";
     return pass.mended ? "mended" : pass.refreshed() ? "refresh" : "";
 }
 
@@ -283,6 +284,7 @@ Status PipelineReconciler::begin_run(Pass& pass) {
     bool deep = false;
     due(pass, pass.trigger, deep);
     if (pass.trigger == "requested" || pass.trigger == "provider") gateway_.allow_probe(pass.provider.name);
+    tried(pass);
     Result<Totals> stored = count_stored(**session, pass.revision);
     if (!stored) return stored.error();
     if (const Status opened = open_full_feed(**session, pass); !opened) return opened;
@@ -355,6 +357,7 @@ Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
         slice_limits_.erase({pass.uid, false});
         slice_limits_.erase({pass.uid, true});
         paces_.erase(pass.uid);
+        tried_.erase(pass.uid);
         held_off_.erase({pass.uid, false});
         held_off_.erase({pass.uid, true});
     }

@@ -152,6 +152,9 @@ private:
     Status record_pause(Pass& pass);
     void publish(const Pass& pass);
     void suffers_no_more(std::int64_t uid);
+    // What its provider was tried with; what there is to try since is a reason for a run.
+    bool renewed(const Pass& pass) EXCLUDES(mutex_);
+    void tried(const Pass& pass) EXCLUDES(mutex_);
     // How far the planned duration of the run was from what it took, as a metric.
     void note_pace(const Pass& pass, double documents_per_second) EXCLUDES(mutex_);
     void compare_pace(const Pass& pass) EXCLUDES(mutex_);
@@ -185,6 +188,7 @@ private:
     // By pipeline, and whether it is our tables or its triggers that wait for a lock of somebody's.
     std::map<std::pair<std::int64_t, bool>, HeldOff> held_off_ GUARDED_BY(mutex_);
     std::map<std::int64_t, Pace> paces_ GUARDED_BY(mutex_);  // of runs under way
+    std::map<std::int64_t, std::uint64_t> tried_ GUARDED_BY(mutex_);  // the provider's renewals then, by pipeline
 };
 
 }  // namespace homeostat

@@ -37,6 +37,7 @@ struct PipelineReconciler::Pass {
     std::string trigger;
     FeedRow feed;
     bool mended = false;       // its source could not be used, and can be now
+    bool renewed = false;      // it failed, and there is a new reason to ask its provider
     bool served_gone = false;  // what was served is not there any more
     std::string capture_fingerprint;  // of triggers that are all in place; "" where they are not
     FeedSeen feed_seen;

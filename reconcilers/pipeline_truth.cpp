@@ -26,6 +26,23 @@ Status PipelineReconciler::read_truth(Session& session, Pass& pass) const {
     return {};
 }
 
+// A process that has just begun has tried nothing yet.
+bool PipelineReconciler::renewed(const Pass& pass) {
+    const bool unwell = std::any_of(pass.status.conditions.begin(), pass.status.conditions.end(),
+                                    [](const Condition& c) { return c.type == "ProviderHealthy" && c.status == "False"; });
+    if (pass.state.failures == 0 || !unwell) return false;
+    const std::uint64_t now = gateway_.renewals(pass.provider.name);
+    const Lock lock(mutex_);
+    const auto it = tried_.find(pass.uid);
+    return it == tried_.end() || it->second != now;
+}
+
+void PipelineReconciler::tried(const Pass& pass) {
+    const std::uint64_t now = gateway_.renewals(pass.provider.name);
+    const Lock lock(mutex_);
+    tried_[pass.uid] = now;
+}
+
 // Deletions that the last complete sweep held back are held until another one decides.
 void PipelineReconciler::recall_prune(Pass& pass) {
     if (pass.status.blocked_prunes == 0 || !pass.heals()) return;

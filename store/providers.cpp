@@ -16,6 +16,18 @@ constexpr std::string_view kColumns =
     " greatest(0, extract(epoch FROM clock_timestamp() - heard_at) * 1000)::bigint FROM homeostat.own_provider_status";
 
 const Statement kDeclaredProviders{"providers_declared", "SELECT name, uid, generation FROM homeostat.provider"};
+const Statement kRequests{"providers_requests",
+                          "SELECT provider, md5(string_agg(uid || ' ' || reconcile_requested, ',' ORDER BY uid))"
+                          " FROM homeostat.pipeline WHERE reconcile_requested IS NOT NULL GROUP BY provider"};
+// Not the pauses between trials of what may have ended replicas, nor those of batches that ask nobody.
+const Statement kReleaseParked{
+    "providers_release_parked",
+    "UPDATE homeostat.batch b SET run_after = clock_timestamp() FROM homeostat.pipeline p WHERE p.uid = b.uid"
+    " AND p.provider = ANY ($1::text[]) AND b.kind = 'heal' AND b.claim_token IS NULL AND b.run_after > clock_timestamp()"
+    " AND b.deaths = 0"};
+const Statement kFailed{"providers_failed",
+                        "SELECT p.uid FROM homeostat.pipeline p JOIN homeostat.pipeline_status s ON s.uid = p.uid"
+                        " WHERE p.provider = ANY ($1::text[]) AND s.failures > 0"};
 const Statement kRead{"provider_record", "SELECT" + std::string(kColumns) + " WHERE uid = $1::bigint AND model = $2"};
 const Statement kListRecords{"provider_records", "SELECT" + std::string(kColumns) + " ORDER BY uid, model"};
 // The last word is that of whoever heard the provider last; the same replica may tell more of the same word, whose age it knows
@@ -108,6 +120,25 @@ Result<std::vector<DeclaredProvider>> list_declared_providers(Session& session) 
         const Rows rows = session.exec(kDeclaredProviders);
         std::vector<DeclaredProvider> out;
         for (int i = 0; i < rows.size(); ++i) out.push_back({rows.text(i, 0), rows.i64(i, 1), rows.i64(i, 2)});
+        return out;
+    });
+}
+
+Result<std::vector<std::pair<std::string, std::string>>> list_requests(Session& session) {
+    return guarded([&] {
+        const Rows rows = session.exec(kRequests);
+        std::vector<std::pair<std::string, std::string>> out;
+        for (int i = 0; i < rows.size(); ++i) out.emplace_back(rows.text(i, 0), rows.text(i, 1));
+        return out;
+    });
+}
+
+Result<std::vector<std::int64_t>> release_parked(Session& session, const std::vector<std::string>& providers) {
+    return guarded([&] {
+        session.exec(kReleaseParked, Params::of(format_text_array(providers)));
+        const Rows rows = session.exec(kFailed, Params::of(format_text_array(providers)));
+        std::vector<std::int64_t> out;
+        for (int i = 0; i < rows.size(); ++i) out.push_back(rows.i64(i, 0));
         return out;
     });
 }

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/error.hpp"
@@ -25,6 +26,12 @@ struct DeclaredProvider {
 // What no other declaration of any provider has: name, uid and generation, a line each.
 std::string declaration_key(const DeclaredProvider& p);
 Result<std::vector<DeclaredProvider>> list_declared_providers(Session& session);
+
+// What was asked for of the pipelines of each provider, all of it together: another text after each request to reconcile one.
+Result<std::vector<std::pair<std::string, std::string>>> list_requests(Session& session);
+// There is a reason to ask these providers again: what was put off because of them is due now. Returns their pipelines that
+// failed.
+Result<std::vector<std::int64_t>> release_parked(Session& session, const std::vector<std::string>& providers);
 
 struct ProviderRecord {
     std::int64_t uid = 0;  // of the provider

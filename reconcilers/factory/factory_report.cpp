@@ -114,8 +114,11 @@ Status Factory::share(const Context& context, bool now) {
     shared_at_ = at;
     Result<Pool::Lease> session = parts_.reads.acquire(context);
     if (!session) return session.error();
-    if (const Status shared = parts_.gateway.share(**session); !shared) return shared;
-    if (!now) parts_.gateway.look_again(parts_.io, context);
+    Result<std::vector<std::int64_t>> failed = parts_.gateway.share(**session);
+    if (!failed) return failed.error();
+    if (now) return {};
+    for (const std::int64_t uid : *failed) parts_.finished(uid, true);
+    parts_.gateway.look_again(parts_.io, context);
     return {};
 }
 

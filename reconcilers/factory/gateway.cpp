@@ -5,10 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <numeric>
 #include <span>
-#include <tuple>
 
 #include "reconcilers/chunk/chunker.hpp"
 #include "reconcilers/factory/blame.hpp"
@@ -37,10 +35,6 @@ double cosine_distance(const std::vector<float>& a, const std::vector<float>& b)
         bb += static_cast<double>(b[i]) * b[i];
     }
     return aa == 0 || bb == 0 ? 2 : 1 - dot / std::sqrt(aa * bb);
-}
-
-bool older(const DeclaredProvider& a, const DeclaredProvider& b) {
-    return std::tie(a.uid, a.generation) < std::tie(b.uid, b.generation);
 }
 
 std::string key_of(std::string_view provider, std::string_view model, std::uint32_t dimensions) {
@@ -105,11 +99,6 @@ Gateway::ChannelPtr Gateway::find(const ProviderSpec& provider, const std::strin
     return it->second;
 }
 
-bool Gateway::outdated(const ProviderSpec& provider) const {
-    const auto newest = newest_.find(provider.name);
-    return newest != newest_.end() && older(declaration(provider), newest->second);
-}
-
 // Blocks: a model may have to be read, and what other replicas know is asked for. Of two made at once the first stored is used.
 Result<Gateway::ChannelPtr> Gateway::make(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) {
     {
@@ -134,7 +123,8 @@ Result<Gateway::ChannelPtr> Gateway::make(const ProviderSpec& provider, const st
         if (session) {
             const auto record = read_provider_record(**session, provider.uid, model);
             if (record && *record) channel->lane->restore(**record);
-            if (settings_.probe_at_once) channel->lane->allow_probe();
+            // What another process, or this one before it was started again, found closed is tried once.
+            channel->lane->allow_probe();
         }
     }
     const Lock lock(mutex_);
@@ -144,37 +134,6 @@ Result<Gateway::ChannelPtr> Gateway::make(const ProviderSpec& provider, const st
     ChannelPtr& slot = channels_[key];
     if (!slot) slot = std::move(channel);
     return slot;
-}
-
-// Of a name only one declaration is asked. Prefixes or the model itself may be others now.
-void Gateway::supersede(const DeclaredProvider& now) {
-    const auto [newest, fresh] = newest_.try_emplace(now.name, now);
-    if (newest->second == now && !fresh) return;
-    newest->second = now;
-    const std::size_t others = std::erase_if(channels_, [&](const auto& entry) {
-        const bool other = entry.second->provider.name == now.name && declaration(entry.second->provider) != now;
-        if (other) entry.second->lane->retire();
-        return other;
-    });
-    if (others > 0) cache_.set_version(++declarations_);
-}
-
-// What was asked for since `all` was read may be newer than it: only what was the same at two looks is believed against that.
-void Gateway::know(const std::vector<DeclaredProvider>& all) {
-    const Lock lock(mutex_);
-    std::map<std::string, DeclaredProvider> before;
-    before.swap(listed_);
-    for (const DeclaredProvider& p : all) {
-        const auto newest = newest_.find(p.name);
-        const auto it = before.find(p.name);
-        if (newest == newest_.end() || older(newest->second, p) || (it != before.end() && it->second == p)) supersede(p);
-        before.erase(p.name);
-        listed_[p.name] = p;
-    }
-    for (auto& [name, gone] : before) {
-        gone.generation = std::numeric_limits<std::int64_t>::max();  // of this uid nothing is asked any more
-        supersede(gone);
-    }
 }
 
 asio::awaitable<Result<Gateway::ChannelPtr>> Gateway::channel(const ProviderSpec& provider, const std::string& model,

@@ -42,7 +42,6 @@ struct GatewaySettings {
     int retries = 2;  // of a request, before its batch fails
     std::size_t ring = 1'000;  // calls and selections remembered
     std::set<ErrorClass> manual;  // classes that are left to a person rather than retried, cut or bisected
-    bool probe_at_once = false;  // somebody asked for this run: what another process found closed is tried
     std::uint64_t seed = 0;
     CacheSettings cache;  // of vectors by text
     std::size_t compress_above = PackedVector::kNeverCompress;  // bytes of a vector
@@ -55,6 +54,8 @@ struct GatewayParts {
     Telemetry telemetry;
     Pool* pool = nullptr;  // of what replicas share; null where there is nobody to share with
 };
+
+inline DeclaredProvider declaration(const ProviderSpec& p) { return {p.name, p.uid, p.generation}; }
 
 // What is to be embedded, by whom. `provider` and `peers` outlive the call.
 struct EmbedOrder {
@@ -99,8 +100,6 @@ struct GatewaySnapshot {
     std::vector<SelectionLine> selections;
 };
 
-DeclaredProvider declaration(const ProviderSpec& provider);
-
 class Gateway {
 public:
     Gateway(GatewayParts parts, GatewaySettings settings);
@@ -124,7 +123,11 @@ public:
     void allow_probe(const std::string& provider) EXCLUDES(mutex_);
     void set_members(int members) EXCLUDES(mutex_);
     // Writes what other replicas should know, and looks at what is declared; cheap where nothing changed.
-    Status share(Session& session) EXCLUDES(mutex_);
+    // What there is a new reason to try (another declaration, other secrets, a request to reconcile) is tried at once, and what
+    // was put off because of it is due; returns the pipelines that had failed because of it, or of anything else.
+    Result<std::vector<std::int64_t>> share(Session& session) EXCLUDES(mutex_);
+    // Grows with each such reason.
+    std::uint64_t renewals(const std::string& provider) const EXCLUDES(mutex_);
     // Asks those for a good text, on `io`, whose last word was a failure and that nobody has asked anything since: at most one
     // request in 5 s each, and ever fewer. Ends with the stop token of `context`.
     void look_again(const boost::asio::any_io_executor& io, const Context& context) EXCLUDES(mutex_);
@@ -145,6 +148,10 @@ private:
     bool outdated(const ProviderSpec& provider) const REQUIRES(mutex_);
     ChannelPtr find(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) const EXCLUDES(mutex_);
     void supersede(const DeclaredProvider& now) REQUIRES(mutex_);
+    void probe(const std::string& provider) REQUIRES(mutex_);
+    void look_at_secrets() EXCLUDES(mutex_);
+    Status look_at_requests(Session& session) EXCLUDES(mutex_);
+    Result<std::vector<std::int64_t>> look_anew(Session& session) EXCLUDES(mutex_);
     Result<ChannelPtr> make(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) EXCLUDES(mutex_);
     boost::asio::awaitable<Result<ChannelPtr>> channel(const ProviderSpec& provider, const std::string& model,
                                                        std::uint32_t dimensions);
@@ -172,6 +179,10 @@ private:
     std::map<std::string, ChannelPtr> channels_ GUARDED_BY(mutex_);  // by provider, model and width
     std::map<std::string, DeclaredProvider> newest_ GUARDED_BY(mutex_);  // declarations that were seen, by name
     std::map<std::string, DeclaredProvider> listed_ GUARDED_BY(mutex_);  // at the last look, by name
+    bool looked_ GUARDED_BY(mutex_) = false;  // at what is declared
+    std::set<std::string> renewed_ GUARDED_BY(mutex_);  // providers that there is a reason to try again
+    std::map<std::string, std::uint64_t> renewals_ GUARDED_BY(mutex_);
+    std::optional<std::map<std::string, std::string>> requests_ GUARDED_BY(mutex_);  // by provider; while one is not well
     std::map<std::string, Canary> references_ GUARDED_BY(mutex_);  // by pool, model and width
     std::deque<CallLine> calls_ GUARDED_BY(mutex_);
     std::deque<SelectionLine> selections_ GUARDED_BY(mutex_);

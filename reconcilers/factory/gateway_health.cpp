@@ -8,8 +8,6 @@ namespace homeostat {
 
 namespace asio = boost::asio;
 
-DeclaredProvider declaration(const ProviderSpec& p) { return {p.name, p.uid, p.generation}; }
-
 Gateway::Health Gateway::health(const ProviderSpec& provider, const std::string& model) const {
     const Lock lock(mutex_);
     Health health;
@@ -32,45 +30,10 @@ std::vector<DeclaredProvider> Gateway::blocked() const {
     return out;
 }
 
-void Gateway::allow_probe(const std::string& provider) {
-    const Lock lock(mutex_);
-    for (const auto& [key, channel] : channels_) {
-        if (channel->provider.name == provider) channel->lane->allow_probe();
-    }
-}
-
 void Gateway::set_members(int members) {
     const Lock lock(mutex_);
     members_ = members;
     for (const auto& [key, channel] : channels_) channel->lane->set_members(members);
-}
-
-Status Gateway::share(Session& session) {
-    Result<std::vector<DeclaredProvider>> declared = list_declared_providers(session);
-    if (!declared) return declared.error();
-    know(*declared);
-    std::vector<ProviderRecord> records;
-    std::vector<ChannelPtr> troubled;
-    {
-        const Lock lock(mutex_);
-        for (const auto& [key, channel] : channels_) {
-            if (auto record = channel->lane->take_record()) records.push_back(*std::move(record));
-            if (channel->lane->trouble()) troubled.push_back(channel);
-        }
-    }
-    for (const ProviderRecord& record : records) {
-        if (const Status written = write_provider_record(session, record, settings_.replica); !written) return written;
-    }
-    // Who has failed here and was asked nothing since may have answered another replica.
-    if (troubled.empty()) return {};
-    Result<std::vector<ProviderRecord>> known = list_provider_records(session);
-    if (!known) return known.error();
-    for (const ChannelPtr& channel : troubled) {
-        for (const ProviderRecord& record : *known) {
-            if (record.uid == channel->provider.uid && record.model == channel->lane->model()) channel->lane->hear_of(record);
-        }
-    }
-    return {};
 }
 
 GatewaySnapshot Gateway::snapshot() const {

@@ -1,0 +1,130 @@
+// Providers that are put right, edited, or deleted and declared again, by the real program: asked as they are now, and at once.
+#include <fstream>
+
+#include "tests/integration/world.hpp"
+
+namespace homeostat {
+namespace {
+
+using kit::FakeAnswer;
+using kit::FakeEndpoint;
+using namespace std::chrono_literals;
+
+constexpr const char* kWanted = "SELECT id::text, body FROM docs";
+
+class ProvidersAgain : public World {
+protected:
+    void make(int documents) {
+        db.exec(
+            fmt::format("CREATE TABLE docs (id int PRIMARY KEY, body text);"
+                        "INSERT INTO docs SELECT i, 'Body of <' || i || '>' FROM generate_series(1, {}) i",
+                        documents));
+    }
+    void declare_docs() { declare("docs", "docs", "content", "'body'"); }
+    kit::Process start() { return homeostat.start({"run"}); }
+    bool converged() {
+        return kit::eventually([&] { return kit::broken_invariants(db, "docs", kWanted).empty(); });
+    }
+    bool well() {
+        return converged() && kit::eventually([&] { return condition("docs", "Ready") == "True"; });
+    }
+};
+
+TEST_F(ProvidersAgain, WhoIsDeletedAndDeclaredAgainIsAskedAtTheNewAddressOnly) {
+    FakeEndpoint old({.dimensions = 16});
+    FakeEndpoint fresh({.dimensions = 16});
+    make(40);
+    declare_endpoint(old);
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(well()) << run.output();
+    db.exec("UPDATE homeostat.pipeline SET deletion_policy = 'Delete'; DELETE FROM homeostat.pipeline WHERE name = 'docs'");
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.pipeline", "0")) << run.output();
+    const std::size_t asked = old.requests().size();
+    db.exec("DELETE FROM homeostat.provider WHERE name = 'fake'");
+    declare_endpoint(fresh);
+    declare_docs();
+    ASSERT_TRUE(well()) << run.output();
+    db.exec("UPDATE docs SET body = 'Edited ' || id");
+    EXPECT_TRUE(converged()) << run.output();
+    EXPECT_EQ(old.requests().size(), asked);
+    EXPECT_GE(fresh.texts(), 80U);
+    end(run);
+}
+
+TEST_F(ProvidersAgain, AnEditAfterTheAddressWasChangedGoesToTheNewOne) {
+    FakeEndpoint old({.dimensions = 16});
+    FakeEndpoint fresh({.dimensions = 16});
+    make(40);
+    declare_endpoint(old);
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(well()) << run.output();
+    db.exec("UPDATE docs SET body = 'Known well' WHERE id = 1");
+    ASSERT_TRUE(well()) << run.output();
+    const std::size_t asked = old.requests().size();
+    db.exec(fmt::format("UPDATE homeostat.provider SET endpoint = '{}' WHERE name = 'fake'", fresh.url()));
+    db.exec("UPDATE docs SET body = 'Edited ' || id");
+    EXPECT_TRUE(well()) << run.output();
+    EXPECT_EQ(old.requests().size(), asked);
+    EXPECT_GE(fresh.texts(), 40U);
+    end(run);
+}
+
+struct Trouble {
+    const char* name;
+    FakeAnswer answer;
+};
+enum class Way { secret, edit, reconcile, restart };
+struct Back {
+    Trouble trouble;
+    Way way;
+    const char* name;
+};
+
+class BackAtOnce : public ProvidersAgain, public ::testing::WithParamInterface<Back> {};
+
+// Left alone for half an hour, or for as long as it asked; what is put right is seen long before that.
+TEST_P(BackAtOnce, WhateverWasWrongAndHoweverItWasPutRight) {
+    FakeEndpoint endpoint({.dimensions = 16});
+    const std::string key_file = db.cluster().folder() + "/key_" + db.name();
+    std::ofstream(key_file) << "old-key\n";
+    make(40);
+    declare_endpoint(endpoint,
+                     fmt::format("; UPDATE homeostat.provider SET credential = 'file:{}' WHERE name = 'fake'", key_file));
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(well()) << run.output();
+    endpoint.always(GetParam().trouble.answer);
+    db.exec("UPDATE docs SET body = 'Edited ' || id");
+    ASSERT_TRUE(kit::eventually([&] { return condition("docs", "ProviderHealthy") == "False"; })) << run.output();
+    endpoint.forget_script();
+    std::optional<kit::Process> again;
+    switch (GetParam().way) {
+        case Way::secret: std::ofstream(key_file) << "new-key\n"; break;
+        case Way::edit: db.exec("UPDATE homeostat.provider SET timeout = '11 seconds' WHERE name = 'fake'"); break;
+        case Way::reconcile: db.exec("UPDATE homeostat.pipeline SET reconcile_requested = 'now' WHERE name = 'docs'"); break;
+        case Way::restart:
+            end(run);
+            again.emplace(start());
+            break;
+    }
+    kit::Process& now = again ? *again : run;
+    EXPECT_TRUE(well()) << now.output();
+    if (GetParam().way == Way::secret) EXPECT_EQ(endpoint.requests().back().http.headers.at("authorization"), "Bearer new-key");
+    end(now);
+}
+
+const Trouble kRefused{"Refused", {.status = 401}};
+const Trouble kLongPause{"LongPause", {.status = 429, .headers = {{"Retry-After", "600"}}}};
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BackAtOnce,
+    ::testing::Values(Back{kRefused, Way::secret, "RefusedSecret"}, Back{kRefused, Way::edit, "RefusedEdit"},
+                      Back{kRefused, Way::reconcile, "RefusedReconcile"}, Back{kRefused, Way::restart, "RefusedRestart"},
+                      Back{kLongPause, Way::secret, "LongPauseSecret"}, Back{kLongPause, Way::edit, "LongPauseEdit"},
+                      Back{kLongPause, Way::reconcile, "LongPauseReconcile"}, Back{kLongPause, Way::restart, "LongPauseRestart"}),
+    [](const auto& i) { return std::string(i.param.name); });
+
+}  // namespace
+}  // namespace homeostat
