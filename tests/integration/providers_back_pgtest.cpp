@@ -111,7 +111,9 @@ TEST_P(BackAtOnce, WhateverWasWrongAndHoweverItWasPutRight) {
     }
     kit::Process& now = again ? *again : run;
     EXPECT_TRUE(well()) << now.output();
-    if (GetParam().way == Way::secret) EXPECT_EQ(endpoint.requests().back().http.headers.at("authorization"), "Bearer new-key");
+    if (GetParam().way == Way::secret) {
+        EXPECT_EQ(endpoint.requests().back().http.headers.at("authorization"), "Bearer new-key");
+    }
     end(now);
 }
 

@@ -158,7 +158,7 @@ TEST_F(GatewayFaults, WhoIsDeclaredAgainUnderItsNameIsAnother) {
     settings.cache = {1 << 20, 1min};
     const auto texts = texts_of(10);
     old.next({}, 1);
-    old.next({.status = 401});
+    old.next({.status = 401}, 10);
     ProviderSpec provider = provider_at(old);
     ASSERT_TRUE(embed(provider, texts));
     ASSERT_FALSE(embed(provider, texts_of(10, "refused")));
