@@ -16,13 +16,14 @@ const Statement kList{"dead_letters_of_all",
                       " count(*) OVER () FROM homeostat.own_dead_letter l, homeostat.pipeline p WHERE" FILTERED
                       " ORDER BY p.name, l.updated_at DESC, l.key LIMIT $4::bigint"};
 
-const Statement kRetry{"dead_letters_retry",
-                       "WITH gone AS (DELETE FROM homeostat.own_dead_letter l USING homeostat.pipeline p WHERE" FILTERED
-                       " RETURNING l.uid),"
-                       " counted AS (SELECT uid, count(*) AS n FROM gone GROUP BY uid),"
-                       " asked AS (UPDATE homeostat.pipeline p SET reconcile_requested = $4 || gen_random_uuid()::text FROM counted c"
-                       "  WHERE p.uid = c.uid)"
-                       " SELECT p.name, c.n FROM counted c JOIN homeostat.pipeline p USING (uid) ORDER BY p.name"};
+const Statement kRetry{
+    "dead_letters_retry",
+    "WITH gone AS (DELETE FROM homeostat.own_dead_letter l USING homeostat.pipeline p WHERE" FILTERED
+    " RETURNING l.uid),"
+    " counted AS (SELECT uid, count(*) AS n FROM gone GROUP BY uid),"
+    " asked AS (UPDATE homeostat.pipeline p SET reconcile_requested = $4 || gen_random_uuid()::text FROM counted c"
+    "  WHERE p.uid = c.uid)"
+    " SELECT p.name, c.n FROM counted c JOIN homeostat.pipeline p USING (uid) ORDER BY p.name"};
 
 #undef FILTERED
 

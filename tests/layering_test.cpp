@@ -66,6 +66,7 @@ const std::vector<ThirdParty>& third_parties() {
         {"(spdlog|fmt)/.*", R"((.*\.cpp|tests/(integration|chaos)/.*))"},
         {"(prometheus|opentelemetry)/.*", R"(controller/.*\.cpp|tests/.*\.cpp)"},
         {"openssl/.*", R"((reconcilers/(embed|factory)|controller/http)/.*\.cpp|tests/.*)"},
+        {"brotli/.*", R"(reconcilers/embed/.*\.cpp)"},
         {"unicode/.*", R"((reconcilers/(chunk|embed)|tests)/.*\.cpp)"},
         {"(tbb|oneapi)/.*", R"((reconcilers/.*|controller/.*|bench/.*)\.cpp)"},
         {"xxhash\\.h", R"((reconcilers|store)/.*\.cpp)"},

@@ -244,11 +244,22 @@ INSTANTIATE_TEST_SUITE_P(Answers, Garbage,
                                            Answer{"NaN", kit::FakeAnswer{.flaw = kit::Flaw::nan_vector}},
                                            Answer{"TooShort", kit::FakeAnswer{.flaw = kit::Flaw::short_vector}},
                                            Answer{"AllZero", kit::FakeAnswer{.flaw = kit::Flaw::zero_vector}},
-                                           Answer{"DuplicateIndex", kit::FakeAnswer{.flaw = kit::Flaw::duplicate_index}},
                                            Answer{"Truncated", kit::FakeAnswer{.flaw = kit::Flaw::truncated}},
                                            Answer{"ServerError", kit::FakeAnswer{.status = 500}},
                                            Answer{"Refused", kit::FakeAnswer{.status = 401}}),
                          [](const auto& tested) { return tested.param.name; });
+
+// Which of its vectors belongs to which of several texts nobody can tell; of one text there is no doubt.
+TEST_F(BadInput, AnEndpointThatMixesUpItsAnswersIsAskedForOneTextAtATime) {
+    kit::FakeEndpoint endpoint({.dimensions = 16});
+    endpoint.always({.flaw = kit::Flaw::duplicate_index});
+    declare_endpoint(endpoint);
+    make(40);
+    run_once(kConverged);
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
+    EXPECT_LE(endpoint.calls(), 160U);
+    expect_converged("docs", kWanted);
+}
 
 TEST_F(BadInput, ADocumentThatIsRefusedIsDeadLetteredAloneAndRevivedByAnEdit) {
     kit::FakeEndpoint endpoint({.dimensions = 16});

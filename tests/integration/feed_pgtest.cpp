@@ -231,7 +231,8 @@ TEST_F(FeedWhole, WhatIsTriedAgainIsNotCalledBypassed) {
     kit::Process run = start();
     db.exec(
         "DO $$ DECLARE t text := (SELECT 'homeostat_data.p' || uid || '_r1_' FROM homeostat.pipeline); BEGIN"
-        " EXECUTE 'DELETE FROM ' || t || 'chunk WHERE document_id IN (SELECT document_id FROM ' || t || 'document WHERE key_1 <= 3)';"
+        " EXECUTE 'DELETE FROM ' || t || 'chunk WHERE document_id IN (SELECT document_id FROM ' || t || 'document WHERE key_1 <= "
+        "3)';"
         " EXECUTE 'DELETE FROM ' || t || 'document WHERE key_1 <= 3'; END $$;"
         "INSERT INTO homeostat.dead_letter (uid, revision, key, content_hash, class, strategy, message, attempts) SELECT uid, 1,"
         " ARRAY[i::text], '', 'content', 'split', 'refused', 1 FROM homeostat.pipeline, generate_series(1, 3) i");

@@ -288,9 +288,8 @@ TEST_F(TargetViews, ADeclarerGetsNoFurtherByARowThanByItsOwnRights) {
         "docs TO "
         "tv_alice; GRANT ALL ON SCHEMA public TO tv_alice");
     kit::Sql alice(db.url("tv_alice"));
-    alice.exec(
-        "DELETE FROM homeostat.target_view; INSERT INTO tenants (name, source, target) VALUES ('a', 'docs', 'a_v'), "
-        "('b', 'secret', 'b_v')");
+    db.exec("DELETE FROM homeostat.target_view");
+    alice.exec("INSERT INTO tenants (name, source, target) VALUES ('a', 'docs', 'a_v'), ('b', 'secret', 'b_v')");
     run_once(kConverged);
     alice.exec("INSERT INTO homeostat.target_view (name, relation) VALUES ('tenants', 'tenants')");
     run_once(kDriftLeft);
