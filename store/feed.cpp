@@ -29,13 +29,14 @@ const Statement kRead{"feed_read",
                       " WHERE f.uid = $1::bigint"};
 
 // The pipeline's row is held so that nothing is planned for a declaration, or for a revision, that is no longer the one worked
-// on: who changes either waits for this transaction, and whatever comes after the change sees it. What a drain commits need not
-// be on the disk at once: a crash that loses it gives the changes back with it, and whatever is made of its batches is committed
-// after it, to the disk.
+// on (and nothing is read for a declarer who was found to lack a right): who changes either waits for this transaction, and
+// whatever comes after the change sees it. What a drain commits need not be on the disk at once: a crash that loses it gives the
+// changes back with it, and whatever is made of its batches is committed after it, to the disk.
 const Statement kGate{
     "feed_gate",
     "SELECT p.generation, p.suspend OR p.deletion_requested_at IS NOT NULL OR p.management <> 'Manage' OR p.drift_policy <> "
-    "'Enforce',"
+    "'Enforce' OR EXISTS (SELECT FROM homeostat.condition c WHERE c.uid = p.uid AND c.type = 'Ready' AND c.status <> 'True'"
+    "  AND c.reason = 'RightMissing'),"
     " (SELECT r.revision FROM homeostat.revision r WHERE r.uid = p.uid AND r.state <> 'retired'"
     "  ORDER BY r.state = 'building' DESC, r.revision DESC LIMIT 1), f.run_id,"
     " EXISTS (SELECT FROM homeostat.run u WHERE u.uid = p.uid), coalesce(s.documents, 0), coalesce(s.source_documents, 0),"
