@@ -32,6 +32,10 @@ const Statement kRead{"feed_read",
 // on (and nothing is read for a declarer who was found to lack a right): who changes either waits for this transaction, and
 // whatever comes after the change sees it. What a drain commits need not be on the disk at once: a crash that loses it gives the
 // changes back with it, and whatever is made of its batches is committed after it, to the disk.
+//
+// It is held by a statement of its own before it is looked at: one that has waited for the row goes on with what it saw before it
+// waited, and a revision that was retired meanwhile would be planned for. (FOR SHARE looks again only at the row that it locks.)
+const Statement kHold{"feed_hold", "SELECT FROM homeostat.pipeline p WHERE p.uid = $1::bigint FOR SHARE"};
 const Statement kGate{
     "feed_gate",
     "SELECT p.generation, p.suspend OR p.deletion_requested_at IS NOT NULL OR p.management <> 'Manage' OR p.drift_policy <> "
@@ -172,6 +176,7 @@ Result<FeedRow> read_feed(Session& session, std::int64_t uid) {
 
 void feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch, FeedGate& gate) {
     const std::string lease = pipeline_lease(uid);
+    tx.later(kHold, Params::of(uid));
     tx.later(kGate, Params::of(uid, lease), [&gate, lease, epoch](const Rows& rows) {
         if (!rows.empty()) check_epoch(lease, rows.i64(0, 8), epoch);
         gate = gate_at(rows);
@@ -180,6 +185,7 @@ void feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch, FeedGate& 
 
 FeedGate feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch) {
     const std::string lease = pipeline_lease(uid);
+    tx.later(kHold, Params::of(uid));
     const Rows rows = tx.exec(kGate, Params::of(uid, lease));
     if (!rows.empty()) check_epoch(lease, rows.i64(0, 8), epoch);
     return gate_at(rows);
