@@ -301,5 +301,43 @@ TEST(ProviderRecords, AreAsOldAsWhatWasHeard) {
     EXPECT_GE((*read)->heard_ago, std::chrono::hours(1));
 }
 
+// A statement that has waited for a row goes on with what it saw before: what is planned would be for a revision that is retired.
+TEST(FeedGates, SeeWhatIsThereOnceTheyHoldThePipeline) {
+    kit::Database db;
+    db.exec("CREATE TABLE docs (id int PRIMARY KEY, body text)");
+    const std::int64_t uid = std::stoll(db.value(
+        "INSERT INTO homeostat.pipeline (name, source, content, provider, dimensions, target) VALUES ('docs', 'docs', 'body',"
+        " 'hashing', 16, 'docs_embeddings') RETURNING uid"));
+    db.exec(fmt::format(
+        "INSERT INTO homeostat.revision (uid, revision, settings, provider, model, dimensions, vector_type, state) VALUES"
+        " ({0}, 1, '{{}}', 'hashing', 'm', 16, 'vector', 'served'), ({0}, 2, '{{}}', 'hashing', 'n', 16, 'vector',"
+        " 'building'); INSERT INTO homeostat.lease (resource, holder, epoch, timeline, acquired_at, expires_at) VALUES"
+        " ('pipeline/{0}', 'us', 7, 1, now(), 'infinity')",
+        uid));
+    const std::unique_ptr<Session> session = *Session::connect({.url = db.url(), .application_name = "gate"});
+    {
+        Transaction tx = session->begin();
+        keep_feed(tx, uid, "triggers", true);
+        tx.commit();
+    }
+    kit::Sql other(db.url());
+    other.exec("BEGIN; SELECT FROM homeostat.pipeline FOR UPDATE");
+    FeedGate gate;
+    std::jthread feed([&] {
+        Transaction tx = session->begin();
+        gate = feed_gate(tx, uid, 7);
+        tx.commit();
+    });
+    EXPECT_TRUE(kit::eventually([&] {
+        return db.value(
+                   "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                   " AND application_name = 'gate'") == "1";
+    }));
+    other.exec("UPDATE homeostat.revision SET state = 'retired' WHERE revision = 2; COMMIT");
+    feed.join();
+    EXPECT_TRUE(gate.kept);
+    EXPECT_EQ(gate.revision, 1);
+}
+
 }  // namespace
 }  // namespace homeostat
