@@ -32,9 +32,10 @@ struct Goal {
 };
 
 // Of pipelines and of target views.
-constexpr std::array<std::string_view, 13> kConditions{
-    "Ready",          "Synced",      "Reconciling", "Stalled",        "ProviderHealthy", "PruneBlocked", "SourceShort",
-    "RowsWithoutKey", "DeadLetters", "ChunksCut",   "SourceFiltered", "SourceUnsteady",  "ChangeFeed"};
+constexpr std::array<std::string_view, 17> kConditions{
+    "Ready",       "Synced",         "Reconciling", "Stalled",        "ProviderHealthy", "PruneBlocked",
+    "SourceShort", "RowsWithoutKey", "DeadLetters", "ChunksCut",      "SourceFiltered",  "SourceUnsteady",
+    "ChangeFeed",  "RowsRefused",    "NamesTaken",  "RemovalBlocked", "ColumnsIgnored"};
 
 Result<Goal> read_goal(const std::string& text) {
     Goal goal{.text = text, .path = {}, .value = {}};

@@ -173,6 +173,7 @@ private:
     std::optional<SteadyTime> failing_since_ GUARDED_BY(mutex_);  // without an answer meanwhile
     ProviderTrouble failing_ GUARDED_BY(mutex_);
     Duration look_after_ GUARDED_BY(mutex_) = kFirstLook;  // of silence
+    SteadyTime looked_at_ GUARDED_BY(mutex_){};  // which is no word of its own
     bool heard_ GUARDED_BY(mutex_) = false;  // anything since the last record
     SteadyTime heard_at_ GUARDED_BY(mutex_){};
     bool told_healthy_ GUARDED_BY(mutex_) = true;  // in it

@@ -94,9 +94,11 @@ void Lane::hear_of(const ProviderRecord& record) {
 bool Lane::take_look() {
     const Lock lock(mutex_);
     const SteadyTime now = clock_.steady_now();
-    if (!failing_since_ || in_flight_ > 0 || !waiting_.empty() || now - heard_at_ < look_after_ || refusal(now)) return false;
+    if (!failing_since_ || in_flight_ > 0 || !waiting_.empty() || now - std::max(heard_at_, looked_at_) < look_after_ ||
+        refusal(now))
+        return false;
     look_after_ = std::min<Duration>(look_after_ * 2, kLastLook);
-    heard_at_ = now;  // it is asked: the next look is as long after this as it is told to be
+    looked_at_ = now;
     return true;
 }
 
