@@ -53,8 +53,9 @@ ConnectOptions connection(const Settings& s, std::string name, const std::stop_t
     return o;
 }
 
-PipelineSettings pipeline_settings(const Settings& s, RunMode mode) {
+PipelineSettings pipeline_settings(const Settings& s, RunMode mode, std::function<void()> planned) {
     PipelineSettings p;
+    p.planned = std::move(planned);
     p.batch_documents = s.batch_documents;
     p.window = static_cast<int>(s.batch_window);
     p.slice = s.sweep_slice;

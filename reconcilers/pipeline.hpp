@@ -8,6 +8,7 @@
 // Nothing here writes a vector. Thread-safe as the Reconciler contract says; all state is in the database but for hints.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -54,6 +55,7 @@ struct PipelineSettings {
     std::set<std::string> sequential;  // triggers whose runs plan one batch at a time
     bool once = false;  // every pipeline is due now, whatever its intervals say
     bool deep = false;  // and its contents are compared, not only versions
+    std::function<void()> planned;  // called when batches of a slice are committed; by the thread of the pass
 };
 
 class PipelineReconciler final : public Reconciler {

@@ -31,6 +31,7 @@ struct PipelineReconciler::Pass {
     PruneDecision prune;
     std::int64_t stored_dead_letters = 0;
     std::int64_t unconfirmed = 0;  // deletions that only one observation has seen
+    std::optional<Totals> counted;  // and told, of what is served, by this pass: nothing of this run is under way since
     std::int64_t shed = 0;         // documents that wait for memory
     std::string waiting_for;       // a pipeline that this one depends on and that is not ready
     std::string lock_wait;         // what waits for a lock that somebody holds, and who that is

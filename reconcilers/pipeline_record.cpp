@@ -155,7 +155,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     Run& run = *pass.run;
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
-    Result<Totals> stored = count_stored(**session, pass.revision);
+    Result<Totals> stored = pass.counted ? *pass.counted : count_stored(**session, pass.revision);
     if (!stored) return stored.error();
     if (run.bypassed > 0) {
         // A feed that has filled meanwhile, or was told that something changed, did not fail to name it.

@@ -211,8 +211,11 @@ Status PipelineReconciler::dispatch(Pass& pass, const Observed& observed) {
         tx.commit();
         HOMEOSTAT_REACH("dispatch.after_commit");
     });
-    if (dispatched) pass.open.batches += static_cast<std::int64_t>(batches.size());
-    return dispatched;
+    if (!dispatched) return dispatched;
+    pass.open.batches += static_cast<std::int64_t>(batches.size());
+    // Healed while the next slice is observed, not after the last one.
+    if (!batches.empty() && settings_.planned) settings_.planned();
+    return {};
 }
 
 // Batches planned ahead: the back-pressure. One, where the event that began the run is to be met one batch at a time.
@@ -266,6 +269,7 @@ Status PipelineReconciler::sweep_again(Pass& pass, bool deep) {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         restart_sweep(tx, run, deep);
         tx.commit();
+        pass.counted.reset();
     });
 }
 
@@ -273,7 +277,10 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
     Run& run = *pass.run;
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
-    Result<Totals> stored = count_stored(**session, pass.revision);
+    // Counted where something may go, and where the run ends here; a sweep that is repeated counts at its end.
+    const bool ends = run.planned_in_sweep == 0 || run.sweeps >= settings_.max_sweeps;
+    const bool counts = ends || run.found.orphaned + run.found.excess > 0;
+    Result<Totals> stored = counts ? count_stored(**session, pass.revision) : Totals();
     if (!stored) return stored.error();
     Result<std::vector<std::int64_t>> strays =
         run.deep ? stray_chunks(**session, pass.revision, kMostStrays) : std::vector<std::int64_t>();
@@ -328,13 +335,14 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
         run.phase = RunPhase::pruning;
         save_run(tx, run);
         StatusUpdate update = status_update(pass);
-        if (pass.revision.state == "served") {
+        if (counts && pass.revision.state == "served") {
             // Known from here on, not only when the run has ended, which may have an index to build.
             pass.status.documents = stored->documents;
             pass.status.source_documents = run.seen;
             update.status.source_documents = run.seen;
             update.counted = *stored;
             update.source_counted = true;
+            pass.counted = Totals{stored->documents, stored->chunks, stored->documents, stored->chunks};
         }
         for (Condition& c : conditions_of(seen_in(pass, true))) {
             if (c.type == "PruneBlocked") update.status.conditions.push_back(std::move(c));

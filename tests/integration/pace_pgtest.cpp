@@ -67,6 +67,38 @@ TEST_F(Pace, AFirstFillIsNotSlowedAndWhoAsksIsNotKeptWaiting) {
     end(run);
 }
 
+// Of what is read in pieces the first is healed while the next are read: nobody but the sweep says within a minute
+// that there is something to do.
+TEST_F(Pace, WhatASliceFindsIsHealedWhileTheNextIsObserved) {
+    db.exec(
+        "CREATE TABLE docs (id int PRIMARY KEY, body text);"
+        "INSERT INTO docs SELECT i, 'Body of ' || i FROM generate_series(1, 3000) i;"
+        // The dearest of conditions is looked at last, and only for rows of the slice.
+        "CREATE FUNCTION gate(n int) RETURNS boolean LANGUAGE plpgsql COST 100000 AS $$ BEGIN"
+        "  PERFORM pg_advisory_lock_shared(n); PERFORM pg_advisory_unlock_shared(n); RETURN true; END $$;"
+        "CREATE VIEW held AS SELECT id, body FROM docs WHERE id <= 600 OR gate(CASE WHEN id <= 1600 THEN 1 ELSE 2 END)");
+    db.exec(fmt::format("ALTER DATABASE {} SET enable_seqscan = off", db.name()));
+    db.exec(fmt::format("ALTER DATABASE {} SET enable_sort = off", db.name()));
+    declare("docs", "held", "key, content, capture", "'{id}', 'body', 'Off'");
+    kit::Sql first(db.url());
+    kit::Sql second(db.url());
+    first.exec("SELECT pg_advisory_lock(1)");
+    second.exec("SELECT pg_advisory_lock(2)");
+    kit::Process run = homeostat.start({"run", "--set", "sweep.slice=500", "--set", "loop.poll=1m", "--set", "lease.ttl=10m",
+                                        "--set", "lease.renew=5m", "--set", "claim.ttl=1h", "--set", "claim.heartbeat=10m",
+                                        "--set", "database.lock_timeout=2m", "--set", "database.statement_timeout=2m"});
+    const std::string stored = "SELECT count(*) FROM homeostat_data.p1_r1_document";
+    ASSERT_TRUE(eventually_is("SELECT coalesce(max(seen), 0) >= 500 FROM homeostat.run", "t")) << run.output();
+    EXPECT_TRUE(eventually_is(stored, "500")) << run.output();
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.batch", "0")) << run.output();
+    first.exec("SELECT pg_advisory_unlock(1)");
+    EXPECT_TRUE(eventually_is("SELECT seen > 500 AND seen = (" + stored + ") FROM homeostat.run", "t")) << run.output();
+    second.exec("SELECT pg_advisory_unlock(2)");
+    EXPECT_TRUE(ended("spec")) << run.output();
+    EXPECT_EQ(db.value(stored), "3000");
+    end(run);
+}
+
 TEST_F(Pace, WhileASweepWaitsItsWorkerServesOthers) {
     make(2'000);
     kit::Process run = start("10");
