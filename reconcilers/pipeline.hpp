@@ -115,6 +115,7 @@ private:
     Status open_full_feed(Session& session, Pass& pass);
     Status leave_to_feed(Pass& pass, Transaction& tx, Observed& seen) const;
     void take_back_too_late(Transaction& tx, const Pass& pass, const std::vector<Key>& keys) const;
+    Result<bool> waits_for_feed(Pass& pass) EXCLUDES(mutex_);
     Status record_between(Pass& pass);
     std::optional<WallTime> sweep_due(const Pass& pass) const;
     std::chrono::milliseconds until_due(const Pass& pass) const;
@@ -190,6 +191,8 @@ private:
     // By pipeline, and whether it is our tables or its triggers that wait for a lock of somebody's.
     std::map<std::pair<std::int64_t, bool>, HeldOff> held_off_ GUARDED_BY(mutex_);
     std::map<std::int64_t, Pace> paces_ GUARDED_BY(mutex_);  // of runs under way
+    // The run, and when its sweep had passed, for which the feed is waited for; a hint, by pipeline.
+    std::map<std::int64_t, std::pair<std::int64_t, SteadyTime>> swept_ GUARDED_BY(mutex_);
     std::map<std::int64_t, std::uint64_t> tried_ GUARDED_BY(mutex_);  // the provider's renewals then, by pipeline
 };
 

@@ -9,6 +9,7 @@
 #include "reconcilers/pipeline_pass.hpp"
 #include "store/revision_columns.hpp"
 #include "store/revision_keys.hpp"
+#include "store/vector_index.hpp"
 
 namespace homeostat {
 
@@ -139,6 +140,46 @@ Status PipelineReconciler::prepare_revision(Pass& pass) {
         HOMEOSTAT_REACH("revision.after_commit");
         return {};
     });
+}
+
+Status PipelineReconciler::enter_indexing(Pass& pass) {
+    if (pass.run->phase != RunPhase::indexing) {
+        Result<Pool::Lease> session = writes_.acquire(pass.context);
+        if (!session) return session.error();
+        pass.run->phase = RunPhase::indexing;
+        const Status saved = guarded([&] {
+            Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+            save_run(tx, *pass.run);
+            tx.commit();
+        });
+        if (!saved) return saved;
+    }
+    return record_progress(pass);
+}
+
+Status PipelineReconciler::keep_index(Pass& pass) {
+    {
+        Result<Pool::Lease> session = writes_.acquire(pass.context);
+        if (!session) return session.error();
+        Result<IndexState> state = index_state(**session, pass.spec, pass.revision);
+        if (!state) return state.error();
+        if (*state == IndexState::valid || pass.declared.management != "Manage") return {};
+        HOMEOSTAT_REACH("index.before");
+        if (*state == IndexState::absent) {
+            Result<bool> built = build_small_index(**session, pass.spec, pass.revision, pass.vectors);
+            if (!built) return built.error();
+            if (*built) return {};
+        }
+    }
+    if (const Status told = enter_indexing(pass); !told) return told;
+    const Span span = telemetry_.tracer.start("build index", SpanKind::internal, pass.context.span);
+    // A connection of its own: a build may take as long as it takes, and needs the session's timeouts off.
+    ConnectOptions options = writes_.options();
+    options.application_name = "homeostat-index";
+    options.statement_timeout_ms = 0;
+    Result<std::unique_ptr<Session>> own = Session::connect(options);
+    if (!own) return own.error();
+    return build_index(**own, pass.spec, pass.revision, pass.vectors);
 }
 
 }  // namespace homeostat

@@ -45,6 +45,8 @@ bool unnamed(const Run& run, bool heals, bool held, DriftClass c) {
            (c == DriftClass::missing || c == DriftClass::stale || (c == DriftClass::orphaned && !held));
 }
 
+constexpr milliseconds kLookAtFeed{50};  // from one look at whether it has caught up to the next
+
 bool to_prune(DriftClass c) { return c == DriftClass::orphaned || c == DriftClass::excess; }
 
 }  // namespace
@@ -250,6 +252,9 @@ Result<ReconcileOutcome> PipelineReconciler::verify_or_finish(Pass& pass) {
         return ReconcileOutcome{.again_in =
                                     std::min(milliseconds(500) * (1 << std::min(run.sweeps, 7)), pass.declared.drift_interval)};
     }
+    Result<bool> waits = waits_for_feed(pass);
+    if (!waits) return waits.error();
+    if (*waits) return ReconcileOutcome{.again_in = kLookAtFeed};
     if (const Status indexed = keep_index(pass); !indexed) return indexed.error();
     const bool clean = run.found.total() == 0 && run.dead_letters == 0;
     return finish(pass, clean ? "Converged" : heals ? "DriftLeft" : "Observed", "");
@@ -353,46 +358,6 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
     });
     if (!done) return done.error();
     return ReconcileOutcome{milliseconds(1'000), false, false};
-}
-
-Status PipelineReconciler::enter_indexing(Pass& pass) {
-    if (pass.run->phase != RunPhase::indexing) {
-        Result<Pool::Lease> session = writes_.acquire(pass.context);
-        if (!session) return session.error();
-        pass.run->phase = RunPhase::indexing;
-        const Status saved = guarded([&] {
-            Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-            save_run(tx, *pass.run);
-            tx.commit();
-        });
-        if (!saved) return saved;
-    }
-    return record_progress(pass);
-}
-
-Status PipelineReconciler::keep_index(Pass& pass) {
-    {
-        Result<Pool::Lease> session = writes_.acquire(pass.context);
-        if (!session) return session.error();
-        Result<IndexState> state = index_state(**session, pass.spec, pass.revision);
-        if (!state) return state.error();
-        if (*state == IndexState::valid || pass.declared.management != "Manage") return {};
-        HOMEOSTAT_REACH("index.before");
-        if (*state == IndexState::absent) {
-            Result<bool> built = build_small_index(**session, pass.spec, pass.revision, pass.vectors);
-            if (!built) return built.error();
-            if (*built) return {};
-        }
-    }
-    if (const Status told = enter_indexing(pass); !told) return told;
-    const Span span = telemetry_.tracer.start("build index", SpanKind::internal, pass.context.span);
-    // A connection of its own: a build may take as long as it takes, and needs the session's timeouts off.
-    ConnectOptions options = writes_.options();
-    options.application_name = "homeostat-index";
-    options.statement_timeout_ms = 0;
-    Result<std::unique_ptr<Session>> own = Session::connect(options);
-    if (!own) return own.error();
-    return build_index(**own, pass.spec, pass.revision, pass.vectors);
 }
 
 }  // namespace homeostat

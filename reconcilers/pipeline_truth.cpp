@@ -1,6 +1,7 @@
 // The part of the way through that reads, beside the pipeline, what is true of it now: what waits, how its provider is, what is
 // held back; and makes of it what conditions are made of.
 #include <algorithm>
+#include <utility>
 
 #include "reconcilers/factory/plan.hpp"
 #include "reconcilers/pipeline.hpp"
@@ -24,6 +25,24 @@ Status PipelineReconciler::read_truth(Session& session, Pass& pass) const {
     if (*record && (*record)->generation == pass.provider.generation && !(*record)->healthy)
         pass.provider_trouble = ProviderTrouble{(*record)->reason, (*record)->message};
     return {};
+}
+
+// What the sweep left to the feed may be older than what named it: of a source that was not fed until this run, or of a gap,
+// nobody knows since when it differs. So the run ends, and is told to have converged, once that is healed, or has waited for so
+// long that homeostat.waiting says so.
+Result<bool> PipelineReconciler::waits_for_feed(Pass& pass) {
+    if (settings_.once || pass.run->feed_trusted || !pass.feed.kept || !pass.heals()) return false;
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    const SteadyTime now = clock_.steady_now();
+    SteadyTime swept{};
+    {
+        const Lock lock(mutex_);
+        auto& [run, at] = swept_[pass.uid];
+        if (std::exchange(run, pass.run->id) != pass.run->id) at = now;
+        swept = at;
+    }
+    return feed_waits(**session, pass.uid, std::chrono::duration_cast<Millis>(now - swept));
 }
 
 // A process that has just begun has tried nothing yet.

@@ -17,6 +17,12 @@ const Statement kWho{"waiting_who", R"sql(
     WHERE (u.uid IS NOT NULL OR f.incomplete_since < clock_timestamp() - interval '1 second')
         AND n.reason IN ('Active', 'Overrun'))sql"};
 
+const Statement kFeed{"waiting_feed", R"sql(
+    SELECT coalesce(o.since < clock_timestamp() - $2::bigint * interval '1 ms' AND o.since > clock_timestamp() - interval '5 seconds', false)
+    FROM (SELECT least((SELECT min(b.created_at) FROM homeostat.batch b JOIN homeostat.feed f ON f.uid = b.uid AND f.run_id = b.run_id
+                        WHERE b.uid = $1::bigint AND b.kind <> 'stray'),
+                       (SELECT c.oldest FROM homeostat.waiting_changes($1::bigint) c))) o(since))sql"};
+
 }  // namespace
 
 Waiting waiting_at(const Rows& rows, int row, int first_column) {
@@ -49,6 +55,10 @@ Result<std::vector<std::int64_t>> pipelines_that_wait(Session& session) {
         for (int i = 0; i < rows.size(); ++i) uids.push_back(rows.i64(i, 0));
         return uids;
     });
+}
+
+Result<bool> feed_waits(Session& session, std::int64_t uid, Millis ago) {
+    return guarded([&] { return session.exec(kFeed, Params::of(uid, ago.count())).boolean(0, 0); });
 }
 
 }  // namespace homeostat

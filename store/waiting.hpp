@@ -18,6 +18,9 @@ Waiting read_waiting(Transaction& tx, std::int64_t uid);
 // however many pipelines there are.
 Result<std::vector<std::int64_t>> pipelines_that_wait(Session& session);
 
+// Whether anything waits that the feed had named longer than `ago` ago, and none of it for so long that `behind` tells of it.
+Result<bool> feed_waits(Session& session, std::int64_t uid, Millis ago);
+
 // The columns of a row of homeostat.waiting as `w`, in the order that waiting_at() reads them.
 inline constexpr std::string_view kWaitingColumns =
     " w.run_documents, w.feed_documents, w.changes, w.failing, w.dead_letters, w.closed, w.unnamed, w.behind,"

@@ -58,6 +58,16 @@ constexpr const char* kPending = R"sql(
     SELECT count(*) FROM homeostat.condition c JOIN homeostat.pipeline p USING (uid)
     WHERE p.name = '{}' AND p.deletion_requested_at IS NULL AND c.type = 'ChangeFeed' AND c.reason = 'Pending')sql";
 
+// What it was said by, for whoever reads why that was wrong.
+constexpr const char* kSaidBy = R"sql(
+    SELECT jsonb_build_object('pipeline', to_jsonb(s), 'waiting', to_jsonb(w), 'feed', to_jsonb(f), 'run', to_jsonb(u),
+        'full', pg_sequence_last_value(to_regclass(format('homeostat_data.p%s_full', p.uid))),
+        'conditions', (SELECT jsonb_agg(to_jsonb(c)) FROM homeostat.condition c WHERE c.uid = p.uid),
+        'batches', (SELECT jsonb_agg(to_jsonb(b) - 'keys') FROM homeostat.batch b WHERE b.uid = p.uid))
+    FROM homeostat.pipeline p JOIN homeostat.pipelines s USING (uid) JOIN homeostat.waiting w USING (uid)
+    LEFT JOIN homeostat.feed f USING (uid) LEFT JOIN homeostat.run u USING (uid)
+    WHERE p.name = '{}' AND p.deletion_requested_at IS NULL)sql";
+
 // The pipeline whose revision is served now; what was declared again begins anew.
 constexpr const char* kServing = R"sql(
     SELECT coalesce(max(r.uid)::text, '') FROM homeostat.revision r JOIN homeostat.pipeline p USING (uid)
@@ -116,9 +126,11 @@ void Auditor::look(kit::Sql& sql, std::size_t table) {
             const bool swept = t.swept || sql.value(fmt::format(kPending, t.name)) == "1";
             const std::string bound = swept ? fmt::format(kSweptBound, t.name)
                                             : fmt::format(kNamed, world_.options().promise, world_.options().look + 5);
-            refute(t, "said to be converged",
-                   first_column(sql.query(fmt::format(kStale, fmt::arg("pipeline", t.name), fmt::arg("key", t.key_text),
-                                                      fmt::arg("served", t.served()), fmt::arg("bound", bound)))));
+            const std::vector<std::string> stale =
+                first_column(sql.query(fmt::format(kStale, fmt::arg("pipeline", t.name), fmt::arg("key", t.key_text),
+                                                   fmt::arg("served", t.served()), fmt::arg("bound", bound))));
+            if (!stale.empty()) world_.note(fmt::format("{}: said by {}", t.name, sql.value(fmt::format(kSaidBy, t.name))));
+            refute(t, "said to be converged", stale);
         }
     }
     sql.exec("COMMIT");

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/integration/feed_world.hpp"
 
 namespace homeostat {
@@ -56,6 +58,36 @@ TEST_F(Interference, WhatIsNotDeclaredShortIsNotShort) {
     run_once(kConverged);
     EXPECT_EQ(condition("docs", "SourceShort"), "False");
     expect_converged("docs", kWanted);
+}
+
+// A first fill whose last sweep finds a document as the feed heals it: it has never been served as it is, and who named it did
+// so a moment ago.
+TEST_F(Interference, AFirstFillIsOverWhenWhatItLeftToTheFeedIsHealed) {
+    kit::FakeEndpoint endpoint({.dimensions = 16});
+    make(3);
+    declare_docs();
+    declare_endpoint(endpoint);
+    db.exec("UPDATE homeostat.pipeline SET provider = 'fake'");
+    endpoint.withhold();
+    kit::Process run = homeostat.start({"run"});
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.condition WHERE type = 'ChangeFeed' AND reason = 'Active'", "1"))
+        << run.output();
+    const std::string text = db.value("SELECT body FROM docs WHERE id = 1");
+    ASSERT_TRUE(kit::eventually([&] {
+        return std::ranges::any_of(endpoint.requests(),
+                                   [&](const auto& r) { return std::ranges::find(r.texts, text) != r.texts.end(); });
+    })) << run.output();
+    endpoint.when_text("Edited", {.delay = std::chrono::seconds(3)});
+    db.exec("UPDATE docs SET body = 'Edited 1' WHERE id = 1");
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.batch b JOIN homeostat.feed f USING (uid, run_id)", "1"));
+    endpoint.release();
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.run_history WHERE result = 'Converged'", "1")) << run.output();
+    // Or it has taken so long that the status says so, on a machine that is very slow.
+    EXPECT_EQ(db.value("SELECT (SELECT chunk_text FROM docs_embeddings WHERE id = 1) = 'Edited 1' OR w.behind"
+                       " FROM homeostat.waiting w"),
+              "t")
+        << run.output();
+    end_converged(run, "docs", kWanted);
 }
 
 TEST_F(Interference, AViewThatWasDroppedComesBackAtTheNextLook) {
