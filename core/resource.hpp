@@ -31,7 +31,10 @@ struct ProviderSpec {
     StringMap headers;                          // values may be references too
     std::string document_prefix;
     std::string query_prefix;
-    std::string encoding = "base64";            // base64 or float: how vectors are asked for
+    std::string request = "{}";                 // openai: members of a request beside ours, a JSON object
+    std::string query_request = "{}";           // openai: those that are others for queries; null = it has none
+    std::optional<std::string> answers_as;      // what the model calls itself, where that is not its name
+    std::string encoding = "base64";            // base64, float or none: how vectors are asked for
     bool send_dimensions = false;               // forward the dimensions in the request
     std::optional<std::string> ca_file;         // PEM bundle to trust instead of the system's
     std::uint32_t max_batch = 100;              // texts a request
@@ -136,13 +139,7 @@ struct Condition {
 
 // How many documents are in each class of drift, as of one observation.
 struct DriftCounts {
-    std::int64_t missing = 0;
-    std::int64_t stale = 0;
-    std::int64_t moved = 0;
-    std::int64_t partial = 0;
-    std::int64_t invalid = 0;
-    std::int64_t orphaned = 0;
-    std::int64_t excess = 0;
+    std::int64_t missing = 0, stale = 0, moved = 0, partial = 0, invalid = 0, orphaned = 0, excess = 0;
 
     std::int64_t to_embed() const noexcept { return missing + stale + partial + invalid; }
     std::int64_t total() const noexcept { return to_embed() + moved + orphaned + excess; }

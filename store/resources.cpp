@@ -144,7 +144,7 @@ PipelineSpec pipeline_of(RowReader r) {
 
 constexpr std::string_view kProviderColumns =
     R"(uid, name, generation, kind, endpoint, model, dimensions, credential, organization,
-    headers, document_prefix, query_prefix, encoding, send_dimensions, ca_file, max_batch, max_text_tokens, max_in_flight,
+    headers, document_prefix, query_prefix, request, query_request, answers_as, encoding, send_dimensions, ca_file, max_batch, max_text_tokens, max_in_flight,
     requests_per_minute, tokens_per_minute, round(extract(epoch FROM timeout) * 1000)::bigint, price_per_million_tokens, rank, labels,
     pool, canary_tolerance, command, environment, memory_limit_mb)";
 
@@ -162,6 +162,9 @@ ProviderSpec provider_of(RowReader r) {
     p.headers = r.map();
     p.document_prefix = r.text();
     p.query_prefix = r.text();
+    p.request = r.text();
+    p.query_request = r.text();
+    p.answers_as = r.maybe();
     p.encoding = r.text();
     p.send_dimensions = r.boolean();
     p.ca_file = r.maybe();

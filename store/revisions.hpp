@@ -27,6 +27,8 @@ struct RevisionSettings {
     std::vector<std::string> content;
     std::optional<std::string> content_template;
     std::string document_prefix;
+    std::string request = "{}";        // members of the request that may decide the vectors, a JSON object
+    std::string query_request = "{}";  // as it was declared beside that; decides no vector that is stored
 
     // Of `spec` with the provider's defaults filled in. The provider's name is not part of what decides: two providers may serve
     // one model, and moving between them re-embeds nothing.

@@ -28,6 +28,12 @@ public:
         for (const auto& [key, value] : values) map.add(key, YamlNode::text(value));
         node_.add(name, std::move(map));
     }
+    // A JSON object, which is YAML too.
+    void members(const char* name, const std::string& json) {
+        if (json == "{}") return;
+        Result<std::vector<YamlNode>> read = read_yaml(json, name);
+        if (read && !read->empty()) node_.add(name, std::move(read->front()));
+    }
     template <class I>
         requires std::is_integral_v<I>
     void number(const char* name, I value) {
@@ -142,6 +148,9 @@ YamlNode spec_node(const ProviderSpec& p) {
     f.map("headers", p.headers);
     f.text("documentPrefix", p.document_prefix);
     f.text("queryPrefix", p.query_prefix);
+    f.members("request", p.request);
+    f.members("queryRequest", p.query_request);
+    f.text("answersAs", p.answers_as);
     f.text("encoding", p.encoding);
     f.flag("sendDimensions", p.send_dimensions);
     f.text("caFile", p.ca_file);

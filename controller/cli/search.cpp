@@ -67,6 +67,9 @@ Result<Answer> search(Session& session, const Options& o, const Settings& settin
     const Revision& revision = **served;
     Result<ProviderSpec> provider = find_provider(session, declared->provider);
     if (!provider) return provider.error();
+    // What is served was made for the queries of its time; what is declared now goes with the next revision.
+    if (RevisionSettings::of(*declared, *provider).request != revision.settings.request)
+        provider->query_request = revision.settings.query_request;
     Result<Embeddings> query =
         ask_provider(settings, *provider, revision.settings.model, revision.settings.dimensions, {o.text}, TextRole::query);
     if (!query) return query.error();

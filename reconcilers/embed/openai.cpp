@@ -46,9 +46,32 @@ std::vector<std::string> references_of(const ProviderSpec& provider) {
     return out;
 }
 
+enum class Encoding : std::uint8_t { base64, number, none };  // none: encoding_format is left out
+
+std::string_view name_of(Encoding encoding) { return encoding == Encoding::base64 ? "base64" : "float"; }
+
+Encoding encoding_named(std::string_view name) {
+    return name == "base64" ? Encoding::base64 : name == "float" ? Encoding::number : Encoding::none;
+}
+
+// What a request has beside ours, each member behind a comma.
+struct Members {
+    std::string document;
+    std::string query;
+};
+
+Result<Members> members_of(const ProviderSpec& provider) {
+    Result<std::string> document = append_members(provider.request);
+    Result<std::string> query = append_members(provider.request, provider.query_request);
+    if (!document || !query) {
+        return invalid(fmt::format("request and query_request of provider \"{}\" must be JSON objects", provider.name));
+    }
+    return Members{*std::move(document), *std::move(query)};
+}
+
 class OpenAiEmbedder final : public Embedder {
 public:
-    OpenAiEmbedder(const ProviderSpec& provider, Url url, std::string model, std::uint32_t dimensions,
+    OpenAiEmbedder(const ProviderSpec& provider, Url url, std::string model, std::uint32_t dimensions, Members members,
                    std::unique_ptr<HttpClient> http, const Clock& clock, Telemetry telemetry)
         : provider_(provider),
           url_(std::move(url)),
@@ -57,6 +80,8 @@ public:
           http_(std::move(http)),
           clock_(clock),
           telemetry_(telemetry, url_.host.ends_with("openai.com") ? "openai" : provider.name, model_, dimensions),
+          members_(std::move(members)),
+          encoding_(encoding_named(provider.encoding)),
           references_(references_of(provider)) {}
 
     asio::awaitable<Result<Embeddings>> embed(const std::vector<std::string>& texts, TextRole role,
@@ -73,14 +98,15 @@ public:
         const SteadyTime start = clock_.steady_now();
         // Before it is asked: what is changed meanwhile is another.
         const std::size_t mark = references_.empty() ? 0 : secrets_mark(references_);
-        const bool as_float = float_;
-        auto result = co_await request(texts, role, context, span);
-        // Some know only numbers. Which of the two it is asked for changes no vector.
-        if (!result && !as_float && provider_.encoding == "base64" && is_about_encoding(result.error())) {
-            float_ = true;
-            result = co_await request(texts, role, context, span);
-            if (!result && is_about_encoding(result.error())) float_ = false;
+        const Encoding known = encoding_;
+        Encoding encoding = known;
+        auto result = co_await request(texts, role, encoding, context, span);
+        // Some know only numbers, some of no choice at all. How it is asked for changes no vector.
+        while (!result && encoding != Encoding::none && is_about_encoding(result.error())) {
+            encoding = encoding == Encoding::base64 ? Encoding::number : Encoding::none;
+            result = co_await request(texts, role, encoding, context, span);
         }
+        if (result && encoding != known) encoding_ = encoding;
         failed_with_ = result ? 0 : mark;
         telemetry_.finish(span, result, clock_.steady_now() - start);
         co_return result;
@@ -105,20 +131,20 @@ public:
     }
 
 private:
-    asio::awaitable<Result<Embeddings>> request(const std::vector<std::string>& texts, TextRole role, const Context& context,
-                                                const Span& span) {
+    asio::awaitable<Result<Embeddings>> request(const std::vector<std::string>& texts, TextRole role, Encoding encoding,
+                                                const Context& context, const Span& span) {
         std::vector<std::string> secrets;
         auto headers = headers_now(span, secrets);
         if (!headers) co_return std::move(headers).error().with_prefix(name());
         Url url = url_now();
-        HttpCall call{.method = "POST", .url = url, .headers = *headers, .body = body_of(texts, role)};
+        HttpCall call{.method = "POST", .url = url, .headers = *headers, .body = body_of(texts, role, encoding)};
         const SteadyTime deadline = std::min(context.deadline, clock_.steady_now() + provider_.timeout);
         auto answer = co_await http_->send(std::move(call), deadline, context.stop);
         if (answer && answer->status >= 300 && answer->status < 400) {
             // Frameworks send whoever forgot a slash, or wrote one too many, there; nothing else is followed.
             if (auto to = other_slash(url, find_header(answer->headers, "location"))) {
                 url = *std::move(to);
-                HttpCall again{.method = "POST", .url = url, .headers = *headers, .body = body_of(texts, role)};
+                HttpCall again{.method = "POST", .url = url, .headers = *headers, .body = body_of(texts, role, encoding)};
                 answer = co_await http_->send(std::move(again), deadline, context.stop);
                 if (answer && answer->status < 300) slash_ = url.path != url_.path;
             }
@@ -152,26 +178,32 @@ private:
     Result<Embeddings> read(std::string body, const std::vector<std::string>& texts) const {
         auto result = parse_openai_answer(std::move(body), texts.size(), dimensions_);
         if (!result) return result;
-        if (!same_model_family(model_, result->model)) {
-            return Error{.cls = ErrorClass::bad_answer,
-                         .message = fmt::format("model \"{}\" was asked for, \"{}\" answered; correct the model of the provider "
-                                                "or pipeline, or the endpoint",
-                                                model_, result->model),
-                         .origin = Origin::theirs,
-                         .code = "model"};
-        }
+        if (!same_model_family(provider_.answers_as.value_or(model_), result->model)) return other_model(result->model);
         if (auto valid = validate_embeddings(*result, texts.size(), dimensions_); !valid) return std::move(valid).error();
         if (result->model.empty()) result->model = model_;
         if (result->tokens == 0) result->tokens = estimated_tokens(texts);
         return result;
     }
 
-    std::string body_of(const std::vector<std::string>& texts, TextRole role) const {
+    Error other_model(const std::string& answered) const {
+        const std::string remedy =
+            provider_.answers_as
+                ? fmt::format("it was to answer as \"{}\"; correct answers_as", *provider_.answers_as)
+                : "correct the model of the provider or pipeline; where that is its name there, declare answers_as";
+        return {.cls = ErrorClass::bad_answer,
+                .message = fmt::format("model \"{}\" was asked for, \"{}\" answered; {}, or the endpoint", model_,
+                                       clean_excerpt(answered, 100), remedy),
+                .origin = Origin::theirs,
+                .code = "model"};
+    }
+
+    std::string body_of(const std::vector<std::string>& texts, TextRole role, Encoding encoding) const {
         const std::string& prefix = role == TextRole::query ? provider_.query_prefix : provider_.document_prefix;
         std::string body = "{\"model\":";
         append_json_string(body, model_);
-        body += fmt::format(",\"encoding_format\":\"{}\"", float_ ? std::string_view("float") : provider_.encoding);
+        if (encoding != Encoding::none) body += fmt::format(",\"encoding_format\":\"{}\"", name_of(encoding));
         if (provider_.send_dimensions) body += fmt::format(",\"dimensions\":{}", dimensions_);
+        body += role == TextRole::query ? members_.query : members_.document;
         body += ",\"input\":";
         append_json_texts(body, prefix, texts);
         body += '}';
@@ -210,7 +242,8 @@ private:
     const std::unique_ptr<HttpClient> http_;
     const Clock& clock_;
     const RequestTelemetry telemetry_;
-    std::atomic<bool> float_{false};  // it was found to refuse base64
+    const Members members_;
+    std::atomic<Encoding> encoding_;  // as declared, or as it was found to understand
     const std::vector<std::string> references_;
     std::atomic<bool> slash_{false};  // it wants one at the end of the path
     std::atomic<std::size_t> failed_with_{0};  // the mark of the secrets; 0 = it did not fail, or has none
@@ -247,9 +280,9 @@ Status check(const ProviderSpec& provider, const std::string& model, std::uint32
     if (dimensions == 0) {
         return invalid(fmt::format("no dimensions are declared for model \"{}\" of provider \"{}\"", model, provider.name));
     }
-    if (provider.encoding != "base64" && provider.encoding != "float") {
-        return invalid(
-            fmt::format("encoding \"{}\" of provider \"{}\" is neither base64 nor float", provider.encoding, provider.name));
+    if (provider.encoding != "base64" && provider.encoding != "float" && provider.encoding != "none") {
+        return invalid(fmt::format("encoding \"{}\" of provider \"{}\" is neither base64, float nor none", provider.encoding,
+                                   provider.name));
     }
     return check_headers(provider);
 }
@@ -262,13 +295,15 @@ Result<std::unique_ptr<Embedder>> make_openai_embedder(const ProviderSpec& provi
     auto url = parse_url(*provider.endpoint);
     if (!url) return std::move(url).error().with_prefix(fmt::format("provider \"{}\"", provider.name));
     url = endpoint_of(*std::move(url), kEndpointLeaf);
+    Result<Members> members = members_of(provider);
+    if (!members) return std::move(members).error();
     HttpClientOptions options;
     options.ca_file = provider.ca_file.value_or("");
     options.max_idle = provider.max_in_flight;
     auto http = HttpClient::create(std::move(executor), clock, std::move(options));
     if (!http) return std::move(http).error().with_prefix(fmt::format("provider \"{}\"", provider.name));
     return std::unique_ptr<Embedder>(std::make_unique<OpenAiEmbedder>(provider, *std::move(url), std::move(model), dimensions,
-                                                                      *std::move(http), clock, telemetry));
+                                                                      *std::move(members), *std::move(http), clock, telemetry));
 }
 
 }  // namespace homeostat

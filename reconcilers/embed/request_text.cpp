@@ -75,6 +75,19 @@ void append_json_texts(std::string& out, std::string_view prefix, const std::vec
     out += ']';
 }
 
+Result<std::string> append_members(const std::string& object, const std::string& others) {
+    using Json = nlohmann::json;
+    const Json over = Json::parse(others, nullptr, false);
+    Json members = Json::parse(object, nullptr, false);
+    if (!members.is_object() || !over.is_object()) return invalid("members of a request must be a JSON object");
+    for (const auto& [name, value] : over.items()) {
+        value.is_null() ? void(members.erase(name)) : void(members[name] = value);
+    }
+    if (members.empty()) return std::string();
+    const std::string text = members.dump(-1, ' ', false, Json::error_handler_t::replace);
+    return "," + text.substr(1, text.size() - 2);
+}
+
 std::string quoted_excerpt(std::string_view text, std::size_t most) {
     std::string out;
     append_json_string(out, text.substr(0, most));

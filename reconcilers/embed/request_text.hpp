@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/error.hpp"
+
 namespace homeostat {
 
 // A JSON string. Ill-formed UTF-8 becomes U+FFFD: a document must never make a request that is not JSON.
@@ -14,6 +16,10 @@ void append_json_string(std::string& out, std::string_view text);
 
 // A JSON list of the texts, each behind the prefix.
 void append_json_texts(std::string& out, std::string_view prefix, const std::vector<std::string>& texts);
+
+// The members of a JSON object, each behind a comma: what goes behind the first members of another one. Those of `others` come in
+// the place of those they share a name with; null there takes one away. Refuses what is no JSON object.
+Result<std::string> append_members(const std::string& object, const std::string& others = "{}");
 
 // What the other side wrote, fit to stand in a message: quoted, escaped, well-formed, at most about `most` bytes of it.
 std::string quoted_excerpt(std::string_view text, std::size_t most = 300);

@@ -34,10 +34,12 @@ static Result<ProviderSpec> provider_of(Session& session, const PipelineSpec& de
     Result<ProviderSpec> provider = find_provider(session, declared.provider);
     if (!provider) return provider;
     const RevisionSettings wanted = RevisionSettings::of(declared, *provider);
-    if (wanted.model == made.model && wanted.dimensions == made.dimensions && wanted.document_prefix == made.document_prefix)
-        return provider;
+    const auto same_texts = [&](const RevisionSettings& s) {
+        return s.document_prefix == made.document_prefix && s.request == made.request;
+    };
+    if (wanted.model == made.model && wanted.dimensions == made.dimensions && same_texts(wanted)) return provider;
     Result<ProviderSpec> earlier = find_provider(session, made.provider);
-    if (earlier && earlier->document_prefix == made.document_prefix) return earlier;
+    if (earlier && same_texts(RevisionSettings::of(declared, *earlier))) return earlier;
     return Error{
         .cls = ErrorClass::conflict,
         .message = fmt::format("pipeline \"{}\": no provider makes the vectors of revision {} any more; the next one replaces it",

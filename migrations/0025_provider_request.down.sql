@@ -1,0 +1,15 @@
+-- Locks and time as on the way up. Revisions that were made with members of the request stay: a version that knows of none takes them for
+-- its own.
+DROP TRIGGER a_request_provider ON homeostat.provider;
+DROP FUNCTION homeostat.check_provider_request();
+DO $$
+DECLARE
+    def text := pg_get_functiondef('homeostat.check_provider()'::regprocedure);
+BEGIN
+    EXECUTE replace(replace(def, $check$NOT IN ('base64', 'float', 'none')$check$, $check$NOT IN ('base64', 'float')$check$),
+                    'it is base64, float, or none to leave encoding_format out', 'it is base64 or float');
+END $$;
+UPDATE homeostat.provider SET encoding = 'float' WHERE encoding = 'none';
+ALTER TABLE homeostat.provider DROP COLUMN answers_as;
+ALTER TABLE homeostat.provider DROP COLUMN query_request;
+ALTER TABLE homeostat.provider DROP COLUMN request;

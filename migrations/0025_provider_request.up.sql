@@ -1,0 +1,80 @@
+-- What endpoints want to be told beside model and texts (input_type, task, truncate, where a router is to send it): columns instead of
+-- code. `request` goes with every request and is part of what decides the vectors; `query_request` says what is otherwise for queries.
+-- `answers_as` is what a model calls itself behind a gateway that gives it another name; encoding "none" leaves encoding_format out.
+--
+-- Locks: homeostat.provider, for the moment that a column with a constant default and a trigger take. Time: milliseconds.
+
+ALTER TABLE homeostat.provider ADD COLUMN request jsonb NOT NULL DEFAULT '{}';
+ALTER TABLE homeostat.provider ADD COLUMN query_request jsonb NOT NULL DEFAULT '{}';
+COMMENT ON COLUMN homeostat.provider.request IS 'kind openai: members of every request beside ours, such as {"input_type": "document"}';
+COMMENT ON COLUMN homeostat.provider.query_request IS 'kind openai: those that are others for queries; null takes a member of request away';
+
+ALTER TABLE homeostat.provider ADD COLUMN answers_as text;
+COMMENT ON COLUMN homeostat.provider.answers_as IS 'What the model calls itself in answers, where that is not the name it is asked for by';
+
+DO $$
+DECLARE
+    def text := pg_get_functiondef('homeostat.check_provider()'::regprocedure);
+    wrong text := $check$    IF NEW.encoding NOT IN ('base64', 'float') THEN
+        RAISE EXCEPTION '%: encoding "%" is not known; it is base64 or float', what$check$;
+BEGIN
+    IF position(wrong IN def) = 0 THEN RAISE EXCEPTION 'homeostat.check_provider() is not as migration 0001 made it'; END IF;
+    EXECUTE replace(def, wrong, $check$    IF NEW.encoding NOT IN ('base64', 'float', 'none') THEN
+        RAISE EXCEPTION '%: encoding "%" is not known; it is base64, float, or none to leave encoding_format out', what$check$);
+END $$;
+
+CREATE FUNCTION homeostat.check_provider_request() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    what text := format('provider "%s"', NEW.name);
+    part record;
+    wrong text;
+BEGIN
+    IF NEW.answers_as = '' OR octet_length(NEW.answers_as) > 1024 THEN
+        RAISE EXCEPTION '%: answers_as has % bytes; it needs 1 to 1024', what, octet_length(NEW.answers_as) USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.kind <> 'openai' AND NEW.answers_as IS NOT NULL THEN
+        RAISE EXCEPTION '%: answers_as belongs to kind "openai", not to "%"', what, NEW.kind USING ERRCODE = 'check_violation';
+    END IF;
+    FOR part IN SELECT p.name, p.members FROM (VALUES ('request', NEW.request), ('query_request', NEW.query_request)) AS p(name, members) LOOP
+        IF jsonb_typeof(part.members) <> 'object' THEN
+            RAISE EXCEPTION '%: % must be an object of names and values, such as {"input_type": "document"}', what, part.name
+                USING ERRCODE = 'check_violation';
+        END IF;
+        CONTINUE WHEN part.members = '{}';
+        IF NEW.kind <> 'openai' THEN
+            RAISE EXCEPTION '%: % belongs to kind "openai", not to "%"', what, part.name, NEW.kind USING ERRCODE = 'check_violation';
+        END IF;
+        IF octet_length(part.members::text) > 8192 THEN
+            RAISE EXCEPTION '%: % has % bytes; it may have 8192', what, part.name, octet_length(part.members::text)
+                USING ERRCODE = 'check_violation';
+        END IF;
+        SELECT m.name INTO wrong FROM jsonb_object_keys(part.members) AS m(name)
+        WHERE lower(btrim(m.name)) IN ('model', 'input', 'encoding_format', 'dimensions', '') ORDER BY m.name LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION '%: % holds "%"%', what, part.name, wrong, CASE lower(btrim(wrong))
+                    WHEN 'model' THEN ', which homeostat sets itself; declare it as model of the provider or the pipeline'
+                    WHEN 'input' THEN ', which homeostat sets itself: the texts; document_prefix and query_prefix go before each'
+                    WHEN 'encoding_format' THEN ', which homeostat sets itself; declare it as encoding'
+                    WHEN 'dimensions' THEN ', which homeostat sets itself; declare them as dimensions, and send_dimensions'
+                    ELSE ', which is no name' END USING ERRCODE = 'check_violation';
+        END IF;
+        -- Declarations are shown to people.
+        SELECT m.key INTO wrong FROM jsonb_path_query(part.members, 'strict $.**') AS o(value),
+            jsonb_each(CASE jsonb_typeof(o.value) WHEN 'object' THEN o.value ELSE '{}' END) AS m
+        WHERE m.key ~* '^(x-)?(api[-_]?key|authorization|password|secret|access[-_]?token|auth[-_]?token)$' AND m.value <> 'null'
+        LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION '%: "%" in % looks like a secret; give a reference, env:NAME or file:/PATH, in credential or headers', what,
+                wrong, part.name USING ERRCODE = 'check_violation';
+        END IF;
+        IF jsonb_path_exists(part.members, 'strict $.** ? (@.type() == "number" && (@ > 1e300 || @ < -1e300))') THEN
+            RAISE EXCEPTION '%: % holds a number that is too large for most who read JSON; the bound is 1e300', what, part.name
+                USING ERRCODE = 'check_violation';
+        END IF;
+    END LOOP;
+    RETURN NEW;
+END $$;
+REVOKE ALL ON FUNCTION homeostat.check_provider_request() FROM PUBLIC;
+-- Before check_provider, which compares what is declared now with what was.
+CREATE TRIGGER a_request_provider BEFORE INSERT OR UPDATE ON homeostat.provider
+    FOR EACH ROW EXECUTE FUNCTION homeostat.check_provider_request();
