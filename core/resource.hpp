@@ -7,7 +7,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "core/clock.hpp"
@@ -37,6 +36,8 @@ struct ProviderSpec {
     std::string encoding = "base64";            // base64, float or none: how vectors are asked for
     bool send_dimensions = false;               // forward the dimensions in the request
     std::optional<std::string> ca_file;         // PEM bundle to trust instead of the system's
+    std::optional<std::string> client_certificate, client_key;  // PEM files; no key = it is in the certificate's file
+    std::optional<std::string> proxy;           // an address, a reference to one, or none; absent = as the environment says
     std::uint32_t max_batch = 100;              // texts a request
     std::optional<std::uint32_t> max_text_tokens;
     std::uint32_t max_in_flight = 8;
@@ -163,11 +164,9 @@ struct PipelineStatus {
     std::int64_t observed_generation = 0;
     std::int32_t revision = 0;  // served; 0 = none yet
     std::optional<std::int64_t> source_documents;  // as of the last complete observation; absent = Unknown
-    std::int64_t documents = 0;  // document rows of the served revision
-    std::int64_t chunks = 0;
+    std::int64_t documents = 0, chunks = 0;  // rows of the served revision
     DriftCounts drift;
-    std::int64_t dead_letters = 0;
-    std::int64_t blocked_prunes = 0;
+    std::int64_t dead_letters = 0, blocked_prunes = 0;
     std::string blocked_plan;  // names the deletions that are held back; "" = none are
     std::optional<WallTime> last_sweep;
     std::optional<WallTime> last_deep_sweep;

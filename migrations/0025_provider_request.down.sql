@@ -10,6 +10,10 @@ BEGIN
                     'it is base64, float, or none to leave encoding_format out', 'it is base64 or float');
 END $$;
 UPDATE homeostat.provider SET encoding = 'float' WHERE encoding = 'none';
+ALTER TABLE homeostat.provider_status DROP COLUMN answered_as;
+ALTER TABLE homeostat.provider DROP COLUMN proxy;
+ALTER TABLE homeostat.provider DROP COLUMN client_key;
+ALTER TABLE homeostat.provider DROP COLUMN client_certificate;
 ALTER TABLE homeostat.provider DROP COLUMN answers_as;
 ALTER TABLE homeostat.provider DROP COLUMN query_request;
 ALTER TABLE homeostat.provider DROP COLUMN request;

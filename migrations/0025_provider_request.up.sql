@@ -1,6 +1,8 @@
 -- What endpoints want to be told beside model and texts (input_type, task, truncate, where a router is to send it): columns instead of
 -- code. `request` goes with every request and is part of what decides the vectors; `query_request` says what is otherwise for queries.
 -- `answers_as` is what a model calls itself behind a gateway that gives it another name; encoding "none" leaves encoding_format out.
+-- `proxy`, `client_certificate` and `client_key` are the way there, where it is not that of the environment. What a model first called
+-- itself is kept, so that one that is exchanged unseen is noticed.
 --
 -- Locks: homeostat.provider, for the moment that a column with a constant default and a trigger take. Time: milliseconds.
 
@@ -11,6 +13,16 @@ COMMENT ON COLUMN homeostat.provider.query_request IS 'kind openai: those that a
 
 ALTER TABLE homeostat.provider ADD COLUMN answers_as text;
 COMMENT ON COLUMN homeostat.provider.answers_as IS 'What the model calls itself in answers, where that is not the name it is asked for by';
+
+ALTER TABLE homeostat.provider ADD COLUMN client_certificate text;
+ALTER TABLE homeostat.provider ADD COLUMN client_key text;
+ALTER TABLE homeostat.provider ADD COLUMN proxy text;
+COMMENT ON COLUMN homeostat.provider.client_certificate IS 'A PEM file with the certificate to show to endpoints that ask for one';
+COMMENT ON COLUMN homeostat.provider.client_key IS 'A PEM file with the key of client_certificate; NULL: it is in the same file';
+COMMENT ON COLUMN homeostat.provider.proxy IS 'http://HOST:PORT, a reference to such an address, or none; NULL: as the environment says';
+
+ALTER TABLE homeostat.provider_status ADD COLUMN answered_as text;
+COMMENT ON COLUMN homeostat.provider_status.answered_as IS 'What the model called itself when it first answered under this declaration';
 
 DO $$
 DECLARE
@@ -34,6 +46,24 @@ BEGIN
     END IF;
     IF NEW.kind <> 'openai' AND NEW.answers_as IS NOT NULL THEN
         RAISE EXCEPTION '%: answers_as belongs to kind "openai", not to "%"', what, NEW.kind USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.kind <> 'openai' AND (NEW.client_certificate IS NOT NULL OR NEW.client_key IS NOT NULL OR NEW.proxy IS NOT NULL) THEN
+        RAISE EXCEPTION '%: client_certificate, client_key and proxy belong to kind "openai", not to "%"', what, NEW.kind
+            USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.client_certificate !~ '^/.' OR NEW.client_key !~ '^/.' THEN
+        RAISE EXCEPTION '%: client_certificate and client_key are absolute paths of PEM files', what USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.client_key IS NOT NULL AND NEW.client_certificate IS NULL THEN
+        RAISE EXCEPTION '%: client_key is the key of a client_certificate, which is missing', what USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.proxy ~ '@' AND NEW.proxy !~ '^file:/' THEN
+        RAISE EXCEPTION '%: the proxy carries a user or password; give a reference to its whole address, env:NAME or file:/PATH', what
+            USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.proxy !~ '^(none|env:[A-Za-z_][A-Za-z0-9_]*|file:/.+|http://[^/\s]+/?)$' THEN
+        RAISE EXCEPTION '%: proxy "%" must be an address such as http://proxy.example.com:3128, a reference to one, or none', what, NEW.proxy
+            USING ERRCODE = 'check_violation';
     END IF;
     FOR part IN SELECT p.name, p.members FROM (VALUES ('request', NEW.request), ('query_request', NEW.query_request)) AS p(name, members) LOOP
         IF jsonb_typeof(part.members) <> 'object' THEN

@@ -43,6 +43,7 @@ const Statement kWrite{
     " ON CONFLICT (uid, model) DO UPDATE SET generation = excluded.generation, healthy = excluded.healthy,"
     "  breaker = excluded.breaker, reason = excluded.reason, message = excluded.message, opened = excluded.opened,"
     "  retry_at = excluded.retry_at, replica = excluded.replica, heard_at = excluded.heard_at, updated_at = clock_timestamp(),"
+    "  answered_as = CASE WHEN s.generation = excluded.generation THEN s.answered_as END,"
     "  max_texts = CASE WHEN s.generation < excluded.generation THEN excluded.max_texts ELSE s.max_texts END,"
     "  max_tokens = CASE WHEN s.generation < excluded.generation THEN excluded.max_tokens ELSE s.max_tokens END"
     " WHERE s.generation < excluded.generation OR s.generation = excluded.generation AND excluded.heard_at >="
@@ -54,6 +55,13 @@ const Statement kWriteLimits{
     "  max_tokens = least(max_tokens, nullif($5::bigint, 0))"
     " WHERE uid = $1::bigint AND model = $2 AND generation = $3::bigint AND (coalesce($4::int < max_texts OR max_texts IS NULL"
     "  AND $4::int > 0, false) OR coalesce($5::bigint < max_tokens OR max_tokens IS NULL AND $5::bigint > 0, false))"};
+
+const Statement kName{"provider_name",
+                      "SELECT answered_as FROM homeostat.provider_status"
+                      " WHERE uid = $1::bigint AND model = $2 AND generation = $3::bigint AND answered_as IS NOT NULL"};
+const Statement kSettleName{"provider_name_settle",
+                            "UPDATE homeostat.provider_status SET answered_as = coalesce(answered_as, $4)"
+                            " WHERE uid = $1::bigint AND model = $2 AND generation = $3::bigint RETURNING answered_as"};
 
 const Statement kSettleCanary{"canary_settle",
                               "INSERT INTO homeostat.canary (pool, model, dimensions, embedding, provider)"
@@ -169,6 +177,15 @@ Status write_provider_record(Session& session, const ProviderRecord& r, std::str
                                         tokens, replica, r.healthy, r.heard_ago.count()));
         if (texts > 0 || tokens > 0) session.exec(kWriteLimits, Params::of(r.uid, r.model, r.generation, texts, tokens));
         return {};
+    });
+}
+
+Result<std::optional<std::string>> settle_name(Session& session, const DeclaredProvider& provider, std::string_view model,
+                                               std::string_view name) {
+    return guarded([&]() -> std::optional<std::string> {
+        const Rows rows = name.empty() ? session.exec(kName, Params::of(provider.uid, model, provider.generation))
+                                       : session.exec(kSettleName, Params::of(provider.uid, model, provider.generation, name));
+        return rows.empty() ? std::nullopt : rows.maybe(0, 0);
     });
 }
 

@@ -54,6 +54,11 @@ Result<std::vector<ProviderRecord>> list_provider_records(Session& session);
 // error.
 Status write_provider_record(Session& session, const ProviderRecord& record, std::string_view replica);
 
+// What a model of this declaration calls itself in its answers: as it was first noted, or `name` where nothing was (with "",
+// nothing is noted). Absent where nothing is known of the provider yet.
+Result<std::optional<std::string>> settle_name(Session& session, const DeclaredProvider& provider, std::string_view model,
+                                               std::string_view name);
+
 struct Canary {
     std::vector<float> embedding;
     std::string provider;  // whose it is

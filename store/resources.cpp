@@ -144,7 +144,8 @@ PipelineSpec pipeline_of(RowReader r) {
 
 constexpr std::string_view kProviderColumns =
     R"(uid, name, generation, kind, endpoint, model, dimensions, credential, organization,
-    headers, document_prefix, query_prefix, request, query_request, answers_as, encoding, send_dimensions, ca_file, max_batch, max_text_tokens, max_in_flight,
+    headers, document_prefix, query_prefix, request, query_request, answers_as, encoding, send_dimensions, ca_file,
+    client_certificate, client_key, proxy, max_batch, max_text_tokens, max_in_flight,
     requests_per_minute, tokens_per_minute, round(extract(epoch FROM timeout) * 1000)::bigint, price_per_million_tokens, rank, labels,
     pool, canary_tolerance, command, environment, memory_limit_mb)";
 
@@ -168,6 +169,9 @@ ProviderSpec provider_of(RowReader r) {
     p.encoding = r.text();
     p.send_dimensions = r.boolean();
     p.ca_file = r.maybe();
+    p.client_certificate = r.maybe();
+    p.client_key = r.maybe();
+    p.proxy = r.maybe();
     p.max_batch = r.integer<std::uint32_t>();
     p.max_text_tokens = r.maybe_integer<std::uint32_t>();
     p.max_in_flight = r.integer<std::uint32_t>();

@@ -154,6 +154,9 @@ YamlNode spec_node(const ProviderSpec& p) {
     f.text("encoding", p.encoding);
     f.flag("sendDimensions", p.send_dimensions);
     f.text("caFile", p.ca_file);
+    f.text("clientCertificate", p.client_certificate);
+    f.text("clientKey", p.client_key);
+    f.text("proxy", p.proxy);
     f.number("maxBatch", p.max_batch);
     f.number("maxTextTokens", p.max_text_tokens);
     f.number("maxInFlight", p.max_in_flight);

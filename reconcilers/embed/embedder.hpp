@@ -50,6 +50,11 @@ public:
     // Whether the secrets that its last request failed with are others by now: worth asking again. True once a change. May block
     // for as long as reading a file takes.
     virtual bool take_renewed() { return false; }
+    // What the model calls itself in its answers; "" where it has said nothing of it yet. An answer in another name is refused:
+    // what is exchanged behind a name makes vectors that must not be mixed.
+    virtual std::string called() const { return {}; }
+    // What it was called before, as far as others know.
+    virtual void call_it(std::string) {}
 };
 
 // The one gate every answer passes (RULES of the docs, "answers"): count, width, finite, non-zero norm, index permutation is the

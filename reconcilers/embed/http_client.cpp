@@ -1,7 +1,6 @@
 #include "reconcilers/embed/http_client.hpp"
 
 #include <fmt/core.h>
-#include <openssl/err.h>
 #include <sys/socket.h>
 
 #include <atomic>
@@ -25,6 +24,7 @@
 #include "core/sync.hpp"
 #include "reconcilers/embed/http_encoding.hpp"
 #include "reconcilers/embed/http_error.hpp"
+#include "reconcilers/embed/http_tls.hpp"
 
 namespace homeostat {
 
@@ -99,6 +99,7 @@ HttpFault fault_of(const error_code& ec, HttpFault otherwise) {
         return HttpFault::unreachable;
     }
     if (ec == e::timed_out) return HttpFault::timeout;
+    if (asks_who_we_are(ec)) return HttpFault::client_certificate;
     if (ec == http::error::body_limit) return HttpFault::body_limit;
     if (ec == http::error::end_of_stream || ec == http::error::partial_message) return HttpFault::reset;
     if (ec.category() == make_error_code(http::error::end_of_stream).category()) return HttpFault::malformed;
@@ -117,14 +118,15 @@ Failure failure(const Connection& c, const error_code& ec, HttpFault otherwise) 
     return {.fault = fault_of(ec, otherwise), .detail = ec.message()};
 }
 
-asio::awaitable<std::optional<Failure>> resolve(Connection& c, const Url& url, std::vector<tcp::endpoint>& out) {
+asio::awaitable<std::optional<Failure>> resolve(Connection& c, const std::string& host, std::uint16_t port,
+                                                std::vector<tcp::endpoint>& out) {
     error_code ec;
-    if (const auto address = asio::ip::make_address(url.host, ec); !ec) {
-        out.emplace_back(address, url.port);
+    if (const auto address = asio::ip::make_address(host, ec); !ec) {
+        out.emplace_back(address, port);
         co_return std::nullopt;
     }
     c.lookup = std::make_shared<Lookup>(c.strand);
-    c.lookup->resolver.async_resolve(url.host, std::to_string(url.port), tcp::resolver::numeric_service,
+    c.lookup->resolver.async_resolve(host, std::to_string(port), tcp::resolver::numeric_service,
                                      [lookup = c.lookup](const error_code& error, const tcp::resolver::results_type& found) {
                                          lookup->done = true;
                                          lookup->error = error;
@@ -158,23 +160,56 @@ asio::awaitable<std::optional<Failure>> handshake(Connection& c, const Url& url,
     co_return failure(c, error, HttpFault::tls);
 }
 
-asio::awaitable<std::optional<Failure>> connect(Connection& c, const Url& url, ssl::context& tls) {
+Failure proxy_refused(unsigned status, std::string_view reason) {
+    return {.fault = HttpFault::proxy, .detail = fmt::format("it answers {} {}", status, reason)};
+}
+
+// Of everything in it the proxy sees the name and the port.
+asio::awaitable<std::optional<Failure>> tunnel(Connection& c, const Url& url, const HttpClientOptions& options) {
+    const std::string target = fmt::format("{}:{}", bracketed(url.host), url.port);
+    http::request<http::empty_body> request{http::verb::connect, target, 11};
+    request.set(http::field::host, target);
+    request.set(http::field::user_agent, options.user_agent);
+    if (!options.proxy->authorization.empty()) request.set(http::field::proxy_authorization, options.proxy->authorization);
+    const auto [sent_error, sent] = co_await http::async_write(c.plain, request, kTuple);
+    if (sent_error) co_return failure(c, sent_error, HttpFault::reset);
+    http::response_parser<http::empty_body> parser;
+    parser.skip(true);
+    parser.header_limit(kMaxHeaderBytes);
+    const auto [error, header] = co_await http::async_read_header(c.plain, c.buffer, parser, kTuple);
+    if (error) co_return failure(c, error, HttpFault::reset);
+    const auto& answer = parser.get();
+    if (answer.result_int() / 100 != 2) co_return proxy_refused(answer.result_int(), answer.reason());
+    if (c.buffer.size() != 0) co_return Failure{.fault = HttpFault::proxy, .detail = "it says more than was asked"};
+    co_return std::nullopt;
+}
+
+asio::awaitable<std::optional<Failure>> connect(Connection& c, const Url& url, ssl::context& tls,
+                                                const HttpClientOptions& options) {
+    const auto& proxy = options.proxy;
     std::vector<tcp::endpoint> endpoints;
-    if (auto failed = co_await resolve(c, url, endpoints)) co_return failed;
+    const std::string& host = proxy ? proxy->host : url.host;
+    if (auto failed = co_await resolve(c, host, proxy ? proxy->port : url.port, endpoints)) co_return failed;
     const auto [ec, endpoint] = co_await asio::async_connect(c.plain, endpoints, kTuple);
     if (ec || c.broken) co_return failure(c, ec, HttpFault::unreachable);
     error_code ignored;
     c.plain.set_option(tcp::no_delay(true), ignored);
     if (!url.tls) co_return std::nullopt;
+    if (proxy) {
+        if (auto refused = co_await tunnel(c, url, options)) co_return refused;
+    }
     co_return co_await handshake(c, url, tls);
 }
 
 // Refers to the body of `call`.
 using Request = http::request<http::span_body<const char>>;
-Request message_of(const HttpCall& call, const std::string& user_agent) {
-    Request request{http::string_to_verb(call.method), call.url.path, 11};
+Request message_of(const HttpCall& call, const HttpClientOptions& options) {
+    const bool by_proxy = options.proxy && !call.url.tls;
+    Request request{http::string_to_verb(call.method), by_proxy ? call.url.text() : call.url.path, 11};
     request.set(http::field::host, call.url.host_header());
-    request.set(http::field::user_agent, user_agent);
+    request.set(http::field::user_agent, options.user_agent);
+    if (by_proxy && !options.proxy->authorization.empty())
+        request.set(http::field::proxy_authorization, options.proxy->authorization);
     for (const auto& [name, value] : call.headers) request.insert(name, value);
     request.body() = {call.body.data(), call.body.size()};
     request.prepare_payload();
@@ -200,7 +235,7 @@ asio::awaitable<error_code> read_answer(Stream& stream, Connection& c, http::res
 
 template <class Stream>
 asio::awaitable<Outcome> exchange(Stream& stream, Connection& c, HttpCall& call, const HttpClientOptions& options) {
-    auto request = message_of(call, options.user_agent);
+    auto request = message_of(call, options);
     const auto [sent_error, sent] = co_await http::async_write(stream, request, kTuple);
     // A server that refuses early (413, 401) may close while we still write: its answer is worth more than our error.
     std::optional<http::response_parser<http::string_body>> parser;
@@ -215,11 +250,13 @@ asio::awaitable<Outcome> exchange(Stream& stream, Connection& c, HttpCall& call,
             break;
     }
     if (read_error) {
-        Failure failed = failure(c, sent_error ? sent_error : read_error, HttpFault::reset);
+        const bool refused = asks_who_we_are(read_error);  // which comes with the first words that are read
+        Failure failed = failure(c, sent_error && !refused ? sent_error : read_error, HttpFault::reset);
         failed.repeatable = failed.fault == HttpFault::reset && !parser->got_some() && c.buffer.size() == 0;
         co_return failed;
     }
     auto& answer = parser->get();
+    if (answer.result_int() == 407 && options.proxy && !call.url.tls) co_return proxy_refused(407, answer.reason());
     HttpAnswer out;
     out.status = answer.result_int();
     for (const auto& field : answer) out.headers.emplace_back(field.name_string(), field.value());
@@ -282,7 +319,7 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
         if (!c->used) {
             // The system's certificates take a tenth of a second to read: only where they are asked for.
             if (call.url.tls && options.ca_file.empty()) std::call_once(trusted, [this] { trust_system(); });
-            failed = co_await connect(*c, call.url, tls);
+            failed = co_await connect(*c, call.url, tls, options);
         }
         Outcome outcome = HttpAnswer{};
         if (failed) {
@@ -299,7 +336,8 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
 
     asio::awaitable<Result<HttpAnswer>> send(HttpCall call, SteadyTime deadline, std::stop_token stop) {
         const auto self = shared_from_this();
-        const std::string where = fmt::format("{} {}", call.method, call.url.text());
+        const std::string where = fmt::format("{} {}{}", call.method, call.url.text(),
+                                              options.proxy ? " through the proxy " + options.proxy->text() : "");
         const std::string origin = call.url.origin();
         for (bool fresh = false;; fresh = true) {
             if (stop.stop_requested()) co_return error_of_fault(HttpFault::stopped, where, {});
@@ -339,15 +377,7 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
 Result<std::unique_ptr<HttpClient>> HttpClient::create(asio::any_io_executor executor, const Clock& clock,
                                                        HttpClientOptions options) {
     auto impl = std::make_shared<Impl>(std::move(executor), clock, std::move(options));
-    SSL_CTX_set_min_proto_version(impl->tls.native_handle(), TLS1_2_VERSION);
-    error_code ec;
-    impl->tls.set_verify_mode(ssl::verify_peer, ec);
-    const std::string& ca = impl->options.ca_file;
-    if (!ca.empty()) impl->tls.load_verify_file(ca, ec);
-    if (!ca.empty() && ec) {
-        return invalid(fmt::format("the CA file {} cannot be used ({}); it must be a readable PEM file with certificates", ca,
-                                   ec.message()));
-    }
+    if (auto fine = set_up_tls(impl->tls, impl->options); !fine) return std::move(fine).error();
     return std::unique_ptr<HttpClient>(new HttpClient(std::move(impl)));
 }
 

@@ -1,11 +1,11 @@
 // HTTP/1.1 requests over kept-alive connections, plain or TLS, as coroutines. The one HTTP client of the project: providers and
 // the trace exporter's tests use it.
 //
-// Certificates are always checked (host name and chain; the system's roots, or a given CA file). Redirects are never followed: a
-// credential must not travel to an address nobody declared. Bodies that are packed (gzip, deflate, br) are unpacked; what comes
-// before the answer (100, 103) is passed over. A request has one deadline for all of it (name, connect, TLS,
-// answer), honours the stop token, and answers over the cap are refused unread. Every failure is an Error of http_error.hpp's
-// table.
+// Certificates are always checked (host name and chain; the system's roots, or a given CA file). Through a proxy TLS goes in a
+// tunnel (CONNECT) and plain requests as they are. Redirects are never followed: a credential must not travel to an address
+// nobody declared. Bodies that are packed (gzip, deflate, br) are unpacked; what comes before the answer (100, 103) is passed
+// over. A request has one deadline for all of it (name, connect, TLS, answer), honours the stop token, and answers over the cap
+// are refused unread. Every failure is an Error of http_error.hpp's table.
 //
 // Safe to call from any thread and concurrently: each connection lives on its own strand of the executor. send() touches nothing
 // of the client's caller after it has finished; the client may be destroyed while idle connections are open.
@@ -23,6 +23,7 @@
 
 #include "core/clock.hpp"
 #include "core/error.hpp"
+#include "reconcilers/embed/http_proxy.hpp"
 #include "reconcilers/embed/url.hpp"
 
 namespace homeostat {
@@ -47,7 +48,10 @@ struct HttpAnswer {
 
 struct HttpClientOptions {
     std::string ca_file;                             // PEM bundle to trust instead of the system's roots; "" = the system's
-    std::size_t max_idle = 32;                       // kept-alive connections an origin
+    std::string client_certificate;  // PEM file: who we are, where that is asked for; "" = nobody in particular
+    std::string client_key;  // PEM file of its key; "" = it is in the same file
+    std::optional<HttpProxy> proxy;  // of every request
+    std::size_t max_idle = 32;  // kept-alive connections an origin
     std::chrono::milliseconds idle_timeout{30'000};  // below the 60 s at which most servers and balancers hang up
     std::size_t max_answer_bytes = 64U << 20U;
     std::string user_agent = "homeostat";
@@ -55,7 +59,7 @@ struct HttpClientOptions {
 
 class HttpClient {
 public:
-    // Fails where the CA file cannot be read or holds no certificate. `clock` outlives the client.
+    // Fails where a file that is named cannot be read or does not hold what it should. `clock` outlives the client.
     static Result<std::unique_ptr<HttpClient>> create(boost::asio::any_io_executor executor, const Clock& clock,
                                                       HttpClientOptions options = {});
     ~HttpClient();

@@ -145,7 +145,7 @@ struct FaultRow {
 };
 
 // One row a fault, in the order of the enum.
-constexpr std::array<FaultRow, 11> kFaults{{
+constexpr std::array<FaultRow, 13> kFaults{{
     {ErrorClass::local, Origin::ours, "resolve", "the host name cannot be resolved; check the endpoint and this machine's DNS"},
     {ErrorClass::local, Origin::ours, "refused", "nothing accepts connections there; check that the endpoint is up"},
     {ErrorClass::local, Origin::ours, "unreachable", "it cannot be reached from this machine; check routes and limits"},
@@ -158,8 +158,12 @@ constexpr std::array<FaultRow, 11> kFaults{{
     {ErrorClass::bad_answer, Origin::theirs, "malformed", "what came back is not HTTP"},
     {ErrorClass::bad_answer, Origin::theirs, "body_limit", "the answer is larger than we accept"},
     {ErrorClass::bad_answer, Origin::theirs, "encoding", "the answer cannot be unpacked"},
+    {ErrorClass::local, Origin::ours, "proxy",
+     "the proxy does not let us through; check the provider's proxy, or HTTPS_PROXY, HTTP_PROXY and NO_PROXY"},
+    {ErrorClass::auth, Origin::user, "client_certificate",
+     "it asks who we are; declare a client_certificate, with its client_key, that it accepts"},
 }};
-static_assert(kFaults.size() == static_cast<std::size_t>(HttpFault::encoding) + 1);
+static_assert(kFaults.size() == static_cast<std::size_t>(HttpFault::client_certificate) + 1);
 
 std::string lower(std::string text) {
     std::transform(text.begin(), text.end(), text.begin(),

@@ -27,6 +27,8 @@ enum class HttpFault : std::uint8_t {
     malformed,  // what came back is not HTTP
     body_limit,  // the answer is larger than the cap
     encoding,  // the answer is packed in a way that cannot be undone
+    proxy,  // the proxy does not let us through
+    client_certificate,  // it wants to know who we are, and does not, or does not believe it
 };
 
 Error error_of_fault(HttpFault fault, std::string_view where, std::string_view detail);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "core/sync.hpp"
 #include "reconcilers/embed/http_client.hpp"
 #include "reconcilers/embed/http_error.hpp"
 #include "reconcilers/embed/openai_answer.hpp"
@@ -19,6 +20,7 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr std::string_view kEndpointLeaf = "embeddings";
+constexpr std::size_t kLongestName = 200;
 constexpr std::size_t kMayBeAnError = 16UL * 1024;
 
 bool is_header_value(std::string_view text) {
@@ -114,6 +116,16 @@ public:
 
     std::uint32_t dimensions() const noexcept override { return dimensions_; }
 
+    std::string called() const override EXCLUDES(name_mutex_) {
+        const Lock lock(name_mutex_);
+        return called_;
+    }
+
+    void call_it(std::string name) override EXCLUDES(name_mutex_) {
+        const Lock lock(name_mutex_);
+        called_ = std::move(name);
+    }
+
     bool take_renewed() override {
         const std::size_t failed = failed_with_;
         if (failed == 0) return false;
@@ -180,9 +192,26 @@ private:
         if (!result) return result;
         if (!same_model_family(provider_.answers_as.value_or(model_), result->model)) return other_model(result->model);
         if (auto valid = validate_embeddings(*result, texts.size(), dimensions_); !valid) return std::move(valid).error();
+        if (auto same = settle_name(clean_excerpt(result->model, kLongestName)); !same) return std::move(same).error();
         if (result->model.empty()) result->model = model_;
         if (result->tokens == 0) result->tokens = estimated_tokens(texts);
         return result;
+    }
+
+    // The first name that it answers by is the one that it keeps.
+    Status settle_name(std::string answered) const EXCLUDES(name_mutex_) {
+        if (answered.empty()) return {};
+        const Lock lock(name_mutex_);
+        if (called_.empty()) called_ = answered;
+        if (same_model_family(called_, answered)) return {};
+        return Error{
+            .cls = ErrorClass::bad_answer,
+            .message = fmt::format("model \"{}\" answered as \"{}\" until now, and as \"{}\" now; vectors of two models must not "
+                                   "be mixed: put the old one back, or declare the new one as the model; where both make the "
+                                   "same vectors, declare answers_as",
+                                   model_, called_, answered),
+            .origin = Origin::theirs,
+            .code = "model"};
     }
 
     Error other_model(const std::string& answered) const {
@@ -246,6 +275,8 @@ private:
     std::atomic<Encoding> encoding_;  // as declared, or as it was found to understand
     const std::vector<std::string> references_;
     std::atomic<bool> slash_{false};  // it wants one at the end of the path
+    mutable Mutex name_mutex_;
+    mutable std::string called_ GUARDED_BY(name_mutex_);
     std::atomic<std::size_t> failed_with_{0};  // the mark of the secrets; 0 = it did not fail, or has none
 };
 
@@ -299,6 +330,11 @@ Result<std::unique_ptr<Embedder>> make_openai_embedder(const ProviderSpec& provi
     if (!members) return std::move(members).error();
     HttpClientOptions options;
     options.ca_file = provider.ca_file.value_or("");
+    options.client_certificate = provider.client_certificate.value_or("");
+    options.client_key = provider.client_key.value_or("");
+    auto proxy = proxy_for(*url, provider.proxy);
+    if (!proxy) return std::move(proxy).error().with_prefix(fmt::format("provider \"{}\"", provider.name));
+    options.proxy = *std::move(proxy);
     options.max_idle = provider.max_in_flight;
     auto http = HttpClient::create(std::move(executor), clock, std::move(options));
     if (!http) return std::move(http).error().with_prefix(fmt::format("provider \"{}\"", provider.name));

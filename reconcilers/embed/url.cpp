@@ -10,8 +10,6 @@ namespace homeostat {
 
 namespace {
 
-std::string bracketed(const std::string& host) { return host.find(':') == std::string::npos ? host : "[" + host + "]"; }
-
 Error refuse(std::string_view text, std::string_view why) {
     return invalid(fmt::format("\"{}\" is not an address we can call: {}; write it like https://api.example.com/v1", text, why));
 }
@@ -33,6 +31,8 @@ bool take_port(std::string_view& authority, std::uint16_t& port) {
 }
 
 }  // namespace
+
+std::string bracketed(const std::string& host) { return host.find(':') == std::string::npos ? host : "[" + host + "]"; }
 
 std::string Url::host_header() const {
     const bool usual = port == (tls ? 443 : 80);

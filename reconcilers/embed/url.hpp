@@ -24,6 +24,8 @@ struct Url {
     Url below(std::string_view leaf) const;
 };
 
+// A host as it stands before a port: an IPv6 address in its brackets.
+std::string bracketed(const std::string& host);
 // The address of `leaf` below a base, however it was written: /v1, /v1/, //v1, /v1/leaf and /v1/leaf/ are one. A query stays.
 Url endpoint_of(Url base, std::string_view leaf);
 // Where a redirect leads that only adds or takes away slashes at the end of the path, on the same origin; absent for any other.

@@ -123,6 +123,8 @@ Result<Gateway::ChannelPtr> Gateway::make(const ProviderSpec& provider, const st
         if (session) {
             const auto record = read_provider_record(**session, provider.uid, model);
             if (record && *record) channel->lane->restore(**record);
+            auto name = settle_name(**session, declaration(provider), model, "");
+            if (name && *name) channel->embedder->call_it(**std::move(name));
             // What another process, or this one before it was started again, found closed is tried once.
             channel->lane->allow_probe();
         }

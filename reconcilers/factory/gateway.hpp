@@ -151,6 +151,7 @@ private:
     void probe(const std::string& provider) REQUIRES(mutex_);
     void look_at_secrets() EXCLUDES(mutex_);
     Status look_at_requests(Session& session) EXCLUDES(mutex_);
+    Status share_names(Session& session) EXCLUDES(mutex_);
     Result<std::vector<std::int64_t>> look_anew(Session& session) EXCLUDES(mutex_);
     Result<ChannelPtr> make(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) EXCLUDES(mutex_);
     boost::asio::awaitable<Result<ChannelPtr>> channel(const ProviderSpec& provider, const std::string& model,
@@ -183,6 +184,7 @@ private:
     std::set<std::string> renewed_ GUARDED_BY(mutex_);  // providers that there is a reason to try again
     std::map<std::string, std::uint64_t> renewals_ GUARDED_BY(mutex_);
     std::optional<std::map<std::string, std::string>> requests_ GUARDED_BY(mutex_);  // by provider; while one is not well
+    std::set<std::string> named_ GUARDED_BY(mutex_);  // channels whose model's name others know, by declaration, model and width
     std::map<std::string, Canary> references_ GUARDED_BY(mutex_);  // by pool, model and width
     std::deque<CallLine> calls_ GUARDED_BY(mutex_);
     std::deque<SelectionLine> selections_ GUARDED_BY(mutex_);

@@ -142,6 +142,29 @@ Result<std::vector<std::int64_t>> Gateway::look_anew(Session& session) {
     return failed;
 }
 
+// What another replica heard first is what it is called.
+Status Gateway::share_names(Session& session) {
+    std::vector<std::pair<std::string, ChannelPtr>> news;
+    {
+        const Lock lock(mutex_);
+        for (const auto& [key, channel] : channels_) {
+            std::string name = declaration_key(declaration(channel->provider)) + "\n" + key;
+            if (!named_.contains(name) && !channel->embedder->called().empty()) news.emplace_back(std::move(name), channel);
+        }
+    }
+    for (const auto& [key, channel] : news) {
+        const std::string ours = channel->embedder->called();
+        Result<std::optional<std::string>> name =
+            settle_name(session, declaration(channel->provider), channel->lane->model(), ours);
+        if (!name) return name.error();
+        if (!*name) continue;  // nothing of it has been written yet
+        if (**name != ours) channel->embedder->call_it(**name);
+        const Lock lock(mutex_);
+        named_.insert(key);
+    }
+    return {};
+}
+
 Result<std::vector<std::int64_t>> Gateway::share(Session& session) {
     Result<std::vector<std::int64_t>> failed = look_anew(session);
     if (!failed) return failed;
@@ -157,6 +180,7 @@ Result<std::vector<std::int64_t>> Gateway::share(Session& session) {
     for (const ProviderRecord& record : records) {
         if (const Status written = write_provider_record(session, record, settings_.replica); !written) return written.error();
     }
+    if (const Status named = share_names(session); !named) return named.error();
     // Who has failed here and was asked nothing since may have answered another replica.
     if (troubled.empty()) return failed;
     Result<std::vector<ProviderRecord>> known = list_provider_records(session);

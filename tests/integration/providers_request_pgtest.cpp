@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/integration/world.hpp"
+#include "tests/kit/fake_proxy.hpp"
 
 namespace homeostat {
 namespace {
@@ -113,6 +114,48 @@ TEST_F(ProviderRequest, RefusesWhatIsNotFitToBeSent) {
     EXPECT_THAT(refusal(R"(kind = 'hashing', request = '{"a": 1}')"),
                 HasSubstr("request belongs to kind \"openai\", not to \"hashing\""));
     EXPECT_THAT(refusal("kind = 'hashing', answers_as = 'x'"), HasSubstr("answers_as belongs to kind \"openai\""));
+}
+
+TEST_F(ProviderRequest, IsAnsweredByOneModelUntilTheProviderIsEdited) {
+    run_once(kConverged);
+    EXPECT_EQ(db.value("SELECT answered_as FROM homeostat.provider_status"), "m");
+    // A replacement that calls itself otherwise, which the name that is asked for would let pass.
+    db.exec("UPDATE homeostat.provider_status SET answered_as = 'm-v1'; UPDATE docs SET body = body || ' new'");
+    endpoint.always(
+        {.body = Json{{"data", Json::array({Json{{"embedding", Json(std::vector<int>(16, 1))}}})}, {"model", "m-v2"}}.dump()});
+    db.exec("UPDATE homeostat.provider SET labels = '{\"a\": \"b\"}'");  // which is no edit
+    const kit::Program::Outcome refused = run_once(kFailed);
+    EXPECT_THAT(refused.output, HasSubstr("answered as \"m-v1\" until now, and as \"m-v2\" now"));
+    EXPECT_EQ(db.value("SELECT count(*) FROM docs_embeddings WHERE chunk_text LIKE '%new'"), "0");
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
+    endpoint.forget_script();
+    set("answers_as = 'm'");
+    run_once(kConverged);
+    EXPECT_EQ(db.value("SELECT answered_as FROM homeostat.provider_status"), "m");
+    EXPECT_EQ(revision(), "1");
+}
+
+TEST_F(ProviderRequest, GoesTheWayThatTheEnvironmentNames) {
+    const kit::FakeProxy proxy;
+    run_once(kConverged, {{"http_proxy", proxy.url()}, {"no_proxy", ""}});
+    EXPECT_FALSE(proxy.requests().empty());
+    db.exec("UPDATE docs SET body = body || ' new'");
+    set("proxy = 'none'");
+    const std::size_t before = proxy.requests().size();
+    run_once(kConverged, {{"http_proxy", proxy.url()}, {"no_proxy", ""}});
+    EXPECT_EQ(proxy.requests().size(), before);
+}
+
+TEST_F(ProviderRequest, RefusesAWayThatIsNone) {
+    EXPECT_THAT(refusal("proxy = 'http://me:secret@proxy:3128'"), HasSubstr("the proxy carries a user or password"));
+    EXPECT_THAT(refusal("proxy = 'socks5://proxy'"), HasSubstr("proxy \"socks5://proxy\" must be an address such as"));
+    EXPECT_EQ(refusal("proxy = 'http://proxy.example.com'"), "taken");
+    EXPECT_EQ(refusal("proxy = 'env:PROXY'"), "taken");
+    EXPECT_THAT(refusal("client_key = '/k.pem'"), HasSubstr("client_key is the key of a client_certificate, which is missing"));
+    EXPECT_THAT(refusal("client_certificate = 'c.pem'"), HasSubstr("absolute paths"));
+    EXPECT_EQ(refusal("client_certificate = '/c.pem', client_key = '/k.pem'"), "taken");
+    set("client_certificate = NULL, client_key = NULL");
+    EXPECT_THAT(refusal("kind = 'hashing'"), HasSubstr("client_certificate, client_key and proxy belong to kind \"openai\""));
 }
 
 TEST_F(ProviderRequest, OfAnEarlierVersionIsTakenBackAndUpAgain) {

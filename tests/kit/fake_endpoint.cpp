@@ -97,6 +97,7 @@ std::string error_body(int status) {
 
 FakeEndpoint::FakeEndpoint(FakeEndpointOptions options) : options_(std::move(options)) {
     if (options_.tls) ca_ = std::make_unique<TestCa>(options_.names);
+    if (options_.tls && options_.knows_clients) ca_->ask_for_clients();
     always_.delay = options_.delay;
     listener_ = listen_on(options_.port, port_);
     acceptor_ = std::thread([this] { accept_loop(); });

@@ -68,6 +68,7 @@ struct FakeEndpointOptions {
     std::uint16_t port = 0;
     std::uint32_t dimensions = 384;  // where the request asks for none
     bool tls = false;
+    bool knows_clients = false;  // by certificates of its own CA only
     std::string names = "DNS:localhost,IP:127.0.0.1";  // the certificate is for
     std::size_t keep_requests = 1000;  // recorded at most; older ones are forgotten, counts go on
     std::chrono::milliseconds delay{0};  // of every answer
@@ -92,6 +93,8 @@ public:
     std::uint16_t port() const noexcept { return port_; }
     std::string url() const;  // http://127.0.0.1:PORT/v1
     std::string ca_file() const { return ca_ ? ca_->ca_file() : std::string(); }
+
+    const TestCa& ca() const { return *ca_; }
 
     void next(FakeAnswer answer, std::size_t times = 1) EXCLUDES(mutex_);
     void when_text(std::string part, FakeAnswer answer) EXCLUDES(mutex_);

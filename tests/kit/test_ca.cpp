@@ -54,12 +54,13 @@ OpenSslPtr<X509> certificate(const char* name, long serial, EVP_PKEY* key, X509*
     return cert;
 }
 
-std::string write_pem(X509* cert) {
+std::string write_pem(X509* cert, EVP_PKEY* key = nullptr) {
     std::string path = (std::filesystem::temp_directory_path() / "homeostat-test-ca-XXXXXX").string();
     const int fd = ::mkstemp(path.data());
     must(fd >= 0, "no temporary file");
     std::FILE* file = ::fdopen(fd, "w");
     must(PEM_write_X509(file, cert) == 1, "no PEM");
+    if (key != nullptr) must(PEM_write_PrivateKey(file, key, nullptr, nullptr, 0, nullptr, nullptr) == 1, "no PEM of the key");
     std::fclose(file);
     return path;
 }
@@ -69,13 +70,24 @@ std::string write_pem(X509* cert) {
 TestCa::TestCa(const std::string& names) : server_(SSL_CTX_new(TLS_server_method())) {
     const auto ca_key = new_key();
     const auto key = new_key();
-    const auto ca = certificate("homeostat test CA", 1, ca_key.get(), nullptr, ca_key.get(), names);
-    const auto cert = certificate("homeostat test server", 2, key.get(), ca.get(), ca_key.get(), names);
+    ca_ = certificate("homeostat test CA", 1, ca_key.get(), nullptr, ca_key.get(), names);
+    const auto cert = certificate("homeostat test server", 2, key.get(), ca_.get(), ca_key.get(), names);
     must(SSL_CTX_use_certificate(server_.get(), cert.get()) == 1, "certificate refused");
     must(SSL_CTX_use_PrivateKey(server_.get(), key.get()) == 1, "key refused");
-    ca_file_ = write_pem(ca.get());
+    ca_file_ = write_pem(ca_.get());
+    const auto client_key = new_key();
+    const auto client = certificate("homeostat test client", 3, client_key.get(), ca_.get(), ca_key.get(), "DNS:client");
+    client_file_ = write_pem(client.get());
+    client_key_file_ = write_pem(client.get(), client_key.get());
 }
 
-TestCa::~TestCa() { ::unlink(ca_file_.c_str()); }
+void TestCa::ask_for_clients() {
+    must(X509_STORE_add_cert(SSL_CTX_get_cert_store(server_.get()), ca_.get()) == 1, "CA refused");
+    SSL_CTX_set_verify(server_.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+}
+
+TestCa::~TestCa() {
+    for (const std::string& file : {ca_file_, client_file_, client_key_file_}) ::unlink(file.c_str());
+}
 
 }  // namespace homeostat::kit

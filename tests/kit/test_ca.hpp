@@ -27,10 +27,18 @@ public:
     TestCa& operator=(const TestCa&) = delete;
 
     const std::string& ca_file() const noexcept { return ca_file_; }
+    // A certificate of a client, signed by it, and its key; the file of the key holds both.
+    const std::string& client_file() const noexcept { return client_file_; }
+    const std::string& client_key_file() const noexcept { return client_key_file_; }
     SSL_CTX* server() const noexcept { return server_.get(); }
+    // From now on the server lets in only who shows such a certificate.
+    void ask_for_clients();
 
 private:
     std::string ca_file_;
+    std::string client_file_;
+    std::string client_key_file_;
+    OpenSslPtr<X509> ca_;
     OpenSslPtr<SSL_CTX> server_;
 };
 

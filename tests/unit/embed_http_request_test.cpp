@@ -142,5 +142,27 @@ TEST_F(Request, IsAnsweredInTheNameThatIsDeclared) {
                 AllOf(HasSubstr("it was to answer as \"GPT-3.5-turbo\"; correct answers_as"), Not(HasSubstr("declare"))));
 }
 
+TEST_F(Request, IsAnsweredInOneNameOnly) {
+    ASSERT_TRUE(embed({"a"}));
+    EXPECT_EQ(made->called(), "test-model");
+    endpoint.always({.body = answer_of("org/Test-Model-2025-01-01")});
+    EXPECT_TRUE(embed({"a"})) << "which only says more";
+    made.reset();
+    ASSERT_TRUE(embed({"a"}));
+    endpoint.always({.body = answer_of("test-model-v2")});
+    const auto swapped = embed({"a"});
+    ASSERT_FALSE(swapped);
+    EXPECT_EQ(swapped.error().cls, ErrorClass::bad_answer);
+    EXPECT_THAT(
+        swapped.error().message,
+        HasSubstr("model \"test-model\" answered as \"org/Test-Model-2025-01-01\" until now, and as \"test-model-v2\" now"));
+    made.reset();
+    ASSERT_TRUE(embed({"a"})) << "another declaration knows nothing of it";
+    made->call_it("test-model-v3");
+    EXPECT_FALSE(embed({"a"})) << "another replica does";
+    endpoint.always({.body = answer_of("")});
+    EXPECT_TRUE(embed({"a"})) << "who says nothing says nothing else";
+}
+
 }  // namespace
 }  // namespace homeostat

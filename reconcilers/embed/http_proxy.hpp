@@ -1,0 +1,32 @@
+// The proxy that requests go through: a declared one, or what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say, read as curl
+// reads them. Safe from any thread, as long as nobody changes the environment.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/error.hpp"
+#include "reconcilers/embed/url.hpp"
+
+namespace homeostat {
+
+struct HttpProxy {
+    std::string host;
+    std::uint16_t port = 1080;
+    std::string authorization;  // of Proxy-Authorization; "" = it asks for none
+
+    std::string text() const;  // its address, fit for messages: without user and password
+};
+
+// `declared`: an address, a reference to one (env:NAME or file:PATH, where it holds a password), or "none" for no proxy whatever
+// the environment says. Where nothing is declared the environment says it, and nothing where NO_PROXY names the host. Refuses
+// what is no address of an HTTP proxy; the message repeats no password.
+Result<std::optional<HttpProxy>> proxy_for(const Url& url, const std::optional<std::string>& declared);
+
+// Whether NO_PROXY names the host: "*", a name (which stands for those below it too), an address, or a network (10.0.0.0/8), with
+// commas or blanks between.
+bool passes_by(std::string_view no_proxy, std::string_view host);
+
+}  // namespace homeostat
