@@ -294,6 +294,7 @@ private:
         require(s.lease_renew * 2 <= s.lease_ttl, "lease.renew", "at most half of", "lease.ttl");
         require(s.claim_heartbeat * 2 <= s.claim_ttl, "claim.heartbeat", "at most half of", "claim.ttl");
         require(s.retry_base <= s.retry_cap, "retry.base", "no longer than", "retry.cap");
+        require(s.breaker_pause <= s.breaker_pause_cap, "breaker.pause", "no longer than", "breaker.pause_cap");
         require(s.loop_backoff_base <= s.loop_backoff_cap, "loop.backoff_base", "no longer than", "loop.backoff_cap");
         require(s.database_lock_timeout <= s.database_statement_timeout, "database.lock_timeout", "no longer than",
                 "database.statement_timeout");

@@ -53,6 +53,11 @@ struct Settings {
     std::uint32_t batch_in_flight{};
     Millis retry_base{};
     Millis retry_cap{};
+    std::uint32_t breaker_failures{};
+    double breaker_share{};
+    Millis breaker_pause{};
+    Millis breaker_pause_cap{};
+    Millis breaker_refused_pause{};
     std::uint32_t sweep_slice{};
     Millis sweep_slice_target{};
     std::uint32_t sweep_rows_per_second{};

@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 56> kSettings{{
+const std::array<Setting, 61> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -71,6 +71,15 @@ const std::array<Setting, 56> kSettings{{
      "writing go on meanwhile."},
     {"retry.base", &S::retry_base, "500ms", "10ms", "1m", false, true, "The first wait before a failed batch is tried again."},
     {"retry.cap", &S::retry_cap, "60s", "1s", "1d", false, true, "The longest wait before a failed batch is tried again."},
+    {"breaker.failures", &S::breaker_failures, "5", "1", "1000", false, true,
+     "Failures of a provider in a row that open its breaker; a column of the provider goes before this and the next three."},
+    {"breaker.share", &S::breaker_share, "0.5", "0.01", "1", false, true,
+     "The share of failures among at least 10 requests of 30 seconds that opens it."},
+    {"breaker.pause", &S::breaker_pause, "1s", "100ms", "1h", false, true,
+     "How long an open breaker lets nothing through: the first four times, then twice as long each time."},
+    {"breaker.pause_cap", &S::breaker_pause_cap, "5m", "100ms", "1d", false, true, "The longest such pause."},
+    {"breaker.refused_pause", &S::breaker_refused_pause, "30m", "1s", "1d", false, true,
+     "The pause after a credential was refused or a quota used up, where there is no reason to try sooner."},
     {"sweep.slice", &S::sweep_slice, "20000", "100", "1000000", false, true,
      "Keys compared by one statement of a sweep, at most."},
     {"sweep.slice_target", &S::sweep_slice_target, "250ms", "10ms", "1m", false, true,

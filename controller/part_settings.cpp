@@ -108,6 +108,11 @@ GatewaySettings gateway_settings(const Settings& s) {
     g.manual = manual_classes(s);
     g.replica = s.replica_name;
     g.retry_base = s.retry_base;
+    g.breaker.consecutive = static_cast<int>(s.breaker_failures);
+    g.breaker.failure_share = s.breaker_share;
+    g.breaker.open_base = s.breaker_pause;
+    g.breaker.open_cap = s.breaker_pause_cap;
+    g.breaker.refused_open = s.breaker_refused_pause;
     g.seed = std::random_device{}();
     g.cache = {s.cache_bytes, s.cache_ttl};
     if (s.cache_compress_above > 0) g.compress_above = s.cache_compress_above;

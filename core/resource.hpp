@@ -44,6 +44,10 @@ struct ProviderSpec {
     std::optional<std::uint32_t> requests_per_minute;
     std::optional<std::uint64_t> tokens_per_minute;
     Millis timeout{60'000};
+    std::string too_long = "Refuse";            // Refuse, Truncate: what becomes of a text that the model cannot read whole
+    std::optional<std::uint32_t> breaker_failures;  // in a row; what is absent of these four is as the settings have it
+    std::optional<double> breaker_share;
+    std::optional<Millis> breaker_pause, breaker_pause_cap;
     double price_per_million_tokens = 0;
     std::int32_t rank = 100;
     std::optional<std::string> pool;            // providers of one pool stand in for each other

@@ -11,6 +11,11 @@ BEGIN
 END $$;
 UPDATE homeostat.provider SET encoding = 'float' WHERE encoding = 'none';
 ALTER TABLE homeostat.provider_status DROP COLUMN answered_as;
+ALTER TABLE homeostat.provider DROP COLUMN breaker_pause_cap;
+ALTER TABLE homeostat.provider DROP COLUMN breaker_pause;
+ALTER TABLE homeostat.provider DROP COLUMN breaker_share;
+ALTER TABLE homeostat.provider DROP COLUMN breaker_failures;
+ALTER TABLE homeostat.provider DROP COLUMN too_long;
 ALTER TABLE homeostat.provider DROP COLUMN proxy;
 ALTER TABLE homeostat.provider DROP COLUMN client_key;
 ALTER TABLE homeostat.provider DROP COLUMN client_certificate;

@@ -3,6 +3,7 @@
 -- `answers_as` is what a model calls itself behind a gateway that gives it another name; encoding "none" leaves encoding_format out.
 -- `proxy`, `client_certificate` and `client_key` are the way there, where it is not that of the environment. What a model first called
 -- itself is kept, so that one that is exchanged unseen is noticed.
+-- `too_long` says what becomes of a text that the model cannot read whole, and `breaker_*` when a provider is left alone.
 --
 -- Locks: homeostat.provider, for the moment that a column with a constant default and a trigger take. Time: milliseconds.
 
@@ -20,6 +21,18 @@ ALTER TABLE homeostat.provider ADD COLUMN proxy text;
 COMMENT ON COLUMN homeostat.provider.client_certificate IS 'A PEM file with the certificate to show to endpoints that ask for one';
 COMMENT ON COLUMN homeostat.provider.client_key IS 'A PEM file with the key of client_certificate; NULL: it is in the same file';
 COMMENT ON COLUMN homeostat.provider.proxy IS 'http://HOST:PORT, a reference to such an address, or none; NULL: as the environment says';
+
+ALTER TABLE homeostat.provider ADD COLUMN too_long text NOT NULL DEFAULT 'Refuse';
+COMMENT ON COLUMN homeostat.provider.too_long IS 'What becomes of a text that the model cannot read whole: Refuse (its document is set aside) or Truncate';
+
+ALTER TABLE homeostat.provider ADD COLUMN breaker_failures int;
+ALTER TABLE homeostat.provider ADD COLUMN breaker_share double precision;
+ALTER TABLE homeostat.provider ADD COLUMN breaker_pause interval;
+ALTER TABLE homeostat.provider ADD COLUMN breaker_pause_cap interval;
+COMMENT ON COLUMN homeostat.provider.breaker_failures IS 'Failures in a row that open its breaker; NULL: the setting breaker.failures';
+COMMENT ON COLUMN homeostat.provider.breaker_share IS 'Share of failures that opens its breaker; NULL: the setting breaker.share';
+COMMENT ON COLUMN homeostat.provider.breaker_pause IS 'How long its open breaker lets nothing through at first; NULL: the setting breaker.pause';
+COMMENT ON COLUMN homeostat.provider.breaker_pause_cap IS 'The longest such pause; NULL: the setting breaker.pause_cap';
 
 ALTER TABLE homeostat.provider_status ADD COLUMN answered_as text;
 COMMENT ON COLUMN homeostat.provider_status.answered_as IS 'What the model called itself when it first answered under this declaration';
@@ -63,6 +76,22 @@ BEGIN
     END IF;
     IF NEW.proxy !~ '^(none|env:[A-Za-z_][A-Za-z0-9_]*|file:/.+|http://[^/\s]+/?)$' THEN
         RAISE EXCEPTION '%: proxy "%" must be an address such as http://proxy.example.com:3128, a reference to one, or none', what, NEW.proxy
+            USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.too_long NOT IN ('Refuse', 'Truncate') THEN
+        RAISE EXCEPTION '%: too_long "%" is not known; it is Refuse or Truncate%', what, NEW.too_long,
+            homeostat.did_you_mean(NEW.too_long, '{Refuse,Truncate}') USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.breaker_failures NOT BETWEEN 1 AND 1000 OR NOT NEW.breaker_share BETWEEN 0.01 AND 1
+       OR NEW.breaker_pause NOT BETWEEN interval '100 milliseconds' AND interval '1 hour'
+       OR NEW.breaker_pause_cap NOT BETWEEN interval '100 milliseconds' AND interval '1 day' THEN
+        RAISE EXCEPTION '%: a figure of the breaker is out of bounds (breaker_failures 1-1000, breaker_share 0.01-1, breaker_pause 0.1 s to '
+            '1 h, breaker_pause_cap 0.1 s to 1 d)', what USING ERRCODE = 'check_violation';
+    END IF;
+    NEW.breaker_pause := make_interval(secs => extract(epoch FROM NEW.breaker_pause)::float8);
+    NEW.breaker_pause_cap := make_interval(secs => extract(epoch FROM NEW.breaker_pause_cap)::float8);
+    IF NEW.breaker_pause > NEW.breaker_pause_cap THEN
+        RAISE EXCEPTION '%: breaker_pause (%) must be no longer than breaker_pause_cap (%)', what, NEW.breaker_pause, NEW.breaker_pause_cap
             USING ERRCODE = 'check_violation';
     END IF;
     FOR part IN SELECT p.name, p.members FROM (VALUES ('request', NEW.request), ('query_request', NEW.query_request)) AS p(name, members) LOOP

@@ -20,6 +20,10 @@ public:
     std::optional<std::string> maybe() { return rows_.maybe(row_, column_++); }
     bool boolean() { return rows_.boolean(row_, column_++); }
     double real() { return rows_.f64(row_, column_++); }
+    std::optional<double> maybe_real() {
+        const int column = column_++;
+        return rows_.maybe(row_, column) ? std::optional<double>(rows_.f64(row_, column)) : std::nullopt;
+    }
     Millis millis() { return Millis{rows_.i64(row_, column_++)}; }
     template <class I = std::int64_t>
     I integer() {
@@ -145,7 +149,8 @@ PipelineSpec pipeline_of(RowReader r) {
 constexpr std::string_view kProviderColumns =
     R"(uid, name, generation, kind, endpoint, model, dimensions, credential, organization,
     headers, document_prefix, query_prefix, request, query_request, answers_as, encoding, send_dimensions, ca_file,
-    client_certificate, client_key, proxy, max_batch, max_text_tokens, max_in_flight,
+    client_certificate, client_key, proxy, max_batch, max_text_tokens, too_long, max_in_flight, breaker_failures, breaker_share,
+    round(extract(epoch FROM breaker_pause) * 1000)::bigint, round(extract(epoch FROM breaker_pause_cap) * 1000)::bigint,
     requests_per_minute, tokens_per_minute, round(extract(epoch FROM timeout) * 1000)::bigint, price_per_million_tokens, rank, labels,
     pool, canary_tolerance, command, environment, memory_limit_mb)";
 
@@ -174,7 +179,12 @@ ProviderSpec provider_of(RowReader r) {
     p.proxy = r.maybe();
     p.max_batch = r.integer<std::uint32_t>();
     p.max_text_tokens = r.maybe_integer<std::uint32_t>();
+    p.too_long = r.text();
     p.max_in_flight = r.integer<std::uint32_t>();
+    p.breaker_failures = r.maybe_integer<std::uint32_t>();
+    p.breaker_share = r.maybe_real();
+    p.breaker_pause = r.maybe_millis();
+    p.breaker_pause_cap = r.maybe_millis();
     p.requests_per_minute = r.maybe_integer<std::uint32_t>();
     p.tokens_per_minute = r.maybe_integer<std::uint64_t>();
     p.timeout = r.millis();

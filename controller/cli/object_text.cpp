@@ -159,7 +159,12 @@ YamlNode spec_node(const ProviderSpec& p) {
     f.text("proxy", p.proxy);
     f.number("maxBatch", p.max_batch);
     f.number("maxTextTokens", p.max_text_tokens);
+    f.text("tooLong", p.too_long);
     f.number("maxInFlight", p.max_in_flight);
+    f.number("breakerFailures", p.breaker_failures);
+    if (p.breaker_share) f.real("breakerShare", *p.breaker_share);
+    if (p.breaker_pause) f.duration("breakerPause", *p.breaker_pause);
+    if (p.breaker_pause_cap) f.duration("breakerPauseCap", *p.breaker_pause_cap);
     f.number("requestsPerMinute", p.requests_per_minute);
     f.number("tokensPerMinute", p.tokens_per_minute);
     f.duration("timeout", p.timeout);

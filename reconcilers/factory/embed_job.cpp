@@ -254,17 +254,27 @@ asio::awaitable<EmbedJob::Asked> EmbedJob::call(const Part& part, bool once) {
 asio::awaitable<EmbedJob::Asked> EmbedJob::send(ChannelPtr channel, const Part& part) {
     Asked asked;
     asked.channel = channel;
+    const bool whole = part.size() == texts_.size() && part.size() > 1;
+    std::vector<std::string> copy;
     std::uint64_t tokens = 0;
-    for (const std::size_t i : part) tokens += tokens_[i];
+    std::uint64_t bytes = 0;
+    if (part.size() == 1) {
+        copy.push_back(text_now(part.front()));
+        tokens = estimate_tokens(copy.front());
+        bytes = copy.front().size();
+    } else {
+        for (const std::size_t i : part) {
+            tokens += tokens_[i];
+            bytes += texts_[i].size();
+        }
+    }
     Result<Lane::Permit> permit = co_await channel->lane->enter(part.size(), tokens, order_.urgent, context_);
     if (!permit) {
         asked.answer = permit.error();
         co_return asked;
     }
-    for (const std::size_t i : part) permit->bytes += texts_[i].size();
-    std::vector<std::string> copy;
-    const bool whole = part.size() == texts_.size();
-    if (!whole) {
+    permit->bytes = bytes;
+    if (!whole && copy.empty()) {
         copy.reserve(part.size());
         for (const std::size_t i : part) copy.push_back(texts_[i]);
     }

@@ -48,6 +48,9 @@ private:
     bool is_trial(const Part& part) const;
     boost::asio::awaitable<Status> isolate(Part part, Refusal refusal);
     boost::asio::awaitable<Status> judge(std::size_t index, Refusal refusal, bool& taken);
+    // Asks for less and less of a text that is too long; true once its vector is placed.
+    boost::asio::awaitable<Result<bool>> shorten(std::size_t index, Refusal& refusal);
+    std::string text_now(std::size_t index) EXCLUDES(mutex_);
     // Whether the provider has taken a text since then; it is asked for one that it should take, where it has not.
     boost::asio::awaitable<Status> vouch(Refusal refusal);
     boost::asio::awaitable<Status> solve_all(std::vector<Part> parts);
@@ -74,6 +77,7 @@ private:
     Mutex mutex_;
     Embedded result_ GUARDED_BY(mutex_);
     std::vector<bool> placed_ GUARDED_BY(mutex_);
+    std::map<std::size_t, std::string> shortened_ GUARDED_BY(mutex_);
     std::string chosen_ GUARDED_BY(mutex_);
 };
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "reconcilers/factory/embed_job.hpp"
+#include "reconcilers/factory/shorten.hpp"
 
 namespace homeostat {
 
@@ -10,6 +11,7 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr int kMostThrottles = 20;  // of a text that is known to be good
+constexpr int kMostCuts = 12;       // of one text: halved as often it is gone
 
 // These say nothing about what was asked.
 bool says_nothing(ErrorClass c) {
@@ -80,6 +82,11 @@ asio::awaitable<Status> EmbedJob::isolate(Part part, Refusal refusal) {
 
 // It was refused, a good text was taken, and it is refused again: no restart looks like that.
 asio::awaitable<Status> EmbedJob::judge(std::size_t index, Refusal refusal, bool& taken) {
+    if (order_.provider.too_long == "Truncate" && refusal.error.cls == ErrorClass::too_large) {
+        Result<bool> placed = co_await shorten(index, refusal);
+        if (!placed) co_return std::move(placed).error();
+        if (*placed) co_return Status{};
+    }
     while (!enough(refusal.evidence, refusal.error)) {
         if (Status well = co_await vouch(refusal); !well) co_return well;
         const Part alone{index};
@@ -95,6 +102,39 @@ asio::awaitable<Status> EmbedJob::judge(std::size_t index, Refusal refusal, bool
     }
     refuse(index, condemned(std::move(refusal.error)));
     co_return Status{};
+}
+
+asio::awaitable<Result<bool>> EmbedJob::shorten(std::size_t index, Refusal& refusal) {
+    const Part alone{index};
+    for (int i = 0; i < kMostCuts && refusal.error.cls == ErrorClass::too_large; ++i) {
+        const std::string text = text_now(index);
+        std::string less = shortened_text(text, refusal.error);
+        if (less.empty() || less.size() == text.size()) break;
+        {
+            const Lock lock(mutex_);
+            shortened_[index] = std::move(less);
+        }
+        Asked asked = co_await call(alone, true);
+        if (asked.answer) {
+            place(alone, *asked.answer);
+            gateway_.parts_.telemetry.metrics
+                .counter("homeostat_provider_truncated_texts_total",
+                         "Texts that were too long for the model and of which only the beginning was embedded.",
+                         {{"provider", order_.provider.name}})
+                .add();
+            co_return true;
+        }
+        if (!asked.channel || !may_be_a_text(asked.answer.error(), true)) co_return std::move(asked.answer).error();
+        again(refusal, asked);
+        ++refusal.evidence.alone;
+    }
+    co_return false;
+}
+
+std::string EmbedJob::text_now(std::size_t index) {
+    const Lock lock(mutex_);
+    const auto it = shortened_.find(index);
+    return it == shortened_.end() ? texts_[index] : it->second;
 }
 
 }  // namespace homeostat

@@ -70,6 +70,17 @@ struct Filling {
     std::map<std::size_t, Error> no;
 };
 
+BreakerSettings breaker_of(const ProviderSpec& provider, BreakerSettings settings) {
+    if (provider.breaker_failures) settings.consecutive = static_cast<int>(*provider.breaker_failures);
+    if (provider.breaker_share) settings.failure_share = *provider.breaker_share;
+    if (provider.breaker_pause) settings.open_base = *provider.breaker_pause;
+    if (provider.breaker_pause_cap) settings.open_cap = *provider.breaker_pause_cap;
+    // One of them is declared and the other is not.
+    if (provider.breaker_pause_cap) settings.open_base = std::min(settings.open_base, settings.open_cap);
+    settings.open_cap = std::max(settings.open_cap, settings.open_base);
+    return settings;
+}
+
 std::string good_text(const Lane& lane) {
     std::string text = lane.good_text();
     return text.empty() ? std::string(kCanaryText) : text;
@@ -114,7 +125,8 @@ Result<Gateway::ChannelPtr> Gateway::make(const ProviderSpec& provider, const st
     taken.max_in_flight = limits.max_in_flight;
     auto channel = std::make_shared<Channel>();
     channel->lane =
-        std::make_shared<Lane>(taken, model, parts_.clock, parts_.telemetry, settings_.seed ^ std::hash<std::string>{}(key));
+        std::make_shared<Lane>(taken, model, parts_.clock, parts_.telemetry, settings_.seed ^ std::hash<std::string>{}(key),
+                               breaker_of(provider, settings_.breaker));
     channel->provider = provider;
     channel->dimensions = dimensions;
     channel->embedder = *std::move(embedder);

@@ -40,6 +40,7 @@ struct GatewaySettings {
     std::string replica;
     std::chrono::milliseconds retry_base{500};
     int retries = 2;  // of a request, before its batch fails
+    BreakerSettings breaker;  // where a provider does not say otherwise
     std::size_t ring = 1'000;  // calls and selections remembered
     std::set<ErrorClass> manual;  // classes that are left to a person rather than retried, cut or bisected
     std::uint64_t seed = 0;

@@ -29,6 +29,13 @@ std::optional<RateLimit> rate_of(const auto& per_minute) {
     return per_minute ? std::optional<RateLimit>(RateLimit(*per_minute)) : std::nullopt;
 }
 
+// What breakers were told, and what they did not let through.
+Counter& breaker_counter(const Telemetry& telemetry, const std::string& provider, const std::string& model, const char* result) {
+    return telemetry.metrics.counter("homeostat_breaker_calls_total",
+                                     "Requests by what a breaker made of them: success, failure, or rejected unasked.",
+                                     {{"provider", provider}, {"model", model}, {"result", result}});
+}
+
 }  // namespace
 
 Error declared_anew(const std::string& provider) {
@@ -38,7 +45,8 @@ Error declared_anew(const std::string& provider) {
             .code = kDeclaredAnew};
 }
 
-Lane::Lane(const ProviderSpec& provider, std::string model, const Clock& clock, Telemetry telemetry, std::uint64_t seed)
+Lane::Lane(const ProviderSpec& provider, std::string model, const Clock& clock, Telemetry telemetry, std::uint64_t seed,
+           BreakerSettings breaker)
     : provider_(provider.name),
       model_(std::move(model)),
       uid_(provider.uid),
@@ -53,6 +61,11 @@ Lane::Lane(const ProviderSpec& provider, std::string model, const Clock& clock, 
                                                  {{"provider", provider_}})),
       retries_total_(telemetry.metrics.counter("homeostat_retries_total", "Requests sent again after a failure.",
                                                {{"provider", provider_}})),
+      succeeded_total_(breaker_counter(telemetry, provider_, model_, "success")),
+      failed_total_(breaker_counter(telemetry, provider_, model_, "failure")),
+      rejected_total_(breaker_counter(telemetry, provider_, model_, "rejected")),
+      opened_total_(telemetry.metrics.counter("homeostat_breaker_openings_total", "How often a breaker opened.",
+                                              {{"provider", provider_}, {"model", model_}})),
       breaker_gauge_(telemetry.metrics.gauge("homeostat_breaker_state", "0 closed, 1 half open, 2 open.",
                                              {{"provider", provider_}, {"model", model_}})),
       limit_gauge_(telemetry.metrics.gauge("homeostat_concurrency_limit", "Requests that may be in flight at a time, now.",
@@ -60,6 +73,8 @@ Lane::Lane(const ProviderSpec& provider, std::string model, const Clock& clock, 
       gate_gauge_(telemetry.metrics.gauge("homeostat_gate_closed_seconds", "How long the provider still wants to be left alone.",
                                           {{"provider", provider_}, {"model", model_}})),
       random_(seed),
+      remote_(breaker),
+      local_(breaker),
       concurrency_(static_cast<int>(provider.max_in_flight), in_process_ ? static_cast<int>(provider.max_in_flight) : 4),
       requests_rate_(rate_of(provider.requests_per_minute)),
       tokens_rate_(rate_of(provider.tokens_per_minute)),
@@ -152,6 +167,7 @@ asio::awaitable<Result<Lane::Permit>> Lane::enter(std::size_t texts, std::uint64
         const SteadyTime now = clock_.steady_now();
         if (is_next(urgent)) {
             Verdict v = judge(texts, tokens, urgent, now);
+            if (v.refusal && v.refusal->cls == ErrorClass::unavailable) rejected_total_.add();
             if (v.refusal) co_return *std::move(v.refusal);
             if (v.go) co_return admit(texts, tokens, now);
         }
@@ -179,6 +195,7 @@ asio::awaitable<Result<Lane::Permit>> Lane::enter(std::size_t texts, std::uint64
                 if (v.go) permit = admit(texts, tokens, now);
                 wake();
                 if (permit) co_return *permit;
+                if (v.refusal->cls == ErrorClass::unavailable) rejected_total_.add();
                 co_return *std::move(v.refusal);
             }
             if (v.until) at_most = std::max<Duration>(*v.until - now, std::chrono::milliseconds(1));
@@ -196,6 +213,7 @@ void Lane::note_breaker(const Permit& permit, CallResult result, const Error* er
     const BreakerState before = remote_.state(now);
     const BreakerState local_before = local_.state(now);
     if (error != nullptr) last_error_ = error->message;
+    (result == CallResult::success || result == CallResult::slow ? succeeded_total_ : failed_total_).add();
     if (local) {
         local_.record(CallResult::failure, permit.local_ticket, now, random());
         if (permit.proof) remote_.undecided();
@@ -206,6 +224,10 @@ void Lane::note_breaker(const Permit& permit, CallResult result, const Error* er
     }
     if (remote_.state(now) == before && local_.state(now) == local_before) return;
     dirty_ = true;
+    const auto opened = [now](const Breaker& b, BreakerState was) {
+        return b.state(now) == BreakerState::open && was != b.state(now);
+    };
+    if (opened(remote_, before) || opened(local_, local_before)) opened_total_.add();
     if (remote_.state(now) == BreakerState::closed && local_.state(now) == BreakerState::closed) {
         reason_.clear();
     } else if (error != nullptr) {

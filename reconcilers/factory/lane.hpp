@@ -49,7 +49,8 @@ public:
         bool proof = false;    // of the good text: it tells the provider's fault from a text's
     };
 
-    Lane(const ProviderSpec& provider, std::string model, const Clock& clock, Telemetry telemetry, std::uint64_t seed);
+    Lane(const ProviderSpec& provider, std::string model, const Clock& clock, Telemetry telemetry, std::uint64_t seed,
+         BreakerSettings breaker = {});
 
     // `urgent` requests go before all that are not, and may be one more than the limit that was found by trying; never more than
     // the provider is declared to take.
@@ -145,6 +146,10 @@ private:
     Counter& requests_total_;
     Counter& throttled_total_;
     Counter& retries_total_;
+    Counter& succeeded_total_;
+    Counter& failed_total_;
+    Counter& rejected_total_;
+    Counter& opened_total_;
     Gauge& breaker_gauge_;
     Gauge& limit_gauge_;
     Gauge& gate_gauge_;

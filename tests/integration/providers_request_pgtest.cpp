@@ -158,6 +158,33 @@ TEST_F(ProviderRequest, RefusesAWayThatIsNone) {
     EXPECT_THAT(refusal("kind = 'hashing'"), HasSubstr("client_certificate, client_key and proxy belong to kind \"openai\""));
 }
 
+TEST_F(ProviderRequest, RefusesABreakerThatIsNone) {
+    EXPECT_THAT(refusal("breaker_failures = 0"), HasSubstr("breaker_failures 1-1000"));
+    EXPECT_THAT(refusal("breaker_share = 'NaN'"), HasSubstr("breaker_share 0.01-1"));
+    EXPECT_THAT(refusal("breaker_pause = '1 ms'"), HasSubstr("breaker_pause 0.1 s to 1 h"));
+    EXPECT_THAT(refusal("breaker_pause = '1 min', breaker_pause_cap = '1 s'"),
+                HasSubstr("must be no longer than breaker_pause_cap"));
+    EXPECT_THAT(refusal("too_long = 'truncate'"), HasSubstr("did you mean \"Truncate\"?"));
+    set("breaker_failures = 3, breaker_share = 0.25, breaker_pause = '2 s', breaker_pause_cap = '1 day', too_long = 'Truncate'");
+    const std::string file = ::testing::TempDir() + "homeostat-provider-breaker.yaml";
+    std::ofstream(file) << homeostat.run({"get", "provider", "fake", "-o", "yaml"}).output;
+    EXPECT_THAT(homeostat.run({"apply", "-f", file}).output, HasSubstr("unchanged"));
+}
+
+TEST_F(ProviderRequest, OfWhatIsTooLongTheBeginningIsServed) {
+    FakeEndpoint small({.dimensions = 16, .max_text_tokens = 100});
+    db.exec("UPDATE docs SET body = repeat('word ', 200) WHERE id = 7");
+    set("endpoint = '" + small.url() + "'");
+    db.exec("UPDATE homeostat.pipeline SET chunker = 'whole'");
+    homeostat.run({"run", "--once"});
+    EXPECT_EQ(db.value("SELECT string_agg(key::text, ',') FROM homeostat.dead_letter"), "{7}");
+    set("too_long = 'Truncate'");
+    homeostat.run({"dead-letters", "retry", "docs"});
+    run_once(kConverged);
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
+    EXPECT_EQ(db.value("SELECT length(chunk_text) FROM docs_embeddings WHERE id = 7"), "999") << "the text is kept whole";
+}
+
 TEST_F(ProviderRequest, OfAnEarlierVersionIsTakenBackAndUpAgain) {
     run_once(kConverged);
     set(R"(request = '{"input_type": "passage"}', answers_as = 'm', encoding = 'none')");

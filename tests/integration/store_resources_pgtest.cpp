@@ -102,6 +102,8 @@ TEST_F(StoreResources, DefaultsOfTheRecordsAreThoseOfTheTables) {
     EXPECT_EQ(
         std::tie(q.encoding, q.send_dimensions, q.max_batch, q.max_in_flight, q.timeout, q.rank, q.price_per_million_tokens),
         std::tie(e.encoding, e.send_dimensions, e.max_batch, e.max_in_flight, e.timeout, e.rank, e.price_per_million_tokens));
+    EXPECT_EQ(std::tie(q.request, q.query_request, q.answers_as, q.proxy, q.too_long, q.breaker_failures, q.breaker_pause),
+              std::tie(e.request, e.query_request, e.answers_as, e.proxy, e.too_long, e.breaker_failures, e.breaker_pause));
 }
 
 TEST_F(StoreResources, ApplyingTheSameThingAgainWritesNothing) {
