@@ -7,7 +7,7 @@
 namespace homeostat {
 namespace {
 
-Error bad_answer(std::string message, const char* code = "") {
+Error bad(std::string message, const char* code = "") {
     return Error{.cls = ErrorClass::bad_answer, .message = std::move(message), .origin = Origin::theirs, .code = code};
 }
 
@@ -20,12 +20,11 @@ Status validate_row(const float* row, std::uint32_t dimensions, std::size_t inde
     if (!std::isfinite(squares)) {
         std::uint32_t d = 0;
         while (d + 1 < dimensions && std::isfinite(row[d])) ++d;
-        return bad_answer(fmt::format("number {} of vector {} in the answer is {}, not a finite number; nothing of it was used",
-                                      d, index, row[d]));
+        return bad(fmt::format("number {} of vector {} in the answer is {}, not a finite number; nothing of it was used", d,
+                               index, row[d]));
     }
     if (squares <= 0) {
-        return bad_answer(
-            fmt::format("vector {} in the answer is all zeros and has no direction; nothing of it was used", index));
+        return bad(fmt::format("vector {} in the answer is all zeros and has no direction; nothing of it was used", index));
     }
     return {};
 }
@@ -35,17 +34,16 @@ Status validate_row(const float* row, std::uint32_t dimensions, std::size_t inde
 Status validate_embeddings(const Embeddings& answer, std::size_t expected_count, std::uint32_t expected_dimensions) {
     if (expected_count == 0 && answer.values.empty()) return {};
     if (answer.dimensions != expected_dimensions) {
-        return bad_answer(fmt::format("the vectors in the answer of \"{}\" have {} dimensions, and {} were declared; correct the "
-                                      "declared dimensions, or the model",
-                                      answer.model, answer.dimensions, expected_dimensions),
-                          "width");
+        return bad(fmt::format("the vectors in the answer of \"{}\" have {} dimensions, and {} were declared; correct the "
+                               "declared dimensions, or the model",
+                               answer.model, answer.dimensions, expected_dimensions),
+                   bad_answer::kWidth);
     }
     if (answer.values.size() != expected_count * expected_dimensions) {
-        return bad_answer(
-            fmt::format("the answer holds {} numbers, and {} vectors of {} dimensions were asked for; nothing of it was "
-                        "used",
-                        answer.values.size(), expected_count, expected_dimensions),
-            "count");
+        return bad(fmt::format("the answer holds {} numbers, and {} vectors of {} dimensions were asked for; nothing of it was "
+                               "used",
+                               answer.values.size(), expected_count, expected_dimensions),
+                   bad_answer::kCount);
     }
     for (std::size_t i = 0; i < expected_count; ++i) {
         if (Status s = validate_row(answer.row(i), expected_dimensions, i); !s) return s;

@@ -57,6 +57,14 @@ public:
     virtual void call_it(std::string) {}
 };
 
+// Codes of bad answers that something follows from: see blame.hpp.
+namespace bad_answer {
+inline constexpr const char* kCount = "count";  // another number of vectors than of texts
+inline constexpr const char* kWidth = "width";  // vectors of another width than declared
+inline constexpr const char* kModel = "model";  // by another model than was asked for
+inline constexpr const char* kOrder = "order";  // which vector belongs to which text cannot be told
+}  // namespace bad_answer
+
 // The one gate every answer passes (RULES of the docs, "answers"): count, width, finite, non-zero norm, index permutation is the
 // caller's. Returns the reason as class bad_answer.
 Status validate_embeddings(const Embeddings& answer, std::size_t expected_count, std::uint32_t expected_dimensions);

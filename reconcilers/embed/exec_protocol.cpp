@@ -21,8 +21,8 @@ constexpr std::size_t kMaxQuoted = 120;
 
 constexpr std::array<std::string_view, 4> kRefusals{"content", "too_large", "throttled", "transient"};
 
-Error bad(std::string message) {
-    return {.cls = ErrorClass::bad_answer, .message = std::move(message), .origin = Origin::theirs, .code = "answer"};
+Error bad(std::string message, std::string code = "answer") {
+    return {.cls = ErrorClass::bad_answer, .message = std::move(message), .origin = Origin::theirs, .code = std::move(code)};
 }
 
 template <class T, class U>
@@ -84,12 +84,13 @@ private:
         for (auto row : rows) {
             od::array numbers;
             if (!read(row.get_array(), numbers)) return bad(fmt::format("vector {} is no list of numbers", at));
-            if (at == expected_) return bad(fmt::format("the answer has more vectors than the {} texts sent", expected_));
+            if (at == expected_)
+                return bad(fmt::format("the answer has more vectors than the {} texts sent", expected_), bad_answer::kCount);
             if (auto s = vector(numbers, at); !s) return s;
             ++at;
         }
         if (at == expected_) return {};
-        return bad(fmt::format("the answer has {} vectors, {} texts were sent", at, expected_));
+        return bad(fmt::format("the answer has {} vectors, {} texts were sent", at, expected_), bad_answer::kCount);
     }
 
     Status vector(od::array numbers, std::size_t at) {
@@ -99,13 +100,14 @@ private:
             if (!read(number.get_double(), v)) return bad(fmt::format("vector {} holds what is no number", at));
             // No more than there is room for: the rest is only counted by those who read the message.
             if (out.values.size() - before == out.dimensions) {
-                return bad(fmt::format("vector {} has more than the {} numbers declared", at, out.dimensions));
+                return bad(fmt::format("vector {} has more than the {} numbers declared", at, out.dimensions),
+                           bad_answer::kWidth);
             }
             out.values.push_back(static_cast<float>(v));
         }
         const std::size_t width = out.values.size() - before;
         if (width == out.dimensions) return {};
-        return bad(fmt::format("vector {} has {} numbers, {} were declared", at, width, out.dimensions));
+        return bad(fmt::format("vector {} has {} numbers, {} were declared", at, width, out.dimensions), bad_answer::kWidth);
     }
 
     Status error(od::value value) {
@@ -178,7 +180,7 @@ std::size_t exec_answer_limit(std::size_t texts, std::uint32_t dimensions) noexc
 Result<Embeddings> parse_exec_answer(std::string line, std::uint64_t id, std::string_view model, std::size_t expected_count,
                                      std::uint32_t dimensions) {
     const std::string beginning = quoted_excerpt(std::string_view(line).substr(0, kMaxQuoted + 1), kMaxQuoted);
-    const auto breach = [&](const Error& e) { return bad(fmt::format("{}: {}", e.message, beginning)); };
+    const auto breach = [&](const Error& e) { return bad(fmt::format("{}: {}", e.message, beginning), e.code); };
     line.reserve(line.size() + simdjson::SIMDJSON_PADDING);
     od::parser parser;
     od::document document;

@@ -86,6 +86,13 @@ bool about_declaration(const Seen& s) {
            has(s.code, "unsupported_parameter") || has(s.code, "unknown_parameter") || has_any(s.lower, kOfTheRequest);
 }
 
+// Whatever class it has: numbers may be asked for instead.
+bool about_encoding(const Seen& s) {
+    static constexpr std::array<std::string_view, 2> kWords{"encoding_format", "base64"};
+    const bool refused = s.status == 400 || s.status == 422 || s.status == 500 || s.status == 501;
+    return refused && (s.param == "encoding_format" || has_any(s.lower, kWords));
+}
+
 struct Row {
     std::string_view name;
     bool (*matches)(const Seen&);
@@ -300,6 +307,7 @@ Error error_of_status(const HttpAnswer& answer, std::string_view where, WallTime
     const Seen seen = look(answer, now);
     const Row& row = row_of(seen);
     Error e{.cls = row.cls, .message = {}, .origin = row.origin, .code = std::to_string(answer.status)};
+    if (about_encoding(seen)) e.code = kEncodingRefused;
     e.message = fmt::format("{} answered {} ({})", where, answer.status, row.name);
     if (const auto to = find_header(answer.headers, "location"); row.name == "redirect" && !to.empty()) {
         e.message += fmt::format(" to {}", clean_excerpt(to));

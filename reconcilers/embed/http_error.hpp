@@ -33,6 +33,9 @@ enum class HttpFault : std::uint8_t {
 
 Error error_of_fault(HttpFault fault, std::string_view where, std::string_view detail);
 
+// The code of an error, instead of its status, that is about the encoding in which vectors were asked for.
+inline constexpr std::string_view kEncodingRefused = "encoding_refused";
+
 // For every status but 200. `now` is what an HTTP date in Retry-After is counted from.
 Error error_of_status(const HttpAnswer& answer, std::string_view where, WallTime now);
 

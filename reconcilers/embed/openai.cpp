@@ -34,11 +34,6 @@ bool is_header_name(std::string_view text) {
     });
 }
 
-bool is_about_encoding(const Error& e) {
-    const bool refused = e.code == "400" || e.code == "422" || e.code == "500" || e.code == "501";
-    return refused && (e.message.find("encoding_format") != std::string::npos || e.message.find("base64") != std::string::npos);
-}
-
 std::vector<std::string> references_of(const ProviderSpec& provider) {
     std::vector<std::string> out;
     if (provider.credential) out.push_back(*provider.credential);
@@ -104,7 +99,7 @@ public:
         Encoding encoding = known;
         auto result = co_await request(texts, role, encoding, context, span);
         // Some know only numbers, some of no choice at all. How it is asked for changes no vector.
-        while (!result && encoding != Encoding::none && is_about_encoding(result.error())) {
+        while (!result && encoding != Encoding::none && result.error().code == kEncodingRefused) {
             encoding = encoding == Encoding::base64 ? Encoding::number : Encoding::none;
             result = co_await request(texts, role, encoding, context, span);
         }
@@ -211,7 +206,7 @@ private:
                                    "same vectors, declare answers_as",
                                    model_, called_, answered),
             .origin = Origin::theirs,
-            .code = "model"};
+            .code = bad_answer::kModel};
     }
 
     Error other_model(const std::string& answered) const {
@@ -223,7 +218,7 @@ private:
                 .message = fmt::format("model \"{}\" was asked for, \"{}\" answered; {}, or the endpoint", model_,
                                        clean_excerpt(answered, 100), remedy),
                 .origin = Origin::theirs,
-                .code = "model"};
+                .code = bad_answer::kModel};
     }
 
     std::string body_of(const std::vector<std::string>& texts, TextRole role, Encoding encoding) const {

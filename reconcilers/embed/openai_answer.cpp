@@ -28,7 +28,7 @@ Error other_shape(std::string message) {
 }
 
 Status wrong_width(std::size_t at, std::size_t has, std::uint32_t wanted) {
-    return bad(fmt::format("vector {} of the answer has {} numbers, {} were declared", at, has, wanted), "width");
+    return bad(fmt::format("vector {} of the answer has {} numbers, {} were declared", at, has, wanted), bad_answer::kWidth);
 }
 
 Status read_numbers(od::array numbers, std::size_t at, std::span<float> row) {
@@ -85,7 +85,8 @@ public:
 
     Result<Embeddings> finish() && {
         if (indices_.size() != expected_) {
-            return bad(fmt::format("the answer has {} vectors, {} texts were sent", indices_.size(), expected_), "count");
+            return bad(fmt::format("the answer has {} vectors, {} texts were sent", indices_.size(), expected_),
+                       bad_answer::kCount);
         }
         if (auto s = put_in_order(); !s) return std::move(s).error();
         return std::move(out_);
@@ -129,7 +130,7 @@ private:
             od::object object;
             if (entry.get_object().get(object) != simdjson::SUCCESS) return not_json();
             if (indices_.size() == expected_)
-                return bad(fmt::format("the answer has more vectors than the {} texts sent", expected_), "count");
+                return bad(fmt::format("the answer has more vectors than the {} texts sent", expected_), bad_answer::kCount);
             if (auto s = item(object); !s) return s;
         }
         return {};
@@ -149,7 +150,7 @@ private:
                 if (auto s = read_vector(value, at, row); !s) return s;
                 seen = true;
             } else if (key == "index" && value.get_uint64().get(index) != simdjson::SUCCESS) {
-                return bad(fmt::format("the index of vector {} is no number", at));
+                return bad(fmt::format("the index of vector {} is no number", at), bad_answer::kOrder);
             }
         }
         if (!seen) return bad(fmt::format("item {} of the answer has no \"embedding\"", at));
@@ -162,8 +163,10 @@ private:
         bool in_order = true;
         for (std::size_t i = 0; i < expected_; ++i) {
             const std::uint64_t to = indices_[i];
-            if (to >= expected_) return bad(fmt::format("the answer has index {}, but only {} texts were sent", to, expected_));
-            if (taken[to]) return bad(fmt::format("the answer has index {} twice", to));
+            if (to >= expected_)
+                return bad(fmt::format("the answer has index {}, but only {} texts were sent", to, expected_),
+                           bad_answer::kOrder);
+            if (taken[to]) return bad(fmt::format("the answer has index {} twice", to), bad_answer::kOrder);
             taken[to] = true;
             in_order = in_order && to == i;
         }

@@ -1,5 +1,7 @@
 #include "reconcilers/factory/blame.hpp"
 
+#include "reconcilers/embed/embedder.hpp"
+
 namespace homeostat {
 
 namespace {
@@ -28,7 +30,12 @@ bool may_be_a_text(const Error& error, bool answered) noexcept {
 }
 
 bool breaks_contract(const Error& error) noexcept {
-    return error.cls == ErrorClass::bad_answer && (error.code == "count" || error.code == "width" || error.code == "model");
+    return error.cls == ErrorClass::bad_answer &&
+           (error.code == bad_answer::kCount || error.code == bad_answer::kWidth || error.code == bad_answer::kModel);
+}
+
+bool mixes_up(const Error& error) noexcept {
+    return error.cls == ErrorClass::bad_answer && (error.code == bad_answer::kCount || error.code == bad_answer::kOrder);
 }
 
 bool same_failure(const Error& a, const Error& b) noexcept { return a.cls == b.cls && a.code == b.code; }

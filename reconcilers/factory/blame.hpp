@@ -20,6 +20,9 @@ bool may_be_a_text(const Error& error, bool answered) noexcept;
 // The answer is of another shape than declared, whatever the text: to be asked again costs money and changes nothing.
 bool breaks_contract(const Error& error) noexcept;
 
+// The answer does not say which vector belongs to which text, as it may to fewer of them.
+bool mixes_up(const Error& error) noexcept;
+
 // Of an error that is told of one: nothing of the run will succeed as things are.
 inline constexpr std::string_view kContractBroken = "ContractBroken";
 

@@ -40,7 +40,7 @@ bool of_provider(ErrorClass c) {
 // One that took too long is cut instead, and an answer of another shape would be paid for again.
 bool worth_a_retry(const std::vector<std::size_t>& part, const Error& e) {
     if (e.cls == ErrorClass::timeout) return part.size() == 1;
-    if (e.cls == ErrorClass::bad_answer) return !breaks_contract(e);
+    if (e.cls == ErrorClass::bad_answer) return !breaks_contract(e) && !mixes_up(e);
     return e.cls == ErrorClass::transient || e.cls == ErrorClass::local;
 }
 

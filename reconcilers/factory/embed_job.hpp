@@ -42,11 +42,20 @@ private:
         Evidence evidence;
     };
 
+    // What halving has found out.
+    struct Sizes {
+        std::size_t refused = 0;  // texts of the smallest request that was
+        std::size_t passed = 0;   // of the largest that was answered
+        int refusals = 1;         // of requests of more than one
+    };
+
     // All of a part: placed, refused, or the error that stopped it.
     boost::asio::awaitable<Status> solve(Part part);
     boost::asio::awaitable<Status> solve_in_turn(Part all);
     bool is_trial(const Part& part) const;
     boost::asio::awaitable<Status> isolate(Part part, Refusal refusal);
+    // Whether a part of what was refused is taken.
+    boost::asio::awaitable<Result<bool>> try_part(const Part& part, Refusal& refusal, Sizes& sizes);
     boost::asio::awaitable<Status> judge(std::size_t index, Refusal refusal, bool& taken);
     // Asks for less and less of a text that is too long; true once its vector is placed.
     boost::asio::awaitable<Result<bool>> shorten(std::size_t index, Refusal& refusal);

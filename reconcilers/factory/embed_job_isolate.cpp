@@ -44,38 +44,53 @@ asio::awaitable<Status> EmbedJob::vouch(Refusal refusal) {
     co_return provider_at_fault(proof.error(), lane->has_answered(), blocked ? blocked->retry_after : std::nullopt);
 }
 
+asio::awaitable<Result<bool>> EmbedJob::try_part(const Part& part, Refusal& refusal, Sizes& sizes) {
+    Asked asked = co_await call(part, true);
+    if (asked.answer) {
+        place(part, *asked.answer);
+        sizes.passed = std::max(sizes.passed, part.size());
+        co_return true;
+    }
+    if (!asked.channel || !may_be_a_text(asked.answer.error(), true)) co_return std::move(asked.answer).error();
+    again(refusal, asked);
+    refusal.evidence.alone = part.size() == 1 ? 1 : 0;
+    sizes.refused = std::min(sizes.refused, part.size());
+    if (part.size() > 1) ++sizes.refusals;
+    co_return false;
+}
+
 // Halving: a half that is refused holds a culprit, and the other half is put by; a half that is answered leaves it to the other
-// without asking. What was put by is asked for at the end in one request. One culprit of n costs log2(n) requests and a few more.
+// without asking, unless the whole was sent but once and may have failed by chance. What was put by is asked for at the end in
+// one request. One culprit of n costs log2(n) requests and a few more.
 asio::awaitable<Status> EmbedJob::isolate(Part part, Refusal refusal) {
     if (Status well = co_await vouch(refusal); !well) co_return well;
-    std::size_t refused = part.size();
     const Error first = refusal.error;
+    Sizes sizes{.refused = part.size()};
     Part suspects = std::move(part);
     Part put_by;
-    std::size_t passed = 0;  // texts of the largest request that was answered
+    bool by_chance = refusal.evidence.refusals == 1 && first.cls == ErrorClass::bad_answer;
+    bool taken = false;
     while (suspects.size() > 1) {
         const auto middle = suspects.begin() + static_cast<std::ptrdiff_t>(suspects.size() / 2);
         Part half(suspects.begin(), middle);
         Part other(middle, suspects.end());
-        Asked asked = co_await call(half, true);
-        if (asked.answer) {
-            place(half, *asked.answer);
-            passed = std::max(passed, half.size());
-            suspects = std::move(other);
-            continue;
-        }
-        if (!asked.channel || !may_be_a_text(asked.answer.error(), true)) co_return std::move(asked.answer).error();
-        put_by.insert(put_by.end(), other.begin(), other.end());
-        again(refusal, asked);
-        refusal.evidence.alone = half.size() == 1 ? 1 : 0;
-        refused = half.size();
-        suspects = std::move(half);
+        Result<bool> well = co_await try_part(half, refusal, sizes);
+        if (!well) co_return std::move(well).error();
+        if (!*well) put_by.insert(put_by.end(), other.begin(), other.end());
+        suspects = std::move(*well ? other : half);
+        if (!std::exchange(by_chance, false) || !*well) continue;
+        well = co_await try_part(suspects, refusal, sizes);
+        if (!well) co_return std::move(well).error();
+        taken = *well;
+        if (taken) suspects.clear();
     }
-    bool taken = false;
-    if (Status s = co_await judge(suspects.front(), std::move(refusal), taken); !s) co_return s;
+    if (!suspects.empty()) {
+        if (Status s = co_await judge(suspects.front(), std::move(refusal), taken); !s) co_return s;
+    }
     // Each was taken, and all together were not: there are too many of them.
-    if (taken && first.cls == ErrorClass::content) {
-        for (const ChannelPtr& c : channels_) c->lane->found_limit(refused, std::max<std::size_t>(passed, 1));
+    if (taken && (first.cls == ErrorClass::content || mixes_up(first))) {
+        const bool sure = first.cls == ErrorClass::content || sizes.refusals > 1;
+        for (const ChannelPtr& c : channels_) c->lane->found_limit(sizes.refused, std::max<std::size_t>(sizes.passed, 1), sure);
     }
     co_return co_await solve_all(cut(put_by));
 }

@@ -67,8 +67,8 @@ public:
     // It has answered a request that began later than that; or at all.
     bool answered_since(SteadyTime then) const EXCLUDES(mutex_);
     bool has_answered() const EXCLUDES(mutex_);
-    // So many texts are refused together, though they are taken in requests of `passed`.
-    void found_limit(std::size_t refused, std::size_t passed) EXCLUDES(mutex_);
+    // So many texts are refused together, though they are taken in requests of `passed`. Not `sure`: it may have been chance.
+    void found_limit(std::size_t refused, std::size_t passed, bool sure) EXCLUDES(mutex_);
     // Whether a request of that size would teach how others should be cut.
     bool is_trial(std::size_t texts, std::uint64_t tokens) const EXCLUDES(mutex_);
     // One at a time tries such a request, and the next is cut when it has ended: end_turn() must follow.

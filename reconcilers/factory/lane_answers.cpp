@@ -117,9 +117,9 @@ bool Lane::has_answered() const {
     return answered_.has_value();
 }
 
-void Lane::found_limit(std::size_t refused, std::size_t passed) {
+void Lane::found_limit(std::size_t refused, std::size_t passed, bool sure) {
     const Lock lock(mutex_);
-    if (limits_.found(refused, passed)) dirty_ = true;
+    if (limits_.found(refused, passed, sure)) dirty_ = true;
 }
 
 bool Lane::is_trial(std::size_t texts, std::uint64_t tokens) const {

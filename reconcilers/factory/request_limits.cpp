@@ -100,8 +100,9 @@ bool RequestLimits::refused(std::size_t texts, std::uint64_t tokens, std::uint64
 }
 
 // A size that was answered before is none: something else was the matter.
-bool RequestLimits::found(std::size_t refused, std::size_t passed) noexcept {
+bool RequestLimits::found(std::size_t refused, std::size_t passed, bool sure) noexcept {
     if (passed == 0 || passed >= refused || refused <= proven_texts_ || (texts_ > 0 && passed >= texts_)) return false;
+    if (!sure && !std::exchange(suspected_, true)) return false;
     texts_ = static_cast<std::uint32_t>(passed);
     return true;
 }

@@ -36,8 +36,9 @@ public:
     void accepted(std::size_t texts, std::uint64_t tokens) noexcept;
     // Learns from a refusal. True where a limit is another now.
     bool refused(std::size_t texts, std::uint64_t tokens, std::uint64_t bytes, std::string_view error);
-    // More texts than `passed` are refused without a word of a limit, though each of them is taken. True where that is news.
-    bool found(std::size_t refused, std::size_t passed) noexcept;
+    // More texts than `passed` are refused without a word of a limit, though each of them is taken. True where that is news. Not
+    // `sure`: it may have been chance, once.
+    bool found(std::size_t refused, std::size_t passed, bool sure) noexcept;
     // As another process, or this one earlier, has learnt. 0 = nothing.
     void restore(std::uint32_t texts, std::uint64_t tokens) noexcept;
     void answered(std::size_t texts, Duration took) noexcept;
@@ -56,6 +57,7 @@ private:
     int refusals_ = 0;  // that named no number
     std::uint32_t texts_before_ = 0;  // the first of them
     std::uint64_t tokens_before_ = 0;
+    bool suspected_ = false;  // a limit that may have been chance
     std::size_t proven_texts_ = 0;
     std::uint64_t proven_tokens_ = 0;
 };

@@ -257,8 +257,14 @@ TEST_F(BadInput, AnEndpointThatMixesUpItsAnswersIsAskedForOneTextAtATime) {
     make(40);
     run_once(kConverged);
     EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
-    EXPECT_LE(endpoint.calls(), 160U);
+    EXPECT_LE(endpoint.calls(), 48U);
     expect_converged("docs", kWanted);
+    // That is kept like any other limit.
+    EXPECT_EQ(db.value("SELECT max_texts FROM homeostat.provider_status"), "1");
+    db.exec("UPDATE docs SET body = body || ' edited' WHERE id <= 20");
+    const std::uint64_t before = endpoint.calls();
+    run_once(kConverged);
+    EXPECT_EQ(endpoint.calls() - before, 20U);
 }
 
 TEST_F(BadInput, ADocumentThatIsRefusedIsDeadLetteredAloneAndRevivedByAnEdit) {

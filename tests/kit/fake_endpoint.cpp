@@ -272,6 +272,7 @@ FakeAnswer FakeEndpoint::take_answer(const FakeRequest& request) {
     }
     changed_.notify_all();
     if (auto refusal = over_limit(request)) return *std::move(refusal);
+    if (options_.mixes_above > 0 && request.texts.size() > options_.mixes_above) return {.flaw = options_.mixes};
     if (!script_.empty()) {
         FakeAnswer answer = std::move(script_.front());
         script_.pop_front();

@@ -80,6 +80,8 @@ struct FakeEndpointOptions {
     std::uint64_t max_text_tokens = 0;  // of one text: a request that holds a longer one is refused with text_says
     std::string text_says = "This model's maximum context length is {limit} tokens, however you requested {got} tokens";
     std::chrono::milliseconds delay_a_text{0};  // of an answer, besides
+    std::size_t mixes_above = 0;  // texts of a request; an answer to more of them has the flaw `mixes`. 0 = none has
+    Flaw mixes = Flaw::none;
     std::string salt;  // makes another model of it: the vectors are those of salt + text
 };
 

@@ -103,10 +103,24 @@ TEST(HttpErrorTable, EveryRowHasItsCase) {
         const Error e = error_of_status(c.answer, "https://h/v1/embeddings", WallTime{});
         EXPECT_EQ(e.cls, c.cls) << c.row;
         EXPECT_EQ(e.origin, c.origin) << c.row;
-        EXPECT_EQ(e.code, std::to_string(c.answer.status));
+        const bool encoding = c.answer.body.find("encoding_format") != std::string::npos;
+        EXPECT_EQ(e.code, encoding ? std::string(kEncodingRefused) : std::to_string(c.answer.status));
         seen.insert(c.row);
     }
     EXPECT_EQ(seen.size(), http_error_rows().size()) << "a row of the table has no case here";
+}
+
+// Whatever its class, the code says what may be done about it; nobody looks into the message for that.
+TEST(HttpErrorTable, WhatIsAboutTheEncodingHasItsCode) {
+    const auto code = [](unsigned status, const std::string& body) {
+        return error_of_status({status, {}, body}, "w", WallTime{}).code;
+    };
+    for (const unsigned status : {400U, 422U, 500U, 501U}) {
+        EXPECT_EQ(code(status, openai_error("Base64 output is not supported")), kEncodingRefused);
+        EXPECT_EQ(code(status, openai_error("unsupported", "", "encoding_format")), kEncodingRefused);
+        EXPECT_EQ(code(status, openai_error("nothing of the kind")), std::to_string(status));
+    }
+    EXPECT_EQ(code(429, openai_error("too many requests for base64")), "429");
 }
 
 TEST(HttpErrorTable, EveryTransportFaultHasItsClass) {

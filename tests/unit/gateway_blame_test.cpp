@@ -34,6 +34,7 @@ const std::vector<Poison>& poisons() {
         {"short_vector", {.flaw = Flaw::short_vector}},
         {"error_in_200", {.body = saying("cannot embed this")}},
         {"cut_off", {.flaw = Flaw::truncated}},
+        {"left_out", {.flaw = Flaw::wrong_count}},
         {"bad_request", {.status = 400, .body = saying("'$.input' is invalid")}},
         {"firewall", {.status = 403, .body = "<html>Request blocked</html>"}},
         {"not_acceptable", {.status = 406}},
@@ -264,6 +265,34 @@ TEST_F(GatewayBlame, ALimitWithoutWordsIsFoundByWhatIsTaken) {
     EXPECT_LE(lane().max_texts, 30U);
     EXPECT_LE(lane().requests, 200U) << "what the first found out was not used by the others";
 }
+
+struct Mixing {
+    std::string name;
+    Flaw flaw = Flaw::none;
+    std::size_t takes = 1;  // in a request, without mixing them up
+};
+std::ostream& operator<<(std::ostream& out, const Mixing& m) { return out << m.name; }
+class GatewayMixing : public GatewayBlame, public ::testing::WithParamInterface<Mixing> {};
+
+// Nothing is said of a limit, and yet there is one.
+TEST_P(GatewayMixing, IsAskedForAsManyTextsAsItKeepsApart) {
+    const Mixing& m = GetParam();
+    FakeEndpoint endpoint({.dimensions = kWidth, .mixes_above = m.takes, .mixes = m.flaw});
+    const auto texts = texts_of(400);
+    const auto answer = embed(provider_at(endpoint), texts);
+    expect_vectors(answer, texts);
+    ASSERT_TRUE(answer);
+    EXPECT_THAT(answer->refused, IsEmpty());
+    EXPECT_LE(lane().max_texts, m.takes);
+    EXPECT_GE(lane().max_texts * 2, m.takes) << "the requests became too small";
+    EXPECT_LE(endpoint.requests().size(), 16 + 1.1 * std::ceil(400.0 / lane().max_texts));
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, GatewayMixing,
+                         ::testing::Values(Mixing{"twice", Flaw::duplicate_index, 1}, Mixing{"twice_8", Flaw::duplicate_index, 8},
+                                           Mixing{"fewer", Flaw::wrong_count, 1}, Mixing{"fewer_20", Flaw::wrong_count, 20},
+                                           Mixing{"more", Flaw::extra_vector, 4}, Mixing{"twice_60", Flaw::duplicate_index, 60}),
+                         [](const auto& m) { return m.param.name; });
 
 TEST_F(GatewayBlame, ASlowEndpointIsNotAskedForMoreThanItCanAnswerInTime) {
     FakeEndpoint endpoint({.dimensions = kWidth, .delay_a_text = 20ms});

@@ -247,8 +247,18 @@ TEST(RequestLimits, ALimitOfOneTextTeachesNothingAboutRequests) {
 TEST(RequestLimits, ASizeThatWasAnsweredBeforeIsNoLimit) {
     RequestLimits limits(100);
     limits.accepted(100, 1'000);
-    EXPECT_FALSE(limits.found(100, 25));
+    EXPECT_FALSE(limits.found(100, 25, true));
     EXPECT_EQ(limits.max_texts(), 100U);
+}
+
+TEST(RequestLimits, WhatMayHaveBeenChanceIsNoLimitBeforeItComesAgain) {
+    RequestLimits limits(100);
+    EXPECT_FALSE(limits.found(100, 50, false));
+    EXPECT_EQ(limits.max_texts(), 100U);
+    EXPECT_TRUE(limits.found(100, 50, false));
+    EXPECT_EQ(limits.max_texts(), 50U);
+    EXPECT_TRUE(limits.found(50, 25, true));
+    EXPECT_EQ(limits.max_texts(), 25U);
 }
 
 RC_GTEST_PROP(CutRequestsProperty, EveryTextOnceInOrderWithinTheLimits, ()) {
