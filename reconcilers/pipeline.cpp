@@ -212,8 +212,8 @@ Status PipelineReconciler::supersede(Pass& pass) {
     return guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         discard_outdated_batches(tx, pass.uid, pass.declared.generation, pass.revision.number);
-        discard_run_batches(tx, pass.uid, pass.run->id);
         end_run(tx, *pass.run, pass.declared.name, "Superseded", "the spec changed under way");
+        discard_run_batches(tx, pass.uid, pass.run->id);
         tx.commit();
     });
 }

@@ -252,8 +252,8 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
             }
             seen.drift = pass.status.drift;
             seen.source_documents = pass.status.source_documents;
-            discard_run_batches(tx, pass.uid, pass.run->id);
             end_run(tx, *pass.run, pass.declared.name, "Failed", error.message);
+            discard_run_batches(tx, pass.uid, pass.run->id);
         }
         StatusUpdate update = status_update(pass);
         update.source_counted = source_counted;

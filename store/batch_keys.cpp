@@ -1,4 +1,4 @@
-// Which documents the open batches of a pipeline hold.
+// Whether a batch is still there, and which documents the open ones of a pipeline hold.
 #include <fmt/format.h>
 
 #include "store/batches.hpp"
@@ -6,6 +6,17 @@
 #include "store/sql_fragments.hpp"
 
 namespace homeostat {
+
+namespace {
+
+const Statement kExists{"batch_exists",
+                        "SELECT EXISTS (SELECT FROM homeostat.batch WHERE id = $1::bigint AND claim_token = $2::bigint)"};
+
+}  // namespace
+
+Result<bool> batch_exists(Session& session, const Batch& batch) {
+    return guarded([&] { return session.exec(kExists, Params::of(batch.id, batch.token)).boolean(0, 0); });
+}
 
 std::vector<bool> keys_under_way(Transaction& tx, std::int64_t uid, std::int32_t revision, const SourceShape& source,
                                  const std::vector<Key>& keys) {

@@ -80,12 +80,11 @@ const Statement kFence{"batch_fence",
 const Statement kFinish{
     "batch_finish",
     "WITH gone AS (DELETE FROM homeostat.batch WHERE id = $1::bigint AND claim_token = $2::bigint"
-    "  RETURNING id, uid, run_id, kind, class, documents)"
+    "  RETURNING id, uid, run_id, kind, class, documents, tokens, wasted_tokens)"
     " INSERT INTO homeostat.batch_history (id, uid, run_id, kind, class, outcome, claim_token, claimed_by, documents, written,"
-    "  dropped, removed, chunks, embedded, tokens, error_class, error_code, message)"
-    " SELECT id, uid, run_id, kind, class, $4, $2::bigint, $3, documents, $5::int, $6::int, $7::int, $8::int, $9::int, "
-    "$10::bigint,"
-    "  $11, $12, left($13, 1024)"
+    "  dropped, removed, chunks, embedded, tokens, wasted_tokens, error_class, error_code, message)"
+    " SELECT id, uid, run_id, kind, class, $4, $2::bigint, $3, documents, $5::int, $6::int, $7::int, $8::int, $9::int,"
+    "  tokens + $10::bigint, wasted_tokens + $14::bigint, $11, $12, left($13, 1024)"
     " FROM gone RETURNING id"};
 
 const Statement kRest{
@@ -107,7 +106,8 @@ const Statement kPutAway{
 const Statement kRelease{
     "batch_release",
     "UPDATE homeostat.batch SET claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL, attempts = attempts + $3::int,"
-    " run_after = clock_timestamp() + $4::bigint * interval '1 ms', last_error = CASE WHEN $5 = '' THEN last_error ELSE $5 END"
+    " run_after = clock_timestamp() + $4::bigint * interval '1 ms', last_error = CASE WHEN $5 = '' THEN last_error ELSE $5 END,"
+    " tokens = tokens + $6::bigint, wasted_tokens = wasted_tokens + $7::bigint"
     " WHERE id = $1::bigint AND claim_token = $2::bigint"};
 
 const Statement kHealedLetters{"dead_letters_healed", R"sql(
@@ -118,9 +118,6 @@ const Statement kLockStatus{"dead_letters_lock", "SELECT uid FROM homeostat.pipe
 const Statement kRecount{"dead_letters_recount", R"sql(
     UPDATE homeostat.pipeline_status s SET dead_letters = homeostat.dead_letters_of(s.uid), updated_at = clock_timestamp()
     WHERE s.uid = $1::bigint AND ($2::boolean OR s.dead_letters > 0) AND s.dead_letters <> homeostat.dead_letters_of(s.uid))sql"};
-
-const Statement kExists{"batch_exists",
-                        "SELECT EXISTS (SELECT FROM homeostat.batch WHERE id = $1::bigint AND claim_token = $2::bigint)"};
 
 // A chunk without a document is one whatever is declared, so that is still done, but not to tables of another revision.
 const Statement kDiscard{"batch_discard", R"sql(
@@ -295,8 +292,9 @@ void fence_batch(Transaction& tx, const Batch& batch) {
 
 void finish_batch(Transaction& tx, const Batch& batch, std::string_view replica, const BatchResult& r) {
     tx.later(kFinish, Params::of(batch.id, batch.token, replica, r.outcome, r.written, r.dropped, r.removed, r.chunks, r.embedded,
-                                 r.tokens, r.error ? to_string(r.error->cls) : std::string_view(),
-                                 r.error ? r.error->code : std::string(), r.error ? r.error->message : std::string()));
+                                 batch.tokens, r.error ? to_string(r.error->cls) : std::string_view(),
+                                 r.error ? r.error->code : std::string(), r.error ? r.error->message : std::string(),
+                                 batch.wasted_tokens));
 }
 
 void insert_rest(Transaction& tx, const Batch& batch, const std::vector<std::vector<Key>>& parts, std::int32_t attempts,
@@ -319,12 +317,9 @@ void insert_put_away(Transaction& tx, const Batch& batch, const std::vector<std:
 Status release_batch(Session& session, const Batch& batch, bool counts_attempt, std::chrono::milliseconds delay,
                      std::string_view error) {
     return guarded([&] {
-        session.exec(kRelease, Params::of(batch.id, batch.token, counts_attempt ? 1 : 0, delay.count(), error.substr(0, 1024)));
+        session.exec(kRelease, Params::of(batch.id, batch.token, counts_attempt ? 1 : 0, delay.count(), error.substr(0, 1024),
+                                          batch.tokens, batch.wasted_tokens));
     });
-}
-
-Result<bool> batch_exists(Session& session, const Batch& batch) {
-    return guarded([&] { return session.exec(kExists, Params::of(batch.id, batch.token)).boolean(0, 0); });
 }
 
 void discard_outdated_batches(Transaction& tx, std::int64_t uid, std::int64_t generation, std::int32_t revision) {

@@ -47,6 +47,8 @@ struct Batch {
     std::string provider;  // of the pipeline, by name, as it was declared when this was claimed
     std::int64_t provider_uid = 0;
     std::int64_t provider_generation = 0;
+    std::int64_t tokens = 0;  // embedded for it under this claim
+    std::int64_t wasted_tokens = 0;  // asked for, and not used
     // For how long its documents had been known to differ when it was planned: their age is the batch's.
     std::chrono::milliseconds waited{0};
 };
@@ -96,7 +98,6 @@ struct BatchResult {
     std::int32_t removed = 0;
     std::int32_t chunks = 0;
     std::int32_t embedded = 0;
-    std::int64_t tokens = 0;
 };
 // The batch row, which fence_batch holds, goes to the history; the last statement before commit.
 void finish_batch(Transaction& tx, const Batch& batch, std::string_view replica, const BatchResult& result);
@@ -108,7 +109,7 @@ void insert_rest(Transaction& tx, const Batch& batch, const std::vector<std::vec
 // What a claimed batch has superseded: a batch that has the chunks of those documents put away, some time later.
 void insert_put_away(Transaction& tx, const Batch& batch, const std::vector<std::int64_t>& ids, std::chrono::milliseconds delay);
 
-// Gives a claim back: after a failure with one more attempt and a delay, or as it was.
+// Gives a claim back, with what it has cost: after a failure with one more attempt and a delay, or as it was.
 Status release_batch(Session& session, const Batch& batch, bool counts_attempt, std::chrono::milliseconds delay,
                      std::string_view error);
 

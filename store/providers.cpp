@@ -13,7 +13,8 @@ constexpr std::string_view kColumns =
     " uid, model, generation, breaker, reason, message, opened,"
     " CASE WHEN breaker <> 'closed' THEN greatest(0, extract(epoch FROM retry_at - clock_timestamp()) * 1000)::bigint END,"
     " coalesce(max_texts, 0), coalesce(max_tokens, 0), healthy,"
-    " greatest(0, extract(epoch FROM clock_timestamp() - heard_at) * 1000)::bigint FROM homeostat.own_provider_status";
+    " greatest(0, extract(epoch FROM clock_timestamp() - heard_at) * 1000)::bigint, coalesce(pace, 0), coalesce(in_flight, 0),"
+    " coalesce(encoding, '') FROM homeostat.own_provider_status";
 
 const Statement kDeclaredProviders{"providers_declared", "SELECT name, uid, generation FROM homeostat.provider"};
 const Statement kRequests{"providers_requests",
@@ -35,17 +36,20 @@ const Statement kListRecords{"provider_records", "SELECT" + std::string(kColumns
 const Statement kWrite{
     "provider_record_write",
     "INSERT INTO homeostat.provider_status AS s (uid, model, generation, healthy, breaker, reason, message, opened, retry_at,"
-    "  max_texts, max_tokens, replica, heard_at)"
+    "  max_texts, max_tokens, replica, heard_at, pace, in_flight, encoding)"
     " SELECT uid, $2, $3::bigint, $12::boolean, $4, $5, left($6, 1024), $7::int,"
     "  clock_timestamp() + $8::bigint * interval '1 ms', nullif($9::int, 0), nullif($10::bigint, 0), $11,"
-    "  clock_timestamp() - $13::bigint * interval '1 ms'"
+    "  clock_timestamp() - $13::bigint * interval '1 ms', nullif($14::int, 0), nullif($15::int, 0), nullif($16, '')"
     " FROM homeostat.provider WHERE uid = $1::bigint"
     " ON CONFLICT (uid, model) DO UPDATE SET generation = excluded.generation, healthy = excluded.healthy,"
     "  breaker = excluded.breaker, reason = excluded.reason, message = excluded.message, opened = excluded.opened,"
     "  retry_at = excluded.retry_at, replica = excluded.replica, heard_at = excluded.heard_at, updated_at = clock_timestamp(),"
     "  answered_as = CASE WHEN s.generation = excluded.generation THEN s.answered_as END,"
     "  max_texts = CASE WHEN s.generation < excluded.generation THEN excluded.max_texts ELSE s.max_texts END,"
-    "  max_tokens = CASE WHEN s.generation < excluded.generation THEN excluded.max_tokens ELSE s.max_tokens END"
+    "  max_tokens = CASE WHEN s.generation < excluded.generation THEN excluded.max_tokens ELSE s.max_tokens END,"
+    "  pace = coalesce(excluded.pace, CASE WHEN s.generation = excluded.generation THEN s.pace END),"
+    "  in_flight = coalesce(excluded.in_flight, CASE WHEN s.generation = excluded.generation THEN s.in_flight END),"
+    "  encoding = coalesce(excluded.encoding, CASE WHEN s.generation = excluded.generation THEN s.encoding END)"
     " WHERE s.generation < excluded.generation OR s.generation = excluded.generation AND excluded.heard_at >="
     "  s.heard_at - CASE WHEN s.replica = excluded.replica THEN interval '100 ms' ELSE interval '0' END"};
 // A replica that has learnt less than another takes nothing back.
@@ -93,6 +97,9 @@ ProviderRecord record_of(const Rows& rows, int i) {
     r.max_tokens = static_cast<std::uint64_t>(rows.i64(i, 9));
     r.healthy = rows.boolean(i, 10);
     r.heard_ago = std::chrono::milliseconds(rows.i64(i, 11));
+    r.pace = static_cast<std::uint32_t>(rows.i64(i, 12));
+    r.in_flight = static_cast<std::int32_t>(rows.i64(i, 13));
+    r.encoding = rows.text(i, 14);
     return r;
 }
 
@@ -174,7 +181,8 @@ Status write_provider_record(Session& session, const ProviderRecord& r, std::str
         const auto texts = static_cast<std::int64_t>(r.max_texts);
         const auto tokens = static_cast<std::int64_t>(r.max_tokens);
         session.exec(kWrite, Params::of(r.uid, r.model, r.generation, r.breaker, r.reason, r.message, r.opened, retry, texts,
-                                        tokens, replica, r.healthy, r.heard_ago.count()));
+                                        tokens, replica, r.healthy, r.heard_ago.count(), static_cast<std::int64_t>(r.pace),
+                                        r.in_flight, r.encoding));
         if (texts > 0 || tokens > 0) session.exec(kWriteLimits, Params::of(r.uid, r.model, r.generation, texts, tokens));
         return {};
     });

@@ -46,12 +46,16 @@ struct ProviderRecord {
     std::optional<std::chrono::milliseconds> retry_in;  // as of now
     std::uint32_t max_texts = 0;   // learnt; 0 = nothing
     std::uint64_t max_tokens = 0;
+    // Learnt without words; 0 = nothing.
+    std::uint32_t pace = 0;  // texts a request that are answered well within the timeout
+    std::int32_t in_flight = 0;  // requests at a time, since more were too many
+    std::string encoding;  // that is asked for instead of the declared one; empty = that one
 };
 
 Result<std::optional<ProviderRecord>> read_provider_record(Session& session, std::int64_t uid, std::string_view model);
 Result<std::vector<ProviderRecord>> list_provider_records(Session& session);
-// What was heard earlier than what is stored is left out, but for the limits. A provider that has been deleted meanwhile is no
-// error.
+// What was heard earlier than what is stored is left out, but for the limits. Who has learnt nothing takes nothing back. A
+// provider that has been deleted meanwhile is no error.
 Status write_provider_record(Session& session, const ProviderRecord& record, std::string_view replica);
 
 // What a model of this declaration calls itself in its answers: as it was first noted, or `name` where nothing was (with "",

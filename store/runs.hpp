@@ -52,6 +52,7 @@ Run start_run(Transaction& tx, const Run& wanted);
 void save_run(Transaction& tx, const Run& run);
 // Begins another sweep of the same run under a new observation, counts from zero, the mark taken anew.
 void restart_sweep(Transaction& tx, Run& run, bool deep);
+// With what its batches have cost: those that are left are discarded afterwards.
 void end_run(Transaction& tx, const Run& run, std::string_view pipeline, std::string_view result, std::string_view message);
 
 // --- deletions seen by a sweep -------------------------------------------------------------------------------------------

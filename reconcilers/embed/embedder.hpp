@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/context.hpp"
@@ -27,6 +28,12 @@ struct Embeddings {
 
     std::size_t count() const noexcept { return dimensions == 0 ? 0 : values.size() / dimensions; }
     const float* row(std::size_t i) const noexcept { return values.data() + i * dimensions; }
+};
+
+// What requests have cost, in tokens.
+struct Spending {
+    std::uint64_t used = 0;  // as billed or estimated
+    std::uint64_t wasted = 0;  // asked for, and the answer was late or of no use
 };
 
 struct EmbedderLimits {
@@ -55,6 +62,10 @@ public:
     virtual std::string called() const { return {}; }
     // What it was called before, as far as others know.
     virtual void call_it(std::string) {}
+    // The encoding that is asked for since the declared one was refused; empty where that is asked for. ask_for() takes it from
+    // who has found out earlier.
+    virtual std::string encoding_found() const { return {}; }
+    virtual void ask_for(std::string_view /*encoding*/) {}
 };
 
 // Codes of bad answers that something follows from: see blame.hpp.

@@ -45,7 +45,9 @@ std::vector<std::string> references_of(const ProviderSpec& provider) {
 
 enum class Encoding : std::uint8_t { base64, number, none };  // none: encoding_format is left out
 
-std::string_view name_of(Encoding encoding) { return encoding == Encoding::base64 ? "base64" : "float"; }
+std::string_view name_of(Encoding encoding) {
+    return encoding == Encoding::base64 ? "base64" : encoding == Encoding::number ? "float" : "none";
+}
 
 Encoding encoding_named(std::string_view name) {
     return name == "base64" ? Encoding::base64 : name == "float" ? Encoding::number : Encoding::none;
@@ -119,6 +121,16 @@ public:
     void call_it(std::string name) override EXCLUDES(name_mutex_) {
         const Lock lock(name_mutex_);
         called_ = std::move(name);
+    }
+
+    std::string encoding_found() const override {
+        const Encoding asked = encoding_;
+        return asked == encoding_named(provider_.encoding) ? "" : std::string(name_of(asked));
+    }
+    void ask_for(std::string_view encoding) override {
+        for (const Encoding e : {Encoding::number, Encoding::none}) {
+            if (encoding == name_of(e) && e > encoding_named(provider_.encoding)) encoding_ = e;
+        }
     }
 
     bool take_renewed() override {

@@ -67,7 +67,7 @@ asio::awaitable<EmbedJob::Outcome> EmbedJob::run() {
     const Lock lock(mutex_);
     std::sort(result_.refused.begin(), result_.refused.end(),
               [](const RefusedText& a, const RefusedText& b) { return a.index < b.index; });
-    Outcome outcome{std::move(result_), std::move(placed_), std::nullopt};
+    Outcome outcome{std::move(result_), std::move(placed_), spent_, std::nullopt};
     if (!done) outcome.error = done.error();
     co_return outcome;
 }
@@ -292,11 +292,8 @@ asio::awaitable<EmbedJob::Asked> EmbedJob::send(ChannelPtr channel, const Part& 
                      {{"provider", channel->provider.name}})
             .add(static_cast<double>(answer->tokens));
     } else if (answer.error().cls == ErrorClass::bad_answer || answer.error().cls == ErrorClass::timeout) {
-        gateway_.parts_.telemetry.metrics
-            .counter("homeostat_provider_wasted_tokens_total",
-                     "Tokens of requests that were worked on and whose answers were not used.",
-                     {{"provider", channel->provider.name}})
-            .add(static_cast<double>(tokens));
+        gateway_.count_wasted(channel->provider.name, tokens);
+        note_wasted(tokens);
     }
     co_return asked;
 }
@@ -316,8 +313,14 @@ void EmbedJob::place(const Part& part, const Embeddings& answer) {
         std::copy_n(answer.row(i), width, result_.vectors.values.begin() + static_cast<std::ptrdiff_t>(part[i] * width));
     }
     result_.vectors.tokens += answer.tokens;
+    spent_.used += answer.tokens;
     result_.vectors.model = answer.model;
     for (const std::size_t i : part) placed_[i] = true;
+}
+
+void EmbedJob::note_wasted(std::uint64_t tokens) {
+    const Lock lock(mutex_);
+    spent_.wasted += tokens;
 }
 
 void EmbedJob::refuse(std::size_t index, const Error& error) {

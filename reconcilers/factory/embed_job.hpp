@@ -17,6 +17,7 @@ public:
     struct Outcome {
         Embedded embedded;
         std::vector<bool> placed;  // by text: its row is its vector
+        Spending spent;
         std::optional<Error> error;
     };
     boost::asio::awaitable<Outcome> run() EXCLUDES(mutex_);
@@ -74,6 +75,7 @@ private:
     std::vector<Part> cut(const Part& part) const;
     void place(const Part& part, const Embeddings& answer) EXCLUDES(mutex_);
     void refuse(std::size_t index, const Error& error) EXCLUDES(mutex_);
+    void note_wasted(std::uint64_t tokens) EXCLUDES(mutex_);
     bool to_be_cut(const Part& part, const Error& error) const;
 
     Gateway& gateway_;
@@ -88,6 +90,7 @@ private:
     std::vector<bool> placed_ GUARDED_BY(mutex_);
     std::map<std::size_t, std::string> shortened_ GUARDED_BY(mutex_);
     std::string chosen_ GUARDED_BY(mutex_);
+    Spending spent_ GUARDED_BY(mutex_);
 };
 
 }  // namespace homeostat

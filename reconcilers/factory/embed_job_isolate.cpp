@@ -33,12 +33,14 @@ asio::awaitable<Status> EmbedJob::vouch(Refusal refusal) {
     const std::shared_ptr<Lane> lane = refusal.channel->lane;
     if (lane->answered_since(refusal.at)) co_return Status{};
     Status proof;
+    std::uint64_t wasted = 0;
     const std::optional<Error> known = lane->disproved_since(refusal.sent_at);
     if (known) proof = *known;
     for (int i = 0; i < kMostThrottles && !known; ++i) {
-        proof = co_await gateway_.prove(refusal.channel, order_.dimensions, context_);
+        proof = co_await gateway_.prove(refusal.channel, order_.dimensions, context_, &wasted);
         if (proof || proof.error().cls != ErrorClass::throttled || proof.error().code == "Throttled") break;
     }
+    note_wasted(wasted);
     if (proof || says_nothing(proof.error().cls)) co_return proof;
     const std::optional<Error> blocked = lane->blocked();
     co_return provider_at_fault(proof.error(), lane->has_answered(), blocked ? blocked->retry_after : std::nullopt);

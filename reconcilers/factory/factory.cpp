@@ -231,7 +231,6 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::s
     const Result<MemoryBudget::Hold> hold = co_await admit(bytes * kHeldPerByte + kHeldPerBatch, context);
     if (!hold) co_return hold.error();
     if (!work) work = co_await on(parts_.cpu, [&] { return chunk(batch, *target, std::move(documents), context); });
-    std::int64_t tokens = 0;
     HOMEOSTAT_REACH("embed.before");
     if (!work->texts().empty()) {
         if (parts_.gate.state() == WriteGate::State::closed) {
@@ -240,21 +239,22 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::s
                             .origin = Origin::theirs};
         }
         const RevisionSettings& s = target->revision.settings;
-        EmbedOrder order{target->provider, target->peers, s.model, s.dimensions, TextRole::document, batch.fed};
+        Spending spent;
+        EmbedOrder order{target->provider, target->peers, s.model, s.dimensions, TextRole::document, batch.fed, &spent};
         Result<Embedded> embedded = co_await parts_.gateway.embed(std::move(order), work->texts(), context);
+        running.batch.tokens = static_cast<std::int64_t>(spent.used);
+        running.batch.wasted_tokens = static_cast<std::int64_t>(spent.wasted);
         if (!embedded) co_return std::move(embedded).error();
-        tokens = static_cast<std::int64_t>(embedded->vectors.tokens);
         work->attach(*std::move(embedded));
     }
     HOMEOSTAT_REACH("embed.after");
     began = parts_.clock.steady_now();
-    Result<Outcome> written = co_await on(db_for(batch), [&] { return write(batch, *target, *work, tokens, context); });
+    Result<Outcome> written = co_await on(db_for(batch), [&] { return write(batch, *target, *work, context); });
     if (written) parts_.pressure.worked(batch.keys.size(), reading + (parts_.clock.steady_now() - began));
     co_return written;
 }
 
-Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& target, HealWork& work, std::int64_t tokens,
-                                        const Context& context) {
+Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& target, HealWork& work, const Context& context) {
     if (context.stop.stop_requested()) return cancelled("stopped before writing");
     Result<Pool::Lease> session = pool_for(batch).acquire(Context{});
     if (!session) return session.error();
@@ -284,7 +284,6 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
         o.result.dropped = written->dropped + work.gone();
         o.result.chunks = written->chunks;
         o.result.embedded = static_cast<std::int32_t>(work.texts().size());
-        o.result.tokens = tokens;
         // A sweep counts at its end; what the feed heals between two is counted as it is written.
         if (batch.fed) move_stored(tx, batch.uid, written->change);
         finish_batch(tx, batch, settings_.replica, o.result);

@@ -163,8 +163,7 @@ private:
                                            bool first_anyway, const Context& context);
     std::unique_ptr<HealWork> chunk(const Batch& batch, const TargetInfo& target, std::vector<ReadDocument> documents,
                                     const Context& context);
-    Result<Outcome> write(const Batch& batch, const TargetInfo& target, HealWork& work, std::int64_t tokens,
-                          const Context& context);
+    Result<Outcome> write(const Batch& batch, const TargetInfo& target, HealWork& work, const Context& context);
     Result<Outcome> change(const Batch& batch, const TargetInfo& target, const Context& context);
     Status settle_failure(const Batch& batch, const TargetInfo* target, const Error& failure, const Context& context);
     void tell_failure(const Batch& batch, BatchFate fate, const Error& error);

@@ -86,6 +86,12 @@ std::string good_text(const Lane& lane) {
     return text.empty() ? std::string(kCanaryText) : text;
 }
 
+void add_spending(const EmbedOrder& order, const Spending& spent) {
+    if (order.spent == nullptr) return;
+    order.spent->used += spent.used;
+    order.spent->wasted += spent.wasted;
+}
+
 template <class T>
 void keep(std::deque<T>& ring, T line, std::size_t most) {
     ring.push_back(std::move(line));
@@ -134,7 +140,10 @@ Result<Gateway::ChannelPtr> Gateway::make(const ProviderSpec& provider, const st
         Result<Pool::Lease> session = parts_.pool->acquire(Context{});
         if (session) {
             const auto record = read_provider_record(**session, provider.uid, model);
-            if (record && *record) channel->lane->restore(**record);
+            if (record && *record) {
+                channel->lane->restore(**record);
+                if ((*record)->generation == provider.generation) channel->embedder->ask_for((*record)->encoding);
+            }
             auto name = settle_name(**session, declaration(provider), model, "");
             if (name && *name) channel->embedder->call_it(**std::move(name));
             // What another process, or this one before it was started again, found closed is tried once.
@@ -175,6 +184,7 @@ asio::awaitable<Result<Embedded>> Gateway::embed(EmbedOrder order, const std::ve
     if (dear && settings_.cache.bytes > 0) co_return co_await ask_cached(order, channels, texts, std::move(context));
     EmbedJob job(*this, channels, order, texts, std::move(context));
     EmbedJob::Outcome outcome = co_await job.run();
+    add_spending(order, outcome.spent);
     if (outcome.error) co_return *std::move(outcome.error);
     co_return std::move(outcome.embedded);
 }
@@ -196,6 +206,7 @@ asio::awaitable<Result<Embedded>> Gateway::ask_cached(const EmbedOrder& order, c
         if (!mine.empty()) {
             EmbedJob job(*this, channels, order, mine, context);
             const EmbedJob::Outcome loaded = co_await job.run();
+            add_spending(order, loaded.spent);
             all.embedded.vectors.tokens += loaded.embedded.vectors.tokens;
             for (const RefusedText& r : loaded.embedded.refused) {
                 claim.fail(claim.owned()[r.index], r.error);
@@ -265,20 +276,29 @@ asio::awaitable<Result<Embeddings>> Gateway::ask_embedder(ChannelPtr channel, La
 }
 
 asio::awaitable<Status> Gateway::send_proof(ChannelPtr channel, Lane::Permit permit, std::string text, std::uint32_t dimensions,
-                                            Context context) {
+                                            Context context, std::uint64_t* wasted) {
     permit.proof = true;
     const std::vector<std::string> texts{std::move(text)};
     const Result<Embeddings> answer =
-        co_await ask_embedder(std::move(channel), permit, texts, TextRole::document, dimensions, std::move(context));
+        co_await ask_embedder(channel, permit, texts, TextRole::document, dimensions, std::move(context));
     if (!answer) co_return answer.error();
+    count_wasted(channel->provider.name, answer->tokens);
+    if (wasted != nullptr) *wasted += answer->tokens;
     co_return Status{};
 }
 
-asio::awaitable<Status> Gateway::prove(ChannelPtr channel, std::uint32_t dimensions, Context context) {
+void Gateway::count_wasted(const std::string& provider, std::uint64_t tokens) {
+    parts_.telemetry.metrics
+        .counter("homeostat_provider_wasted_tokens_total",
+                 "Tokens of requests that were worked on and whose answers were not used.", {{"provider", provider}})
+        .add(static_cast<double>(tokens));
+}
+
+asio::awaitable<Status> Gateway::prove(ChannelPtr channel, std::uint32_t dimensions, Context context, std::uint64_t* wasted) {
     std::string good = good_text(*channel->lane);
     const Result<Lane::Permit> permit = co_await channel->lane->enter(1, estimate_tokens(good), true, context);
     if (!permit) co_return permit.error();
-    co_return co_await send_proof(std::move(channel), *permit, std::move(good), dimensions, std::move(context));
+    co_return co_await send_proof(std::move(channel), *permit, std::move(good), dimensions, std::move(context), wasted);
 }
 
 asio::awaitable<Result<bool>> Gateway::ask_canary(ChannelPtr channel, std::string model, std::uint32_t dimensions,

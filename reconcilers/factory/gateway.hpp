@@ -66,6 +66,7 @@ struct EmbedOrder {
     std::uint32_t dimensions = 0;
     TextRole role = TextRole::document;
     bool urgent = false;  // somebody has just written it, or waits: before what a fill asks for
+    Spending* spent = nullptr;  // is added to, however it ends
 };
 
 struct RefusedText {
@@ -164,10 +165,12 @@ private:
                                                             const std::vector<std::string>& texts, TextRole role,
                                                             std::uint32_t dimensions, Context context,
                                                             SteadyTime* answered = nullptr);
-    // Asks for a text that is known to be good. The lane's breaker learns of it either way.
-    boost::asio::awaitable<Status> prove(ChannelPtr channel, std::uint32_t dimensions, Context context);
+    // Asks for a text that is known to be good; adds what it costs to `wasted`. The lane's breaker learns of it either way.
+    boost::asio::awaitable<Status> prove(ChannelPtr channel, std::uint32_t dimensions, Context context,
+                                         std::uint64_t* wasted = nullptr);
     boost::asio::awaitable<Status> send_proof(ChannelPtr channel, Lane::Permit permit, std::string text, std::uint32_t dimensions,
-                                              Context context);
+                                              Context context, std::uint64_t* wasted = nullptr);
+    void count_wasted(const std::string& provider, std::uint64_t tokens);
     boost::asio::awaitable<Result<bool>> ask_canary(ChannelPtr channel, std::string model, std::uint32_t dimensions,
                                                     Context context);
     Result<Canary> settle(const std::string& pool, const std::string& model, std::uint32_t dimensions, const Canary& ours)

@@ -173,7 +173,8 @@ Result<std::vector<std::int64_t>> Gateway::share(Session& session) {
     {
         const Lock lock(mutex_);
         for (const auto& [key, channel] : channels_) {
-            if (auto record = channel->lane->take_record()) records.push_back(*std::move(record));
+            if (auto record = channel->lane->take_record(channel->embedder->encoding_found()))
+                records.push_back(*std::move(record));
             if (channel->lane->trouble()) troubled.push_back(channel);
         }
     }

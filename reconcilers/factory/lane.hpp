@@ -100,8 +100,8 @@ public:
     void restore(const ProviderRecord& record) EXCLUDES(mutex_);
     // What another replica has told: the provider has answered it since it failed here.
     void hear_of(const ProviderRecord& record) EXCLUDES(mutex_);
-    // What other replicas should know, where it has changed since it was last taken.
-    std::optional<ProviderRecord> take_record() EXCLUDES(mutex_);
+    // What other replicas should know, where it has changed since it was last taken. `encoding`: as the embedder has found.
+    std::optional<ProviderRecord> take_record(const std::string& encoding) EXCLUDES(mutex_);
     // Whether it is time to ask whether it is well: it failed last, may be asked, and is asked nothing. Then the next time is
     // later.
     bool take_look() EXCLUDES(mutex_);
@@ -183,6 +183,8 @@ private:
     SteadyTime heard_at_ GUARDED_BY(mutex_){};
     bool told_healthy_ GUARDED_BY(mutex_) = true;  // in it
     SteadyTime told_at_ GUARDED_BY(mutex_){};
+    std::uint32_t told_pace_ GUARDED_BY(mutex_) = 0;
+    std::string told_encoding_ GUARDED_BY(mutex_);
     std::deque<Waiter> waiting_ GUARDED_BY(mutex_);  // the urgent ones first
     int in_flight_ GUARDED_BY(mutex_) = 0;
     int ventures_ GUARDED_BY(mutex_) = 0;

@@ -67,7 +67,10 @@ bool Lane::known() const {
 void Lane::restore(const ProviderRecord& record) {
     const Lock lock(mutex_);
     if (record.generation != generation_) return;  // another declaration: nothing of it is known
-    if (record.max_texts > 0 || record.max_tokens > 0) limits_.restore(record.max_texts, record.max_tokens);
+    limits_.restore(record.max_texts, record.max_tokens, record.pace);
+    if (record.in_flight > 0) concurrency_.restore(record.in_flight);
+    told_pace_ = record.pace;
+    told_encoding_ = record.encoding;
     heard_at_ = clock_.steady_now() - record.heard_ago;
     if (!record.healthy) {
         known_ = true;
@@ -102,14 +105,15 @@ bool Lane::take_look() {
     return true;
 }
 
-std::optional<ProviderRecord> Lane::take_record() {
+std::optional<ProviderRecord> Lane::take_record(const std::string& encoding) {
     const Lock lock(mutex_);
     const SteadyTime now = clock_.steady_now();
     const std::optional<ProviderTrouble> trouble = this->trouble(now);
     const bool turned = std::exchange(told_healthy_, !trouble) == trouble.has_value();
     // What another replica wrote is corrected by whoever has heard since.
     const bool again = heard_ && now - told_at_ >= kRepeat;
-    if (!std::exchange(dirty_, false) && !turned && !again) return std::nullopt;
+    const bool learnt = limits_.learnt_pace() != told_pace_ || encoding != told_encoding_;
+    if (!std::exchange(dirty_, false) && !turned && !again && !learnt) return std::nullopt;
     heard_ = false;
     told_at_ = now;
     ProviderRecord r;
@@ -133,6 +137,9 @@ std::optional<ProviderRecord> Lane::take_record() {
     }
     r.max_texts = limits_.learnt_texts();
     r.max_tokens = limits_.max_tokens();
+    r.pace = told_pace_ = limits_.learnt_pace();
+    if (concurrency_.found()) r.in_flight = concurrency_.limit();
+    r.encoding = told_encoding_ = encoding;
     return r;
 }
 

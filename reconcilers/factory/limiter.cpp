@@ -33,6 +33,11 @@ void ConcurrencyLimit::cut(double factor, SteadyTime started, SteadyTime now) {
     peak_ = 0;
 }
 
+void ConcurrencyLimit::restore(int limit) noexcept {
+    limit_ = std::clamp(limit, 1, ceiling_);
+    slow_start_ = false;
+}
+
 Duration RateLimit::cost(double units) const {
     return std::chrono::duration_cast<Duration>(
         std::chrono::duration<double>(units * 60 * members_ / static_cast<double>(per_minute_)));

@@ -22,6 +22,10 @@ public:
 
     int limit() const noexcept { return static_cast<int>(limit_); }
     int ceiling() const noexcept { return ceiling_; }
+    // More at a time were too many, once: what is left was found, and not only not reached yet. restore() takes it from who has
+    // found out earlier.
+    bool found() const noexcept { return !slow_start_; }
+    void restore(int limit) noexcept;
     // `in_flight` counts the request that has just ended. A limit that is not used does not grow.
     void succeeded(int in_flight);
     // `started`: of the request. What was sent before the last cut says nothing about the limit after it.
@@ -49,7 +53,7 @@ public:
     void divide(int members) noexcept { members_ = members < 1 ? 1 : members; }
     SteadyTime earliest(SteadyTime now) const;  // when the next may go
     void take(double units, SteadyTime now);
-    void give_back(double units);               // taken for what then was not used
+    void give_back(double units);  // taken for what then was not used
 
 private:
     Duration cost(double units) const;

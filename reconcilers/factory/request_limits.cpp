@@ -107,9 +107,13 @@ bool RequestLimits::found(std::size_t refused, std::size_t passed, bool sure) no
     return true;
 }
 
-void RequestLimits::restore(std::uint32_t texts, std::uint64_t tokens) noexcept {
-    texts_ = texts;
-    tokens_ = tokens;
+void RequestLimits::restore(std::uint32_t texts, std::uint64_t tokens, std::uint32_t pace) noexcept {
+    if (texts > 0) texts_ = texts;
+    if (tokens > 0) tokens_ = tokens;
+    if (!timed_ || pace == 0) return;
+    pace_ = std::min(pace, declared_);
+    paced_ = true;
+    quick_ = false;  // it is known, and need not be found out with one request at a time
 }
 
 // A text among many takes no longer than one among few, so that what is reckoned from a small request is on the safe side.
@@ -118,6 +122,7 @@ void RequestLimits::answered(std::size_t texts, Duration took) noexcept {
     const double seconds = std::max(1e-6, std::chrono::duration<double>(took).count());
     const double fits = static_cast<double>(texts) * std::chrono::duration<double>(target_).count() / seconds;
     quick_ = took <= target_;
+    paced_ = true;
     if (took > target_ * 8 / 5) {
         pace_ = std::max(1.0, std::min(pace_, fits));
     } else if (took <= target_ / 5) {
@@ -130,6 +135,7 @@ void RequestLimits::answered(std::size_t texts, Duration took) noexcept {
 void RequestLimits::timed_out(std::size_t texts) noexcept {
     if (!timed_) return;
     quick_ = false;
+    paced_ = true;
     pace_ = std::max(1.0, std::min(pace_, static_cast<double>(texts) / 2));
 }
 

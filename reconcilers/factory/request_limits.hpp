@@ -28,6 +28,7 @@ public:
     std::uint32_t max_texts() const noexcept;
     std::uint64_t max_tokens() const noexcept { return tokens_; }
     std::uint32_t learnt_texts() const noexcept { return texts_; }  // 0 = nothing learnt
+    std::uint32_t learnt_pace() const noexcept { return paced_ ? static_cast<std::uint32_t>(pace_) : 0; }  // likewise
 
     // A request no larger than this has been answered before.
     bool proven(std::size_t texts, std::uint64_t tokens) const noexcept;
@@ -40,7 +41,7 @@ public:
     // `sure`: it may have been chance, once.
     bool found(std::size_t refused, std::size_t passed, bool sure) noexcept;
     // As another process, or this one earlier, has learnt. 0 = nothing.
-    void restore(std::uint32_t texts, std::uint64_t tokens) noexcept;
+    void restore(std::uint32_t texts, std::uint64_t tokens, std::uint32_t pace) noexcept;
     void answered(std::size_t texts, Duration took) noexcept;
     void timed_out(std::size_t texts) noexcept;
     // How much is answered within the timeout is not known yet, or was more than was thought.
@@ -53,6 +54,7 @@ private:
     const bool timed_;
     const Duration target_;  // of an answer, at most
     double pace_;  // texts that are answered within it
+    bool paced_ = false;  // by answers, and not only thought
     bool quick_ = true;  // the last answer took no longer than that, or there was none
     int refusals_ = 0;  // that named no number
     std::uint32_t texts_before_ = 0;  // the first of them

@@ -92,6 +92,24 @@ TEST_F(Claims, ATakeoverIsNotHeldUpByABatchThatIsBeingWritten) {
     writer.exec("ROLLBACK");
 }
 
+TEST_F(Claims, WhatABatchHasCostGoesWithIt) {
+    own("a");
+    plan(1);
+    Batch first = claim("r", 1).front();
+    first.tokens = 50;
+    first.wasted_tokens = 20;
+    ASSERT_TRUE(release_batch(*session, first, true, 0ms, "the write failed"));
+    Batch again = claim("r", 1).front();
+    again.tokens = 7;
+    EXPECT_TRUE(guarded([&] {
+        Transaction tx = session->begin();
+        fence_batch(tx, again);
+        finish_batch(tx, again, "r", {});
+        tx.commit();
+    }));
+    EXPECT_EQ(db.value("SELECT tokens || ' ' || wasted_tokens FROM homeostat.batch_history"), "57 20");
+}
+
 TEST_F(Claims, TheOnlyBatchInFlightIsBlamed) {
     own("a");
     plan(3);

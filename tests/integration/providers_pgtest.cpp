@@ -61,6 +61,88 @@ TEST_F(Providers, AWrongDeclarationCostsFewRequestsARun) {
     EXPECT_THAT(outcome.output, HasSubstr("no document is at fault"));
     EXPECT_LE(endpoint.calls(), 3U);
     EXPECT_EQ(letters(), "0");
+    EXPECT_EQ(db.value("SELECT tokens || ' ' || (wasted_tokens > 0) FROM homeostat.run_history"), "0 true");
+}
+
+TEST_F(Providers, ARunTellsWhatItHasCost) {
+    fill(100);
+    endpoint.next({}, 2);
+    endpoint.next({.flaw = Flaw::nan_vector});
+    declare_endpoint(endpoint);
+    declare_docs();
+    run_once(kConverged);
+    std::int64_t used = 0;
+    for (int i = 1; i <= 100; ++i) {
+        used += static_cast<std::int64_t>(FakeEndpoint::tokens_of("document " + std::to_string(i) + "."));
+    }
+    EXPECT_EQ(number("SELECT tokens FROM homeostat.run_history"), used);
+    EXPECT_EQ(number("SELECT sum(tokens) FROM homeostat.batch_history"), used);
+    EXPECT_GT(number("SELECT wasted_tokens FROM homeostat.run_history"), 0);
+    run_once(kConverged);
+    EXPECT_EQ(db.value("SELECT tokens || ' ' || wasted_tokens FROM homeostat.run_history ORDER BY id DESC LIMIT 1"), "0 0");
+}
+
+TEST_F(Providers, WhatWasLearntWithoutWordsIsKeptForTheNextStart) {
+    FakeEndpoint slow({.dimensions = 16, .delay_a_text = 20ms});
+    slow.next({.status = 400, .body = R"({"error":{"message":"encoding_format 'base64' is not supported"}})"});
+    fill(60);
+    declare_endpoint(slow);
+    db.exec("UPDATE homeostat.provider SET timeout = '400 milliseconds', max_batch = 100 WHERE name = 'fake'");
+    declare_docs();
+    run_once(kConverged);
+    // Half the timeout's worth, of which three texts were thought at first.
+    const std::int64_t pace = number("SELECT pace FROM homeostat.provider_status");
+    EXPECT_GT(pace, 4);
+    EXPECT_LE(pace, 16);
+    EXPECT_EQ(db.value("SELECT encoding FROM homeostat.provider_status"), "float");
+    const std::size_t before = slow.requests().size();
+    db.exec("UPDATE docs SET body = body || ' edited'");
+    run_once(kConverged);
+    const auto requests = slow.requests();
+    ASSERT_GT(requests.size(), before);
+    EXPECT_EQ(requests[before].encoding, "float") << "it was forgotten";
+    EXPECT_EQ(static_cast<std::int64_t>(requests[before].texts.size()), pace) << "it was forgotten";
+    EXPECT_EQ(letters(), "0");
+    db.exec("UPDATE homeostat.provider SET rank = 7 WHERE name = 'fake'; UPDATE docs SET body = body || ' again' WHERE id = 1");
+    run_once(kConverged);
+    EXPECT_EQ(slow.requests().back().encoding, "base64") << "another declaration may be another endpoint";
+}
+
+// With the default settings: a hundred texts would take five times as long as may be waited.
+TEST_F(Providers, AnEndpointThatTakes100msATextConvergesWithinATimeoutOf2s) {
+    FakeEndpoint slow({.dimensions = 16, .delay_a_text = 100ms});
+    fill(400);
+    db.exec(
+        fmt::format("INSERT INTO homeostat.provider (name, endpoint, model, dimensions, timeout) VALUES ('fake', '{}', 'm', 16,"
+                    " '2 seconds')",
+                    slow.url()));
+    provider = "fake";
+    declare_docs();
+    run_once(kConverged);
+    EXPECT_EQ(db.value("SELECT count(*) FROM docs_embeddings"), "400");
+    EXPECT_LE(slow.texts(), 420U) << "computed for nothing";
+}
+
+TEST_F(Providers, FaultsAtRandomCostFewCalls) {
+    const auto calls = [&](const std::string& name, bool faults) {
+        FakeEndpoint busy({.dimensions = 16, .delay = 2ms});
+        for (int i = 0; faults && i < 20; ++i) {
+            busy.next({}, i % 2 == 0 ? 19 : 18);
+            busy.next({.status = i % 2 == 0 ? 429 : 500});
+        }
+        db.exec(
+            fmt::format("INSERT INTO homeostat.provider (name, endpoint, model, dimensions, max_batch) VALUES ('{}', '{}',"
+                        " 'm', 16, 10)",
+                        name, busy.url()));
+        provider = name;
+        declare(name, "docs", "content", "'body'");
+        run_once(kConverged);
+        return static_cast<double>(busy.requests().size());
+    };
+    fill(3'500);
+    const double clean = calls("clean", false);
+    EXPECT_LE(calls("faulty", true), 1.08 * clean);
+    EXPECT_EQ(letters(), "0");
 }
 
 TEST_F(Providers, WhatAnEarlierVersionCondemnedIsTriedAgainOnce) {

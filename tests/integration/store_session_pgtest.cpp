@@ -294,8 +294,21 @@ TEST(ProviderRecords, AreAsOldAsWhatWasHeard) {
     EXPECT_EQ(told("a", false, std::chrono::seconds(20)), "truea64");
     EXPECT_EQ(told("b", false, std::chrono::milliseconds(0)), "falseb64");
     EXPECT_EQ(told("a", true, std::chrono::milliseconds(0)), "truea64");
+    r.pace = 12;
+    r.in_flight = 3;
+    r.encoding = "float";
+    told("a", true, std::chrono::milliseconds(0));
+    const auto learnt = [&] {
+        return db.value("SELECT coalesce(pace || ' ' || in_flight || ' ' || encoding, 'nothing') FROM homeostat.provider_status");
+    };
+    r.pace = 0;
+    r.in_flight = 0;
+    r.encoding.clear();
+    told("b", true, std::chrono::milliseconds(0));
+    EXPECT_EQ(learnt(), "12 3 float") << "whoever has learnt nothing has taken it back";
     r.generation += 1;
     EXPECT_EQ(told("b", false, std::chrono::hours(1)), "falseb") << "another declaration";
+    EXPECT_EQ(learnt(), "nothing");
     const Result<std::optional<ProviderRecord>> read = read_provider_record(*session, r.uid, "m");
     ASSERT_TRUE(read && *read);
     EXPECT_GE((*read)->heard_ago, std::chrono::hours(1));
