@@ -55,7 +55,6 @@ TEST_F(FactoryWhole, OnePoisonousDocumentOfTenThousandIsSingledOutAndExplained) 
     endpoint.when_text("<4711>", {.status = 400, .body = R"({"error":{"message":"this text is not allowed"}})"});
     make(10'000);
     provide(endpoint, "fake");
-    db.exec("UPDATE homeostat.provider SET timeout = '20 seconds'");  // a short one is found out about with small requests
     declare("docs", "docs", "content", "'body'");
     run_once(kDriftLeft);
     EXPECT_EQ(number("SELECT count(DISTINCT id) FROM docs_embeddings"), 9'999);

@@ -24,7 +24,7 @@ protected:
         p.kind = "openai";
         p.endpoint = endpoint.url();
         p.model = "m";
-        p.timeout = std::chrono::seconds(20);
+        p.timeout = std::chrono::seconds(2);
         return p;
     }
     Gateway& gateway() {

@@ -14,7 +14,9 @@ class GatewayTest : public GatewayCase {};
 TEST_F(GatewayTest, CutsIntoRequestsAndKeepsTheOrder) {
     FakeEndpoint endpoint({.dimensions = kWidth});
     const auto texts = texts_of(1'234);
-    expect_vectors(embed(provider_at(endpoint), texts), texts);
+    ProviderSpec provider = provider_at(endpoint);
+    provider.timeout = 20s;  // a short one begins with a small request
+    expect_vectors(embed(provider, texts), texts);
     EXPECT_EQ(endpoint.calls(), 13U);
     EXPECT_EQ(endpoint.texts(), 1'234U);
 }
@@ -23,6 +25,7 @@ TEST_F(GatewayTest, KeepsAsManyInFlightAsAreDeclaredAndNoMore) {
     FakeEndpoint endpoint({.dimensions = kWidth, .delay = 100ms});
     ProviderSpec provider = provider_at(endpoint);
     provider.max_in_flight = 8;
+    provider.timeout = 20s;
     const auto texts = texts_of(6'400);
     expect_vectors(embed(provider, texts), texts);
     EXPECT_EQ(endpoint.calls(), 64U);
