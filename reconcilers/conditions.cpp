@@ -107,13 +107,13 @@ public:
             return add("Ready", "False", ready_reason(), embedded_text(stored, wanted, "; " + std::string(to_string(s_.phase))));
         }
         if (share < s_.completeness) {
-            return add("Ready", "False", s_.working ? "Healing" : "Incomplete", embedded_text(good, wanted, " (" + left() + ")"));
+            return add("Ready", "False", s_.working ? "Healing" : "Incomplete", served_text(good, wanted));
         }
         if (s_.waiting.behind) return add("Ready", "False", "Behind", waiting_text(s_.waiting));
         if (left().empty())
             return add("Ready", "True", "Converged",
                        fmt::format("{} {} embedded", plural(good, "document"), one_or_many(good, "is", "are")));
-        add("Ready", "True", "CompleteEnough", embedded_text(good, wanted, " (" + left() + ")"));
+        add("Ready", "True", "CompleteEnough", served_text(good, wanted));
     }
 
     void synced() {
@@ -234,11 +234,27 @@ private:
         }
     }
 
-    std::string left() const {
-        std::string out = drift_text(s_.drift);
+    std::string left() const { return left(s_.drift); }
+    std::string left(const DriftCounts& drift) const {
+        std::string out = drift_text(drift);
         if (s_.dead_letters > 0) out += fmt::format("{}{} dead-lettered", out.empty() ? "" : ", ", s_.dead_letters);
         if (out.empty() && verifying()) out = kVerifying;
         return out;
+    }
+
+    // What is embedded and served now, and what is left of what was found: the run has healed some of it since.
+    std::string served_text(std::int64_t good, std::int64_t wanted) const {
+        DriftCounts now = s_.drift;
+        std::int64_t healed = s_.healed;
+        for (std::int64_t* n : {&now.missing, &now.stale, &now.partial, &now.invalid}) {
+            const std::int64_t some = std::min(*n, healed);
+            *n -= some;
+            healed -= some;
+        }
+        std::string rest = left(now);
+        if (rest.empty()) rest = kVerifying;
+        const std::int64_t served = std::min(wanted, good + s_.drift.to_embed() - now.to_embed());
+        return embedded_text(served, wanted, " (" + rest + ")");
     }
 
     // The sweep that looks whether what was found is healed has not passed yet.
@@ -278,7 +294,7 @@ std::vector<Condition> corrections(const std::vector<Condition>& stored, const S
         if (same && (!figures || had->message == wanted.message)) continue;
         // A run says what it does itself, all the time; what is not true is corrected all the same.
         const bool of_run = wanted.type == "Ready" || wanted.type == "Synced" || wanted.type == "Reconciling";
-        if (seen.working && of_run && had->status != "True" && had->reason != "Behind") continue;
+        if (seen.working && of_run && had->reason != "Behind" && (had->status != "True" || same)) continue;
         if (wanted.type == "Reconciling" && (seen.working || stuck)) continue;
         if (wanted.type == "ProviderHealthy" && !seen.provider_known) continue;
         wanted.observed_generation = had->observed_generation;

@@ -49,7 +49,8 @@ struct Seen {
     std::optional<std::int64_t> source_documents;
     std::optional<std::int64_t> declared;
     std::int64_t documents = 0;                  // stored
-    DriftCounts drift;                           // left
+    DriftCounts drift;                           // left, as the last complete sweep found it
+    std::int64_t healed = 0;                     // of it, by the run under way, which has not verified it yet
     std::int64_t dead_letters = 0;
     std::int64_t unkeyed = 0;
     double completeness = 1.0;

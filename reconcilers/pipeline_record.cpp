@@ -59,6 +59,7 @@ Status PipelineReconciler::record_progress(Pass& pass) {
         if (pass.run) {
             Result<RunProgress> progress = read_progress(**session, pass.run->id);
             if (!progress) return progress.error();
+            seen.healed = progress->written;
             seen.progress = fmt::format("{}: {} of {} planned so far {} done", to_string(seen.phase),
                                         progress->written + progress->dropped + progress->removed,
                                         plural(pass.run->planned, "document"), one_or_many(pass.run->planned, "is", "are"));

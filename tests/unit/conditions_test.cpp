@@ -56,6 +56,27 @@ TEST(Conditions, UnreadableIsUnknownAndNeverEmpty) {
     EXPECT_EQ(find(s, "ProviderHealthy").type, "") << "nothing is known about the provider";
 }
 
+// Whether it is ready is the next sweep's to say; how much is served is said as it is.
+TEST(Conditions, ReadyCountsWhatIsServedNow) {
+    Seen s = converged();
+    s.working = true;
+    s.phase = Phase::healing;
+    s.drift.missing = 30;
+    s.drift.stale = 20;
+    EXPECT_EQ(find(s, "Ready").message, "50 of 100 documents are embedded (30 missing, 20 stale)");
+    s.healed = 35;
+    EXPECT_EQ(text(s, "Ready"), "False Healing");
+    EXPECT_EQ(find(s, "Ready").message, "85 of 100 documents are embedded (15 stale)");
+    s.healed = 60;
+    EXPECT_EQ(text(s, "Ready"), "False Healing");
+    EXPECT_EQ(find(s, "Ready").message, "100 of 100 documents are embedded (what was found is being verified)");
+    s.completeness = 0.5;
+    EXPECT_EQ(text(s, "Ready"), "True CompleteEnough");
+    const std::vector<Condition> stored = conditions_of(s);
+    s.healed = 0;  // as the reporter sees it
+    EXPECT_TRUE(corrections(stored, s, true).empty()) << "the run says it, and knows better";
+}
+
 TEST(Conditions, NotYetObservedIsUnknown) {
     Seen s = converged();
     s.source_documents.reset();
