@@ -49,8 +49,8 @@ Status Health::ready() const {
 }
 
 void Health::add_routes(HttpServer& server) const {
-    server.route("GET", "/livez", [this](const HttpRequest&) { return told(live()); });
-    server.route("GET", "/readyz", [this](const HttpRequest&) { return told(ready()); });
+    server.route_open("GET", "/livez", [this](const HttpRequest&) { return told(live()); });
+    server.route_open("GET", "/readyz", [this](const HttpRequest&) { return told(ready()); });
 }
 
 }  // namespace homeostat

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -62,6 +63,11 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
         explicit Session(tcp::socket socket) : stream(std::move(socket)) {}
         beast::tcp_stream stream;
         bool waiting = true;  // between requests; on the session's strand only
+        std::atomic<bool> answering{false};  // its request has come
+        std::atomic<std::uint64_t> turn{
+            0};  // grows with each session's last answer: the least is who has said nothing for longest
+        asio::ip::address peer;
+        bool closing = false;  // under the server's lock: it counts no more
     };
     using SessionPtr = std::shared_ptr<Session>;
 
@@ -90,21 +96,23 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
 
     asio::awaitable<void> accept() {
         while (!stopping) {
-            if (count() >= options.max_connections) {
-                room.expires_after(std::chrono::milliseconds(100));
-                co_await room.async_wait(kTuple);
-                continue;
-            }
             tcp::socket socket(asio::make_strand(executor));
             const auto [ec] = co_await acceptor.async_accept(socket, kTuple);
             if (stopping) break;
             if (ec) {
                 // Out of descriptors, say: try again rather than spin or give up.
+                if (ec == asio::error::no_descriptors) close_oldest(nullptr);
                 room.expires_after(std::chrono::milliseconds(100));
                 co_await room.async_wait(kTuple);
                 continue;
             }
+            error_code gone;
+            const auto peer = socket.remote_endpoint(gone).address();
             const auto session = std::make_shared<Session>(std::move(socket));
+            session->peer = peer;
+            session->turn = ++turns;
+            if (count(nullptr) >= options.max_connections) close_oldest(nullptr);
+            if (count(&peer) >= options.max_of_peer) close_oldest(&peer);
             add(session);
             asio::co_spawn(session->stream.get_executor(), serve(shared_from_this(), session), asio::detached);
         }
@@ -140,6 +148,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
         const auto [ec, bytes] = co_await http::async_read(session.stream, buffer, parser, kTuple);
         const int refusal = ec ? status_of(ec) : 0;
         if (ec && refusal == 0) co_return false;
+        session.answering = true;
         const bool head = !ec && parser.get().method() == http::verb::head;
         const bool keep = !ec && !stopping && parser.get().keep_alive();
         HttpResponse response =
@@ -150,9 +159,13 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
         session.stream.expires_after(options.request_timeout);
         if (head) {
             const auto [write_error, written] = co_await http::async_write_header(session.stream, serializer, kTuple);
+            session.answering = false;
+            session.turn = ++turns;
             co_return keep && !write_error;
         }
         const auto [write_error, written] = co_await http::async_write(session.stream, serializer, kTuple);
+        session.answering = false;
+        session.turn = ++turns;
         co_return keep && !write_error;
     }
 
@@ -169,12 +182,28 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
         auto handler = at->second.find(request.method);
         if (handler == at->second.end() && request.method == "HEAD") handler = at->second.find("GET");
         if (handler == at->second.end()) return not_allowed(at->second);
+        if (!options.token.empty() && !open.contains(request.path) && !knows_token(message)) {
+            HttpResponse response = plain(401, "send the token of the setting http.token as Authorization: Bearer");
+            response.headers.emplace_back("WWW-Authenticate", "Bearer");
+            return response;
+        }
         try {
             return handler->second(request);
         } catch (const std::exception& e) {
             spdlog::error("the handler of {} {} failed: {}", request.method, request.path, e.what());
             return plain(500, "internal error; the log says more");
         }
+    }
+
+    // In the same time whatever was sent.
+    bool knows_token(const http::request<http::string_body>& message) const {
+        const std::string wanted = "Bearer " + options.token;
+        const auto field = message[http::field::authorization];
+        unsigned differs = field.size() == wanted.size() ? 0 : 1;
+        for (std::size_t i = 0; i < std::min<std::size_t>(field.size(), wanted.size()); ++i) {
+            differs |= static_cast<unsigned char>(field[i]) ^ static_cast<unsigned char>(wanted[i]);
+        }
+        return differs == 0;
     }
 
     static HttpResponse not_allowed(const std::map<std::string, Handler>& methods) {
@@ -209,9 +238,25 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
         for (const auto& s : sessions) asio::post(s->stream.get_executor(), [s, act] { act(s); });
     }
 
-    std::size_t count() EXCLUDES(mutex) {
+    std::size_t count(const asio::ip::address* peer) EXCLUDES(mutex) {
         const Lock lock(mutex);
-        return sessions.size();
+        return static_cast<std::size_t>(std::count_if(sessions.begin(), sessions.end(), [&](const SessionPtr& s) {
+            return !s->closing && (peer == nullptr || s->peer == *peer);
+        }));
+    }
+    // Of those whose request has not come, the one that has said nothing for longest; of all where each is being answered.
+    void close_oldest(const asio::ip::address* peer) EXCLUDES(mutex) {
+        const Lock lock(mutex);
+        SessionPtr oldest;
+        for (const SessionPtr& s : sessions) {
+            if (s->closing || (peer != nullptr && s->peer != *peer)) continue;
+            if (!oldest ||
+                std::pair(s->answering.load(), s->turn.load()) < std::pair(oldest->answering.load(), oldest->turn.load()))
+                oldest = s;
+        }
+        if (!oldest) return;
+        oldest->closing = true;
+        asio::post(oldest->stream.get_executor(), [oldest] { oldest->stream.close(); });
     }
     void add(const SessionPtr& s) EXCLUDES(mutex) {
         const Lock lock(mutex);
@@ -244,6 +289,8 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
     tcp::acceptor acceptor;
     asio::steady_timer room;
     std::map<std::string, std::map<std::string, Handler>> routes;  // constant after start
+    std::set<std::string> open;                                    // of them, what needs no token
+    std::atomic<std::uint64_t> turns{0};
     std::atomic<std::uint16_t> port{0};
     std::atomic<bool> stopping{false};
     Mutex mutex;
@@ -259,6 +306,11 @@ HttpServer::~HttpServer() { stop(std::chrono::milliseconds(0)); }
 
 void HttpServer::route(std::string method, std::string path, Handler handler) {
     impl_->routes[std::move(path)][std::move(method)] = std::move(handler);
+}
+
+void HttpServer::route_open(std::string method, std::string path, Handler handler) {
+    impl_->open.insert(path);
+    route(std::move(method), std::move(path), std::move(handler));
 }
 
 Status HttpServer::start() {

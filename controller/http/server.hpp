@@ -1,8 +1,8 @@
 // A small HTTP/1.1 server for health, metrics and the API: on loopback unless told otherwise, plain, without secrets in it.
 //
 // Handlers are registered by path before start() and run on the given executor, so they answer from memory and never block.
-// Sizes and times of requests are bounded, connections too: a slow or rude client costs one connection for a few seconds. HEAD is
-// answered wherever GET is; an unknown path is 404, a known one with another method 405, a handler that throws 500.
+// Sizes and times of requests are bounded, connections too: who opens many loses those that say nothing, and nobody else waits.
+// HEAD is answered wherever GET is; an unknown path is 404, a known one with another method 405, a handler that throws 500.
 //
 // start() once; stop() from any thread that does not run the executor, safe twice and without start(). After stop() no handler
 // runs.
@@ -40,7 +40,9 @@ struct HttpServerOptions {
     std::uint16_t port = 0;  // 0 lets the system choose
     std::uint32_t max_header_bytes = 8 * 1024;
     std::uint64_t max_body_bytes = 1024 * 1024;
-    std::size_t max_connections = 128;  // more wait in the kernel's queue
+    std::size_t max_connections = 128;  // one more, and the one that has waited longest for its request is closed
+    std::size_t max_of_peer = 64;  // likewise, of one address
+    std::string token;  // asked for (Authorization: Bearer) on every path that is not open; empty = on none
     std::chrono::milliseconds request_timeout{10'000};  // to send a whole request, and to take a whole response
     std::chrono::milliseconds idle_timeout{30'000};  // between two requests of a connection
 };
@@ -55,6 +57,8 @@ public:
     HttpServer& operator=(const HttpServer&) = delete;
 
     void route(std::string method, std::string path, Handler handler);
+    // Whoever reaches it may ask it without the token: what orchestrators probe.
+    void route_open(std::string method, std::string path, Handler handler);
 
     // Listens and begins to accept. Fails with a sentence where the address is none or taken.
     Status start();

@@ -2,9 +2,11 @@
 #include "controller/http/server.hpp"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,6 +21,7 @@ namespace homeostat {
 namespace {
 
 using namespace std::chrono_literals;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -57,6 +60,7 @@ protected:
         server = std::make_unique<HttpServer>(io.executor(), std::move(options));
         server->route("GET", "/hello", [](const HttpRequest& r) { return HttpResponse{.body = "hello " + r.query}; });
         server->route("POST", "/echo", [](const HttpRequest& r) { return HttpResponse{.status = 201, .body = r.body}; });
+        server->route_open("GET", "/open", [](const HttpRequest&) { return HttpResponse{.body = "open"}; });
         server->route("GET", "/throws", [](const HttpRequest&) -> HttpResponse { throw std::runtime_error("a secret"); });
         const auto started = server->start();
         EXPECT_TRUE(started) << started.error().message;
@@ -132,16 +136,52 @@ TEST_F(HttpServerTest, ASlowClientIsLetGo) {
     EXPECT_EQ(silent.hear(), "");
 }
 
-TEST_F(HttpServerTest, MoreConnectionsThanAllowedWaitTheirTurn) {
+TEST_F(HttpServerTest, OfTooManyConnectionsTheOneThatIsSilentForLongestIsClosed) {
     start({.max_connections = 2});
-    auto a = std::make_unique<RawClient>(server->port());
-    auto b = std::make_unique<RawClient>(server->port());
-    a->say("GET /hello HTTP/1.1\r\n");
-    b->say("GET /hello HTTP/1.1\r\n");
+    RawClient a(server->port());
+    RawClient b(server->port());
+    a.say("GET /hello HTTP/1.1\r\n");
+    b.say("GET /hello HTTP/1.1\r\n");
     RawClient c(server->port());
     c.say("GET /hello HTTP/1.1\r\nConnection: close\r\n\r\n");
-    a.reset();
     EXPECT_THAT(c.hear(), HasSubstr("hello"));
+    EXPECT_EQ(a.hear(), "");
+    b.say("Connection: close\r\n\r\n");
+    EXPECT_THAT(b.hear(), HasSubstr("hello"));
+}
+
+// Idle ones, and such as send a letter now and then: probes are answered meanwhile, on connections of their own and on kept ones.
+TEST_F(HttpServerTest, AThousandConnectionsDoNotStarveProbes) {
+    rlimit files{};
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &files), 0);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    start({.token = "t0ken"});
+    std::vector<std::unique_ptr<RawClient>> crowd;
+    for (int i = 0; i < 1000; ++i) {
+        crowd.push_back(std::make_unique<RawClient>(server->port()));
+        if (i % 2 == 0) crowd.back()->say("GET /hello HTT");
+        if (i % 100 != 0) continue;
+        const auto answer = ask("GET", "/open");
+        ASSERT_TRUE(answer) << answer.error().message;
+        EXPECT_EQ(answer->status, 200U);
+    }
+    for (int i = 0; i < 50; ++i) {
+        for (int j = 0; j < 20; ++j) crowd[static_cast<std::size_t>(i * 20 + j)]->say("X");
+        EXPECT_THAT(raw("GET /open HTTP/1.1\r\nConnection: close\r\n\r\n"), StartsWith("HTTP/1.1 200"));
+    }
+}
+
+TEST_F(HttpServerTest, WhatIsNotOpenWantsTheToken) {
+    start({.token = "t0ken"});
+    const auto said = [&](const std::string& path, const std::string& header) {
+        return raw("GET " + path + " HTTP/1.1\r\n" + header + "Connection: close\r\n\r\n");
+    };
+    EXPECT_THAT(said("/open", ""), StartsWith("HTTP/1.1 200"));
+    EXPECT_THAT(said("/hello", ""), AllOf(StartsWith("HTTP/1.1 401"), HasSubstr("WWW-Authenticate: Bearer")));
+    for (const char* wrong : {"Bearer t0ke", "Bearer t0kenx", "Bearer ", "bearer", "Basic t0ken", "t0ken"})
+        EXPECT_THAT(said("/hello", fmt::format("Authorization: {}\r\n", wrong)), StartsWith("HTTP/1.1 401")) << wrong;
+    EXPECT_THAT(said("/hello", "Authorization: Bearer t0ken\r\n"), StartsWith("HTTP/1.1 200"));
 }
 
 TEST_F(HttpServerTest, StopLetsARunningRequestFinishAndClosesTheRest) {
