@@ -100,6 +100,9 @@ std::string redact_url(std::string_view url) {
         const std::size_t at = out.substr(0, out.find_first_of("/?", start)).rfind('@');
         const std::size_t colon = out.find(':', start);
         if (at != std::string::npos && colon < at) out.replace(colon + 1, at - colon - 1, "***");
+        // A password with a slash in it makes what is before the slash a host and a port to whoever reads it so.
+        const std::size_t far = out.rfind('@');
+        if (at == std::string::npos && far != std::string::npos && colon < far) out.replace(colon + 1, far - colon - 1, "***");
     }
     for (std::size_t at = out.find("password"); at != std::string::npos; at = out.find("password", at + 1)) {
         const std::size_t equals = out.find_first_not_of(' ', at + 8);

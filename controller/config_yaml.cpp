@@ -13,11 +13,14 @@
 #include <regex>
 #include <sstream>
 
+#include "core/outside_text.hpp"
+
 namespace homeostat {
 
 namespace {
 
 constexpr std::size_t kMaxValues = 100'000;
+constexpr std::size_t kMaxCopied = 16U << 20U;
 
 YamlNode::Kind plain_kind(const std::string& s) {
     static const std::regex kInteger("[-+]?(0|[1-9][0-9]*)");
@@ -35,6 +38,13 @@ std::size_t value_count(const YamlNode& node) {
     std::size_t n = 1;
     for (const auto& item : node.items) n += value_count(item);
     for (const auto& [name, value] : node.fields) n += value_count(value);
+    return n;
+}
+
+std::size_t byte_count(const YamlNode& node) {
+    std::size_t n = node.scalar.size();
+    for (const auto& item : node.items) n += byte_count(item);
+    for (const auto& [name, value] : node.fields) n += name.size() + byte_count(value);
     return n;
 }
 
@@ -60,6 +70,8 @@ public:
         const auto found = anchors_.find(anchor);
         if (found == anchors_.end()) throw YAML::ParserException(mark, "an alias stands inside the value it names");
         count(mark, value_count(found->second));
+        copied_ += byte_count(found->second);
+        if (copied_ > kMaxCopied) throw YAML::ParserException(mark, "aliases repeat more than 16 MiB of text; write it once");
         put(found->second, YAML::NullAnchor);
     }
 
@@ -133,6 +145,7 @@ private:
     std::vector<Open> open_;
     std::map<YAML::anchor_t, YamlNode> anchors_;
     std::size_t values_ = 0;
+    std::size_t copied_ = 0;  // bytes that aliases stand for
 };
 
 // The length of the UTF-8 sequence that starts at `at`, or 0 where there is none.
@@ -168,7 +181,17 @@ Status check_bytes(std::string_view text, std::string_view file) {
 
 std::string json_text(std::string_view s) {
     std::string out = "\"";
-    for (const char c : s) {
+    for (std::size_t i = 0; i < s.size(); ++i) {
+        const char c = s[i];
+        // What turns the direction of writing, or moves a cursor, is written out; all of it is below U+10000 but for tags, which
+        // are dull.
+        char32_t letter = 0;
+        const std::size_t length = static_cast<unsigned char>(c) < 0x80 ? 1 : letter_at(s.substr(i), letter);
+        if (length > 1 && letter < 0x10000 && is_hidden(letter)) {
+            out += fmt::format("\\u{:04x}", static_cast<unsigned>(letter));
+            i += length - 1;
+            continue;
+        }
         switch (c) {
             case '"': out += "\\\""; break;
             case '\\': out += "\\\\"; break;

@@ -7,10 +7,13 @@
 #include <nlohmann/json.hpp>
 
 #include "core/log_fields.hpp"
+#include "core/outside_text.hpp"
 
 namespace homeostat {
 
 namespace {
+
+constexpr std::size_t kMostOfLine = 4'000;
 
 // With everything escaped that has to be.
 std::string json_string(std::string text) {
@@ -19,10 +22,23 @@ std::string json_string(std::string text) {
 
 void append(spdlog::memory_buf_t& out, std::string_view text) { out.append(text.data(), text.data() + text.size()); }
 
+// Names that people declared stand in it as they are, and whoever is not ours may be quoted: on its way out it becomes one line.
+std::string line_of(const spdlog::details::log_msg& message) {
+    return outside_text({message.payload.data(), message.payload.size()}, kMostOfLine);
+}
+
+class TextMessage final : public spdlog::custom_flag_formatter {
+public:
+    void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& out) override {
+        append(out, line_of(message));
+    }
+    std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<TextMessage>(); }
+};
+
 class JsonMessage final : public spdlog::custom_flag_formatter {
 public:
     void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& out) override {
-        append(out, json_string(std::string(message.payload.data(), message.payload.size())));
+        append(out, json_string(line_of(message)));
     }
     std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<JsonMessage>(); }
 };
@@ -32,7 +48,7 @@ class JsonFields final : public spdlog::custom_flag_formatter {
 public:
     void format(const spdlog::details::log_msg&, const std::tm&, spdlog::memory_buf_t& out) override {
         for (const auto& [name, value] : LogFields::here()) {
-            append(out, "," + json_string(std::string(name)) + ":" + json_string(value));
+            append(out, "," + json_string(std::string(name)) + ":" + json_string(visible_text(value)));
         }
     }
     std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<JsonFields>(); }
@@ -51,7 +67,9 @@ void set_up_log(const Settings& settings, bool colour) {
             R"({"time":"%Y-%m-%dT%H:%M:%S.%f%z","level":"%l","message":%*%~})");
         logger->set_formatter(std::move(formatter));
     } else {
-        logger->set_pattern("%H:%M:%S.%e %^%-7l%$ %v");
+        auto formatter = std::make_unique<spdlog::pattern_formatter>();
+        formatter->add_flag<TextMessage>('*').set_pattern("%H:%M:%S.%e %^%-7l%$ %*");
+        logger->set_formatter(std::move(formatter));
     }
     spdlog::set_default_logger(std::move(logger));
 }

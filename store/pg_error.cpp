@@ -1,6 +1,9 @@
 #include "store/pg_error.hpp"
 
+#include <algorithm>
 #include <array>
+
+#include "core/outside_text.hpp"
 
 namespace homeostat {
 
@@ -51,8 +54,7 @@ std::string first_line(std::string_view message) {
             message.remove_prefix(at + severity.size());
         }
     }
-    message = message.substr(0, message.find('\n'));
-    return std::string(message);
+    return outside_text(message.substr(0, message.find('\n')));
 }
 
 }  // namespace
@@ -82,17 +84,25 @@ Error from_failed_connect(std::string_view message) {
         if (const std::size_t at = why.find(severity); at != std::string::npos) why.erase(at, severity.size());
     }
     return {.cls = ErrorClass::db_transient,
-            .message = "the database cannot be reached: " + why,
+            .message = "the database cannot be reached: " + outside_text(why),
             .origin = Origin::theirs,
             .code = std::string(kConnectFailed)};
 }
 
 Error from_bad_url(std::string_view problem) {
-    return {
-        .cls = ErrorClass::db_transient,
-        .message = "the connection string of the database cannot be read: " + std::string(problem.substr(0, problem.find('\n'))),
-        .origin = Origin::user,
-        .code = std::string(kConnectFailed)};
+    // What libpq quotes may be the password, or half of it.
+    std::string why;
+    for (std::string_view rest = problem.substr(0, problem.find('\n')); !rest.empty();) {
+        const std::size_t open = std::min(rest.find('"'), rest.size());
+        const std::size_t close = std::min(rest.find('"', std::min(open + 1, rest.size())), rest.size());
+        why += rest.substr(0, open);
+        if (open < rest.size()) why += rest.substr(open, close - open) == "\"=" ? "\"=\"" : "\"***\"";
+        rest.remove_prefix(std::min(close + 1, rest.size()));
+    }
+    return {.cls = ErrorClass::db_transient,
+            .message = "the connection string of the database cannot be read: " + outside_text(why),
+            .origin = Origin::user,
+            .code = std::string(kConnectFailed)};
 }
 
 Error from_broken_link(std::string_view message, bool while_committing) {

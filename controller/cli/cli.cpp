@@ -16,6 +16,7 @@
 #include "controller/cli/listing.hpp"
 #include "controller/cli/usage.hpp"
 #include "controller/cli/verbs.hpp"
+#include "core/outside_text.hpp"
 #include "store/pg_error.hpp"
 
 namespace homeostat {
@@ -111,10 +112,11 @@ Result<Session*> CliContext::session() {
 }
 
 int CliContext::fail(const Error& error) const {
+    constexpr std::size_t kMostOfLine = 4'000;
     std::string_view rest = error.message;
     while (!rest.empty()) {
         const std::size_t end = rest.find('\n');
-        streams.err << "homeostat: " << rest.substr(0, end) << '\n';
+        streams.err << "homeostat: " << outside_text(rest.substr(0, end), kMostOfLine) << '\n';
         rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
     }
     const bool ours =

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 
+#include "core/outside_text.hpp"
+
 namespace homeostat {
 
 namespace {
@@ -21,11 +23,7 @@ std::size_t width_of(std::string_view text) {
 
 }  // namespace
 
-std::string printable(std::string_view text) {
-    std::string out;
-    for (const char c : text) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;
-    return out;
-}
+std::string printable(std::string_view text) { return visible_text(text, text.size()); }
 
 void TextTable::print(std::ostream& out, bool colour, std::string_view indent) const {
     std::vector<std::size_t> widths;

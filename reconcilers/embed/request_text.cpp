@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/outside_text.hpp"
+
 namespace homeostat {
 
 namespace {
@@ -21,27 +23,6 @@ void append_escaped(std::string& out, char c) {
         case '\r': out += "\\r"; return;
         default: fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(c));
     }
-}
-
-// The length of the well-formed letter at the beginning of `text`, and which it is; 0 where there is none.
-std::size_t letter_at(std::string_view text, char32_t& letter) {
-    const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-    const unsigned char first = byte(0);
-    const std::size_t length = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
-    if (length == 0 || length > text.size()) return 0;
-    letter = length == 1 ? first : first & (0xFFU >> (length + 1));
-    for (std::size_t i = 1; i < length; ++i) {
-        if ((byte(i) & 0xC0U) != 0x80U) return 0;
-        letter = (letter << 6U) | (byte(i) & 0x3FU);
-    }
-    const char32_t least = length == 3 ? 0x800 : length == 4 ? 0x10000 : 0;
-    return letter < least || letter > 0x10FFFF || (letter >= 0xD800 && letter < 0xE000) ? 0 : length;
-}
-
-// Controls, separators of lines, marks of direction, byte order marks.
-bool is_hidden(char32_t c) {
-    return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x200B && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) ||
-           (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF;
 }
 
 }  // namespace
@@ -90,8 +71,11 @@ Result<std::string> append_members(const std::string& object, const std::string&
 
 std::string quoted_excerpt(std::string_view text, std::size_t most) {
     std::string out;
-    append_json_string(out, text.substr(0, most));
-    if (text.size() > most) out += "...";
+    // Whole letters: half a one would be none.
+    std::size_t end = std::min(most, text.size());
+    while (end > 0 && end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;
+    append_json_string(out, text.substr(0, end));
+    if (text.size() > end) out += "...";
     return out;
 }
 
@@ -100,26 +84,7 @@ std::string_view without_mark(std::string_view text) noexcept {
     return text;
 }
 
-std::string clean_excerpt(std::string_view text, std::size_t most) {
-    std::string out;
-    std::size_t letters = 0;
-    bool broken = false;  // what came before is no letter: one sign stands for all of it
-    while (!text.empty() && letters < most) {
-        char32_t letter = 0;
-        const std::size_t length = letter_at(text, letter);
-        if (length == 0) {
-            if (!broken) out += "\xEF\xBF\xBD";
-            letters += broken ? 0 : 1;
-        } else {
-            is_hidden(letter) ? out.push_back(' ') : void(out.append(text, 0, length));
-            ++letters;
-        }
-        broken = length == 0;
-        text.remove_prefix(std::max<std::size_t>(length, 1));
-    }
-    if (!text.empty()) out += "...";
-    return out;
-}
+std::string clean_excerpt(std::string_view text, std::size_t most) { return outside_text(text, most); }
 
 std::uint64_t estimated_tokens(const std::vector<std::string>& texts) {
     std::uint64_t bytes = 0;

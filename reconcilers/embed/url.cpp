@@ -6,12 +6,15 @@
 #include <charconv>
 #include <utility>
 
+#include "core/outside_text.hpp"
+
 namespace homeostat {
 
 namespace {
 
 Error refuse(std::string_view text, std::string_view why) {
-    return invalid(fmt::format("\"{}\" is not an address we can call: {}; write it like https://api.example.com/v1", text, why));
+    return invalid(fmt::format("\"{}\" is not an address we can call: {}; write it like https://api.example.com/v1",
+                               outside_text(text.substr(0, text.find('?')), 200), why));
 }
 
 bool is_host(std::string_view host) {
@@ -42,6 +45,18 @@ std::string Url::host_header() const {
 std::string Url::origin() const { return fmt::format("{}://{}:{}", tls ? "https" : "http", bracketed(host), port); }
 
 std::string Url::text() const { return fmt::format("{}://{}{}", tls ? "https" : "http", host_header(), path); }
+
+std::string Url::shown() const {
+    std::string out = text();
+    for (std::size_t at = out.find('?'); at != std::string::npos; at = out.find('&', at + 1)) {
+        const std::size_t end = std::min(out.find('&', at + 1), out.size());
+        const std::size_t equals = std::min(out.find('=', at), end);
+        // What has no name may be a key itself.
+        const std::size_t from = equals < end ? equals + 1 : at + 1;
+        if (end > from) out.replace(from, end - from, "***");
+    }
+    return out;
+}
 
 Url Url::below(std::string_view leaf) const {
     Url url = *this;

@@ -20,6 +20,8 @@ struct Url {
     std::string host_header() const;  // host, or host:port where the port is not the scheme's own
     std::string origin() const;       // scheme://host:port: what a kept-alive connection belongs to
     std::string text() const;         // the whole address
+    // The same for messages: of a query, which may hold keys, the names only.
+    std::string shown() const;
     // The address below this one: http://h/v1 and "embeddings" give http://h/v1/embeddings. A query stays at the end.
     Url below(std::string_view leaf) const;
 };

@@ -49,6 +49,8 @@ TEST(Urls, AreShownWithoutTheirPassword) {
     EXPECT_EQ(redact_url("host=db password = 'hu sh\\'x' user=ann"), "host=db password = *** user=ann");
     EXPECT_EQ(redact_url("host=db user=ann password=hush"), "host=db user=ann password=***");
     EXPECT_EQ(redact_url("postgres://ann@db/app"), "postgres://ann@db/app");
+    EXPECT_EQ(redact_url("postgres://ann:hu/sh@db/app"), "postgres://ann:***@db/app");
+    EXPECT_EQ(redact_url("postgres://ann:hu?s/h@db/app"), "postgres://ann:***@db/app");
     EXPECT_EQ(redact_url(""), "");
 }
 
@@ -130,6 +132,30 @@ TEST(Yaml, WordsThatOtherReadersTakeForBooleansAreQuoted) {
     const auto back = read_yaml(write_yaml(n), "f.yaml");
     ASSERT_TRUE(back.ok()) << back.error().message << write_yaml(n);
     for (const auto& [name, value] : back->front().fields) EXPECT_TRUE(value.quoted) << name;
+}
+
+TEST(Yaml, AliasesRepeatNoMoreThanFits) {
+    std::string bomb = "a: &a " + std::string(1U << 20U, 'x') + "\nb:\n";
+    for (int i = 0; i < 1'000; ++i) bomb += "  - *a\n";
+    const auto refused = read_yaml(bomb, "f.yaml");
+    ASSERT_FALSE(refused.ok());
+    EXPECT_THAT(refused.error().message, HasSubstr("aliases repeat more than 16 MiB"));
+    EXPECT_TRUE(read_yaml("a: &a " + std::string(1U << 20U, 'x') + "\nb: [*a, *a]\n", "f.yaml").ok());
+}
+
+TEST(Yaml, WhatIsWrittenMovesNoCursorAndReadsBack) {
+    const std::string dirty =
+        "a\x1b[31m\xC2\x9B"
+        "b\xE2\x80\xAE"
+        "c\xEF\xBB\xBF"
+        "d";
+    YamlNode n = YamlNode::map();
+    n.add("k", YamlNode::text(dirty));
+    for (const std::string& written : {write_yaml(n), write_json(n)}) {
+        for (const char* hidden : {"\x1b", "\xC2\x9B", "\xE2\x80\xAE", "\xEF\xBB\xBF"})
+            EXPECT_EQ(written.find(hidden), std::string::npos);
+        EXPECT_EQ(read_yaml(written, "f.yaml")->front().find("k")->scalar, dirty);
+    }
 }
 
 }  // namespace

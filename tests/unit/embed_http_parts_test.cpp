@@ -40,6 +40,13 @@ TEST(Url, RefusesWhatItWouldMisread) {
     }
 }
 
+TEST(Url, ShowsOfAQueryTheNamesOnly) {
+    EXPECT_EQ(parse_url("https://h/v1?api-key=hush&x=1&hush")->shown(), "https://h/v1?api-key=***&x=***&***");
+    EXPECT_EQ(parse_url("https://h/v1")->shown(), "https://h/v1");
+    EXPECT_EQ(parse_url("https://h/v1?")->shown(), "https://h/v1?");
+    EXPECT_EQ(parse_url("ftp://h/v1?key=hush").error().message.find("hush"), std::string::npos);
+}
+
 TEST(Url, NeverRepeatsAPassword) {
     const auto url = parse_url("https://user:hunter2@h/v1");
     ASSERT_FALSE(url);

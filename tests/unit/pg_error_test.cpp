@@ -62,6 +62,26 @@ TEST(PgError, KeepsTheFirstLineOfWhatTheServerSaid) {
     EXPECT_EQ(from_sqlstate("", "could not connect").message, "could not connect");
 }
 
+TEST(PgError, WhatTheServerSaidIsOneLineWithoutSecrets) {
+    EXPECT_EQ(from_sqlstate("P0001", "ERROR:  \x1b[31mred\xE2\x80\xAE \xE9t\xE9").message, " [31mred  \xEF\xBF\xBDt\xEF\xBF\xBD");
+    EXPECT_EQ(from_sqlstate("P0001", "ERROR:  sent password=hunter2 there").message, "sent password=*** there");
+    EXPECT_EQ(from_failed_connect("FATAL:  r\xF4le \"x\" does not exist").message,
+              "the database cannot be reached: r\xEF\xBF\xBDle \"x\" does not exist");
+}
+
+TEST(PgError, AConnectionStringThatCannotBeReadIsNotRepeated) {
+    for (const char* said :
+         {"missing \"=\" after \"hunter2\" in connection info string", "invalid connection option \"hunter2\"",
+          "forbidden value %00 in percent-encoded value: \"hunter2%00\"", "invalid port number: \"hunter2",
+          "unexpected character \"h\" in position 3 in URI (expected \":\" or \"/\"): \"postgres://a:hunter2@[::1]x\""}) {
+        const std::string told = from_bad_url(said).message;
+        EXPECT_EQ(told.find("hunter2"), std::string::npos) << told;
+        EXPECT_NE(told.find("***"), std::string::npos) << told;
+    }
+    EXPECT_EQ(from_bad_url("missing \"=\" after \"x\" in connection info string").message,
+              "the connection string of the database cannot be read: missing \"=\" after \"***\" in connection info string");
+}
+
 TEST(PgError, ALinkThatBrokeWhileCommittingLeavesTheOutcomeUnknown) {
     EXPECT_TRUE(from_broken_link("gone", true).outcome_unknown);
     EXPECT_FALSE(from_broken_link("gone", false).outcome_unknown);
