@@ -10,7 +10,21 @@ BEGIN
                     'it is base64, float, or none to leave encoding_format out', 'it is base64 or float');
 END $$;
 UPDATE homeostat.provider SET encoding = 'float' WHERE encoding = 'none';
+-- A view cannot lose a column: it is made anew, and granted as make_roles() says.
+DROP VIEW homeostat.own_provider_status;
 ALTER TABLE homeostat.provider_status DROP COLUMN answered_as;
+CREATE VIEW homeostat.own_provider_status WITH (security_barrier) AS SELECT t.* FROM homeostat.provider_status t
+WHERE (SELECT homeostat.sees_all()) OR t.uid IN (
+    SELECT o.uid FROM homeostat.provider o WHERE homeostat.acts_for(o.declared_by)
+    UNION ALL SELECT o.uid FROM homeostat.provider o JOIN homeostat.pipeline p ON p.provider = o.name
+    WHERE homeostat.acts_for(p.declared_by));
+COMMENT ON VIEW homeostat.own_provider_status IS 'What of provider_status concerns whoever looks';
+DO $$
+BEGIN
+    IF (SELECT count(*) FROM pg_roles WHERE rolname IN ('homeostat_owner', 'homeostat_controller', 'homeostat_declarer')) = 3 THEN
+        PERFORM homeostat.make_roles();
+    END IF;
+END $$;
 ALTER TABLE homeostat.provider DROP COLUMN breaker_pause_cap;
 ALTER TABLE homeostat.provider DROP COLUMN breaker_pause;
 ALTER TABLE homeostat.provider DROP COLUMN breaker_share;

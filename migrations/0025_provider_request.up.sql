@@ -137,3 +137,10 @@ REVOKE ALL ON FUNCTION homeostat.check_provider_request() FROM PUBLIC;
 -- Before check_provider, which compares what is declared now with what was.
 CREATE TRIGGER a_request_provider BEFORE INSERT OR UPDATE ON homeostat.provider
     FOR EACH ROW EXECUTE FUNCTION homeostat.check_provider_request();
+
+-- As migration 22 made it, with the column that is new.
+CREATE OR REPLACE VIEW homeostat.own_provider_status WITH (security_barrier) AS SELECT t.* FROM homeostat.provider_status t
+WHERE (SELECT homeostat.sees_all()) OR t.uid IN (
+    SELECT o.uid FROM homeostat.provider o WHERE homeostat.acts_for(o.declared_by)
+    UNION ALL SELECT o.uid FROM homeostat.provider o JOIN homeostat.pipeline p ON p.provider = o.name
+    WHERE homeostat.acts_for(p.declared_by));

@@ -122,9 +122,7 @@ bool names_host(std::string_view entry, std::string_view host) {
 
 }  // namespace
 
-std::string HttpProxy::text() const {
-    return fmt::format("http://{}:{}", bracketed(host), port);
-}
+std::string HttpProxy::text() const { return fmt::format("http://{}:{}", bracketed(host), port); }
 
 bool passes_by(std::string_view no_proxy, std::string_view host) {
     if (host.ends_with('.')) host.remove_suffix(1);

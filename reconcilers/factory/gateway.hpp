@@ -5,8 +5,7 @@
 // declared again under its name, or edited, is asked with nothing of what was known before, and nobody is asked as it was before.
 // A request that fails goes to the next provider of the pool, or is sent again within the retry budget; one that is too large is
 // cut and the limit kept; one that is refused for its content is bisected until the culprit is alone. What the caller gets is one
-// vector a text, or the texts that were refused with their reasons, or the error that stopped everything. Safe from any thread;
-// suspends rather than blocks.
+// vector a text, or the refused texts with their reasons, or the error that stopped everything. Any thread; suspends.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>

@@ -143,7 +143,8 @@ TEST_F(FeedRoom, IsWholeAgainWhenWhatWaitedIsHealedThoughNobodyWrites) {
     db.exec("DELETE FROM docs WHERE id > 3000; UPDATE homeostat.pipeline SET provider = 'fake'");
     kit::Process run = start();
     endpoint.withhold();
-    // Not looked at before it is committed: room is made for what is seen to be named, and what is not committed waits for nothing.
+    // Not looked at before it is committed: room is made for what is seen to be named, and what is not committed waits for
+    // nothing.
     run.signal(SIGSTOP);
     db.exec("UPDATE docs SET body = 'Waits ' || id");
     run.signal(SIGCONT);
