@@ -3,47 +3,14 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <chrono>
 #include <csignal>
-#include <thread>
 #include <utility>
 
-#include "store/capture_functions.hpp"
-#include "tests/integration/feed_world.hpp"
+#include "tests/integration/feed_room.hpp"
 
 namespace homeostat {
 namespace {
-
-constexpr const char* kWanted = "SELECT id::text AS key, body AS content FROM docs";
-constexpr const char* kFullNow = "SELECT last_value FROM homeostat_data.p1_full";
-constexpr const char* kNamed = "SELECT count(*) FROM homeostat_data.p1_change";
-constexpr const char* kTrusted = "SELECT trusted_since IS NOT NULL AND settles IS NULL FROM homeostat.feed";
-
-class FeedRoom : public FeedWhole {
-protected:
-    void SetUp() override {
-        make(static_cast<int>(3 * kRoomAtLeast));
-        declare_docs();
-    }
-    void edit_one_by_one(std::int64_t documents, const std::string& text) {
-        db.exec(fmt::format(
-            "DO $$ BEGIN FOR i IN 1..{} LOOP UPDATE docs SET body = '{} ' || i WHERE id = i; COMMIT; END LOOP; END $$", documents,
-            text));
-    }
-    // What is edited from here on is named again, and nothing else is swept for.
-    void expect_named_again(kit::Process& run) {
-        ASSERT_TRUE(eventually_is(kTrusted, "t", std::chrono::seconds(60))) << run.output();
-        ASSERT_TRUE(feed_is("Active")) << run.output();
-        ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.run", "0"));
-        const std::int64_t before = sweeps();
-        db.exec("UPDATE docs SET body = 'Named' WHERE id = 7");
-        EXPECT_TRUE(follows()) << run.output();
-        EXPECT_EQ(sweeps(), before);
-        // What was named twice waits twice, and the second time there is nothing to do.
-        EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.batch", "0")) << run.output();
-    }
-};
 
 TEST_F(FeedRoom, WritersFasterThanTheFeedAreNamedNoMoreAndSwept) {
     kit::Process run = start();
@@ -191,42 +158,6 @@ TEST_F(FeedRoom, ABurstIsNotWaitedForOnceItIsOver) {
         return now() - since > std::chrono::seconds(3);
     })) << "it still looks";
     end(run);
-}
-
-// Many rows are changed a second and the smallest statement takes long: whatever is healed would be paid for by the writers.
-TEST_F(FeedRoom, WritersWhoKeepTheDatabaseBusyComeFirst) {
-    kit::Process run = start();
-    std::atomic<bool> enough = false;
-    std::thread writer([&] {
-        kit::Sql sql(db.url());
-        for (int i = 0; !enough; ++i)
-            sql.exec(fmt::format("UPDATE docs SET body = 'Text {} of ' || id WHERE id % 4 = {}", i, i % 4));
-    });
-    // What it is like where every core is taken: answers come late.
-    std::thread others([&] {
-        kit::Sql sql(db.url());
-        while (!enough)
-            sql.exec("BEGIN; LOCK TABLE homeostat_data.p1_change IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(0.02); COMMIT");
-    });
-    // It says so, and plans one batch at a time.
-    const bool slowed = eventually_is(
-        "SELECT (SELECT count(*) FROM homeostat.condition WHERE type = 'ChangeFeed' AND message LIKE '%feed.overrun_share%') = 1"
-        " AND (SELECT count(*) <= 1 AND coalesce(max(b.documents), 0) <= 256 FROM homeostat.batch b JOIN homeostat.run r"
-        "  ON r.id = b.run_id)",
-        "t", std::chrono::seconds(120));
-    const std::int64_t before = number("SELECT coalesce(sum(written), 0) FROM homeostat.batch_history");
-    const bool goes_on =
-        kit::eventually([&] { return number("SELECT coalesce(sum(written), 0) FROM homeostat.batch_history") > before; },
-                        std::chrono::seconds(60));
-    enough = true;
-    writer.join();
-    others.join();
-    EXPECT_TRUE(slowed) << run.output();
-    EXPECT_TRUE(goes_on) << "nothing is healed any more";
-    // They have let up: all of it is healed at once.
-    EXPECT_TRUE(follows() || follows()) << run.output();
-    expect_named_again(run);
-    end_converged(run, "docs", kWanted);
 }
 
 }  // namespace
