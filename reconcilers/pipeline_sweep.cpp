@@ -202,7 +202,7 @@ Status PipelineReconciler::dispatch(Pass& pass, const Observed& observed) {
     if (slice.final) run.phase = RunPhase::healing;
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
-    const Status dispatched = guarded([&] {
+    Status dispatched = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         insert_batches(tx, pass.uid, run.revision, run.generation, pass.context.epoch, run.id, pass.context.span.traceparent(),
                        batches);

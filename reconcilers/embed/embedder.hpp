@@ -61,7 +61,7 @@ public:
     // what is exchanged behind a name makes vectors that must not be mixed.
     virtual std::string called() const { return {}; }
     // What it was called before, as far as others know.
-    virtual void call_it(std::string) {}
+    virtual void call_it(std::string) {}  // NOLINT(performance-unnecessary-value-param): who keeps it takes it
     // The encoding that is asked for since the declared one was refused; empty where that is asked for. ask_for() takes it from
     // who has found out earlier.
     virtual std::string encoding_found() const { return {}; }
