@@ -122,7 +122,7 @@ bool names_host(std::string_view entry, std::string_view host) {
 
 }  // namespace
 
-std::string HttpProxy::text() const { return fmt::format("http://{}:{}", bracketed(host), port); }
+std::string HttpProxy::text() const { return reference.empty() ? fmt::format("http://{}:{}", bracketed(host), port) : reference; }
 
 bool passes_by(std::string_view no_proxy, std::string_view host) {
     if (host.ends_with('.')) host.remove_suffix(1);
@@ -149,9 +149,11 @@ Result<std::optional<HttpProxy>> proxy_for(const Url& url, const std::optional<s
         Result<std::string> read = read_secret(*declared);
         if (!read) return std::move(read).error();
         given = {fmt::format("what the proxy {} stands for", *declared), *std::move(read)};
+        if (!given.value.starts_with("http://")) return refuse(given.name, "is no address of a proxy");
     }
     Result<HttpProxy> proxy = parse_proxy(given.name, given.value);
     if (!proxy) return std::move(proxy).error();
+    if (declared && is_secret_reference(*declared)) proxy->reference = *declared;
     return std::optional<HttpProxy>(*std::move(proxy));
 }
 

@@ -16,12 +16,15 @@ struct HttpProxy {
     std::string host;
     std::uint16_t port = 1080;
     std::string authorization;  // of Proxy-Authorization; "" = it asks for none
+    std::string reference;      // that stands for it; "" = it was named itself
 
-    std::string text() const;  // its address, fit for messages: without user and password
+    // What it is called in messages: its address without user and password, or the reference, as whoever declares may name any.
+    std::string text() const;
 };
 
 // `declared`: an address, a reference to one (env:NAME or file:PATH, where it holds a password), or "none" for no proxy whatever
-// the environment says. Where nothing is declared the environment says it, and nothing where NO_PROXY names the host. Refuses
+// the environment says. A reference must stand for a whole address, from http:// on: what is another's secret is no name to look
+// up. Where nothing is declared the environment says it, and nothing where NO_PROXY names the host. Refuses
 // what is no address of an HTTP proxy; the message repeats no password.
 Result<std::optional<HttpProxy>> proxy_for(const Url& url, const std::optional<std::string>& declared);
 

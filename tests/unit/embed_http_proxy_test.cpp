@@ -101,11 +101,16 @@ TEST(HttpProxy, PassesByWhatNoProxyNames) {
 }
 
 TEST(HttpProxy, IsWhatIsDeclared) {
-    const Variables v({{"HTTPS_PROXY", "http://p:1"}, {"HOMEOSTAT_TEST_PROXY", "http://me:p%40ss@q:2"}});
+    const Variables v(
+        {{"HTTPS_PROXY", "http://p:1"}, {"HOMEOSTAT_TEST_PROXY", "http://me:p%40ss@q:2"}, {"HOMEOSTAT_TEST_SECRET", "hunter2"}});
     EXPECT_EQ(proxy_of("https://a.example", "none"), "");
     const auto by_reference = proxy_for(*parse_url("https://a.example"), "env:HOMEOSTAT_TEST_PROXY");
     ASSERT_TRUE(by_reference && *by_reference);
-    EXPECT_EQ((*by_reference)->text(), "http://q:2");
+    EXPECT_EQ((*by_reference)->host, "q");
+    EXPECT_EQ((*by_reference)->text(), "env:HOMEOSTAT_TEST_PROXY") << "what a reference holds is not shown";
+    // Another's secret is neither looked up as a name nor repeated.
+    EXPECT_THAT(proxy_of("https://a.example", "env:HOMEOSTAT_TEST_SECRET"),
+                AllOf(HasSubstr("no address of a proxy"), Not(HasSubstr("hunter2"))));
     EXPECT_EQ((*by_reference)->authorization, "Basic bWU6cEBzcw==");
     EXPECT_THAT(proxy_of("https://a.example", "https://q:2"), HasSubstr("no address of a plain HTTP proxy"));
     EXPECT_THAT(proxy_of("https://a.example", "http://q:2/path"), HasSubstr("no address of a proxy"));
