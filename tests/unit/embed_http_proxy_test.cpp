@@ -27,7 +27,7 @@ constexpr std::uint32_t kDimensions = 8;
 // Of these variables those given are set, and the others are not, for as long as it lives.
 class Variables {
 public:
-    explicit Variables(const std::initializer_list<std::pair<std::string, std::string>>& given = {}) {
+    Variables(const std::initializer_list<std::pair<std::string, std::string>>& given = {}) {
         for (const char* name :
              {"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"}) {
             if (const char* value = std::getenv(name)) before_[name] = value;
