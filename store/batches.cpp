@@ -70,12 +70,12 @@ const Statement kHeartbeat{
     "UPDATE homeostat.batch b SET claim_expires_at = clock_timestamp() + $3::bigint * interval '1 ms'"
     " FROM unnest($1::bigint[], $2::bigint[]) AS w(id, token) WHERE b.id = w.id AND b.claim_token = w.token RETURNING b.id"};
 
-const Statement kFence{"batch_fence",
-                       "SELECT b.generation = p.generation, p.suspend, p.deletion_requested_at IS NOT NULL, b.epoch = l.epoch, " +
-                           kNotAtOnce +
-                           " FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid"
-                           " JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid"
-                           " WHERE b.id = $1::bigint AND b.claim_token = $2::bigint FOR UPDATE OF b FOR SHARE OF p, l"};
+const Statement kFence{
+    "batch_fence",
+    "SELECT b.generation = p.generation, p.suspend, p.deletion_requested_at IS NOT NULL, b.epoch = l.epoch, " + kNotAtOnce +
+        " FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid"
+        " JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid"
+        " WHERE b.id = $1::bigint AND b.claim_token = $2::bigint FOR UPDATE OF b FOR SHARE OF p FOR KEY SHARE OF l"};
 
 const Statement kFinish{
     "batch_finish",

@@ -52,7 +52,7 @@ const Statement kGate{
     "homeostat.feed f ON f.uid = p.uid "
     "JOIN homeostat.lease l ON l.resource = $2"
     " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid LEFT JOIN homeostat.provider o ON o.name = p.provider"
-    " WHERE p.uid = $1::bigint FOR SHARE OF p, l"};
+    " WHERE p.uid = $1::bigint FOR SHARE OF p FOR KEY SHARE OF l"};
 
 const Statement kPruned{
     "feed_pruned",

@@ -12,26 +12,31 @@ namespace {
 
 constexpr std::string_view kPipeline = "pipeline/";
 
-// A new owner takes over what its predecessor planned in the same statement, so that nobody works on it under the old epoch: it
-// could not be written. Batches that are being written now stay out of it; their transaction is over before ours or fenced.
+// Nobody's yet. A statement of its own, which may meet another's row under any key of the table and leaves it alone then.
+const Statement kMake{"lease_make",
+                      "INSERT INTO homeostat.lease (resource, holder, epoch, timeline, acquired_at, expires_at)"
+                      " SELECT $1, '', 0, 0, '-infinity', '-infinity'"
+                      " WHERE NOT EXISTS (SELECT FROM homeostat.lease l WHERE l.resource = $1) ON CONFLICT DO NOTHING"};
+
+// One that another holds is not even waited for. Where the epoch stays, this waits for nobody who writes under the lease (kHold).
 // The WAL timeline stands before the epoch: a promotion that lost the last commits may rewind epochs, but never the timeline.
-const Statement kAcquire{
-    "lease_acquire",
-    "WITH taken AS (INSERT INTO homeostat.lease AS l (resource, holder, epoch, timeline, acquired_at, expires_at)"
-    " SELECT $1, $2, 1, c.timeline_id, clock_timestamp(), clock_timestamp() + $3::bigint * interval '1 ms'"
-    " FROM pg_control_checkpoint() AS c"
-    // One that another holds is not even waited for: a row that is written to is locked by who writes under it.
-    " WHERE NOT EXISTS (SELECT FROM homeostat.lease h WHERE h.resource = $1 AND h.holder <> $2"
-    "  AND h.expires_at > clock_timestamp())"
-    " ON CONFLICT (resource) DO UPDATE SET"
-    "  epoch = l.epoch + CASE WHEN l.holder = $2 AND l.expires_at > clock_timestamp() AND l.timeline = excluded.timeline"
+const Statement kTake{
+    "lease_take",
+    "UPDATE homeostat.lease l SET"
+    "  epoch = l.epoch + CASE WHEN l.holder = $2 AND l.expires_at > clock_timestamp() AND l.timeline = c.timeline_id"
     "                         THEN 0 ELSE 1 END,"
     "  acquired_at = CASE WHEN l.holder = $2 THEN l.acquired_at ELSE clock_timestamp() END,"
-    "  holder = $2, timeline = excluded.timeline, expires_at = clock_timestamp() + $3::bigint * interval '1 ms'"
-    " WHERE l.holder = $2 OR l.expires_at <= clock_timestamp() RETURNING epoch, timeline),"
-    " adopted AS (UPDATE homeostat.batch b SET epoch = t.epoch FROM taken t WHERE b.id IN (SELECT o.id FROM homeostat.batch o"
-    "  WHERE o.uid = $4::bigint AND o.epoch <> t.epoch FOR UPDATE SKIP LOCKED))"
-    " SELECT epoch, timeline FROM taken"};
+    "  holder = $2, timeline = c.timeline_id, expires_at = clock_timestamp() + $3::bigint * interval '1 ms'"
+    " FROM pg_control_checkpoint() AS c"
+    " WHERE l.resource = $1 AND (l.holder = $2 OR l.expires_at <= clock_timestamp()) RETURNING l.epoch, l.timeline"};
+
+// A new owner takes over what its predecessor planned in the same transaction, so that nobody works on it under the old epoch: it
+// could not be written. By a statement of its own: the one before has waited for those who planned under the lease, and does not
+// see what they planned meanwhile. Batches that are being written now stay out of it; their transaction is over before ours or
+// fenced.
+const Statement kAdopt{"lease_adopt",
+                       "UPDATE homeostat.batch b SET epoch = $2::bigint WHERE b.id IN (SELECT o.id FROM homeostat.batch o"
+                       " WHERE o.uid = $1::bigint AND o.epoch <> $2::bigint FOR UPDATE SKIP LOCKED)"};
 
 const Statement kRenew{"lease_renew",
                        "UPDATE homeostat.lease SET expires_at = clock_timestamp() + $2::bigint * interval '1 ms'"
@@ -45,7 +50,10 @@ const Statement kRelease{"lease_release", "UPDATE homeostat.lease SET expires_at
 
 const Statement kRemove{"lease_remove", "DELETE FROM homeostat.lease WHERE resource = $1 AND holder = $2"};
 
-const Statement kHold{"lease_hold", "SELECT epoch FROM homeostat.lease WHERE resource = $1 FOR SHARE"};
+// The epoch is part of a key of the table (index lease_epoch). So FOR KEY SHARE keeps it as it is until the end of the
+// transaction, against replicas of every version, and renewals, which leave it alone, find no moment too short between those who
+// write: FOR SHARE made them wait for all.
+const Statement kHold{"lease_hold", "SELECT epoch FROM homeostat.lease WHERE resource = $1 FOR KEY SHARE"};
 
 }  // namespace
 
@@ -61,10 +69,14 @@ std::optional<std::int64_t> pipeline_of_lease(std::string_view resource) {
 Result<std::optional<Lease>> acquire_lease(Session& session, std::string_view resource, std::string_view holder,
                                            std::chrono::milliseconds ttl) {
     return guarded([&]() -> std::optional<Lease> {
-        const Rows rows =
-            session.exec(kAcquire, Params::of(resource, holder, ttl.count(), pipeline_of_lease(resource).value_or(0)));
+        Transaction tx = session.begin();
+        tx.later(kMake, Params::of(resource));
+        const Rows rows = tx.exec(kTake, Params::of(resource, holder, ttl.count()));
         if (rows.empty()) return std::nullopt;
-        return Lease{std::string(resource), std::string(holder), rows.i64(0, 0), static_cast<std::int32_t>(rows.i64(0, 1))};
+        const Lease lease{std::string(resource), std::string(holder), rows.i64(0, 0), static_cast<std::int32_t>(rows.i64(0, 1))};
+        if (const auto uid = pipeline_of_lease(resource)) tx.exec(kAdopt, Params::of(*uid, lease.epoch));
+        tx.commit();
+        return lease;
     });
 }
 

@@ -1,8 +1,9 @@
 // Ownership: one row a resource, with an epoch that grows with each change of owner.
 //
 // Time is the server's (clock_timestamp()), never ours: two replicas with different clocks agree. A lease is trusted locally
-// only until a deadline counted from the start of the request that got it. Every write on behalf of a lease locks the row in
-// share mode and compares the epoch inside the same transaction (hold_lease), so a takeover cannot slip in between.
+// only until a deadline counted from the start of the request that got it. Every write on behalf of a lease locks the row
+// and compares the epoch inside the same transaction (hold_lease), so a takeover cannot slip in between. It is locked against a
+// change of the epoch only: renewals do not wait.
 #pragma once
 
 #include <chrono>
@@ -38,7 +39,7 @@ Status release_leases(Session& session, std::string_view holder);
 // For a resource that will never be again: epochs would begin anew.
 Status remove_lease(Session& session, std::string_view resource, std::string_view holder);
 
-// Locks the lease in share mode for the rest of the transaction, with what comes next in it, which throws StoreFailure of class
+// Locks the epoch of the lease for the rest of the transaction, with what comes next in it, which throws StoreFailure of class
 // fenced where the epoch moved on.
 void hold_lease(Transaction& tx, std::string_view resource, std::int64_t epoch);
 

@@ -4,7 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <future>
+
 #include "store/batches.hpp"
+#include "store/feed.hpp"
 #include "store/leases.hpp"
 #include "store/replicas.hpp"
 #include "tests/kit/cluster.hpp"
@@ -90,6 +93,72 @@ TEST_F(Claims, ATakeoverIsNotHeldUpByABatchThatIsBeingWritten) {
     own("b");
     EXPECT_EQ(db.value("SELECT string_agg(epoch::text, ',' ORDER BY id) FROM homeostat.batch"), "1,2");
     writer.exec("ROLLBACK");
+}
+
+// Where many write one after the other there is no moment at which nobody holds the row.
+TEST_F(Claims, ARenewalWaitsForNobodyWhoWritesUnderTheLease) {
+    own("a");
+    plan(1);
+    db.exec("INSERT INTO homeostat.feed (uid, fingerprint) SELECT uid, '' FROM homeostat.pipeline");
+    const Batch batch = claim("c", 1).front();
+    const std::unique_ptr<Session> impatient = *Session::connect({.url = db.url(), .lock_timeout_ms = 1});
+    const std::unique_ptr<Session> planner = connect();
+    EXPECT_TRUE(guarded([&] {
+        Transaction written = session->begin();
+        fence_batch(written, batch);
+        written.exec("SELECT 1");
+        Transaction planned = planner->begin();
+        hold_lease(planned, lease(), 1);
+        EXPECT_TRUE(feed_gate(planned, uid, 1).kept);
+        EXPECT_THAT(*renew_leases(*impatient, "a", 1h), SizeIs(1));
+        const auto again = acquire_lease(*impatient, lease(), "a", 1h);
+        ASSERT_TRUE(again.ok() && *again) << "it is not waited for either by who asks for its own";
+        EXPECT_EQ((*again)->epoch, 1);
+        // A takeover waits, and those who hold the lease find it as it was.
+        db.exec("UPDATE homeostat.lease SET expires_at = clock_timestamp()");
+        EXPECT_FALSE(acquire_lease(*impatient, lease(), "b", 1h).ok());
+        written.commit();
+        EXPECT_FALSE(acquire_lease(*impatient, lease(), "b", 1h).ok());
+        planned.commit();
+    }));
+    EXPECT_EQ((*acquire_lease(*impatient, lease(), "b", 1h))->epoch, 2);
+    EXPECT_EQ(guarded([&] {
+                  Transaction late = planner->begin();
+                  hold_lease(late, lease(), 1);
+                  late.commit();
+              })
+                  .error()
+                  .cls,
+              ErrorClass::fenced);
+}
+
+// What is committed while the takeover waits for it is not in what its first statement sees.
+TEST_F(Claims, ATakeoverAdoptsWhatWasPlannedWhileItWaited) {
+    own("a");
+    kit::Sql planner(db.url());
+    planner.exec("BEGIN; SELECT FROM homeostat.lease FOR KEY SHARE");
+    db.exec("UPDATE homeostat.lease SET expires_at = clock_timestamp()");
+    std::future<void> takeover = std::async(std::launch::async, [this] { own("b"); });
+    EXPECT_TRUE(kit::eventually([&] {
+        return db.value(
+                   "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") ==
+               "1";
+    }));
+    planner.exec(
+        "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, kind, class, priority, keys, documents)"
+        " SELECT uid, 1, generation, 1, 1, 'heal', 'missing', 0, ARRAY[ARRAY['1']], 1 FROM homeostat.pipeline; COMMIT");
+    takeover.get();
+    EXPECT_EQ(db.value("SELECT epoch FROM homeostat.batch"), "2");
+    EXPECT_THAT(claim("b", 10), SizeIs(1));
+}
+
+TEST_F(Claims, ALeaseThatNobodyHadIsTakenByOneOfThoseWhoAsk) {
+    const std::unique_ptr<Session> other = connect();
+    std::future<bool> first =
+        std::async(std::launch::async, [&] { return acquire_lease(*other, lease(), "a", 1h)->has_value(); });
+    const bool second = acquire_lease(*session, lease(), "b", 1h)->has_value();
+    EXPECT_NE(first.get(), second);
+    EXPECT_EQ(db.value("SELECT epoch FROM homeostat.lease"), "1");
 }
 
 TEST_F(Claims, WhatABatchHasCostGoesWithIt) {
