@@ -58,6 +58,7 @@ struct Controller::Impl {
           feed_db(s.database_feed_connections),
           cpu(cores(s)),
           memory(memory_budget(s), m),
+          turns(c),
           gateway({make ? std::move(make) : make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()),
                    db.get_executor(), c, telemetry(), &reads},
                   gateway_settings(s)),
@@ -68,11 +69,11 @@ struct Controller::Impl {
           liveness(keeping(s, "homeostat-live"), {s.replica_name, s.lease_ttl}, c, m),
           pipelines(reads, writes, gateway, memory, pressure, feed_progress, faults, c, telemetry(),
                     pipeline_settings(s, mode, [this] { loop.wake_dispatcher(); })),
-          factory({reads, writes, feed_writes, gateway, targets, memory, pressure, gate, faults, c, telemetry(),
+          factory({reads, writes, feed_writes, gateway, targets, memory, pressure, turns, gate, faults, c, telemetry(),
                    io.get_executor(), db.get_executor(), feed_db.get_executor(), cpu.get_executor(),
                    [this](std::int64_t uid, bool last) { batch_ended(uid, last); }, [this] { loop.wake_dispatcher(); }},
                   factory_settings(s, mode.once)),
-          feed(feed_writes, targets, factory, pressure, c, io.get_executor(), telemetry(), feed_settings(s)),
+          feed(feed_writes, targets, factory, pressure, turns, c, io.get_executor(), telemetry(), feed_settings(s)),
           loop(queue, feeds, election, liveness, pipelines, feed, feed_progress, faults, factory, health, reads, c, telemetry(),
                loop_settings()),
           reporter(election, feed_progress, faults, reads, c, telemetry(), std::clamp(s.loop_poll, kReportLeast, kReportMost)),
@@ -287,6 +288,7 @@ struct Controller::Impl {
     asio::thread_pool cpu;
     MemoryBudget memory;
     WriterPressure pressure;
+    RowTurns turns;
     WriteGate gate;
     FeedProgress feed_progress;
     FaultLog faults;

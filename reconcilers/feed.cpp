@@ -44,12 +44,13 @@ boost::asio::awaitable<std::optional<Result<Targets::Info>>> ask(Targets& target
 
 }  // namespace
 
-Feed::Feed(Pool& writes, Targets& targets, Factory& factory, WriterPressure& pressure, const Clock& clock,
+Feed::Feed(Pool& writes, Targets& targets, Factory& factory, WriterPressure& pressure, RowTurns& turns, const Clock& clock,
            boost::asio::any_io_executor io, Telemetry telemetry, FeedSettings settings)
     : writes_(writes),
       targets_(targets),
       factory_(factory),
       pressure_(pressure),
+      turns_(turns),
       clock_(clock),
       io_(std::move(io)),
       telemetry_(telemetry),
@@ -251,6 +252,7 @@ Result<FeedOutcome> Feed::rest(Session& session, std::int64_t uid, Known& known)
 
 Result<Feed::Drained> Feed::drain(Session& session, std::int64_t uid, const TargetInfo& target, const Known& known,
                                   const Context& context) {
+    turns_.give_way(session, uid, context.stop);
     return guarded([&]() -> Result<Drained> {
         Drained drained;
         FeedGate gate;

@@ -21,6 +21,7 @@
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
 #include "reconcilers/factory/factory.hpp"
+#include "reconcilers/factory/row_turns.hpp"
 #include "reconcilers/factory/targets.hpp"
 #include "reconcilers/factory/writer_pressure.hpp"
 #include "store/feed.hpp"
@@ -44,7 +45,7 @@ struct FeedOutcome {
 class Feed {
 public:
     // All outlive the feed. `io`: where what is known of a pipeline is looked up; it runs for as long as look() may be called.
-    Feed(Pool& writes, Targets& targets, Factory& factory, WriterPressure& pressure, const Clock& clock,
+    Feed(Pool& writes, Targets& targets, Factory& factory, WriterPressure& pressure, RowTurns& turns, const Clock& clock,
          boost::asio::any_io_executor io, Telemetry telemetry, FeedSettings settings);
 
     // `context.epoch` is that of the pipeline's lease. Error of class fenced where it moved on.
@@ -96,6 +97,7 @@ private:
     Targets& targets_;
     Factory& factory_;
     WriterPressure& pressure_;
+    RowTurns& turns_;
     const Clock& clock_;
     const boost::asio::any_io_executor io_;
     Telemetry telemetry_;

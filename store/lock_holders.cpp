@@ -28,6 +28,16 @@ constexpr std::string_view name_of(InTheWay who) {
     return who == InTheWay::everybody ? "everybody" : who == InTheWay::writers ? "writers" : "owners";
 }
 
+// Who waits to change a row holds, or queues for, a lock of the server's on that version of it, named by its place.
+const Statement kWaitedFor{"rows_waited_for", R"sql(
+    WITH waited AS MATERIALIZED (SELECT l.relation, format('(%s,%s)', l.page, l.tuple)::tid AS place FROM pg_locks l
+        WHERE l.locktype = 'tuple' AND l.mode IN ('ExclusiveLock', 'AccessExclusiveLock')
+            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND l.relation IN ('homeostat.pipeline'::regclass, 'homeostat.lease'::regclass))
+    SELECT p.uid::text FROM waited w JOIN homeostat.pipeline p ON p.ctid = w.place WHERE w.relation = 'homeostat.pipeline'::regclass
+    UNION SELECT substr(l.resource, 10) FROM waited w JOIN homeostat.lease l ON l.ctid = w.place
+        WHERE w.relation = 'homeostat.lease'::regclass AND l.resource LIKE 'pipeline/%')sql"};
+
 const Statement kTimeout{"lock_timeout_now", "SELECT current_setting('lock_timeout')"};
 const Statement kTimeoutBack{"lock_timeout_back", "SELECT set_config('lock_timeout', $1, true)"};
 
@@ -38,6 +48,15 @@ Result<std::optional<std::string>> lock_holder(Session& session, const std::vect
         const Rows rows = session.exec(kHolder, Params::of(format_text_array(relations), name_of(who)));
         if (rows.empty()) return std::nullopt;
         return rows.text(0, 0);
+    });
+}
+
+Result<std::set<std::int64_t>> pipelines_waited_for(Session& session) {
+    return guarded([&] {
+        const Rows rows = session.exec(kWaitedFor);
+        std::set<std::int64_t> out;
+        for (int i = 0; i < rows.size(); ++i) out.insert(std::stoll(rows.text(i, 0)));
+        return out;
     });
 }
 

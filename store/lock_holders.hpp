@@ -1,8 +1,10 @@
 // Who holds a lock that was waited for: so that a message can name him.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,6 +32,9 @@ enum class InTheWay : std::uint8_t {
 // transaction is the oldest, as "PID 123 (psql, role bob), whose transaction began 60 s ago and holds a lock on public.docs";
 // none where all have let go. Others' names are seen by roles that may (pg_read_all_stats). Blocks for one round trip.
 Result<std::optional<std::string>> lock_holder(Session& session, const std::vector<std::string>& relations, InTheWay who);
+
+// The pipelines whose row somebody waits to change, or whose lease to take over, while others hold it. Blocks for one round trip.
+Result<std::set<std::int64_t>> pipelines_waited_for(Session& session);
 
 // Calls `ddl`, each of whose locks is waited for a tenth of a second and not for as long as the transaction's other statements
 // may wait. So whoever queues behind us does not queue for long; and of a reader who holds one of our relations and wants another

@@ -27,6 +27,7 @@
 #include "reconcilers/factory/memory.hpp"
 #include "reconcilers/factory/places.hpp"
 #include "reconcilers/factory/retry.hpp"
+#include "reconcilers/factory/row_turns.hpp"
 #include "reconcilers/factory/targets.hpp"
 #include "reconcilers/factory/trial_turns.hpp"
 #include "reconcilers/factory/write_gate.hpp"
@@ -60,6 +61,7 @@ struct FactoryParts {
     Targets& targets;
     MemoryBudget& memory;
     WriterPressure& pressure;
+    RowTurns& turns;
     WriteGate& gate;
     FaultLog& faults;
     const Clock& clock;
