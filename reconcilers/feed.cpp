@@ -252,7 +252,7 @@ Result<FeedOutcome> Feed::rest(Session& session, std::int64_t uid, Known& known)
 
 Result<Feed::Drained> Feed::drain(Session& session, std::int64_t uid, const TargetInfo& target, const Known& known,
                                   const Context& context) {
-    turns_.give_way(session, uid, context.stop);
+    const RowTurns::Turn turn = turns_.give_way(session, uid, context.stop);
     return guarded([&]() -> Result<Drained> {
         Drained drained;
         FeedGate gate;

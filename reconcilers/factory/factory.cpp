@@ -258,7 +258,7 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
     if (context.stop.stop_requested()) return cancelled("stopped before writing");
     Result<Pool::Lease> session = pool_for(batch).acquire(Context{});
     if (!session) return session.error();
-    parts_.turns.give_way(**session, batch.uid, context.stop);
+    const RowTurns::Turn turn = parts_.turns.give_way(**session, batch.uid, context.stop);
     Span span = parts_.telemetry.tracer.start("write vectors", SpanKind::client, context.span);
     WriteRequest& request = work.request();
     request.run_id = batch.run_id;
@@ -301,7 +301,7 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
 Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& target, const Context& context) {
     Result<Pool::Lease> session = pool_for(batch).acquire(context);
     if (!session) return session.error();
-    parts_.turns.give_way(**session, batch.uid, context.stop);
+    const RowTurns::Turn turn = parts_.turns.give_way(**session, batch.uid, context.stop);
     Span span = parts_.telemetry.tracer.start(to_string(batch.kind), SpanKind::client, context.span);
     return guarded([&]() -> Result<Outcome> {
         Transaction tx = (*session)->begin();

@@ -106,7 +106,7 @@ Status Factory::settle(const Batch& batch, const TargetInfo* target, const Error
         return release_batch(**session, batch, d.fate == BatchFate::retry, d.delay,
                              d.fate == BatchFate::drop ? "" : error.message);
     }
-    parts_.turns.give_way(**session, batch.uid, context.stop);
+    const RowTurns::Turn turn = parts_.turns.give_way(**session, batch.uid, context.stop);
     return end_failed(**session, batch, target, error, d.fate);
 }
 

@@ -6,15 +6,17 @@
 
 namespace homeostat {
 
-void RowTurns::give_way(Session& session, std::int64_t uid, const std::stop_token& stop) {
+RowTurns::Turn RowTurns::give_way(Session& session, std::int64_t uid, const std::stop_token& stop) {
     const SteadyTime began = clock_.steady_now();
+    begin(began);
+    Turn turn(*this);
     if (due(began)) look(session);
     while (waited_for(uid, clock_.steady_now())) {
-        if (stop.stop_requested()) return;
+        if (stop.stop_requested()) break;
         if (clock_.steady_now() - began >= kPatience) {
             const Lock lock(mutex_);
             in_vain_[uid] = clock_.steady_now() + kInVain;
-            return;
+            break;
         }
         {
             Mutex own;
@@ -24,14 +26,28 @@ void RowTurns::give_way(Session& session, std::int64_t uid, const std::stop_toke
         }
         if (due(clock_.steady_now())) look(session);
     }
+    return turn;
+}
+
+// After a pause the time until the next look begins anew.
+void RowTurns::begin(SteadyTime now) {
+    const Lock lock(mutex_);
+    if (under_way_ == 0 && (!ended_ || now - *ended_ >= kLook)) {
+        looked_ = now;
+        waited_for_.clear();
+    }
+    ++under_way_;
+}
+
+void RowTurns::ended() {
+    const Lock lock(mutex_);
+    --under_way_;
+    ended_ = clock_.steady_now();
 }
 
 // Whoever is told so looks.
 bool RowTurns::due(SteadyTime now) {
     const Lock lock(mutex_);
-    const bool without_pause = wrote_ && now - *wrote_ < kLook;
-    wrote_ = now;
-    if (!without_pause) looked_ = now;
     if (now - *looked_ < (waited_for_.empty() ? kLook : kAgain)) return false;
     looked_ = now;
     return true;

@@ -13,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <stop_token>
+#include <utility>
 
 #include "core/clock.hpp"
 #include "core/sync.hpp"
@@ -30,20 +31,37 @@ public:
 
     explicit RowTurns(const Clock& clock) : clock_(clock) {}
 
+    // For as long as the transaction lasts: only so it is known that it is written without pause. Not longer than the RowTurns.
+    class Turn {
+    public:
+        explicit Turn(RowTurns& turns) : turns_(&turns) {}
+        ~Turn() {
+            if (turns_ != nullptr) turns_->ended();
+        }
+        Turn(Turn&& other) noexcept : turns_(std::exchange(other.turns_, nullptr)) {}
+        Turn(const Turn&) = delete;
+        Turn& operator=(const Turn&) = delete;
+
+    private:
+        RowTurns* turns_;
+    };
     // To be called before each transaction that writes for a pipeline, by the session that will do it. Blocks while somebody
     // waits for the pipeline's row or lease, for kPatience at most. Where it cannot be looked for them, there are none.
-    void give_way(Session& session, std::int64_t uid, const std::stop_token& stop) EXCLUDES(mutex_);
+    [[nodiscard]] Turn give_way(Session& session, std::int64_t uid, const std::stop_token& stop) EXCLUDES(mutex_);
 
 private:
     static constexpr std::chrono::milliseconds kAgain{15};
 
+    void begin(SteadyTime now) EXCLUDES(mutex_);
+    void ended() EXCLUDES(mutex_);
     bool due(SteadyTime now) EXCLUDES(mutex_);
     bool waited_for(std::int64_t uid, SteadyTime now) EXCLUDES(mutex_);
     void look(Session& session) EXCLUDES(mutex_);
 
     const Clock& clock_;
     Mutex mutex_;
-    std::optional<SteadyTime> wrote_ GUARDED_BY(mutex_);  // when it was last asked for a turn
+    int under_way_ GUARDED_BY(mutex_) = 0;
+    std::optional<SteadyTime> ended_ GUARDED_BY(mutex_);  // when it was last written
     std::optional<SteadyTime> looked_ GUARDED_BY(mutex_);
     std::set<std::int64_t> waited_for_ GUARDED_BY(mutex_);
     std::map<std::int64_t, SteadyTime> in_vain_ GUARDED_BY(mutex_);  // until when nobody gives way

@@ -41,12 +41,12 @@ protected:
         }));
         return waiter;
     }
-    // As one who writes without pause.
+    // As one who writes without pause, each time for long.
     void give_way(std::int64_t pipeline) {
-        turns.give_way(*session, pipeline, {});
+        const RowTurns::Turn other = turns.give_way(*session, pipeline, {});
         for (int i = 0; i < 3; ++i) {
-            clock.advance(RowTurns::kLook / 2);
-            turns.give_way(*session, pipeline, {});
+            clock.advance(RowTurns::kLook * 2);
+            const RowTurns::Turn turn = turns.give_way(*session, pipeline, {});
         }
     }
     // Does so while time passes; what `sql` says right after. `meanwhile`: once it has been looked for those who wait.
@@ -113,7 +113,9 @@ TEST_F(RowTurnsOfPipelines, WayIsGivenInVainOnceAndThenNotForAWhile) {
 TEST_F(RowTurnsOfPipelines, WhoWritesNowAndThenDoesNotLook) {
     const std::jthread waits = wait_with(fmt::format("UPDATE homeostat.pipeline SET suspend = true WHERE uid = {}", uid));
     for (int i = 0; i < 5; ++i) {
-        turns.give_way(*session, uid, {});
+        {
+            const RowTurns::Turn turn = turns.give_way(*session, uid, {});
+        }
         clock.advance(RowTurns::kLook);
     }
     EXPECT_EQ(db.value("SELECT suspend FROM homeostat.pipeline ORDER BY uid LIMIT 1"), "f");
