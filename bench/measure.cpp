@@ -92,7 +92,7 @@ void empty_revision(kit::Database& db) {
 
 Settings settings_for(const std::string& url) {
     ConfigSources sources;
-    sources.flags = {{"database.url", url}, {"http.listen", ""}, {"log.level", "warn"}};
+    sources.flags = {{"database.url", url}, {"http.listen", ""}, {"log.level", "warn"}, {"database.allow_superuser", "true"}};
     sources.default_file = "";
     Result<Config> config = load_config(sources);
     if (!config) throw std::runtime_error(config.error().message);

@@ -12,7 +12,9 @@
 #include <iterator>
 #include <sstream>
 
+#include "controller/config_lists.hpp"
 #include "controller/config_values.hpp"
+#include "reconcilers/embed/outbound.hpp"
 #include "reconcilers/embed/secret.hpp"
 
 extern char** environ;  // NOLINT: POSIX gives the environment in this way only
@@ -86,7 +88,11 @@ private:
     // Both `lease: {ttl: 15s}` and `lease.ttl: 15s` are read.
     void flatten(const YamlNode& node, const std::string& name, const std::string& path, FileSettings& found) {
         const std::string where = fmt::format("{}:{}", path, node.line);
-        if (node.kind == YamlNode::Kind::map) {
+        if (name == "secrets" && node.kind == YamlNode::Kind::map) {
+            take_line(name, where, secrets_line(node), found);
+        } else if (node.kind == YamlNode::Kind::list && takes_list(name)) {
+            take_line(name, where, list_line(node), found);
+        } else if (node.kind == YamlNode::Kind::map) {
             for (const auto& [key, value] : node.fields) flatten(value, name.empty() ? key : name + '.' + key, path, found);
         } else if (node.kind == YamlNode::Kind::list) {
             problems_.push_back(
@@ -95,6 +101,14 @@ private:
             problems_.push_back(fmt::format("{}: the file is not a map of settings", where));
         } else {
             found.emplace_back(name, Given{node.kind == YamlNode::Kind::null ? "" : node.scalar, where, true});
+        }
+    }
+
+    void take_line(const std::string& name, const std::string& where, const Result<std::string>& line, FileSettings& found) {
+        if (line) {
+            found.emplace_back(name, Given{*line, where, true});
+        } else {
+            problems_.push_back(fmt::format("{}: {}: {}", where, name, line.error().message));
         }
     }
 
@@ -192,7 +206,7 @@ private:
             problems_.push_back(
                 fmt::format("{}: {} is \"{}\"; it must be {}", given.origin, setting.name, text, bounds_text(setting)));
         }
-        config_.values.push_back({setting.secret ? shown_.value_or(redact_url(text)) : std::string(text), given.origin});
+        config_.values.push_back({setting.secret ? shown_.value_or(shown(setting, text)) : std::string(text), given.origin});
         shown_.reset();
     }
 
@@ -205,12 +219,16 @@ private:
             } else {
                 problems_.push_back(fmt::format("{}: {}: {}", given.origin, setting.name, secret.error().message));
             }
-        } else if (given.in_file && redact_url(given.text) != given.text) {
-            problems_.push_back(
-                fmt::format("{}: {} has a password in it; put a reference there (env:NAME or file:PATH), or the "
-                            "password into PGPASSWORD or a password file",
-                            given.origin, setting.name));
+        } else if (given.in_file && shown(setting, given.text) != given.text) {
+            problems_.push_back(fmt::format("{}: {} {}; put a reference there (env:NAME or file:PATH){}", given.origin,
+                                            setting.name, is_url(setting) ? "has a password in it" : "is a secret",
+                                            is_url(setting) ? ", or the password into PGPASSWORD or a password file" : ""));
         }
+    }
+
+    static bool is_url(const Setting& setting) { return setting.name.ends_with(".url"); }
+    static std::string shown(const Setting& setting, std::string_view text) {
+        return is_url(setting) ? redact_url(text) : std::string(text.empty() ? "" : "***");
     }
 
     static bool assign_to(bool& to, const Setting& /*setting*/, std::string_view text) {
@@ -302,9 +320,19 @@ private:
                 "database.statement_timeout");
         require(s.database_statement_timeout <= s.loop_pass_timeout, "database.statement_timeout", "no longer than",
                 "loop.pass_timeout");
+        for (const Status& good : {check_outbound(s.secrets, s.provider_allow_hosts), check_paths("exec.allow", s.exec_allow),
+                                   check_paths("exec.read", s.exec_read), check_names("exec.environment", s.exec_environment)}) {
+            if (!good) problems_.push_back(good.error().message);
+        }
         if (!s.http_listen.empty() && !is_address(s.http_listen)) {
             problems_.push_back(
                 fmt::format("http.listen is \"{}\"; it must be host:port, such as 127.0.0.1:8687 or [::1]:8687", s.http_listen));
+        } else if (config_.profile == "production" && s.http_token.empty() && !s.http_listen.empty() &&
+                   !is_loopback(s.http_listen.substr(0, s.http_listen.rfind(':')))) {
+            problems_.push_back(
+                fmt::format("http.listen ({}) is beyond this machine, and http.token is empty; in profile production set "
+                            "http.token, or listen on 127.0.0.1 behind what asks who is there",
+                            s.http_listen));
         }
     }
 

@@ -33,9 +33,11 @@ struct Settings {
     Millis database_answer_timeout{};
     Millis database_start_timeout{};
     bool database_prepare{};
+    bool database_allow_superuser{};
     std::string log_level;
     std::string log_format;
     std::string http_listen;
+    std::string http_token;
     std::string replica_name;
     Millis lease_ttl{};
     Millis lease_renew{};
@@ -66,6 +68,11 @@ struct Settings {
     Millis drain_budget{};
     std::string embed_model_dir;  // absolute or as given; empty = no built-in model was found
     std::uint32_t embed_threads{};
+    std::string secrets;  // as Outbound reads it
+    std::string provider_allow_hosts;
+    std::string exec_allow;
+    std::string exec_read;
+    std::string exec_environment;
     std::uint64_t cache_bytes{};
     Millis cache_ttl{};
     std::uint64_t cache_compress_above{};

@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 61> kSettings{{
+const std::array<Setting, 68> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -35,12 +35,20 @@ const std::array<Setting, 61> kSettings{{
      "How long `run --once` waits for a database that is not there when it starts; `run` waits as long as it takes."},
     {"database.prepare", &S::database_prepare, "true", "", "", false, true,
      "Whether statements are prepared; behind a pooler none ever is."},
+    {"database.allow_superuser", &S::database_allow_superuser, "false", "", "", false, true,
+     "Whether run, plan, validate and explain read sources as a superuser, who may do everything that whoever declares writes "
+     "into "
+     "a view; for a database that is thrown away."},
     {"log.level", &S::log_level, "info", "trace|debug|info|warn|error", "", false, true,
      "The least serious messages that are logged."},
     {"log.format", &S::log_format, "text", "text|json", "", false, true,
      "How log lines look: for people, or one JSON object each."},
     {"http.listen", &S::http_listen, "127.0.0.1:8687", "", "", false, true,
      "Address and port of health, metrics, dashboard and API; empty turns them off, port 0 takes any free one."},
+    {"http.token", &S::http_token, "", "", "", true, true,
+     "What must be sent as Authorization: Bearer to read anything but /livez and /readyz; empty asks for none. Profile "
+     "production listens "
+     "beyond this machine only with one."},
     {"replica.name", &S::replica_name, "", "", "", false, true,
      "The name of this process among the replicas; empty means host name and process id. Two replicas must never share one."},
     {"lease.ttl", &S::lease_ttl, "15s", "3s", "10m", false, true,
@@ -97,6 +105,23 @@ const std::array<Setting, 61> kSettings{{
      "The folder of the built-in model; empty means it is looked for beside the binary (../share/homeostat/model, .deps/model)."},
     {"embed.threads", &S::embed_threads, "0", "0", "256", false, true,
      "Threads for chunking and the built-in model; 0 means one a core."},
+    {"secrets", &S::secrets, "", "", "", false, true,
+     "The secrets that providers may name, and the origins that each may be sent to: secrets: {openai: {source: "
+     "\"env:OPENAI_API_KEY\", origins: [https://api.openai.com]}}, or in one line openai env:OPENAI_API_KEY "
+     "https://api.openai.com; several have ; between them. None is sent anywhere else."},
+    {"provider.allow_hosts", &S::provider_allow_hosts, "", "", "", false, true,
+     "Hosts (api.example.com, *.example.com), addresses and networks (10.0.0.0/8) of providers that may be asked, with commas "
+     "between them; empty means all but link-local addresses and those of metadata services, which are asked only where their "
+     "address is listed."},
+    {"exec.allow", &S::exec_allow, "", "", "", false, true,
+     "Programs and folders of programs that providers of kind exec may start, absolute and with commas between them; empty means "
+     "none. Whoever may declare a provider chooses their arguments: list programs that do one thing, no shell or interpreter."},
+    {"exec.read", &S::exec_read, "", "", "", false, true,
+     "Files and folders that such programs may read beside themselves and the system's libraries, absolute and with commas "
+     "between "
+     "them."},
+    {"exec.environment", &S::exec_environment, "", "", "", false, true,
+     "Names of the variables that such programs may be given, with commas between them."},
     {"cache.bytes", &S::cache_bytes, "16MiB", "0", "64GiB", false, true,
      "Memory for vectors of texts that come again; 0 turns the cache off."},
     {"cache.ttl", &S::cache_ttl, "1h", "1s", "30d", false, true, "How long such a vector may be used again."},
@@ -142,10 +167,9 @@ const std::array<FormerSetting, 3> kFormer{{
 
 const std::array<Profile, 3> kProfiles{{
     {"development", {{"log.level", "debug"}, {"drain.budget", "5s"}, {"history.weeks", "1"}}},
-    {"staging", {{"log.format", "json"}, {"http.listen", "0.0.0.0:8687"}, {"history.weeks", "2"}}},
+    {"staging", {{"log.format", "json"}, {"history.weeks", "2"}}},
     {"production",
      {{"log.format", "json"},
-      {"http.listen", "0.0.0.0:8687"},
       {"database.read_connections", "6"},
       {"database.write_connections", "8"},
       {"loop.workers", "4"},

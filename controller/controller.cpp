@@ -15,6 +15,7 @@
 #include "controller/http/health.hpp"
 #include "controller/http/server.hpp"
 #include "controller/liveness.hpp"
+#include "controller/login.hpp"
 #include "controller/loop.hpp"
 #include "controller/part_settings.hpp"
 #include "controller/pool_gauges.hpp"
@@ -147,6 +148,7 @@ struct Controller::Impl {
         context.stop = stop;
         Result<Pool::Lease> session = reads.acquire(context);
         if (!session) return session.error().with_prefix("the database cannot be used");
+        if (const Status bounded = check_login(**session, settings); !bounded) return bounded;
         const Status fits = check_schema(**session);
         return fits || !migrate ? fits : bring_up(fits.error());
     }
@@ -190,6 +192,7 @@ struct Controller::Impl {
         HttpServerOptions options;
         options.address = address->first;
         options.port = address->second;
+        options.token = settings.http_token;
         http = std::make_unique<HttpServer>(io.get_executor(), options);
         health.add_routes(*http);
         add_metrics_route(*http, metrics);

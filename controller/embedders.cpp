@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "controller/config_lists.hpp"
+#include "core/outside_text.hpp"
 #include "core/sync.hpp"
 #include "reconcilers/embed/exec.hpp"
 #include "reconcilers/embed/inprocess.hpp"
@@ -23,16 +25,31 @@ public:
           io_(std::move(io)),
           cpu_(std::move(cpu)),
           clock_(clock),
-          telemetry_(telemetry) {}
+          telemetry_(telemetry),
+          outbound_(outbound_of(settings)) {
+        exec_.rules = {listed_words(settings.exec_allow), listed_words(settings.exec_read),
+                       listed_words(settings.exec_environment)};
+    }
 
     Result<std::shared_ptr<Embedder>> make(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions)
         EXCLUDES(mutex_) {
+        Result<std::shared_ptr<Embedder>> made = make_of_kind(provider, model, dimensions);
+        if (made) return made;
+        // It quotes what was declared, of any length.
+        Error error = std::move(made).error();
+        error.message = outside_text(error.message);
+        return error;
+    }
+
+private:
+    Result<std::shared_ptr<Embedder>> make_of_kind(const ProviderSpec& provider, const std::string& model,
+                                                   std::uint32_t dimensions) EXCLUDES(mutex_) {
         Result<std::unique_ptr<Embedder>> made =
             invalid(fmt::format("provider \"{}\": kind \"{}\" is not known", provider.name, provider.kind));
         if (provider.kind == "hashing") {
             made = make_hashing_embedder(dimensions, options());
         } else if (provider.kind == "openai") {
-            made = make_openai_embedder(provider, model, dimensions, io_, clock_, telemetry_);
+            made = make_openai_embedder(provider, model, dimensions, io_, clock_, telemetry_, outbound_);
         } else if (provider.kind == "local") {
             Result<std::shared_ptr<const LocalModel>> weights = local_model();
             if (!weights) return weights.error();
@@ -40,7 +57,7 @@ public:
         }
         if (provider.kind == "exec") {
             Result<std::unique_ptr<ExecEmbedder>> program =
-                make_exec_embedder(provider, model, dimensions, io_, clock_, telemetry_);
+                make_exec_embedder(provider, model, dimensions, io_, clock_, telemetry_, exec_);
             if (!program) return program.error();
             return std::shared_ptr<Embedder>(*std::move(program));
         }
@@ -48,7 +65,12 @@ public:
         return std::shared_ptr<Embedder>(*std::move(made));
     }
 
-private:
+    // What cannot be read was refused when the settings were loaded; here it allows nothing.
+    static std::shared_ptr<const Outbound> outbound_of(const Settings& settings) {
+        Result<Outbound> outbound = Outbound::of(settings.secrets, settings.provider_allow_hosts);
+        return std::make_shared<const Outbound>(outbound ? *std::move(outbound) : Outbound());
+    }
+
     InProcessOptions options() const { return {cpu_, &clock_, threads_}; }
 
     Result<std::shared_ptr<const LocalModel>> local_model() EXCLUDES(mutex_) {
@@ -65,6 +87,8 @@ private:
     const boost::asio::any_io_executor cpu_;
     const Clock& clock_;
     Telemetry telemetry_;
+    const std::shared_ptr<const Outbound> outbound_;
+    ExecOptions exec_;
     Mutex mutex_;
     std::shared_ptr<const LocalModel> local_ GUARDED_BY(mutex_);
 };

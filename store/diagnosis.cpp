@@ -19,6 +19,15 @@ const Statement kServer{
     " (SELECT extversion FROM pg_extension WHERE extname = 'vector'),"
     " (SELECT default_version FROM pg_available_extensions WHERE name = 'vector')"};
 
+// Who reads and writes the server's files, or runs programs there, is a superuser in a few more words.
+const Statement kUnbounded{
+    "diagnosis_unbounded",
+    "SELECT format('role \"%s\" %s', session_user, CASE WHEN r.rolname <> session_user THEN format('is a member of role \"%s\"', "
+    "r.rolname) ELSE 'is a superuser' END || CASE WHEN r.rolsuper AND r.rolname <> session_user THEN ', a superuser' ELSE '' END)"
+    " FROM pg_roles r WHERE (r.rolsuper OR r.rolname IN ('pg_execute_server_program', 'pg_read_server_files', "
+    "'pg_write_server_files')) AND pg_has_role(session_user, r.oid, 'MEMBER')"
+    " ORDER BY r.rolname <> session_user, NOT r.rolsuper, r.rolname LIMIT 1"};
+
 const Statement kHorizon{
     "diagnosis_horizon",
     "SELECT coalesce(h.age, 0), coalesce(h.held_by, ''), (SELECT max(age(datfrozenxid)) FROM pg_database),"
@@ -117,6 +126,13 @@ Result<ServerFacts> read_server_facts(Session& session) {
         f.vector = r.maybe(0, 11);
         f.vector_available = r.maybe(0, 12);
         return f;
+    });
+}
+
+Result<std::string> unbounded_login(Session& session) {
+    return guarded([&] {
+        const Rows rows = session.exec(kUnbounded);
+        return rows.empty() ? std::string() : rows.text(0, 0);
     });
 }
 

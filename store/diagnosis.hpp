@@ -47,6 +47,10 @@ struct MissingRight {
 };
 Result<std::vector<MissingRight>> missing_rights(Session& session);
 
+// Why the login of this session is as strong as the server itself: "role "x" is a superuser", "role "x" is a member of
+// role "y", a superuser"; "" where it is not. Whom it was set to (SET ROLE) makes no difference: that is undone in a word.
+Result<std::string> unbounded_login(Session& session);
+
 // Of the three group roles, those that do not exist.
 Result<std::vector<std::string>> missing_roles(Session& session);
 

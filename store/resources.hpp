@@ -16,6 +16,9 @@ Result<PipelineSpec> read_pipeline(Session& session, std::int64_t uid);
 Result<PipelineSpec> find_pipeline(Session& session, std::string_view name);  // live ones; not_found offers the nearest name
 Result<PipelineSpec> find_pipeline(Transaction& tx, std::string_view name);   // also one that is not committed
 Result<std::vector<ProviderSpec>> list_providers(Session& session);
+// Who stands in for it: the others of its pool, where their role is its own, a member of that, or one that may act on all. A row
+// that somebody else puts into the pool gets none of its requests.
+Result<std::vector<ProviderSpec>> list_peers(Session& session, const ProviderSpec& provider);
 Result<ProviderSpec> find_provider(Session& session, std::string_view name);
 
 // One line of the view homeostat.pipelines: what people look at first.

@@ -65,6 +65,15 @@ Check check_extension(const ServerFacts& f) {
             "install a newer pgvector on the server, then ALTER EXTENSION vector UPDATE"};
 }
 
+Check check_superuser(Session& session, const Settings& settings) {
+    const Result<std::string> unbounded = unbounded_login(session);
+    if (!unbounded) return failed("login", unbounded.error());
+    if (unbounded->empty()) return {CheckHealth::ok, "login", "may not do everything"};
+    if (settings.database_allow_superuser) return {CheckHealth::ok, "login", *unbounded + ", as database.allow_superuser allows"};
+    return {CheckHealth::fail, "login", *unbounded + "; run, plan, validate and explain refuse to read sources as one",
+            "CREATE ROLE homeostat_run LOGIN IN ROLE homeostat_controller, and connect as that role"};
+}
+
 // The median of a few, because one may meet anything.
 double round_trip(Session& session, const Clock& clock) {
     std::array<double, 7> seconds{};
@@ -169,6 +178,7 @@ std::vector<Question> questions(const std::vector<ProviderSpec>& providers, cons
 
 std::string provider_fix(const ProviderSpec& p, const Error& error) {
     if (p.kind == "local") return "run scripts/bootstrap, which fetches and checks the weights, or set embed.model_dir";
+    if (error.code == "secret" || error.code == "forbidden") return "";  // what to write in the settings has been said
     switch (error.cls) {
         case ErrorClass::auth: return "put a valid credential where the provider's reference points to, and restart";
         case ErrorClass::local: return fmt::format("see that {} can be reached from here", p.endpoint.value_or("its endpoint"));
@@ -239,6 +249,7 @@ Checks check_server(Session& session, const Settings& settings) {
     out.push_back(check_clock(std::abs(skew) <= doubt ? 0 : skew));
     out.push_back(check_connections(*f, settings));
     out.push_back(check_extension(*f));
+    out.push_back(check_superuser(session, settings));
     out.push_back(check_horizon(session));
     return out;
 }

@@ -10,6 +10,7 @@
 #include "controller/cli/figures.hpp"
 #include "controller/cli/output.hpp"
 #include "controller/cli/verbs.hpp"
+#include "controller/login.hpp"
 #include "reconcilers/factory/targets.hpp"
 #include "store/document_facts.hpp"
 #include "store/resources.hpp"
@@ -249,6 +250,7 @@ int run(CliContext& context, const Options& o) {
     if (!form) return context.fail(form.error());
     auto session = context.session();
     if (!session) return context.fail(session.error());
+    if (const Status bounded = check_login(**session, context.settings()); !bounded) return context.fail(bounded.error());
     const Result<Subject> subject = look_at(**session, o);
     if (!subject) return context.fail(subject.error());
     const Verdict verdict = verdict_of(*subject);

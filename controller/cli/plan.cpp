@@ -10,6 +10,7 @@
 #include "controller/cli/measured_time.hpp"
 #include "controller/cli/output.hpp"
 #include "controller/cli/verbs.hpp"
+#include "controller/login.hpp"
 #include "reconcilers/observation.hpp"
 #include "store/resources.hpp"
 
@@ -167,6 +168,7 @@ int run(CliContext& context, const Options& o) {
     if (!form) return context.fail(form.error());
     auto session = context.session();
     if (!session) return context.fail(session.error());
+    if (const Status bounded = check_login(**session, context.settings()); !bounded) return context.fail(bounded.error());
     const auto pipelines = wanted(**session, o.name);
     if (!pipelines) return context.fail(pipelines.error());
     if (pipelines->empty()) context.streams.err << "homeostat: no pipelines are declared\n";

@@ -12,6 +12,7 @@
 #include "controller/cli/output.hpp"
 #include "controller/cli/validate_print.hpp"
 #include "controller/cli/verbs.hpp"
+#include "controller/login.hpp"
 #include "reconcilers/validation.hpp"
 #include "store/resources.hpp"
 
@@ -83,6 +84,7 @@ Result<Reports> reports_of(CliContext& context, const Options& o) {
     }
     auto session = context.session();
     if (!session) return session.error();
+    if (const Status bounded = check_login(**session, context.settings()); !bounded) return bounded.error();
     return o.files.empty() ? validate_declared(**session, o.name, context.settings())
                            : validate_manifests(**session, manifests, context.settings());
 }

@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 """An exec provider in twenty lines: hashes words into a vector. Put your own model where embed() is."""
 import json
 import math

@@ -1,6 +1,7 @@
 #include "reconcilers/embed/exec.hpp"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -9,11 +10,13 @@
 #include <cstdlib>
 #include <optional>
 
+#include "core/outside_text.hpp"
 #include "reconcilers/embed/exec_pool.hpp"
 #include "reconcilers/embed/exec_protocol.hpp"
 #include "reconcilers/embed/request_telemetry.hpp"
 #include "reconcilers/embed/request_text.hpp"
 #include "reconcilers/embed/sandbox.hpp"
+#include "reconcilers/embed/secret.hpp"
 
 namespace homeostat {
 
@@ -32,13 +35,14 @@ asio::awaitable<std::optional<Result<Embeddings>>> ask(std::shared_ptr<ExecPool>
 class Exec final : public ExecEmbedder {
 public:
     Exec(const ProviderSpec& provider, std::string model, std::uint32_t dimensions, std::shared_ptr<ExecPool> pool,
-         const Clock& clock, Telemetry telemetry)
+         const Clock& clock, Telemetry telemetry, std::vector<std::string> values)
         : provider_(provider),
           model_(std::move(model)),
           dimensions_(dimensions),
           pool_(std::move(pool)),
           clock_(clock),
-          telemetry_(telemetry, provider.name, model_, dimensions) {}
+          telemetry_(telemetry, provider.name, model_, dimensions),
+          values_(std::move(values)) {}
     ~Exec() override { pool_->close(); }
     Exec(const Exec&) = delete;
     Exec& operator=(const Exec&) = delete;
@@ -59,7 +63,7 @@ public:
             co_await asio::co_spawn(pool_->strand(), ask(pool_, std::move(tail), texts.size(), context.deadline, context.stop),
                                     asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable));
         Result<Embeddings> result = *std::move(asked);
-        if (!result) result = result.error().with_prefix(fmt::format("provider \"{}\"", provider_.name));
+        if (!result) result = told(result.error());
         if (result && result->tokens == 0) result->tokens = estimated_tokens(texts);
         telemetry_.finish(span, result, clock_.steady_now() - start);
         co_return result;
@@ -77,12 +81,19 @@ public:
     std::string quarantine_reason() const override { return pool_->quarantine_reason(); }
 
 private:
+    // The program knows what it was given, and may say it anywhere.
+    Error told(Error e) const {
+        e.message = outside_text(redact_all(std::move(e.message), values_));
+        return e.with_prefix(fmt::format("provider \"{}\"", provider_.name));
+    }
+
     const ProviderSpec provider_;
     const std::string model_;
     const std::uint32_t dimensions_;
     const std::shared_ptr<ExecPool> pool_;
     const Clock& clock_;
     const RequestTelemetry telemetry_;
+    const std::vector<std::string> values_;  // of the variables that it is given
 };
 
 Status check(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) {
@@ -95,6 +106,23 @@ Status check(const ProviderSpec& provider, const std::string& model, std::uint32
     if (std::any_of(provider.command.begin(), provider.command.end(), holds_nul)) return invalid("command holds a zero byte");
     if (model.empty()) return invalid("no model is declared");
     if (dimensions == 0) return invalid(fmt::format("no dimensions are declared for model \"{}\"", model));
+    return {};
+}
+
+// Its arguments are whoever's who declares: without a limit it reads for him what this process may.
+Status check_reading(const SandboxReport& report, const ExecRules& rules) {
+    if (rules.reads_all() && geteuid() == 0) {
+        return invalid(
+            "no program is started that reads everything while homeostat is root; run homeostat as another user, or take / out "
+            "of "
+            "exec.read");
+    }
+    if (!report.landlock && !rules.reads_all()) {
+        return invalid(
+            "no program is started: without Landlock (Linux 5.13 or newer) what it reads cannot be limited; where it may read "
+            "all that "
+            "homeostat's user may, put / into exec.read of the settings");
+    }
     return {};
 }
 
@@ -124,12 +152,19 @@ Result<std::unique_ptr<ExecEmbedder>> make_exec_embedder(const ProviderSpec& pro
                                                          std::uint32_t dimensions, const asio::any_io_executor& executor,
                                                          const Clock& clock, Telemetry telemetry, const ExecOptions& options) {
     if (auto fine = check(provider, model, dimensions); !fine) return std::move(fine).error();
+    const ExecRules& rules = options.rules;
+    Result<std::string> program = rules.program(provider);
+    if (!program) return std::move(program).error();
+    if (auto fine = rules.variables(provider); !fine) return std::move(fine).error();
     ExecPoolSettings settings;
     auto environment = environment_of(provider, settings.secrets);
     if (!environment) return std::move(environment).error();
     settings.report = examine_sandbox(options.namespaces);
     if (!settings.report.filter) return invalid(settings.report.text());
+    if (auto fine = check_reading(settings.report, rules); !fine) return std::move(fine).error();
     settings.sandbox.command = provider.command;
+    settings.sandbox.program = *program;
+    if (!rules.reads_all()) settings.sandbox.readable = rules.readable(*program);
     settings.sandbox.environment = *std::move(environment);
     settings.sandbox.memory_bytes = static_cast<std::uint64_t>(provider.memory_limit_mb) << 20U;
     settings.sandbox.lifetime = kLifetime + std::chrono::ceil<std::chrono::seconds>(provider.timeout);
@@ -141,9 +176,10 @@ Result<std::unique_ptr<ExecEmbedder>> make_exec_embedder(const ProviderSpec& pro
     settings.idle = options.idle;
     settings.probe = exec_request_tail(model, dimensions, TextRole::document, provider.document_prefix, {"This is a test."});
     settings.quarantine = options.quarantine;
+    std::vector<std::string> values = settings.secrets;
     auto pool = std::make_shared<ExecPool>(std::move(settings), executor, clock);
     return std::unique_ptr<ExecEmbedder>(
-        std::make_unique<Exec>(provider, std::move(model), dimensions, std::move(pool), clock, telemetry));
+        std::make_unique<Exec>(provider, std::move(model), dimensions, std::move(pool), clock, telemetry, std::move(values)));
 }
 
 }  // namespace homeostat

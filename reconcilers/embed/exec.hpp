@@ -16,6 +16,7 @@
 #include "core/resource.hpp"
 #include "core/telemetry.hpp"
 #include "reconcilers/embed/embedder.hpp"
+#include "reconcilers/embed/exec_rules.hpp"
 #include "reconcilers/embed/quarantine.hpp"
 
 namespace homeostat {
@@ -26,16 +27,18 @@ public:
     virtual std::string quarantine_reason() const = 0;
 };
 
-// What tests turn; everybody else takes it as it is.
+// What tests turn; everybody else gives the rules, and takes the rest as it is.
 struct ExecOptions {
     std::chrono::milliseconds idle{60'000};  // after which a program with nothing to do is ended
     bool namespaces = true;                  // where the system allows them
     QuarantineSettings quarantine;
+    ExecRules rules;  // without any, no program is started
 };
 
 // `model` and `dimensions` are those of the pipeline, already resolved against the provider's defaults. Refuses what can be known
 // to be wrong without running anything: no absolute path, no model, no dimensions, a variable that is not set, a machine without
-// seccomp. `clock` and what `telemetry` refers to outlive the embedder.
+// seccomp, or one that does not limit what the program reads; what the rules do not allow. `clock` and what `telemetry` refers to
+// outlive the embedder.
 Result<std::unique_ptr<ExecEmbedder>> make_exec_embedder(const ProviderSpec& provider, std::string model,
                                                          std::uint32_t dimensions, const boost::asio::any_io_executor& executor,
                                                          const Clock& clock, Telemetry telemetry,

@@ -10,7 +10,9 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "core/log_fields.hpp"
+#include "core/outside_text.hpp"
 #include "reconcilers/embed/exec_protocol.hpp"
+#include "reconcilers/embed/secret.hpp"
 
 namespace homeostat {
 
@@ -214,7 +216,7 @@ void ExecPool::close() {
 
 void ExecPool::note_fault(const Error& error) {
     const SteadyTime now = clock_.steady_now();
-    if (!quarantine_.fault(now, error.message)) return;
+    if (!quarantine_.fault(now, outside_text(redact_all(error.message, settings_.secrets)))) return;
     const SteadyTime until = *quarantine_.until(now);
     const std::string reason = quarantined(until).message;
     const LogFields about{{"provider", settings_.provider}};

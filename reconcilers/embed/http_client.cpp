@@ -43,8 +43,7 @@ constexpr std::uint32_t kMaxHeaderBytes = 64 * 1024;
 constexpr std::chrono::hours kLongestWait{24};
 constexpr int kMostInterim = 16;
 
-// A look-up of a name cannot be interrupted. It is left to finish by itself when the deadline passes, so it owns what it writes
-// to.
+// A look-up of a name cannot be interrupted: it is left to finish by itself after the deadline, so it owns what it writes to.
 struct Lookup {
     explicit Lookup(const Strand& strand) : resolver(strand), wake(strand, asio::steady_timer::time_point::max()) {}
     tcp::resolver resolver;
@@ -184,12 +183,21 @@ asio::awaitable<std::optional<Failure>> tunnel(Connection& c, const Url& url, co
     co_return std::nullopt;
 }
 
+// A name leads where its keeper says, at every look-up anew: so addresses are judged, and only those that pass are connected to.
+std::optional<Failure> leave_out_forbidden(const Url& url, const HttpClientOptions& options, std::vector<tcp::endpoint>& found) {
+    if (!options.may_connect || found.empty()) return std::nullopt;
+    Failure failed{.fault = HttpFault::forbidden, .detail = found.front().address().to_string()};
+    std::erase_if(found, [&](const tcp::endpoint& e) { return !options.may_connect(url, e.address()); });
+    return found.empty() ? std::optional(std::move(failed)) : std::nullopt;
+}
+
 asio::awaitable<std::optional<Failure>> connect(Connection& c, const Url& url, ssl::context& tls,
                                                 const HttpClientOptions& options) {
     const auto& proxy = options.proxy;
     std::vector<tcp::endpoint> endpoints;
     const std::string& host = proxy ? proxy->host : url.host;
     if (auto failed = co_await resolve(c, host, proxy ? proxy->port : url.port, endpoints)) co_return failed;
+    if (auto failed = leave_out_forbidden(url, options, endpoints)) co_return failed;
     const auto [ec, endpoint] = co_await asio::async_connect(c.plain, endpoints, kTuple);
     if (ec || c.broken) co_return failure(c, ec, HttpFault::unreachable);
     error_code ignored;
@@ -336,7 +344,7 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
 
     asio::awaitable<Result<HttpAnswer>> send(HttpCall call, SteadyTime deadline, std::stop_token stop) {
         const auto self = shared_from_this();
-        const std::string where = fmt::format("{} {}{}", call.method, call.url.text(),
+        const std::string where = fmt::format("{} {}{}", call.method, call.url.shown(),
                                               options.proxy ? " through the proxy " + options.proxy->text() : "");
         const std::string origin = call.url.origin();
         for (bool fresh = false;; fresh = true) {

@@ -13,8 +13,10 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/ip/address.hpp>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -55,6 +57,8 @@ struct HttpClientOptions {
     std::chrono::milliseconds idle_timeout{30'000};  // below the 60 s at which most servers and balancers hang up
     std::size_t max_answer_bytes = 64U << 20U;
     std::string user_agent = "homeostat";
+    // Asked of each address that a host turned out to have, before it is connected to; empty lets all pass.
+    std::function<bool(const Url&, const boost::asio::ip::address&)> may_connect;
 };
 
 class HttpClient {

@@ -152,7 +152,7 @@ struct FaultRow {
 };
 
 // One row a fault, in the order of the enum.
-constexpr std::array<FaultRow, 13> kFaults{{
+constexpr std::array<FaultRow, 14> kFaults{{
     {ErrorClass::local, Origin::ours, "resolve", "the host name cannot be resolved; check the endpoint and this machine's DNS"},
     {ErrorClass::local, Origin::ours, "refused", "nothing accepts connections there; check that the endpoint is up"},
     {ErrorClass::local, Origin::ours, "unreachable", "it cannot be reached from this machine; check routes and limits"},
@@ -169,8 +169,11 @@ constexpr std::array<FaultRow, 13> kFaults{{
      "the proxy does not let us through; check the provider's proxy, or HTTPS_PROXY, HTTP_PROXY and NO_PROXY"},
     {ErrorClass::auth, Origin::user, "client_certificate",
      "it asks who we are; declare a client_certificate, with its client_key, that it accepts"},
+    {ErrorClass::auth, Origin::user, "forbidden",
+     "it leads to an address that is not asked; whoever runs homeostat lists it in provider.allow_hosts of its settings, if it "
+     "is meant"},
 }};
-static_assert(kFaults.size() == static_cast<std::size_t>(HttpFault::client_certificate) + 1);
+static_assert(kFaults.size() == static_cast<std::size_t>(HttpFault::forbidden) + 1);
 
 std::string lower(std::string text) {
     std::transform(text.begin(), text.end(), text.begin(),

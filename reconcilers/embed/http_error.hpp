@@ -29,6 +29,7 @@ enum class HttpFault : std::uint8_t {
     encoding,  // the answer is packed in a way that cannot be undone
     proxy,  // the proxy does not let us through
     client_certificate,  // it wants to know who we are, and does not, or does not believe it
+    forbidden,  // the host turned out to be where the settings do not let us go
 };
 
 Error error_of_fault(HttpFault fault, std::string_view where, std::string_view detail);

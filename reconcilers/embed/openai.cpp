@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "core/outside_text.hpp"
 #include "core/sync.hpp"
 #include "reconcilers/embed/http_client.hpp"
 #include "reconcilers/embed/http_error.hpp"
@@ -38,7 +39,7 @@ std::vector<std::string> references_of(const ProviderSpec& provider) {
     std::vector<std::string> out;
     if (provider.credential) out.push_back(*provider.credential);
     for (const auto& [key, value] : provider.headers) {
-        if (is_secret_reference(value)) out.push_back(value);
+        if (is_declared_reference(value)) out.push_back(value);
     }
     return out;
 }
@@ -71,7 +72,8 @@ Result<Members> members_of(const ProviderSpec& provider) {
 class OpenAiEmbedder final : public Embedder {
 public:
     OpenAiEmbedder(const ProviderSpec& provider, Url url, std::string model, std::uint32_t dimensions, Members members,
-                   std::unique_ptr<HttpClient> http, const Clock& clock, Telemetry telemetry)
+                   std::unique_ptr<HttpClient> http, const Clock& clock, Telemetry telemetry,
+                   std::shared_ptr<const Outbound> outbound)
         : provider_(provider),
           url_(std::move(url)),
           model_(std::move(model)),
@@ -81,7 +83,8 @@ public:
           telemetry_(telemetry, url_.host.ends_with("openai.com") ? "openai" : provider.name, model_, dimensions),
           members_(std::move(members)),
           encoding_(encoding_named(provider.encoding)),
-          references_(references_of(provider)) {}
+          references_(references_of(provider)),
+          outbound_(std::move(outbound)) {}
 
     asio::awaitable<Result<Embeddings>> embed(const std::vector<std::string>& texts, TextRole role,
                                               const Context& context) override {
@@ -96,7 +99,7 @@ public:
         span.set("server.port", static_cast<std::int64_t>(url_.port));
         const SteadyTime start = clock_.steady_now();
         // Before it is asked: what is changed meanwhile is another.
-        const std::size_t mark = references_.empty() ? 0 : secrets_mark(references_);
+        const std::size_t mark = references_.empty() ? 0 : outbound_->mark(references_, url_);
         const Encoding known = encoding_;
         Encoding encoding = known;
         auto result = co_await request(texts, role, encoding, context, span);
@@ -136,7 +139,7 @@ public:
     bool take_renewed() override {
         const std::size_t failed = failed_with_;
         if (failed == 0) return false;
-        const std::size_t now = secrets_mark(references_);
+        const std::size_t now = outbound_->mark(references_, url_);
         if (now == failed) return false;
         failed_with_ = now;
         return true;
@@ -172,6 +175,7 @@ private:
         if (result) co_return result;
         Error e = std::move(result).error().with_prefix(name());
         for (const auto& secret : secrets) e.message = redact(std::move(e.message), secret);
+        e.message = outside_text(e.message);
         co_return e;
     }
 
@@ -184,13 +188,13 @@ private:
 
     Result<Embeddings> read(Result<HttpAnswer> answer, const std::vector<std::string>& texts, const Url& url) const {
         if (!answer) return std::move(answer).error();
-        if (answer->status != 200) return error_of_status(*answer, url.text(), clock_.now());
+        if (answer->status != 200) return error_of_status(*answer, url.shown(), clock_.now());
         // What is small may be an error all the same; vectors are large.
         std::optional<HttpAnswer> kept;
         if (answer->body.size() <= kMayBeAnError) kept = *answer;
         auto result = read(std::move(answer->body), texts);
         if (result || !kept) return result;
-        if (std::optional<Error> inside = error_inside(*kept, url.text(), clock_.now())) return *std::move(inside);
+        if (std::optional<Error> inside = error_inside(*kept, url.shown(), clock_.now())) return *std::move(inside);
         return result;
     }
 
@@ -249,18 +253,18 @@ private:
     Result<HttpHeaders> headers_now(const Span& span, std::vector<std::string>& secrets) const {
         HttpHeaders headers{{"Content-Type", "application/json"}, {"Accept", "application/json"}};
         if (provider_.credential) {
-            auto secret = read_secret(*provider_.credential);
+            auto secret = outbound_->secret(*provider_.credential, url_);
             if (!secret) return std::move(secret).error();
             headers.emplace_back("Authorization", "Bearer " + *secret);
             secrets.push_back(*std::move(secret));
         }
         if (provider_.organization) headers.emplace_back("OpenAI-Organization", *provider_.organization);
         for (const auto& [key, value] : provider_.headers) {
-            if (!is_secret_reference(value)) {
+            if (!is_declared_reference(value)) {
                 headers.emplace_back(key, value);
                 continue;
             }
-            auto secret = read_secret(value);
+            auto secret = outbound_->secret(value, url_);
             if (!secret) return std::move(secret).error();
             headers.emplace_back(key, *secret);
             secrets.push_back(*std::move(secret));
@@ -281,6 +285,7 @@ private:
     const Members members_;
     std::atomic<Encoding> encoding_;  // as declared, or as it was found to understand
     const std::vector<std::string> references_;
+    const std::shared_ptr<const Outbound> outbound_;
     std::atomic<bool> slash_{false};  // it wants one at the end of the path
     mutable Mutex name_mutex_;
     mutable std::string called_ GUARDED_BY(name_mutex_);
@@ -288,10 +293,10 @@ private:
 };
 
 Status check_headers(const ProviderSpec& provider) {
-    if (provider.credential && !is_secret_reference(*provider.credential)) {
+    if (provider.credential && !is_declared_reference(*provider.credential)) {
         return invalid(
-            fmt::format("the credential of provider \"{}\" must be a reference, env:NAME or file:PATH; take the secret out "
-                        "of the declaration",
+            fmt::format("the credential of provider \"{}\" must be a reference, secret:NAME, env:NAME or file:PATH; take the "
+                        "secret out of the declaration",
                         provider.name));
     }
     if (provider.organization && !is_header_value(*provider.organization)) {
@@ -328,14 +333,24 @@ Status check(const ProviderSpec& provider, const std::string& model, std::uint32
 }  // namespace
 
 Result<std::unique_ptr<Embedder>> make_openai_embedder(const ProviderSpec& provider, std::string model, std::uint32_t dimensions,
-                                                       asio::any_io_executor executor, const Clock& clock, Telemetry telemetry) {
+                                                       asio::any_io_executor executor, const Clock& clock, Telemetry telemetry,
+                                                       std::shared_ptr<const Outbound> outbound) {
     if (auto fine = check(provider, model, dimensions); !fine) return std::move(fine).error();
     auto url = parse_url(*provider.endpoint);
     if (!url) return std::move(url).error().with_prefix(fmt::format("provider \"{}\"", provider.name));
     url = endpoint_of(*std::move(url), kEndpointLeaf);
     Result<Members> members = members_of(provider);
     if (!members) return std::move(members).error();
+    if (!outbound) outbound = std::make_shared<const Outbound>();
+    if (auto asked = outbound->may_ask(*url); !asked) {
+        return std::move(asked).error().with_prefix(fmt::format("provider \"{}\"", provider.name));
+    }
     HttpClientOptions options;
+    // A secret in the clear goes to this machine only, whatever its own name is made to lead to.
+    const bool confined = !url->tls && !references_of(provider).empty();
+    options.may_connect = [outbound, confined](const Url& to, const asio::ip::address& address) {
+        return outbound->may_connect(to.host, address) && (!confined || address.is_loopback());
+    };
     options.ca_file = provider.ca_file.value_or("");
     options.client_certificate = provider.client_certificate.value_or("");
     options.client_key = provider.client_key.value_or("");
@@ -346,7 +361,8 @@ Result<std::unique_ptr<Embedder>> make_openai_embedder(const ProviderSpec& provi
     auto http = HttpClient::create(std::move(executor), clock, std::move(options));
     if (!http) return std::move(http).error().with_prefix(fmt::format("provider \"{}\"", provider.name));
     return std::unique_ptr<Embedder>(std::make_unique<OpenAiEmbedder>(provider, *std::move(url), std::move(model), dimensions,
-                                                                      *std::move(members), *std::move(http), clock, telemetry));
+                                                                      *std::move(members), *std::move(http), clock, telemetry,
+                                                                      std::move(outbound)));
 }
 
 }  // namespace homeostat

@@ -18,14 +18,17 @@
 #include "core/resource.hpp"
 #include "core/telemetry.hpp"
 #include "reconcilers/embed/embedder.hpp"
+#include "reconcilers/embed/outbound.hpp"
 
 namespace homeostat {
 
 // `model` and `dimensions` are those of the pipeline, already resolved against the provider's defaults. Refuses what can be known
-// to be wrong without a call: no endpoint, no model, no dimensions, a credential that is not a reference, an unreadable CA file.
-// `clock` and what `telemetry` refers to outlive the embedder.
+// to be wrong without a call: no endpoint, no model, no dimensions, a credential that is not a reference, a host
+// that is not to be asked, an unreadable CA file.
+// `clock` and what `telemetry` refers to outlive the embedder. `outbound` says which secrets may go to the endpoint, and whether
+// it is asked at all; without one, no secret goes anywhere.
 Result<std::unique_ptr<Embedder>> make_openai_embedder(const ProviderSpec& provider, std::string model, std::uint32_t dimensions,
                                                        boost::asio::any_io_executor executor, const Clock& clock,
-                                                       Telemetry telemetry);
+                                                       Telemetry telemetry, std::shared_ptr<const Outbound> outbound = {});
 
 }  // namespace homeostat

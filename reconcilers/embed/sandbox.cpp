@@ -115,20 +115,27 @@ int give_birth(const ChildPlan& plan, Descriptor& exited) {
 
 // Everything a plan points to, kept together.
 struct Preparation {
-    std::vector<std::string> command, environment;
-    std::vector<char*> argv, envp;
+    std::vector<std::string> command, environment, listed;
+    std::vector<char*> argv, envp, readable;
     std::string uid_map, gid_map, scratch_options;
     std::vector<sock_filter> filter = sandbox_filter();
     ChildPlan plan;
 
     Preparation(const SandboxSpec& spec, const std::string& folder, const Pipes& pipes, bool namespaces)
-        : command(spec.command), environment(spec.environment), argv(pointers(command)), envp(pointers(environment)) {
+        : command(spec.command),
+          environment(spec.environment),
+          listed(spec.readable),
+          argv(pointers(command)),
+          envp(pointers(environment)),
+          readable(pointers(listed)) {
         constexpr int kNobody = 65534;
         uid_map = fmt::format("{} {} 1", kNobody, geteuid());
         gid_map = fmt::format("{} {} 1", kNobody, getegid());
         scratch_options = fmt::format("size={},nr_inodes=1024,mode=0700", kSandboxScratchBytes);
         plan.argv = command.empty() ? nullptr : argv.data();
         plan.envp = envp.data();
+        plan.program = spec.program.empty() ? argv.front() : spec.program.c_str();
+        plan.readable = listed.empty() ? nullptr : readable.data();
         plan.folder = folder.c_str();
         plan.uid_map = namespaces ? uid_map.c_str() : nullptr;
         plan.gid_map = gid_map.c_str();
@@ -261,6 +268,7 @@ Error SandboxFault::error(std::string_view command) const {
         case SandboxStage::descriptors: return local("its pipes cannot be laid", number);
         case SandboxStage::limits: return local("its limits cannot be set", number);
         case SandboxStage::privileges: return local("its privileges cannot be dropped", number);
+        case SandboxStage::reading: return local("what it reads cannot be limited", number);
         case SandboxStage::filter: return local("its seccomp filter cannot be set", number);
         case SandboxStage::none: break;
     }

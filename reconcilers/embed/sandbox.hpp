@@ -4,8 +4,8 @@
 // Always: a session of its own, dead when the thread that started it dies; limits on memory, files, descriptors and processor
 // time; no new privileges, no capabilities; a seccomp filter that refuses sockets, new processes, tracing, mounts, and every way
 // out of its process group or into another process. So a program is one process, and one signal ends it. Where the system allows:
-// its own user, process, network, IPC and mount namespaces, files written only in its own folder (Landlock), and that folder in
-// memory.
+// its own user, process, network, IPC and mount namespaces, files read only where listed and written only in its own folder
+// (Landlock), and that folder in memory.
 //
 // start_sandboxed() may be called from any thread, in a process with any number of them; the rest belongs to one owner.
 #pragma once
@@ -43,7 +43,7 @@ private:
 struct SandboxReport {
     bool filter = false;  // seccomp
     bool namespaces = false;  // user, process, network, IPC, mount
-    bool landlock = false;  // writes only in its own folder
+    bool landlock = false;  // writes only in its own folder, reads only what is listed
     bool scratch = false;  // its own folder is a file system in memory, of kSandboxScratchBytes
 
     // "seccomp, limits, own namespaces, ...; not here: ..." for doctor and the log.
@@ -61,6 +61,8 @@ SandboxReport examine_sandbox(bool namespaces = true);
 
 struct SandboxSpec {
     std::vector<std::string> command;  // an absolute path, then arguments
+    std::string program;  // what is started; empty = the first of `command`
+    std::vector<std::string> readable;  // files and folders; empty = whatever its user may read
     std::vector<std::string> environment;  // NAME=value, and nothing else
     std::uint64_t memory_bytes = 0;  // of its address space
     std::chrono::seconds lifetime{3600};  // it may not use more processor time than this gives it on every core

@@ -123,8 +123,14 @@ bool allow_below(long rules, const char* path, std::uint64_t access) noexcept {
     return added;
 }
 
-// Reads what its user may read; writes nothing but its own folder and /dev/null.
-bool restrict_writing() noexcept {
+// A folder with all that is in it, or a file; what is not there needs no rule.
+void allow_reading(long rules, const char* path) noexcept {
+    constexpr std::uint64_t kFile = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_EXECUTE;
+    if (!allow_below(rules, path, kFile | LANDLOCK_ACCESS_FS_READ_DIR)) allow_below(rules, path, kFile);
+}
+
+// Reads what is listed; writes nothing but its own folder and /dev/null.
+bool restrict_files(char* const* readable) noexcept {
     const long abi = sys(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
     if (abi < 1) return false;
     std::uint64_t file = LANDLOCK_ACCESS_FS_WRITE_FILE;
@@ -135,9 +141,13 @@ bool restrict_writing() noexcept {
     landlock_ruleset_attr handled{};
     handled.handled_access_fs =
         folder | LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SOCK;
+    const std::uint64_t reading =
+        readable == nullptr ? 0 : LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_EXECUTE;
+    handled.handled_access_fs |= reading;
     const long rules = sys(SYS_landlock_create_ruleset, &handled, sizeof handled, 0);
     if (rules < 0) return false;
-    const bool held = allow_below(rules, ".", folder) && allow_below(rules, "/dev/null", file) &&
+    for (std::size_t i = 0; readable != nullptr && readable[i] != nullptr; ++i) allow_reading(rules, readable[i]);
+    const bool held = allow_below(rules, ".", folder | reading) && allow_below(rules, "/dev/null", file) &&
                       sys(SYS_landlock_restrict_self, rules, 0) == 0;
     sys(SYS_close, rules);
     return held;
@@ -174,12 +184,13 @@ void become_sandboxed(const ChildPlan& plan) noexcept {
     keep_only_pipes(plan);
     set_limits(plan);
     drop_privileges(plan);
-    if (restrict_writing()) held |= kHeldLandlock;
+    if (restrict_files(plan.readable)) held |= kHeldLandlock;
+    require(plan.readable == nullptr || (held & kHeldLandlock) != 0, kStarted, SandboxStage::reading);
     reset_signals();
     require(install_filter(plan), kStarted, SandboxStage::filter);
     held |= kHeldFilter;
     if (plan.argv == nullptr) tell(kStarted, SandboxStage::none, held);
-    sys(SYS_execve, plan.argv[0], plan.argv, plan.envp);
+    sys(SYS_execve, plan.program, plan.argv, plan.envp);
     tell(kStarted, SandboxStage::command, errno);
 }
 

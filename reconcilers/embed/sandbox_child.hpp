@@ -11,11 +11,24 @@ struct sock_filter;
 
 namespace homeostat {
 
-enum class SandboxStage : std::int32_t { none, session, identity, folder, descriptors, limits, privileges, filter, command };
+enum class SandboxStage : std::int32_t {
+    none,
+    session,
+    identity,
+    folder,
+    descriptors,
+    limits,
+    privileges,
+    filter,
+    command,
+    reading
+};
 
 struct ChildPlan {
+    const char* program = nullptr;
     char* const* argv = nullptr;  // null: build the cage, tell what held, and end
     char* const* envp = nullptr;
+    char* const* readable = nullptr;  // ends with a null; null: everything
     const char* folder = nullptr;
     const char* uid_map = nullptr;  // null: no namespaces
     const char* gid_map = nullptr;

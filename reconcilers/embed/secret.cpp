@@ -9,6 +9,8 @@
 #include <fstream>
 #include <functional>
 
+#include "reconcilers/embed/request_text.hpp"
+
 namespace homeostat {
 
 namespace {
@@ -78,8 +80,21 @@ std::size_t secrets_mark(const std::vector<std::string>& references) {
 
 std::string redact(std::string text, std::string_view secret) {
     if (secret.empty()) return text;
-    for (auto at = text.find(secret); at != std::string::npos; at = text.find(secret, at + 3))
-        text.replace(at, secret.size(), "***");
+    // As it is, and as it stands in JSON.
+    std::string quoted;
+    append_json_string(quoted, secret);
+    for (const std::string_view form : {secret, std::string_view(quoted).substr(1, quoted.size() - 2)}) {
+        for (auto at = text.find(form); at != std::string::npos; at = text.find(form, at + 3))
+            text.replace(at, form.size(), "***");
+    }
+    return text;
+}
+
+std::string redact_all(std::string text, const std::vector<std::string>& secrets) {
+    constexpr std::size_t kShortest = 4;
+    for (const std::string& secret : secrets) {
+        if (secret.size() >= kShortest) text = redact(std::move(text), secret);
+    }
     return text;
 }
 

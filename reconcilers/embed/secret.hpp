@@ -24,5 +24,7 @@ std::size_t secrets_mark(const std::vector<std::string>& references);
 
 // The text with every occurrence of the secret blotted out, for messages of the other side that quote what they were sent.
 std::string redact(std::string text, std::string_view secret);
+// Of all, but for those of less than four letters, which would leave nothing to read.
+std::string redact_all(std::string text, const std::vector<std::string>& secrets);
 
 }  // namespace homeostat

@@ -183,13 +183,9 @@ Result<Targets::Info> Targets::read(Session& session, std::int64_t uid, std::int
     info->mark = std::move(mark);
     info->spec = spec_of_revision(*declared, revision->settings);
     info->provider = *std::move(provider);
-    if (info->provider.pool) {
-        Result<std::vector<ProviderSpec>> all = list_providers(session);
-        if (!all) return all.error();
-        for (ProviderSpec& p : *all) {
-            if (p.pool == info->provider.pool && p.name != info->provider.name) info->peers.push_back(std::move(p));
-        }
-    }
+    Result<std::vector<ProviderSpec>> peers = list_peers(session, info->provider);
+    if (!peers) return peers.error();
+    info->peers = *std::move(peers);
     info->revision = *revision;
     // What was declared since its tables were altered last has no place in them yet: edits do not wait for that, and the run of
     // the new declaration fills it.

@@ -27,7 +27,8 @@ EmbedderCase exec_embedder_case() {
                 provider.max_in_flight = 3;
                 provider.query_prefix = "query: ";
                 auto embedder = make_exec_embedder(provider, "test-model", 64, world->io.executor(), s.clock,
-                                                   {world->registry, world->tracer});
+                                                   {world->registry, world->tracer},
+                                                   {.rules = {.allow = {HOMEOSTAT_EXEC_PROGRAM}, .read = {}, .environment = {}}});
                 if (!embedder) throw std::runtime_error(embedder.error().message);
                 return EmbedderUnderTest{world, *std::move(embedder)};
             }};

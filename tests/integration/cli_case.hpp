@@ -6,6 +6,7 @@
 
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "controller/cli/cli.hpp"
@@ -28,6 +29,7 @@ protected:
         ConfigSources sources;
         sources.default_file = "/no/such/file";
         sources.environment = {{"HOMEOSTAT_DATABASE_URL", url.empty() ? db.url() : url}, {"HOMEOSTAT_LOG_LEVEL", "error"}};
+        sources.environment.insert(sources.environment.end(), environment.begin(), environment.end());
         const int code = run_cli(arguments, CliStreams{in, out, err}, sources);
         return {code, out.str(), err.str()};
     }
@@ -70,6 +72,7 @@ protected:
 
     kit::Database db;
     std::string url;  // "" = as superuser
+    std::vector<std::pair<std::string, std::string>> environment{{"HOMEOSTAT_DATABASE_ALLOW_SUPERUSER", "true"}};
 };
 
 }  // namespace homeostat

@@ -31,7 +31,7 @@ protected:
         std::ostringstream err;
         ConfigSources sources;
         sources.default_file = "/no/such/file";
-        sources.environment = {{"HOMEOSTAT_DATABASE_URL", db.url()}};
+        sources.environment = {{"HOMEOSTAT_DATABASE_URL", db.url()}, {"HOMEOSTAT_DATABASE_ALLOW_SUPERUSER", "true"}};
         const int code = run_cli(arguments, CliStreams{in, out, err}, sources);
         return {code, out.str(), err.str()};
     }

@@ -67,6 +67,7 @@ protected:
             setenv("HOMEOSTAT_DATABASE_URL", database.c_str(), 1);
             setenv("HOMEOSTAT_HTTP_LISTEN", "127.0.0.1:0", 1);
             setenv("HOMEOSTAT_LOOP_POLL", "50ms", 1);
+            setenv("HOMEOSTAT_DATABASE_ALLOW_SUPERUSER", "true", 1);
             execv(argv[0], argv.data());
             _exit(127);
         }

@@ -36,7 +36,9 @@ protected:
     }
     void run_with_clock(std::chrono::hours ahead) {
         ConfigSources sources;
-        sources.environment = {{"HOMEOSTAT_DATABASE_URL", db.url()}, {"HOMEOSTAT_LOOP_POLL", "50ms"}};
+        sources.environment = {{"HOMEOSTAT_DATABASE_URL", db.url()},
+                               {"HOMEOSTAT_LOOP_POLL", "50ms"},
+                               {"HOMEOSTAT_DATABASE_ALLOW_SUPERUSER", "true"}};
         const Result<Config> config = load_config(sources);
         ASSERT_TRUE(config) << config.error().message;
         const ClockAhead clock(ahead);

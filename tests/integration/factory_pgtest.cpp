@@ -183,7 +183,8 @@ TEST_F(FactoryWhole, AProviderThatIsInQuarantineEndsARunThatSomebodyWaitsFor) {
         " VALUES ('mine', 'exec', '{/bin/false}', 'm', 16, '5 seconds')");
     provider = "mine";
     declare("docs", "docs", "content", "'body'");
-    run_once(kFailed);  // which is ended after two minutes, sooner than the quarantine is
+    run_once(kFailed,
+             {{"HOMEOSTAT_EXEC_ALLOW", "/bin/false"}});  // which is ended after two minutes, sooner than the quarantine is
     EXPECT_THAT(condition("docs", "Ready", "message"), HasSubstr("quarantined for 5 min"));
     const std::string described = homeostat.run({"describe", "provider", "mine"}).output;
     EXPECT_THAT(described, HasSubstr("Quarantined: for another 5 min: "));

@@ -21,7 +21,8 @@ protected:
                         documents));
     }
     void declare_docs() { declare("docs", "docs", "content", "'body'"); }
-    kit::Process start() { return homeostat.start({"run"}); }
+    kit::Process start() { return homeostat.start({"run"}, more); }
+    kit::Environment more;
     bool converged() {
         return kit::eventually([&] { return kit::broken_invariants(db, "docs", kWanted).empty(); });
     }
@@ -89,6 +90,7 @@ TEST_P(BackAtOnce, WhateverWasWrongAndHoweverItWasPutRight) {
     FakeEndpoint endpoint({.dimensions = 16});
     const std::string key_file = db.cluster().folder() + "/key_" + db.name();
     std::ofstream(key_file) << "old-key\n";
+    more["HOMEOSTAT_SECRETS"] = fmt::format("key file:{} {}", key_file, endpoint.url().substr(0, endpoint.url().rfind('/')));
     make(40);
     declare_endpoint(endpoint,
                      fmt::format("; UPDATE homeostat.provider SET credential = 'file:{}' WHERE name = 'fake'", key_file));

@@ -76,6 +76,9 @@ public:
         spec.kind = "exec";
         spec.max_in_flight = 2;
         spec.timeout = std::chrono::milliseconds(20'000);
+        options.rules = {.allow = {HOMEOSTAT_EXEC_PROGRAM, "/nope", "/usr/bin/python3", flag.string()},
+                         .read = {std::string(HOMEOSTAT_SOURCE_DIR) + "/docs/examples/embed.py"},
+                         .environment = {"HOMEOSTAT_TEST_NAMED", "HOMEOSTAT_TEST_NEVER_SET"}};
         mode("good");
         const boost::asio::steady_timer first(io.executor());  // the executor's own descriptors are made with its first timer
         descriptors_before_ = entries("/proc/self/fd");

@@ -121,10 +121,15 @@ std::string Process::output() const {
 }
 
 Program::Program(const std::string& database_url, Environment more)
-    : environment_{{"HOMEOSTAT_DATABASE_URL", database_url}, {"HOMEOSTAT_HTTP_LISTEN", "127.0.0.1:0"},
-                   {"HOMEOSTAT_LOOP_POLL", "50ms"},          {"HOMEOSTAT_LEASE_TTL", "3s"},
-                   {"HOMEOSTAT_LEASE_RENEW", "500ms"},       {"HOMEOSTAT_CLAIM_TTL", "5s"},
-                   {"HOMEOSTAT_CLAIM_HEARTBEAT", "1s"},      {"HOMEOSTAT_FAULT_POINT", ""}} {
+    : environment_{{"HOMEOSTAT_DATABASE_URL", database_url},
+                   {"HOMEOSTAT_HTTP_LISTEN", "127.0.0.1:0"},
+                   {"HOMEOSTAT_LOOP_POLL", "50ms"},
+                   {"HOMEOSTAT_LEASE_TTL", "3s"},
+                   {"HOMEOSTAT_LEASE_RENEW", "500ms"},
+                   {"HOMEOSTAT_CLAIM_TTL", "5s"},
+                   {"HOMEOSTAT_CLAIM_HEARTBEAT", "1s"},
+                   {"HOMEOSTAT_FAULT_POINT", ""},
+                   {"HOMEOSTAT_DATABASE_ALLOW_SUPERUSER", "true"}} {
     for (auto& [name, value] : more) environment_[name] = value;
 }
 

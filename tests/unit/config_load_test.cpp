@@ -186,6 +186,61 @@ TEST_F(ConfigLoad, SecretsAreReadByReferenceAndNeverShown) {
     EXPECT_THAT(refusal(), HasSubstr("names a variable that is not set"));
 }
 
+TEST_F(ConfigLoad, SecretsOfProvidersAreBoundToOrigins) {
+    sources.file = file(
+        "secrets:\n  openai: {source: \"env:OPENAI_API_KEY\", origins: [https://api.openai.com]}\n"
+        "  team:\n    source: file:/run/secrets/team\n    origins:\n      - https://*.example.com\n      - "
+        "http://127.0.0.1:8080\n"
+        "provider:\n  allow_hosts: [api.openai.com, 10.0.0.0/8]\nexec:\n  allow: [/opt/embed, /opt/models]\n  read: []\n");
+    const Settings s = settings();
+    EXPECT_EQ(s.secrets,
+              "openai env:OPENAI_API_KEY https://api.openai.com; team file:/run/secrets/team https://*.example.com "
+              "http://127.0.0.1:8080");
+    EXPECT_EQ(s.provider_allow_hosts, "api.openai.com, 10.0.0.0/8");
+    EXPECT_EQ(s.exec_allow, "/opt/embed, /opt/models");
+    EXPECT_EQ(s.exec_read, "");
+    const std::vector<std::pair<const char*, const char*>> wrong{
+        {"secrets: {a: {source: \"env:A\"}}", "secret \"a\": its origins must be a list"},
+        {"secrets: {a: {origins: [https://a.example.com]}}", "secret \"a\": its source must be"},
+        {"secrets: {a: {sorce: \"env:A\", origins: [https://a.example.com]}}", "\"sorce\" is not known"},
+        {"secrets: {a: {source: sk-plain, origins: [https://a.example.com]}}", "it needs a source"},
+        {"secrets: {a: {source: \"env:A\", origins: [http://a.example.com]}}", "not encrypted"},
+        {"secrets: {a: {source: \"env:PGPASSWORD\", origins: [https://a.example.com]}}", "the key to the database"},
+        {"secrets: {a: env}", "must be a word with a source and origins"},
+        {"secrets: [a]", "secrets is a list"},
+        {"provider.allow_hosts: [\"a/b\"]", "neither a host"},
+        {"exec.allow: [embed]", "exec.allow: \"embed\" is not an absolute path"},
+        {"exec.environment: [A=B]", "exec.environment: \"A=B\" is not the name of a variable"},
+        {"lease.ttl: [15s]", "lease.ttl is a list"}};
+    for (const auto& [text, sentence] : wrong) {
+        sources.file = file(std::string(text) + "\n");
+        EXPECT_THAT(refusal(), HasSubstr(sentence)) << text;
+    }
+}
+
+TEST_F(ConfigLoad, ProductionListensBeyondThisMachineWithATokenOnly) {
+    sources.profile = "production";
+    for (const char* here : {"127.0.0.1:8687", "[::1]:8687", "127.9.9.9:0", ""}) {
+        sources.flags = {{"http.listen", here}};
+        EXPECT_TRUE(load_config(sources).ok()) << here;
+    }
+    for (const char* beyond : {"0.0.0.0:8687", "[::]:8687", "10.0.0.1:8687"}) {
+        sources.flags = {{"http.listen", beyond}};
+        EXPECT_THAT(refusal(), HasSubstr("http.token is empty")) << beyond;
+        sources.flags.emplace_back("http.token", "env:HOMEOSTAT_TEST_TOKEN");
+        ::setenv("HOMEOSTAT_TEST_TOKEN", "hush-token", 1);
+        const auto config = load_config(sources);
+        ASSERT_TRUE(config.ok()) << config.error().message;
+        EXPECT_EQ(config->settings.http_token, "hush-token");
+        EXPECT_THAT(write_json(explain_config(*config)), Not(HasSubstr("hush-token")));
+    }
+    sources.flags = {{"http.token", "hush-token"}};
+    EXPECT_THAT(write_json(explain_config(*load_config(sources))), Not(HasSubstr("hush-token")));
+    sources.flags.clear();
+    sources.file = file("http.token: hush-token\n");
+    EXPECT_THAT(refusal(), AllOf(HasSubstr("http.token is a secret"), Not(HasSubstr("hush-token"))));
+}
+
 TEST_F(ConfigLoad, TheBuiltInModelIsFoundBesideTheBinary) {
     std::filesystem::create_directories(folder_ / "bin");
     std::filesystem::create_directories(folder_ / "share/homeostat/model");

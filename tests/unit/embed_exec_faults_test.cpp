@@ -175,6 +175,8 @@ TEST_F(ExecTrouble, SecretsOfItsEnvironmentAreNotQuoted) {
     world.spec.environment = {"HOMEOSTAT_TEST_NAMED"};
     const Error e = world.error();
     EXPECT_THAT(e.message, HasSubstr("the secret is ***"));
+    while (world.embedder().quarantine_reason().empty()) world.error();
+    EXPECT_THAT(world.embedder().quarantine_reason(), HasSubstr("the secret is ***"));
     EXPECT_THAT(e.message, Not(HasSubstr("s3cr3t")));
     ::unsetenv("HOMEOSTAT_TEST_NAMED");
 }
@@ -196,7 +198,8 @@ TEST_F(ExecTrouble, OneProgramsHangHoldsUpNoOther) {
 TEST_F(ExecTrouble, ProgramsEndWithTheExecutorThatWatchesThem) {
     {
         kit::IoThread io;
-        auto made = make_exec_embedder(world.spec, "m", 8, io.executor(), world.clock, {world.registry, world.tracer});
+        auto made =
+            make_exec_embedder(world.spec, "m", 8, io.executor(), world.clock, {world.registry, world.tracer}, world.options);
         ASSERT_TRUE(made) << made.error().message;
         const std::vector<std::string> texts{"a"};
         ASSERT_TRUE(io.run((*made)->embed(texts, TextRole::document, {})));

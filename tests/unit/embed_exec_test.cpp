@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "reconcilers/embed/sandbox.hpp"
@@ -87,7 +89,7 @@ TEST_P(ExecProvider, GivesItsProgramNothingButWhatIsNamed) {
     const Json found = findings();
     EXPECT_THAT(found["environment"].get<std::vector<std::string>>(),
                 UnorderedElementsAre("PATH", "LANG", "HOMEOSTAT_TEST_NAMED"));
-    EXPECT_EQ(found["named"], "known");
+    EXPECT_EQ(found["named"], "***") << "what it was given is repeated by nobody";
     EXPECT_EQ(found["descriptors"], 3);
     ::close(careless);
     EXPECT_TRUE(found["empty"]);
@@ -202,6 +204,42 @@ TEST(ExecProviderDeclared, RefusesWhatCannotWork) {
     world.mode("good");
     world.spec.environment = {"HOMEOSTAT_TEST_NEVER_SET"};
     EXPECT_THAT(refusal(), HasSubstr("the variable HOMEOSTAT_TEST_NEVER_SET, which is not set"));
+}
+
+TEST(ExecRules, AProgramIsWhatItIsPastEveryLink) {
+    ExecWorld world;  // for its folder
+    const std::filesystem::path folder = world.temporary / "programs";
+    std::filesystem::create_directory(folder);
+    std::filesystem::create_symlink("/bin/cat", folder / "cat");
+    std::filesystem::create_symlink("/usr/bin", world.temporary / "link");
+    std::ofstream(folder / "own") << "#!/usr/bin/python3\n";
+    ExecRules rules;
+    const auto said = [&](const std::string& command) {
+        world.spec.command = {command};
+        const Result<std::string> program = rules.program(world.spec);
+        return program ? *program : "refused: " + program.error().message;
+    };
+    const std::string cat = std::filesystem::canonical("/bin/cat").string();
+    const std::string python = std::filesystem::canonical("/usr/bin/python3").string();
+    EXPECT_THAT(said("/bin/cat"), HasSubstr("refused: command \"/bin/cat\" is not started: exec.allow allows no program"));
+    rules.allow = {folder.string(), "/not/there"};
+    EXPECT_EQ(said((folder / "own").string()), std::filesystem::canonical(folder / "own").string());
+    for (const std::string& escape : {(folder / "cat").string(), (folder / "../link/cat").string(), folder.string() + "x/own",
+                                      std::string("/bin/cat"), (folder / "none").string()})
+        EXPECT_THAT(said(escape), HasSubstr("refused: ")) << escape;
+    rules.allow = {"/bin/cat"};
+    for (const char* same : {"/bin/cat", "/usr/bin/cat", "/usr/lib/../bin/cat"}) EXPECT_EQ(said(same), cat);
+    EXPECT_EQ(said((folder / "cat").string()), cat);
+    rules.allow = {(world.temporary / "link").string()};
+    EXPECT_EQ(said("/usr/bin/cat"), cat);
+    for (const char* interpreter : {"/bin/sh", "/usr/bin/python3", "/usr/bin/env", "/usr/bin/perl"})
+        EXPECT_THAT(said(interpreter), HasSubstr("its folder is not enough")) << interpreter;
+    rules.allow = {"/usr/bin/python3"};
+    EXPECT_EQ(said("/usr/bin/python3"), python);
+    EXPECT_THAT(rules.readable((folder / "own").string()),
+                ::testing::IsSupersetOf({(folder / "own").string(), std::string("/usr/bin/python3")}));
+    world.spec.environment = {"PGPASSWORD"};
+    EXPECT_THAT(rules.variables(world.spec).error().message, HasSubstr("exec.environment"));
 }
 
 }  // namespace

@@ -130,12 +130,12 @@ TEST(HttpErrorTable, EveryTransportFaultHasItsClass) {
         {HttpFault::tls, ErrorClass::transient},        {HttpFault::reset, ErrorClass::transient},
         {HttpFault::timeout, ErrorClass::timeout},      {HttpFault::stopped, ErrorClass::cancelled},
         {HttpFault::malformed, ErrorClass::bad_answer}, {HttpFault::body_limit, ErrorClass::bad_answer},
-        {HttpFault::encoding, ErrorClass::bad_answer},
+        {HttpFault::encoding, ErrorClass::bad_answer},  {HttpFault::forbidden, ErrorClass::auth},
     };
     for (const auto& [fault, cls] : rows) {
         EXPECT_EQ(error_of_fault(fault, "POST http://h/", "detail").cls, cls) << static_cast<int>(fault);
     }
-    EXPECT_EQ(rows.size(), static_cast<std::size_t>(HttpFault::encoding) + 1);
+    EXPECT_EQ(rows.size(), static_cast<std::size_t>(HttpFault::forbidden) + 1);
 }
 
 TEST(HttpErrorTable, TheMessageSaysWhatWhereAndWhatToDo) {

@@ -68,7 +68,8 @@ protected:
     }
     Embedder& embedder() {
         if (!made) {
-            auto result = make_openai_embedder(spec, "test-model", kDimensions, io.executor(), clock, {registry, tracer});
+            auto result =
+                make_openai_embedder(spec, "test-model", kDimensions, io.executor(), clock, {registry, tracer}, outbound);
             EXPECT_TRUE(result) << result.error().message;
             made = *std::move(result);
         }
@@ -85,7 +86,14 @@ protected:
     Registry registry;
     FakeEndpoint endpoint{{.dimensions = kDimensions}};
     kit::IoThread io;
+    // What is declared may be sent to the endpoint.
+    void bind(const std::string& source) {
+        outbound =
+            std::make_shared<const Outbound>(*Outbound::of("key " + source + " " + parse_url(endpoint.url())->origin(), ""));
+    }
+
     ProviderSpec spec;
+    std::shared_ptr<const Outbound> outbound;
     std::unique_ptr<Embedder> made;
 };
 
@@ -114,6 +122,7 @@ TEST_F(OpenAi, EmbedsInOrderInBothEncodings) {
 TEST_F(OpenAi, SendsWhatIsDeclared) {
     ::setenv("HOMEOSTAT_TEST_KEY", "k3y", 1);
     spec.credential = "env:HOMEOSTAT_TEST_KEY";
+    bind(*spec.credential);
     spec.organization = "org-1";
     spec.headers = {{"X-Team", "search"}, {"api-key", "env:HOMEOSTAT_TEST_KEY"}};
     spec.document_prefix = "passage: ";
@@ -134,6 +143,7 @@ TEST_F(OpenAi, SendsWhatIsDeclared) {
 TEST_F(OpenAi, TheCredentialIsReadForEveryRequest) {
     const auto path = std::filesystem::temp_directory_path() / ("homeostat-key-" + std::to_string(::getpid()));
     spec.credential = "file:" + path.string();
+    bind(*spec.credential);
     std::ofstream(path) << "old\n";
     ASSERT_TRUE(embed({"a"}));
     std::ofstream(path) << "new\n";
@@ -150,6 +160,7 @@ TEST_F(OpenAi, TheCredentialIsReadForEveryRequest) {
 TEST_F(OpenAi, TheCredentialIsNeverRepeated) {
     ::setenv("HOMEOSTAT_TEST_KEY", "sk-very-secret", 1);
     spec.credential = "env:HOMEOSTAT_TEST_KEY";
+    bind(*spec.credential);
     endpoint.next({.status = 401, .body = R"({"error":{"message":"Incorrect API key provided: sk-very-secret."}})"});
     const auto answer = embed({"a"});
     ASSERT_FALSE(answer);

@@ -1,0 +1,21 @@
+#include "controller/login.hpp"
+
+#include <fmt/core.h>
+
+#include "store/diagnosis.hpp"
+
+namespace homeostat {
+
+Status check_login(Session& session, const Settings& settings) {
+    if (settings.database_allow_superuser) return {};
+    const Result<std::string> unbounded = unbounded_login(session);
+    if (!unbounded) return unbounded.error();
+    if (unbounded->empty()) return {};
+    return invalid(fmt::format(
+        "{}: what whoever declares writes into a view or function would run with all rights, so no source is read; connect "
+        "as a role that is a member of homeostat_controller and no more (docs/operating.md, Roles), or set "
+        "database.allow_superuser=true for a database that is thrown away",
+        *unbounded));
+}
+
+}  // namespace homeostat

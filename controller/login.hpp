@@ -1,0 +1,14 @@
+// Whom homeostat may read sources as.
+#pragma once
+
+#include "controller/config.hpp"
+#include "core/error.hpp"
+#include "store/session.hpp"
+
+namespace homeostat {
+
+// Refuses (class invalid) a login that may do everything, unless the settings allow it: what whoever declares writes into a view
+// or a function runs with the rights of who reads it.
+Status check_login(Session& session, const Settings& settings);
+
+}  // namespace homeostat

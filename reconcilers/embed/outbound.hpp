@@ -1,0 +1,75 @@
+// What may leave for a provider's address, whoever declared it: which secrets go where, and which addresses are asked at all. The
+// operator says so in the settings (`secrets`, `provider.allow_hosts`), where nobody who may only declare can write
+// (docs/security.md). Immutable; safe from any thread.
+#pragma once
+
+#include <boost/asio/ip/address.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/error.hpp"
+#include "reconcilers/embed/url.hpp"
+
+namespace homeostat {
+
+class Outbound {
+public:
+    // No secret is bound; every address may be asked but those of this machine's neighbourhood and of cloud metadata.
+    Outbound() = default;
+
+    // `secrets`: "NAME SOURCE ORIGIN...; NAME SOURCE ORIGIN..."; `hosts`: "api.example.com, *.example.org, 10.0.0.0/8".
+    static Result<Outbound> of(std::string_view secrets, std::string_view hosts);
+
+    // What a declaration refers to (secret:NAME, or the source of a bound secret itself), read now, for a request to that
+    // address. Refused (class auth) with a sentence that says what to write where it is bound to no such origin.
+    Result<std::string> secret(std::string_view reference, const Url& to) const;
+    // Tells secrets apart without holding them, as secrets_mark() does.
+    std::size_t mark(const std::vector<std::string>& references, const Url& to) const;
+
+    // By its name alone, before anything is looked up.
+    Status may_ask(const Url& to) const;
+    // By what it turned out to be. A name proves nothing: whoever keeps it says where it leads.
+    bool may_connect(std::string_view host, const boost::asio::ip::address& address) const;
+
+private:
+    struct Pattern {
+        bool below = false;  // *.host
+        std::string host;
+    };
+    struct Place {
+        bool tls = false;
+        Pattern host;
+        std::uint16_t port = 0;
+        std::string text;
+    };
+    struct Bound {
+        std::string name;
+        std::string source;
+        std::vector<Place> places;
+    };
+    struct Network {
+        boost::asio::ip::address address;
+        unsigned bits = 0;
+    };
+
+    static Result<Place> place_of(std::string_view text);
+    static bool matches(const Pattern& pattern, std::string_view host);
+    static bool holds(const Network& network, const boost::asio::ip::address& address);
+    Status add_secret(std::string_view entry);
+    Status add_host(std::string_view entry);
+    bool listed(const boost::asio::ip::address& address) const;
+
+    std::vector<Bound> secrets_;
+    std::vector<Pattern> names_;
+    std::vector<Network> networks_;
+};
+
+// True for secret:NAME, env:NAME and file:PATH: what a declaration may name a secret by.
+bool is_declared_reference(std::string_view text) noexcept;
+// True for this machine itself, written as an address or as localhost.
+bool is_loopback(std::string_view host);
+
+}  // namespace homeostat
