@@ -167,8 +167,8 @@ void once_more(kit::Cluster& cluster, const std::string& program, const std::str
     const std::string url = db.url();
     const auto ours = [&] {
         const Usage u = in_child([&] {
-            ::execl(program.c_str(), program.c_str(), "--database", url.c_str(), "--set", "log.level=error", "run", "--once",
-                    nullptr);
+            ::execl(program.c_str(), program.c_str(), "--database", url.c_str(), "--set", "log.level=error", "--set",
+                    "database.allow_superuser=true", "run", "--once", nullptr);
             return false;
         });
         check(u.ok, "run --once");

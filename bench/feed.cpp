@@ -174,8 +174,9 @@ int main(int argc, char** argv) {
                     " VALUES ('fake', 'openai', 'http://127.0.0.1:{}/v1', 'fake', 384, 100, 8)",
                     port));
     declare(db, "fake");
-    const Child controller(
-        {here + "/../homeostat", "--database", db.url(), "--set", "http.listen=", "--set", "log.level=warn", "run"}, false);
+    const Child controller({here + "/../homeostat", "--database", db.url(), "--set", "http.listen=", "--set", "log.level=warn",
+                            "--set", "database.allow_superuser=true", "run"},
+                           false);
     until(db,
           "SELECT count(*) FROM homeostat.condition WHERE (type, reason) IN (('ChangeFeed', 'Active'), ('Ready', 'Converged'))",
           "2");

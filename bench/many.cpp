@@ -102,8 +102,9 @@ int main(int argc, char** argv) {
     homeostat::kit::Cluster cluster({"fsync=on", "shared_buffers=512MB", "max_wal_size=4GB"});
     homeostat::kit::Database db(homeostat::kit::Schema::migrated, cluster);
     make_world(db, tenants, kMore, shared);
-    const auto command = std::vector<std::string>{here + "/../homeostat", "--database", db.url(),         "--set",
-                                                  "http.listen=",         "--set",      "log.level=warn", "run"};
+    const auto command = std::vector<std::string>{
+        here + "/../homeostat",          "--database", db.url(), "--set", "http.listen=", "--set", "log.level=warn", "--set",
+        "database.allow_superuser=true", "run"};
     {
         const Child controller(command, false);
         const double before = cpu_seconds(cluster);

@@ -54,8 +54,8 @@ struct Scene {
         replicas.push_back(std::make_unique<Child>(
             std::vector<std::string>{binary, "--database",
                                      fmt::format("postgresql://postgres@127.0.0.1:{}/{}", gate.port(), db.name()), "--set",
-                                     "http.listen=", "--set", "log.level=error", "--set",
-                                     fmt::format("replica.name=replica-{}", replicas.size()), "run"},
+                                     "http.listen=", "--set", "log.level=error", "--set", "database.allow_superuser=true",
+                                     "--set", fmt::format("replica.name=replica-{}", replicas.size()), "run"},
             false));
     }
     void settle() {

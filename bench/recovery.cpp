@@ -44,10 +44,11 @@ struct Scene {
         declare(db, "fake");
     }
     void start() {
-        replicas.push_back(std::make_unique<Child>(
-            std::vector<std::string>{binary, "--database", db.url(), "--set", "http.listen=", "--set", "log.level=error", "--set",
-                                     fmt::format("replica.name=replica-{}", started++), "run"},
-            false));
+        replicas.push_back(
+            std::make_unique<Child>(std::vector<std::string>{binary, "--database", db.url(), "--set", "http.listen=", "--set",
+                                                             "log.level=error", "--set", "database.allow_superuser=true", "--set",
+                                                             fmt::format("replica.name=replica-{}", started++), "run"},
+                                    false));
     }
     void kill(std::size_t i) {
         replicas[i]->signal(SIGKILL);

@@ -37,8 +37,7 @@ const std::array<Setting, 68> kSettings{{
      "Whether statements are prepared; behind a pooler none ever is."},
     {"database.allow_superuser", &S::database_allow_superuser, "false", "", "", false, true,
      "Whether run, plan, validate and explain read sources as a superuser, who may do everything that whoever declares writes "
-     "into "
-     "a view; for a database that is thrown away."},
+     "into a view; for a database that is thrown away."},
     {"log.level", &S::log_level, "info", "trace|debug|info|warn|error", "", false, true,
      "The least serious messages that are logged."},
     {"log.format", &S::log_format, "text", "text|json", "", false, true,
@@ -47,8 +46,7 @@ const std::array<Setting, 68> kSettings{{
      "Address and port of health, metrics, dashboard and API; empty turns them off, port 0 takes any free one."},
     {"http.token", &S::http_token, "", "", "", true, true,
      "What must be sent as Authorization: Bearer to read anything but /livez and /readyz; empty asks for none. Profile "
-     "production listens "
-     "beyond this machine only with one."},
+     "production listens beyond this machine only with one."},
     {"replica.name", &S::replica_name, "", "", "", false, true,
      "The name of this process among the replicas; empty means host name and process id. Two replicas must never share one."},
     {"lease.ttl", &S::lease_ttl, "15s", "3s", "10m", false, true,
@@ -106,7 +104,7 @@ const std::array<Setting, 68> kSettings{{
     {"embed.threads", &S::embed_threads, "0", "0", "256", false, true,
      "Threads for chunking and the built-in model; 0 means one a core."},
     {"secrets", &S::secrets, "", "", "", false, true,
-     "The secrets that providers may name, and the origins that each may be sent to: secrets: {openai: {source: "
+     "The secrets and files that providers may name, and the origins that each may be sent to: secrets: {openai: {source: "
      "\"env:OPENAI_API_KEY\", origins: [https://api.openai.com]}}, or in one line openai env:OPENAI_API_KEY "
      "https://api.openai.com; several have ; between them. None is sent anywhere else."},
     {"provider.allow_hosts", &S::provider_allow_hosts, "", "", "", false, true,
@@ -118,8 +116,7 @@ const std::array<Setting, 68> kSettings{{
      "none. Whoever may declare a provider chooses their arguments: list programs that do one thing, no shell or interpreter."},
     {"exec.read", &S::exec_read, "", "", "", false, true,
      "Files and folders that such programs may read beside themselves and the system's libraries, absolute and with commas "
-     "between "
-     "them."},
+     "between them."},
     {"exec.environment", &S::exec_environment, "", "", "", false, true,
      "Names of the variables that such programs may be given, with commas between them."},
     {"cache.bytes", &S::cache_bytes, "16MiB", "0", "64GiB", false, true,

@@ -271,18 +271,6 @@ Result<std::vector<ProviderSpec>> list_providers(Session& session) {
     return guarded([&] { return all_of(session.exec(kList), provider_of); });
 }
 
-Result<std::vector<ProviderSpec>> list_peers(Session& session, const ProviderSpec& provider) {
-    static const Statement kList{"list_peers", fmt::format(R"(SELECT {} FROM homeostat.provider peer WHERE pool = $1 AND uid <> $2
-        AND EXISTS (SELECT FROM homeostat.provider first JOIN pg_roles theirs ON theirs.rolname = peer.declared_by
-                    JOIN pg_roles ours ON ours.rolname IN (first.declared_by, 'homeostat_admin')
-                        OR ours.oid = (SELECT c.relowner FROM pg_class c WHERE c.oid = 'homeostat.provider'::regclass)
-                    WHERE first.uid = $2 AND pg_has_role(theirs.oid, ours.oid, 'MEMBER'))
-        ORDER BY name)",
-                                                           kProviderColumns)};
-    if (!provider.pool) return std::vector<ProviderSpec>{};
-    return guarded([&] { return all_of(session.exec(kList, Params::of(*provider.pool, provider.uid)), provider_of); });
-}
-
 Result<ProviderSpec> find_provider(Session& session, std::string_view name) {
     static const Statement kFind{"find_provider",
                                  fmt::format("SELECT {} FROM homeostat.provider WHERE name = $1", kProviderColumns)};

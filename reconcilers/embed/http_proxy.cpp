@@ -12,7 +12,6 @@
 #include <span>
 
 #include "reconcilers/embed/base64.hpp"
-#include "reconcilers/embed/secret.hpp"
 
 namespace homeostat {
 
@@ -137,7 +136,7 @@ bool passes_by(std::string_view no_proxy, std::string_view host) {
     return false;
 }
 
-Result<std::optional<HttpProxy>> proxy_for(const Url& url, const std::optional<std::string>& declared) {
+Result<std::optional<HttpProxy>> proxy_for(const Url& url, const std::optional<std::string>& declared, const Outbound& outbound) {
     std::optional<HttpProxy> none;
     if (declared && *declared == "none") return none;
     Named given{"the proxy", declared.value_or("")};
@@ -145,15 +144,15 @@ Result<std::optional<HttpProxy>> proxy_for(const Url& url, const std::optional<s
         given = proxy_of_environment(url.tls);
         static constexpr std::array kExcept{"no_proxy", "NO_PROXY"};
         if (given.value.empty() || passes_by(from_environment(kExcept).value, url.host)) return none;
-    } else if (is_secret_reference(*declared)) {
-        Result<std::string> read = read_secret(*declared);
-        if (!read) return std::move(read).error();
+    } else if (is_declared_reference(*declared)) {
+        Result<std::string> read = outbound.secret(*declared, url);
+        if (!read) return std::move(read).error().with_prefix("proxy");
         given = {fmt::format("what the proxy {} stands for", *declared), *std::move(read)};
         if (!given.value.starts_with("http://")) return refuse(given.name, "is no address of a proxy");
     }
     Result<HttpProxy> proxy = parse_proxy(given.name, given.value);
     if (!proxy) return std::move(proxy).error();
-    if (declared && is_secret_reference(*declared)) proxy->reference = *declared;
+    if (declared && is_declared_reference(*declared)) proxy->reference = *declared;
     return std::optional<HttpProxy>(*std::move(proxy));
 }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "core/error.hpp"
+#include "reconcilers/embed/outbound.hpp"
 #include "reconcilers/embed/url.hpp"
 
 namespace homeostat {
@@ -22,11 +23,11 @@ struct HttpProxy {
     std::string text() const;
 };
 
-// `declared`: an address, a reference to one (env:NAME or file:PATH, where it holds a password), or "none" for no proxy whatever
-// the environment says. A reference must stand for a whole address, from http:// on: what is another's secret is no name to look
-// up. Where nothing is declared the environment says it, and nothing where NO_PROXY names the host. Refuses
-// what is no address of an HTTP proxy; the message repeats no password.
-Result<std::optional<HttpProxy>> proxy_for(const Url& url, const std::optional<std::string>& declared);
+// `declared`: an address, a reference to one (secret:NAME, env:NAME or file:PATH, where it holds a password), or "none" for no
+// proxy whatever the environment says. A reference must be bound to the address that is asked, and stand for a whole one, from
+// http:// on: what is another's secret is no name to look up. Where nothing is declared the environment says it, and nothing
+// where NO_PROXY names the host. Refuses what is no address of an HTTP proxy; the message repeats no password.
+Result<std::optional<HttpProxy>> proxy_for(const Url& url, const std::optional<std::string>& declared, const Outbound& outbound);
 
 // Whether NO_PROXY names the host: "*", a name (which stands for those below it too), an address, or a network (10.0.0.0/8), with
 // commas or blanks between.

@@ -9,6 +9,7 @@
 #include "core/sync.hpp"
 #include "reconcilers/embed/http_client.hpp"
 #include "reconcilers/embed/http_error.hpp"
+#include "reconcilers/embed/http_way.hpp"
 #include "reconcilers/embed/openai_answer.hpp"
 #include "reconcilers/embed/request_telemetry.hpp"
 #include "reconcilers/embed/request_text.hpp"
@@ -342,23 +343,10 @@ Result<std::unique_ptr<Embedder>> make_openai_embedder(const ProviderSpec& provi
     Result<Members> members = members_of(provider);
     if (!members) return std::move(members).error();
     if (!outbound) outbound = std::make_shared<const Outbound>();
-    if (auto asked = outbound->may_ask(*url); !asked) {
-        return std::move(asked).error().with_prefix(fmt::format("provider \"{}\"", provider.name));
-    }
-    HttpClientOptions options;
-    // A secret in the clear goes to this machine only, whatever its own name is made to lead to.
-    const bool confined = !url->tls && !references_of(provider).empty();
-    options.may_connect = [outbound, confined](const Url& to, const asio::ip::address& address) {
-        return outbound->may_connect(to.host, address) && (!confined || address.is_loopback());
-    };
-    options.ca_file = provider.ca_file.value_or("");
-    options.client_certificate = provider.client_certificate.value_or("");
-    options.client_key = provider.client_key.value_or("");
-    auto proxy = proxy_for(*url, provider.proxy);
-    if (!proxy) return std::move(proxy).error().with_prefix(fmt::format("provider \"{}\"", provider.name));
-    options.proxy = *std::move(proxy);
-    options.max_idle = provider.max_in_flight;
-    auto http = HttpClient::create(std::move(executor), clock, std::move(options));
+    auto options = way_to(provider, *url, !references_of(provider).empty(), outbound);
+    if (!options) return std::move(options).error().with_prefix(fmt::format("provider \"{}\"", provider.name));
+    options->max_idle = provider.max_in_flight;
+    auto http = HttpClient::create(std::move(executor), clock, *std::move(options));
     if (!http) return std::move(http).error().with_prefix(fmt::format("provider \"{}\"", provider.name));
     return std::unique_ptr<Embedder>(std::make_unique<OpenAiEmbedder>(provider, *std::move(url), std::move(model), dimensions,
                                                                       *std::move(members), *std::move(http), clock, telemetry,

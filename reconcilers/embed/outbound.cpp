@@ -1,5 +1,6 @@
 #include "reconcilers/embed/outbound.hpp"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -19,6 +20,7 @@ namespace {
 namespace ip = boost::asio::ip;
 
 constexpr std::string_view kByName = "secret:";
+constexpr std::string_view kFile = "file:";
 constexpr std::string_view kSpace = " \t\r\n";
 
 Error refuse(std::string message) {
@@ -92,6 +94,23 @@ bool is_forbidden(const ip::address& address) {
     });
 }
 
+// Hosts by whose names clouds tell their machines what they know: where a proxy looks them up, the address is never seen here.
+bool is_metadata_name(std::string_view host) {
+    static constexpr std::array<std::string_view, 4> kNames{"metadata.google.internal", "metadata", "metadata.goog",
+                                                            "instance-data"};
+    return std::any_of(kNames.begin(), kNames.end(), [&](std::string_view name) {
+        return host == name || (name == "instance-data" && host.starts_with("instance-data."));
+    });
+}
+
+// An address in any form that a look-up takes for one: 169.254.169.254 is 2852039166, 0xa9fea9fe and 0251.0376.0251.0376 too.
+std::optional<ip::address> numeric_of(std::string_view host) {
+    if (const std::optional<ip::address> address = address_of(host)) return address;
+    in_addr found{};
+    if (::inet_aton(std::string(host).c_str(), &found) == 0) return std::nullopt;
+    return ip::address_v4(ntohl(found.s_addr));
+}
+
 bool is_name(std::string_view text) {
     return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
         return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
@@ -103,6 +122,13 @@ std::string lower(std::string_view text) {
     std::transform(out.begin(), out.end(), out.begin(),
                    [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c); });
     return out;
+}
+
+// A name that a secret may have in the settings: env:OPENAI_API_KEY is openai_api_key there.
+std::string name_for(std::string_view reference) {
+    std::string name = lower(reference.substr(reference.find_last_of(":/") + 1));
+    std::replace_if(name.begin(), name.end(), [](char c) { return !is_name({&c, 1}); }, '_');
+    return name.empty() ? "key" : name;
 }
 
 std::string_view without_dot(std::string_view host) {
@@ -229,7 +255,7 @@ Result<Outbound> Outbound::of(std::string_view secrets, std::string_view hosts) 
     return out;
 }
 
-Result<std::string> Outbound::secret(std::string_view reference, const Url& to) const {
+Result<const Outbound::Bound*> Outbound::bound(std::string_view reference, const Url& to) const {
     const bool by_name = reference.starts_with(kByName);
     const std::string_view name = by_name ? reference.substr(kByName.size()) : reference;
     std::string elsewhere;
@@ -238,7 +264,7 @@ Result<std::string> Outbound::secret(std::string_view reference, const Url& to) 
         names.push_back(bound.name);
         if (by_name ? bound.name != name : bound.source != name) continue;
         for (const Place& place : bound.places) {
-            if (place.tls == to.tls && place.port == to.port && matches(place.host, to.host)) return read_secret(bound.source);
+            if (place.tls == to.tls && place.port == to.port && matches(place.host, to.host)) return &bound;
             elsewhere += (elsewhere.empty() ? "" : ", ") + place.text;
         }
     }
@@ -259,9 +285,23 @@ Result<std::string> Outbound::secret(std::string_view reference, const Url& to) 
                         name, did_you_mean(name, names), name, to.origin()));
     }
     return refuse(
-        fmt::format("{} is bound to no origin, so it is sent nowhere; whoever runs homeostat writes into its settings: "
-                    "secrets: {{key: {{source: \"{}\", origins: [\"{}\"]}}}}",
-                    reference, reference, to.origin()));
+        fmt::format("{} is bound to no origin, so it is used for none; whoever runs homeostat writes into its settings: "
+                    "secrets: {{{}: {{source: \"{}\", origins: [\"{}\"]}}}}",
+                    reference, name_for(reference), reference, to.origin()));
+}
+
+Result<std::string> Outbound::secret(std::string_view reference, const Url& to) const {
+    const Result<const Bound*> found = bound(reference, to);
+    if (!found) return found.error();
+    return read_secret((*found)->source);
+}
+
+Result<std::string> Outbound::file(std::string_view given, const Url& to) const {
+    const Result<const Bound*> found = bound(given.starts_with('/') ? fmt::format("{}{}", kFile, given) : std::string(given), to);
+    if (!found) return found.error();
+    const std::string_view source = (*found)->source;
+    if (!source.starts_with(kFile)) return refuse(fmt::format("{} is no file, which is what is wanted here", given));
+    return std::string(source.substr(kFile.size()));
 }
 
 std::size_t Outbound::mark(const std::vector<std::string>& references, const Url& to) const {
@@ -277,27 +317,36 @@ bool Outbound::listed(const ip::address& address) const {
     return std::any_of(networks_.begin(), networks_.end(), [&](const Network& n) { return holds(n, address); });
 }
 
-Status Outbound::may_ask(const Url& to) const {
-    const std::optional<ip::address> address = address_of(to.host);
+bool Outbound::named(std::string_view host) const {
+    return std::any_of(names_.begin(), names_.end(), [&](const Pattern& p) { return matches(p, host); });
+}
+
+Status Outbound::may_ask(const Url& to, Way way) const {
+    const auto refused = [&](std::string_view why) { return invalid(fmt::format("{} is not asked: {}", to.origin(), why)); };
+    const bool unlisted = names_.empty() && networks_.empty();
+    const std::optional<ip::address> address = way == Way::direct ? address_of(to.host) : numeric_of(without_dot(to.host));
+    if (address) {
+        if (may_connect(to.host, *address)) return {};
+        return refused(is_forbidden(plain(*address))
+                           ? "addresses of link-local and metadata services are not, unless provider.allow_hosts in the "
+                             "settings of homeostat lists them"
+                           : "its host is not in provider.allow_hosts of the settings of homeostat");
+    }
+    if (named(to.host)) return {};
     // What a name leads to, and whether that is listed, is seen when it is connected to.
-    const bool fine = address
-                          ? may_connect(to.host, *address)
-                          : (names_.empty() && networks_.empty()) || !networks_.empty() ||
-                                std::any_of(names_.begin(), names_.end(), [&](const Pattern& p) { return matches(p, to.host); });
-    if (fine) return {};
-    return invalid(fmt::format("endpoint {} is not asked: {}", to.origin(),
-                               address && is_forbidden(plain(*address))
-                                   ? "addresses of link-local and metadata services are not, unless provider.allow_hosts in the "
-                                     "settings of homeostat lists them"
-                                   : "its host is not in provider.allow_hosts of the settings of homeostat"));
+    if (way == Way::direct && (unlisted || !networks_.empty())) return {};
+    if (way == Way::direct) return refused("its host is not in provider.allow_hosts of the settings of homeostat");
+    if (unlisted && !is_metadata_name(without_dot(to.host)) && (way == Way::given_proxy || to.tls)) return {};
+    return refused(
+        "through a proxy nobody here sees where its name leads; whoever runs homeostat lists the name in provider.allow_hosts of "
+        "its settings, if it is meant");
 }
 
 bool Outbound::may_connect(std::string_view host, const ip::address& address) const {
     const ip::address at = plain(address);
     if (listed(at)) return true;
     if (is_forbidden(at)) return false;
-    if (names_.empty() && networks_.empty()) return true;
-    return std::any_of(names_.begin(), names_.end(), [&](const Pattern& p) { return matches(p, host); });
+    return (names_.empty() && networks_.empty()) || named(host);
 }
 
 }  // namespace homeostat

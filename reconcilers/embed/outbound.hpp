@@ -15,6 +15,10 @@
 
 namespace homeostat {
 
+// How an address is reached: by ourselves, through a proxy of the operator's (environment, a bound secret), or through one that a
+// declaration names.
+enum class Way : std::uint8_t { direct, given_proxy, declared_proxy };
+
 class Outbound {
 public:
     // No secret is bound; every address may be asked but those of this machine's neighbourhood and of cloud metadata.
@@ -26,11 +30,17 @@ public:
     // What a declaration refers to (secret:NAME, or the source of a bound secret itself), read now, for a request to that
     // address. Refused (class auth) with a sentence that says what to write where it is bound to no such origin.
     Result<std::string> secret(std::string_view reference, const Url& to) const;
-    // Tells secrets apart without holding them, as secrets_mark() does.
+    // The path of a file of this machine that a declaration names (/PATH, or secret:NAME whose source is a file), for use with
+    // that address; refused in the same way where it is not bound to it: such a file may be anybody's key, or decide who is
+    // believed.
+    Result<std::string> file(std::string_view given, const Url& to) const;
+    // Tells secrets apart without holding them: another one where what any of the references stands for is another, or cannot be
+    // read any more. Of this process only; never 0.
     std::size_t mark(const std::vector<std::string>& references, const Url& to) const;
 
-    // By its name alone, before anything is looked up.
-    Status may_ask(const Url& to) const;
+    // By its name alone, before anything is looked up. What goes through a proxy is looked up there, so it is all that is ever
+    // seen.
+    Status may_ask(const Url& to, Way way = Way::direct) const;
     // By what it turned out to be. A name proves nothing: whoever keeps it says where it leads.
     bool may_connect(std::string_view host, const boost::asio::ip::address& address) const;
 
@@ -58,6 +68,9 @@ private:
     static Result<Place> place_of(std::string_view text);
     static bool matches(const Pattern& pattern, std::string_view host);
     static bool holds(const Network& network, const boost::asio::ip::address& address);
+    // What it is bound as, for that address.
+    Result<const Bound*> bound(std::string_view reference, const Url& to) const;
+    bool named(std::string_view host) const;
     Status add_secret(std::string_view entry);
     Status add_host(std::string_view entry);
     bool listed(const boost::asio::ip::address& address) const;

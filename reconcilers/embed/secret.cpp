@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <functional>
 
 #include "reconcilers/embed/request_text.hpp"
 
@@ -67,15 +66,6 @@ Result<std::string> read_secret(std::string_view reference) {
         return refuse(fmt::format("the credential {} holds a control character or several lines", reference));
     }
     return secret;
-}
-
-std::size_t secrets_mark(const std::vector<std::string>& references) {
-    std::size_t mark = references.size();
-    for (const std::string& reference : references) {
-        const Result<std::string> secret = read_secret(reference);
-        mark = mark * 1'099'511'628'211U + (secret ? std::hash<std::string>{}(*secret) : 1U);
-    }
-    return mark == 0 ? 1 : mark;
 }
 
 std::string redact(std::string text, std::string_view secret) {

@@ -18,10 +18,6 @@ bool is_secret_reference(std::string_view text) noexcept;
 // never the value.
 Result<std::string> read_secret(std::string_view reference);
 
-// Tells secrets apart without holding them: another one where what any of the references stands for is another, or cannot be read
-// any more. Of this process only; never 0.
-std::size_t secrets_mark(const std::vector<std::string>& references);
-
 // The text with every occurrence of the secret blotted out, for messages of the other side that quote what they were sent.
 std::string redact(std::string text, std::string_view secret);
 // Of all, but for those of less than four letters, which would leave nothing to read.

@@ -23,7 +23,13 @@ EmbedderUnderTest make(const EmbedderSurroundings& s, const std::string& encodin
     provider.encoding = encoding;
     provider.query_prefix = "query: ";
     if (tls) provider.ca_file = world->endpoint.ca_file();
-    auto embedder = make_openai_embedder(provider, "test-model", 384, s.io, s.clock, {world->registry, world->tracer});
+    std::shared_ptr<const Outbound> outbound;
+    if (tls) {
+        const std::string secrets = "ca file:" + *provider.ca_file + " " + parse_url(*provider.endpoint)->origin();
+        outbound = std::make_shared<const Outbound>(*Outbound::of(secrets, ""));
+    }
+    auto embedder =
+        make_openai_embedder(provider, "test-model", 384, s.io, s.clock, {world->registry, world->tracer}, std::move(outbound));
     if (!embedder) throw std::runtime_error(embedder.error().message);
     return {world, *std::move(embedder)};
 }

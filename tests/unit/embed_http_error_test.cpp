@@ -125,12 +125,13 @@ TEST(HttpErrorTable, WhatIsAboutTheEncodingHasItsCode) {
 
 TEST(HttpErrorTable, EveryTransportFaultHasItsClass) {
     const std::vector<std::pair<HttpFault, ErrorClass>> rows{
-        {HttpFault::resolve, ErrorClass::local},        {HttpFault::refused, ErrorClass::local},
-        {HttpFault::unreachable, ErrorClass::local},    {HttpFault::certificate, ErrorClass::auth},
-        {HttpFault::tls, ErrorClass::transient},        {HttpFault::reset, ErrorClass::transient},
-        {HttpFault::timeout, ErrorClass::timeout},      {HttpFault::stopped, ErrorClass::cancelled},
-        {HttpFault::malformed, ErrorClass::bad_answer}, {HttpFault::body_limit, ErrorClass::bad_answer},
-        {HttpFault::encoding, ErrorClass::bad_answer},  {HttpFault::forbidden, ErrorClass::auth},
+        {HttpFault::resolve, ErrorClass::local},           {HttpFault::refused, ErrorClass::local},
+        {HttpFault::unreachable, ErrorClass::local},       {HttpFault::certificate, ErrorClass::auth},
+        {HttpFault::tls, ErrorClass::transient},           {HttpFault::reset, ErrorClass::transient},
+        {HttpFault::timeout, ErrorClass::timeout},         {HttpFault::stopped, ErrorClass::cancelled},
+        {HttpFault::malformed, ErrorClass::bad_answer},    {HttpFault::body_limit, ErrorClass::bad_answer},
+        {HttpFault::encoding, ErrorClass::bad_answer},     {HttpFault::proxy, ErrorClass::local},
+        {HttpFault::client_certificate, ErrorClass::auth}, {HttpFault::forbidden, ErrorClass::auth},
     };
     for (const auto& [fault, cls] : rows) {
         EXPECT_EQ(error_of_fault(fault, "POST http://h/", "detail").cls, cls) << static_cast<int>(fault);

@@ -396,7 +396,7 @@ TEST_F(OpenAi, WhatIsKnownToBeWrongIsRefusedWithoutACall) {
     const auto refused = [&](auto change, std::string_view says, std::string model = "m", std::uint32_t dimensions = 8) {
         ProviderSpec s = spec;
         change(s);
-        const auto result = make_openai_embedder(s, model, dimensions, io.executor(), clock, {registry, tracer});
+        const auto result = make_openai_embedder(s, model, dimensions, io.executor(), clock, {registry, tracer}, outbound);
         ASSERT_FALSE(result) << says;
         EXPECT_EQ(result.error().cls, ErrorClass::invalid);
         EXPECT_THAT(result.error().message, HasSubstr(std::string(says)));
@@ -407,7 +407,13 @@ TEST_F(OpenAi, WhatIsKnownToBeWrongIsRefusedWithoutACall) {
     refused([](auto& s) { s.encoding = "hex"; }, "\"hex\"");
     refused([](auto& s) { s.headers = {{"X", "a\r\nEvil: yes"}}; }, "control character");
     refused([](auto& s) { s.headers = {{"X y", "a"}}; }, "not a header name");
-    refused([](auto& s) { s.ca_file = "/nonexistent"; }, "CA file");
+    outbound = std::make_shared<const Outbound>(*Outbound::of("ca file:/nonexistent https://ca.example", ""));
+    refused(
+        [](auto& s) {
+            s.endpoint = "https://ca.example";
+            s.ca_file = "/nonexistent";
+        },
+        "CA file");
     refused([](auto&) {}, "no model", "");
     refused([](auto&) {}, "no dimensions", "m", 0);
 }

@@ -50,9 +50,16 @@ private:
     std::map<std::string, std::string> before_;
 };
 
+// What the variables of these tests may be used for.
+Outbound bound() {
+    const std::string to = " https://a.example; ";
+    return *Outbound::of(
+        "a env:HOMEOSTAT_TEST_PROXY" + to + "b env:HOMEOSTAT_TEST_SECRET" + to + "c env:HOMEOSTAT_TEST_NOT_SET" + to, "");
+}
+
 // Which proxy an address is reached by; "" = none, or the words of the refusal.
 std::string proxy_of(const std::string& url, const std::optional<std::string>& declared = std::nullopt) {
-    const auto proxy = proxy_for(*parse_url(url), declared);
+    const auto proxy = proxy_for(*parse_url(url), declared, bound());
     if (!proxy) return proxy.error().message;
     return *proxy ? (*proxy)->text() : "";
 }
@@ -104,7 +111,7 @@ TEST(HttpProxy, IsWhatIsDeclared) {
     const Variables v(
         {{"HTTPS_PROXY", "http://p:1"}, {"HOMEOSTAT_TEST_PROXY", "http://me:p%40ss@q:2"}, {"HOMEOSTAT_TEST_SECRET", "hunter2"}});
     EXPECT_EQ(proxy_of("https://a.example", "none"), "");
-    const auto by_reference = proxy_for(*parse_url("https://a.example"), "env:HOMEOSTAT_TEST_PROXY");
+    const auto by_reference = proxy_for(*parse_url("https://a.example"), "env:HOMEOSTAT_TEST_PROXY", bound());
     ASSERT_TRUE(by_reference && *by_reference);
     EXPECT_EQ((*by_reference)->host, "q");
     EXPECT_EQ((*by_reference)->text(), "env:HOMEOSTAT_TEST_PROXY") << "what a reference holds is not shown";
@@ -116,16 +123,37 @@ TEST(HttpProxy, IsWhatIsDeclared) {
     EXPECT_THAT(proxy_of("https://a.example", "http://q:2/path"), HasSubstr("no address of a proxy"));
     EXPECT_THAT(proxy_of("https://a.example", "http://"), HasSubstr("no address of a proxy"));
     EXPECT_THAT(proxy_of("https://a.example", "env:HOMEOSTAT_TEST_NOT_SET"), HasSubstr("HOMEOSTAT_TEST_NOT_SET"));
+    EXPECT_EQ(proxy_of("https://a.example", "secret:a"), "secret:a");
+    for (const char* reference : {"env:HOMEOSTAT_TEST_PROXY", "secret:a", "env:PGPASSWORD", "file:/etc/passwd"})
+        EXPECT_THAT(proxy_of("https://b.example", reference),
+                    AllOf(StartsWith("proxy: "), HasSubstr("whoever runs homeostat"), Not(HasSubstr("p@ss"))))
+            << reference;
 }
 
 class Way : public ::testing::Test {
 protected:
+    // The files and references of a declaration are bound to the endpoint, as whoever runs it would.
+    static std::shared_ptr<const Outbound> allowing(const FakeEndpoint& endpoint, const ProviderSpec& spec) {
+        std::string secrets;
+        int n = 0;
+        const auto bind = [&](const std::optional<std::string>& source, const char* kind) {
+            if (!source || source->starts_with("http://") || *source == "none") return;
+            secrets += "s" + std::to_string(++n) + " " + kind + *source + " " + parse_url(endpoint.url())->origin() + " " +
+                       parse_url(*spec.endpoint)->origin() + ";";
+        };
+        bind(spec.ca_file, "file:");
+        bind(spec.client_certificate, "file:");
+        bind(spec.client_key, "file:");
+        bind(spec.proxy, "");
+        return std::make_shared<const Outbound>(*Outbound::of(secrets, ""));
+    }
     Result<Embeddings> embed(const FakeEndpoint& endpoint, ProviderSpec spec) {
         spec.name = "fake";
         spec.kind = "openai";
         if (!spec.endpoint) spec.endpoint = endpoint.url();
         if (!endpoint.ca_file().empty()) spec.ca_file = endpoint.ca_file();
-        auto made = make_openai_embedder(spec, "test-model", kDimensions, io.executor(), clock, {registry, tracer});
+        auto made = make_openai_embedder(spec, "test-model", kDimensions, io.executor(), clock, {registry, tracer},
+                                         allowing(endpoint, spec));
         if (!made) return std::move(made).error();
         embedder = *std::move(made);
         return io.run(embedder->embed({"text"}, TextRole::document, {}));
