@@ -70,7 +70,7 @@ struct FactoryParts {
     boost::asio::any_io_executor db;
     boost::asio::any_io_executor feed_db;  // as many threads as `feeds` has connections
     boost::asio::any_io_executor cpu;
-    // A batch of this pipeline has ended, on any thread; `last`: this replica has no other of it. Not for those of a feed that healed.
+    // A batch of this pipeline has ended, on any thread; `last`: this replica has no other of it. Not for what a feed healed.
     std::function<void(std::int64_t uid, bool last)> finished;
     std::function<void()> freed;  // a place became free for which something may be planned
 };
