@@ -76,6 +76,8 @@ struct Settings {
     std::uint64_t cache_bytes{};
     Millis cache_ttl{};
     std::uint64_t cache_compress_above{};
+    std::uint64_t cache_shared_bytes{};
+    Millis cache_shared_ttl{};
     std::uint64_t memory_budget{};
     std::string strategy_change;
     std::string strategy_drift;

@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 68> kSettings{{
+const std::array<Setting, 70> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -124,6 +124,10 @@ const std::array<Setting, 68> kSettings{{
     {"cache.ttl", &S::cache_ttl, "1h", "1s", "30d", false, true, "How long such a vector may be used again."},
     {"cache.compress_above", &S::cache_compress_above, "0", "0", "1GiB", false, true,
      "Cached vectors larger than this are compressed, without loss; 0 compresses none."},
+    {"cache.shared_bytes", &S::cache_shared_bytes, "0", "0", "1TiB", false, true,
+     "Room in the database for vectors that were paid for, for all replicas and the next start; 0 keeps none there."},
+    {"cache.shared_ttl", &S::cache_shared_ttl, "30d", "1m", "3650d", false, true,
+     "How long such a vector is kept after it was used last."},
     {"memory.budget", &S::memory_budget, "0", "0", "1TiB", false, true,
      "Memory that batches in flight may hold together; 0 means half of what the process may use (its cgroup's limit)."},
     {"strategy.change", &S::strategy_change, "parallel", "parallel|sequential", "", false, true,

@@ -115,6 +115,7 @@ GatewaySettings gateway_settings(const Settings& s) {
     g.breaker.refused_open = s.breaker_refused_pause;
     g.seed = std::random_device{}();
     g.cache = {s.cache_bytes, s.cache_ttl};
+    g.shared = {s.cache_shared_bytes, std::chrono::duration_cast<std::chrono::seconds>(s.cache_shared_ttl)};
     if (s.cache_compress_above > 0) g.compress_above = s.cache_compress_above;
     return g;
 }

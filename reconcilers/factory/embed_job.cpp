@@ -291,6 +291,9 @@ asio::awaitable<EmbedJob::Asked> EmbedJob::send(ChannelPtr channel, const Part& 
             .counter("homeostat_provider_tokens_total", "Tokens embedded, as billed or estimated.",
                      {{"provider", channel->provider.name}})
             .add(static_cast<double>(answer->tokens));
+        // At once: it is paid for. What was asked for less than the whole of a text is no vector of that text.
+        if (part.size() > 1 || copy.front() == texts_[part.front()])
+            co_await gateway_.keep_shared(order_, whole ? texts_ : copy, *answer);
     } else if (answer.error().cls == ErrorClass::bad_answer || answer.error().cls == ErrorClass::timeout) {
         gateway_.count_wasted(channel->provider.name, tokens);
         note_wasted(tokens);

@@ -240,7 +240,8 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::s
         }
         const RevisionSettings& s = target->revision.settings;
         Spending spent;
-        EmbedOrder order{target->provider, target->peers, s.model, s.dimensions, TextRole::document, batch.fed, &spent};
+        EmbedOrder order{target->provider,   target->peers, s.model, s.dimensions,
+                         TextRole::document, batch.fed,     &spent,  batch.uid};
         Result<Embedded> embedded = co_await parts_.gateway.embed(std::move(order), work->texts(), context);
         running.batch.tokens = static_cast<std::int64_t>(spent.used);
         running.batch.wasted_tokens = static_cast<std::int64_t>(spent.wasted);

@@ -88,6 +88,8 @@ std::string Factory::snapshot() const {
     s["inFlight"] = std::move(in_flight);
     s["cache"] = {{"bytes", c.bytes},   {"entries", c.entries},     {"hits", c.hits},
                   {"misses", c.misses}, {"evictions", c.evictions}, {"sharedLoads", c.shared_loads}};
+    const SharedCache::Stats shared = parts_.gateway.shared_stats();
+    s["cache"]["shared"] = {{"hits", shared.hits}, {"misses", shared.misses}, {"evictions", shared.evictions}};
     s["calls"] = newest(g.calls, [](const CallLine& l) {
         return Json{{"at", unix_ms(l.at)}, {"provider", l.provider}, {"model", l.model},
                     {"texts", l.texts},    {"seconds", l.seconds},   {"outcome", l.outcome}};

@@ -105,6 +105,7 @@ Gateway::Gateway(GatewayParts parts, GatewaySettings settings)
       settings_(std::move(settings)),
       cache_(
           "embeddings", settings_.cache, [](const PackedVector& v) { return v.bytes(); }, parts_.clock, parts_.telemetry.metrics),
+      shared_(settings_.shared, parts_.pool, parts_.db, parts_.clock, parts_.telemetry.metrics),
       canaries_(
           "canaries", {1 << 20, kCanaryLife}, [](const bool&) { return sizeof(bool); }, parts_.clock, parts_.telemetry.metrics) {}
 Gateway::~Gateway() = default;
@@ -181,7 +182,8 @@ asio::awaitable<Result<Embedded>> Gateway::embed(EmbedOrder order, const std::ve
     }
     if (channels.empty()) co_return *unmade;
     const bool dear = order.provider.kind != "hashing";  // what costs less than looking it up is not kept
-    if (dear && settings_.cache.bytes > 0) co_return co_await ask_cached(order, channels, texts, std::move(context));
+    if (dear && (settings_.cache.bytes > 0 || shared_.enabled()))
+        co_return co_await ask_cached(order, channels, texts, std::move(context));
     EmbedJob job(*this, channels, order, texts, std::move(context));
     EmbedJob::Outcome outcome = co_await job.run();
     add_spending(order, outcome.spent);
@@ -201,21 +203,26 @@ asio::awaitable<Result<Embedded>> Gateway::ask_cached(const EmbedOrder& order, c
         keys.reserve(open.size());
         for (const std::size_t i : open) keys.push_back(cache_key(order, texts[i]));
         auto claim = cache_.claim(keys);
+        std::uint64_t saved = 0;
+        for (std::size_t k = 0; k < open.size(); ++k) saved += claim.value(k) ? estimate_tokens(texts[open[k]]) : 0;
+        note_saved(order, "embeddings", saved);
+        std::vector<std::size_t> owned = claim.owned();
+        co_await take_shared(order, texts, open, claim, owned, context);
         std::vector<std::string> mine;
-        for (const std::size_t k : claim.owned()) mine.push_back(texts[open[k]]);
+        for (const std::size_t k : owned) mine.push_back(texts[open[k]]);
         if (!mine.empty()) {
             EmbedJob job(*this, channels, order, mine, context);
             const EmbedJob::Outcome loaded = co_await job.run();
             add_spending(order, loaded.spent);
             all.embedded.vectors.tokens += loaded.embedded.vectors.tokens;
             for (const RefusedText& r : loaded.embedded.refused) {
-                claim.fail(claim.owned()[r.index], r.error);
-                all.refuse(open[claim.owned()[r.index]], r.error);
+                claim.fail(owned[r.index], r.error);
+                all.refuse(open[owned[r.index]], r.error);
             }
             for (std::size_t j = 0; j < mine.size(); ++j) {
                 if (!loaded.placed[j]) continue;
                 const std::span<const float> row(loaded.embedded.vectors.row(j), order.dimensions);
-                claim.fulfil(claim.owned()[j], PackedVector(row, settings_.compress_above));
+                claim.fulfil(owned[j], PackedVector(row, settings_.compress_above));
             }
             if (loaded.error) co_return *loaded.error;
         }
@@ -321,6 +328,7 @@ asio::awaitable<Result<bool>> Gateway::ask_canary(ChannelPtr channel, std::strin
             channel->provider.name, model, distance, agreed->provider, channel->provider.canary_tolerance,
             *channel->provider.pool);
         channel->lane->eject(e, kCanaryPause);
+        co_await forget_vectors_of(channel->provider);
         co_return e;
     }
     co_return true;

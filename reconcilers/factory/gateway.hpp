@@ -24,8 +24,10 @@
 #include "core/telemetry.hpp"
 #include "reconcilers/embed/embedder.hpp"
 #include "reconcilers/factory/cache.hpp"
+#include "reconcilers/factory/gateway_snapshot.hpp"
 #include "reconcilers/factory/lane.hpp"
 #include "reconcilers/factory/packed_vector.hpp"
+#include "reconcilers/factory/shared_cache.hpp"
 #include "store/pool.hpp"
 #include "store/providers.hpp"
 
@@ -44,6 +46,7 @@ struct GatewaySettings {
     std::set<ErrorClass> manual;  // classes that are left to a person rather than retried, cut or bisected
     std::uint64_t seed = 0;
     CacheSettings cache;  // of vectors by text
+    SharedCacheSettings shared;  // the level below it, of all replicas
     std::size_t compress_above = PackedVector::kNeverCompress;  // bytes of a vector
 };
 
@@ -66,6 +69,7 @@ struct EmbedOrder {
     TextRole role = TextRole::document;
     bool urgent = false;  // somebody has just written it, or waits: before what a fill asks for
     Spending* spent = nullptr;  // is added to, however it ends
+    std::int64_t pipeline = 0;  // uid of the one that it is for; 0 = none, and nothing is shared with other replicas
 };
 
 struct RefusedText {
@@ -76,29 +80,6 @@ struct RefusedText {
 struct Embedded {
     Embeddings vectors;  // one row a text; the rows of refused texts mean nothing
     std::vector<RefusedText> refused;  // by index
-};
-
-// One request as it went, for people who look.
-struct CallLine {
-    WallTime at{};
-    std::string provider;
-    std::string model;
-    std::size_t texts = 0;
-    double seconds = 0;
-    std::string outcome;  // ok, or the class of the error
-};
-
-struct SelectionLine {
-    WallTime at{};
-    std::string model;
-    std::string chosen;
-    std::string instead_of;  // the declared provider, where it was not chosen
-};
-
-struct GatewaySnapshot {
-    std::vector<LaneSnapshot> lanes;
-    std::vector<CallLine> calls;  // newest last
-    std::vector<SelectionLine> selections;
 };
 
 class Gateway {
@@ -134,6 +115,7 @@ public:
     void look_again(const boost::asio::any_io_executor& io, const Context& context) EXCLUDES(mutex_);
     GatewaySnapshot snapshot() const EXCLUDES(mutex_);
     CacheStats cache_stats() const { return cache_.stats(); }
+    SharedCache::Stats shared_stats() const { return shared_.stats(); }
 
 private:
     friend class EmbedJob;
@@ -159,6 +141,14 @@ private:
                                                        std::uint32_t dimensions);
     boost::asio::awaitable<Result<Embedded>> ask_cached(const EmbedOrder& order, const std::vector<ChannelPtr>& channels,
                                                         const std::vector<std::string>& texts, Context context);
+    std::optional<VectorScope> shared_scope(const EmbedOrder& order) const;
+    boost::asio::awaitable<void> take_shared(const EmbedOrder& order, const std::vector<std::string>& texts,
+                                             const std::vector<std::size_t>& open, Cache<PackedVector>::Claim& claim,
+                                             std::vector<std::size_t>& owned, Context context);
+    boost::asio::awaitable<void> keep_shared(const EmbedOrder& order, const std::vector<std::string>& texts,
+                                             const Embeddings& answer);
+    void note_saved(const EmbedOrder& order, std::string_view cache, std::uint64_t tokens);
+    boost::asio::awaitable<void> forget_vectors_of(const ProviderSpec& provider);
     boost::asio::awaitable<Status> check_canary(ChannelPtr channel, std::string model, std::uint32_t dimensions, Context context);
     boost::asio::awaitable<Result<Embeddings>> ask_embedder(ChannelPtr channel, Lane::Permit permit,
                                                             const std::vector<std::string>& texts, TextRole role,
@@ -194,6 +184,7 @@ private:
     int members_ GUARDED_BY(mutex_) = 1;
     std::uint64_t declarations_ GUARDED_BY(mutex_) = 0;  // seen to change: the version of the cache
     Cache<PackedVector> cache_;
+    SharedCache shared_;
     Cache<bool> canaries_;  // channels that agreed with their pool
 };
 

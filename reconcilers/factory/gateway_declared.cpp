@@ -166,6 +166,7 @@ Status Gateway::share_names(Session& session) {
 }
 
 Result<std::vector<std::int64_t>> Gateway::share(Session& session) {
+    shared_.tend(session);
     Result<std::vector<std::int64_t>> failed = look_anew(session);
     if (!failed) return failed;
     std::vector<ProviderRecord> records;
