@@ -80,7 +80,8 @@ void print(std::string_view what, const Outcome& o) {
     const double rate = 1 - static_cast<double>(o.paid) / static_cast<double>(o.documents);
     const auto twice = static_cast<std::int64_t>(o.paid) - o.distinct;
     fmt::print(
-        "| {} documents of {} texts, {} starts and a second pipeline, {} | {} paid in {:.1f} s | {} paid again ({:.2f} of them) |"
+        "| {} documents of {} texts, {} starts and a second pipeline, {} | {} paid in {:.1f} s | {} of them again, {:.2f} a text "
+        "|"
         " hit rate {:.3f} |\n",
         o.documents, o.distinct, kStarts, what, o.paid, o.seconds, twice,
         static_cast<double>(twice) / static_cast<double>(o.distinct), rate);
