@@ -174,9 +174,13 @@ int main(int argc, char** argv) {
                     " VALUES ('fake', 'openai', 'http://127.0.0.1:{}/v1', 'fake', 384, 100, 8)",
                     port));
     declare(db, "fake");
-    const Child controller({here + "/../homeostat", "--database", db.url(), "--set", "http.listen=", "--set", "log.level=warn",
-                            "--set", "database.allow_superuser=true", "run"},
-                           false);
+    std::vector<std::string> command{
+        here + "/../homeostat",         "--database", db.url(), "--set", "http.listen=", "--set", "log.level=warn", "--set",
+        "database.allow_superuser=true"};
+    if (const std::string reader = reader_for(db.url()); !reader.empty())
+        command.insert(command.end(), {"--set", "database.reader_url=" + reader});
+    command.emplace_back("run");
+    const Child controller(command, false);
     until(db,
           "SELECT count(*) FROM homeostat.condition WHERE (type, reason) IN (('ChangeFeed', 'Active'), ('Ready', 'Converged'))",
           "2");

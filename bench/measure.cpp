@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 
 #include "controller/controller.hpp"
 #include "reconcilers/factory/heal.hpp"
@@ -74,6 +75,11 @@ void make_source(kit::Database& db, std::int64_t documents, int bytes) {
         fmt::format("INSERT INTO public.source SELECT i, (SELECT left(string_agg(md5((i * 100 + j)::text), ' '), {0}) FROM"
                     " generate_series(1, {2}) j) FROM generate_series(1, {1}) i",
                     bytes, documents, bytes / 33 + 1));
+    if (!reader_for(db.url()).empty()) {
+        db.exec(
+            "DO $$ BEGIN CREATE ROLE bench_reader LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
+            "GRANT SELECT ON public.source TO bench_reader");
+    }
     db.exec("VACUUM (ANALYZE) public.source");
     db.exec("CHECKPOINT");
 }
@@ -90,9 +96,16 @@ void empty_revision(kit::Database& db) {
     db.exec("CHECKPOINT");
 }
 
+std::string reader_for(const std::string& url) {
+    const std::size_t user = url.find("postgres@");
+    if (std::getenv("HOMEOSTAT_BENCH_READER") == nullptr || user == std::string::npos) return "";
+    return std::string(url).replace(user, 8, "bench_reader");
+}
+
 Settings settings_for(const std::string& url) {
     ConfigSources sources;
     sources.flags = {{"database.url", url}, {"http.listen", ""}, {"log.level", "warn"}, {"database.allow_superuser", "true"}};
+    if (const std::string reader = reader_for(url); !reader.empty()) sources.flags.emplace_back("database.reader_url", reader);
     sources.default_file = "";
     Result<Config> config = load_config(sources);
     if (!config) throw std::runtime_error(config.error().message);
@@ -123,6 +136,7 @@ bool run_once(const std::string& url, Embedding embedding) {
 Sweeper::Sweeper(const std::string& url) {
     ConnectOptions options;
     options.url = url;
+    options.reader_url = reader_for(url);
     session_ = *Session::connect(options);
     const PipelineSpec spec = *find_pipeline(*session_, "bench");
     revision_ = std::make_unique<Revision>((*read_revisions(*session_, spec.uid)).back());

@@ -24,6 +24,7 @@ namespace homeostat {
 // A member is named as its setting, with underscores for dots. What each means stands in config_table.cpp.
 struct Settings {
     std::string database_url;  // resolved where it was given by reference; empty = libpq's own defaults and PG* variables
+    std::string database_reader_url;  // likewise; empty = sources are read by that login
     std::uint32_t database_read_connections{};
     std::uint32_t database_write_connections{};
     std::uint32_t database_feed_connections{};
@@ -93,6 +94,7 @@ struct Settings {
     std::uint32_t history_weeks{};
     std::uint32_t revision_keep{};
     std::uint32_t prune_floor{};
+    std::string source_trusted_owners;  // names of roles, with commas between
 };
 
 // One row of the table.

@@ -10,10 +10,14 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 70> kSettings{{
+const std::array<Setting, 72> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
+    {"database.reader_url", &S::database_reader_url, "", "", "", true, true,
+     "A second login of the same database that reads sources and nothing else; empty means that sources are read by "
+     "database.url, "
+     "and may run no code of roles that are not trusted (docs/security.md)."},
     {"database.read_connections", &S::database_read_connections, "3", "1", "64", false, true,
      "Connections for observing: counting, sweeping, reading documents."},
     {"database.write_connections", &S::database_write_connections, "3", "1", "64", false, true,
@@ -158,6 +162,10 @@ const std::array<Setting, 70> kSettings{{
      "Revisions of a pipeline that are kept to go back to, with the served one."},
     {"prune.floor", &S::prune_floor, "10", "0", "1000000", false, true,
      "Documents an hour that may always be pruned, whatever share of a small pipeline they are."},
+    {"source.trusted_owners", &S::source_trusted_owners, "", "", "", false, true,
+     "Roles, with commas between, whose functions may run where a source is read by the login that also writes; superusers, that "
+     "login "
+     "and the owner of homeostat's schema always may."},
 }};
 
 const std::array<FormerSetting, 3> kFormer{{

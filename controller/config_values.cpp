@@ -118,4 +118,17 @@ std::string redact_url(std::string_view url) {
     return out;
 }
 
+std::vector<std::string> parse_list(std::string_view rest) {
+    std::vector<std::string> out;
+    while (!rest.empty()) {
+        const std::size_t end = std::min(rest.find(','), rest.size());
+        std::string_view name = rest.substr(0, end);
+        while (!name.empty() && name.front() == ' ') name.remove_prefix(1);
+        while (!name.empty() && name.back() == ' ') name.remove_suffix(1);
+        if (!name.empty()) out.emplace_back(name);
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    return out;
+}
+
 }  // namespace homeostat

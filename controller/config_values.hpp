@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/resource.hpp"
 
@@ -21,6 +22,9 @@ std::string size_text(std::uint64_t bytes);
 
 // A number in plain decimals (0.25); neither sign nor exponent.
 std::optional<double> parse_share(std::string_view text) noexcept;
+
+// What stands between commas, without the spaces around it; nothing empty.
+std::vector<std::string> parse_list(std::string_view text);
 
 // A URI or key=value string for libpq with its password blotted out.
 std::string redact_url(std::string_view url);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "store/source_rows.hpp"
 #include "store/sql_fragments.hpp"
 #include "store/text_array.hpp"
 
@@ -71,7 +72,7 @@ private:
     std::string name(std::string_view what) const { return fmt::format("{}_facts_{}", revision_.tables.prefix, what); }
 
     void read_source() {
-        const Rows rows = tx_.exec(
+        const Rows rows = tx_.source().exec(
             {name("source"), fmt::format("SELECT octet_length({}), ({})::text FROM {} s WHERE {} LIMIT 2", source_.content,
                                          source_.version_sql, source_.relation, match_source(source_, "${0}::text::{1}{2}"))},
             key_params(facts_.key));
@@ -87,7 +88,7 @@ private:
         params.add(*spec_.documents);
         std::string not_null;
         for (const ColumnShape& c : source_.key) not_null += fmt::format(" AND s.{} IS DISTINCT FROM NULL", c.quoted);
-        const Rows rows = tx_.exec(
+        const Rows rows = tx_.source().exec(
             {name("place"),
              fmt::format("SELECT count(*) FROM (SELECT FROM {} s WHERE {} < ROW({}){} LIMIT ${}::bigint) s", source_.relation,
                          source_.key_row("s"), typed_key(source_), source_.nullable_key ? not_null : "", n_ + 1)},
@@ -105,21 +106,28 @@ private:
                                        : fmt::format(" OR s.m{}::text IS DISTINCT FROM d.{}::text", i + 1, column);
         }
         const bool hashed = source_.version == VersionKind::hash;
+        Params params = key_params(facts_.key);
+        std::string seen = fmt::format("SELECT {} AS homeostat_hash, {} AS homeostat_version{} FROM {} s WHERE {} LIMIT 1",
+                                       source_.content_hash(), source_.version_sql, columns, source_.relation,
+                                       match_source(source_, "${0}::text::{1}{2}"));
+        if (tx_.source_apart()) {
+            const SourceRows read = SourceRows::of_keys(tx_, source_, {facts_.key});
+            seen = fmt::format("SELECT * FROM {} s WHERE s.present", read.relation(n_ + 1));
+            read.add_to(params);
+        }
         const Rows rows = tx_.exec(
             {name("document"),
              fmt::format(
                  "SELECT d.document_id, {}, s.homeostat_hash IS NOT DISTINCT FROM d.content_hash, NOT (false{}),"
                  " encode(d.content_hash, 'hex'), d.chunk_count, d.written_at::text, d.run_id, d.batch_id,"
                  " c.document_id IS NOT NULL, coalesce(c.first_observation < c.last_observation, false)"
-                 " FROM {} d LEFT JOIN LATERAL (SELECT {} AS homeostat_hash, {} AS homeostat_version{} FROM {} s WHERE {} LIMIT "
-                 "1) s ON true"
+                 " FROM {} d LEFT JOIN LATERAL ({}) s ON true"
                  " LEFT JOIN homeostat.own_prune_candidate c ON c.uid = {} AND c.revision = {} AND c.document_id = d.document_id"
                  " WHERE {}",
                  hashed ? "s.homeostat_hash IS NOT DISTINCT FROM d.content_hash"
                         : "s.homeostat_version IS NOT DISTINCT FROM d.source_version",
-                 metadata, revision_.tables.document, source_.content_hash(), source_.version_sql, columns, source_.relation,
-                 match_source(source_, "${0}::text::{1}{2}"), revision_.tables.uid, revision_.number, match_document(source_))},
-            key_params(facts_.key));
+                 metadata, revision_.tables.document, seen, revision_.tables.uid, revision_.number, match_document(source_))},
+            params);
         if (rows.empty()) return;
         facts_.document_id = rows.i64(0, 0);
         facts_.same_version = rows.boolean(0, 1);

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "store/arrays.hpp"
+#include "store/source_rows.hpp"
 #include "store/sql_fragments.hpp"
 
 namespace homeostat {
@@ -106,7 +107,7 @@ private:
         Params params;
         if (request_.after) add_key(params, *request_.after);
         params.add(limit - 1);
-        const Rows rows = tx_.exec(
+        const Rows rows = tx_.source().exec(
             {fmt::format("{}_end_{}", revision_.tables.prefix, request_.after ? "a" : ""),
              slice_end_sql(source_, range(source_.key_row("s"), true), fmt::format("${}::bigint", request_.after ? n_ + 1 : 1))},
             params);
@@ -119,11 +120,11 @@ private:
         slice_.final = true;
         params = {};
         if (request_.after) add_key(params, *request_.after);
-        slice_.source_rows = tx_.exec({fmt::format("{}_tail_{}", revision_.tables.prefix, request_.after ? "a" : ""),
-                                       fmt::format("SELECT count(*) FROM {} s WHERE {} AND {}", source_.relation,
-                                                   key_not_null(source_), range(source_.key_row("s"), true))},
-                                      params)
-                                 .i64(0, 0);
+        const Rows counted = tx_.source().exec({fmt::format("{}_tail_{}", revision_.tables.prefix, request_.after ? "a" : ""),
+                                                fmt::format("SELECT count(*) FROM {} s WHERE {} AND {}", source_.relation,
+                                                            key_not_null(source_), range(source_.key_row("s"), true))},
+                                               params);
+        slice_.source_rows = counted.i64(0, 0);
     }
 
     // Where no unique index promises it, the rows of the slice are asked. Equal keys would be one document with two texts.
@@ -132,7 +133,7 @@ private:
         if (request_.after) add_key(params, *request_.after);
         params.add(limit + 1);
         const std::string keys = source_.key_list("s");
-        const Rows rows = tx_.exec(
+        const Rows rows = tx_.source().exec(
             {fmt::format("{}_twice_{}", revision_.tables.prefix, request_.after ? "a" : ""),
              fmt::format("SELECT count(*) - count(DISTINCT ROW({0})) FROM (SELECT {0} FROM {1} s WHERE {2} AND {3} ORDER BY {0}"
                          " LIMIT ${4}::bigint) s",
@@ -163,7 +164,8 @@ private:
         const bool no_source = slice_.source_rows == 0;
         const std::string source_range =
             no_source ? "false" + (request_.after ? unused_lower() : "") : range(source_.key_row("s"), false);
-        const std::string source_rows = slice_rows_sql(source_, source_range, read_content);
+        Params params = bounds();
+        const std::string source_rows = rows_of_source(source_range, read_content, params);
         const SourceShape sliced = source_.renamed();
         const std::string changed =
             read_content
@@ -186,11 +188,20 @@ private:
         const std::string order = fmt::format("ORDER BY {}", order_list(sliced));
         const Rows rows = tx_.exec(
             {name(request_.deep ? "deep" : "diff"),
-             fmt::format("SELECT {}, d.document_id{} FROM ({}) s FULL JOIN ({}) d ON {} WHERE d.document_id IS NULL OR {} OR"
+             fmt::format("SELECT {}, d.document_id{} FROM {} s FULL JOIN ({}) d ON {} WHERE d.document_id IS NULL OR {} OR"
                          " {} {}",
                          cls, keys, source_rows, document_rows, key_match(sliced, "s", "d"), no_source_row, changed, order)},
-            bounds());
+            params);
         sort_out(rows);
+    }
+
+    // As a relation; where it is read apart, what was read goes into `params`.
+    std::string rows_of_source(const std::string& range, bool content, Params& params) {
+        if (!tx_.source_apart()) return "(" + slice_rows_sql(source_, range, content) + ")";
+        const std::size_t first = params.values().size() + 1;
+        const SourceRows read = SourceRows::of_range(tx_, source_, range, bounds(), content);
+        read.add_to(params);
+        return read.relation(first);
     }
 
     std::string unused_lower() const {
@@ -238,14 +249,25 @@ private:
         for (const DriftItem& item : changed) ids.push_back(item.document_id);
         Params params;
         params.bytes(binary_array(ids));
+        std::string hash = source_.content_hash();
+        std::string differs = row_differs(source_, revision_);
+        std::string relation = source_.relation;
+        std::string match = key_match(source_, "s", "d");
+        if (tx_.source_apart()) {
+            const SourceRows read = SourceRows::of_keys(tx_, source_, keys_of(changed));
+            hash = SourceRows::kHash;
+            differs = row_differs(read.shape(), revision_);
+            relation = read.relation(2);
+            match = "s.i = w.i AND s.present";
+            read.add_to(params);
+        }
         const Rows rows = tx_.exec(
             {revision_.tables.prefix + "_changed",
              fmt::format(
                  "SELECT CASE WHEN {} <> d.content_hash THEN 's' WHEN false{} THEN 'v' ELSE 't' END"
                  " FROM unnest($1::bigint[]) WITH ORDINALITY AS w(id, i) JOIN {} d ON d.document_id = w.id JOIN {} s ON {}"
                  " ORDER BY w.i",
-                 source_.content_hash(), row_differs(source_, revision_), revision_.tables.document, source_.relation,
-                 key_match(source_, "s", "d"))},
+                 hash, differs, revision_.tables.document, relation, match)},
             params);
         if (rows.size() != static_cast<int>(changed.size())) {
             throw StoreFailure(internal_error(fmt::format("{} rows of {} were compared where {} were expected", rows.size(),
@@ -259,11 +281,19 @@ private:
         }
     }
 
+    static std::vector<Key> keys_of(const std::vector<DriftItem>& items) {
+        std::vector<Key> keys;
+        for (const DriftItem& item : items) keys.push_back(item.key);
+        return keys;
+    }
+
     // Without a declared count what has no source row is orphaned; with one it may merely lie beyond the count.
     void classify_gone(std::vector<DriftItem> gone) {
         if (gone.empty()) return;
         std::vector<bool> exists(gone.size(), false);
-        if (request_.documents) {
+        if (request_.documents && tx_.source_apart()) {
+            exists = in_source(tx_, source_, keys_of(gone));
+        } else if (request_.documents) {
             std::vector<std::int64_t> ids;
             for (const DriftItem& item : gone) ids.push_back(item.document_id);
             Params params;
@@ -325,8 +355,14 @@ private:
 std::string_view to_string(DriftClass c) noexcept { return kClassNames[static_cast<std::size_t>(c)]; }
 
 void use_operators(Transaction& tx, const SourceShape& source) {
-    if (!source.search_path.empty()) tx.exec("SET LOCAL search_path = pg_catalog" + source.search_path);
-    if (!source.filtered.empty()) tx.exec("SET LOCAL row_security = on");
+    const std::string path = "SET LOCAL search_path = pg_catalog" + source.search_path;
+    if (!source.search_path.empty()) tx.exec(path);
+    if (!tx.source_apart()) {
+        if (!source.filtered.empty()) tx.exec("SET LOCAL row_security = on");
+        return;
+    }
+    if (!source.search_path.empty()) tx.source().before_each(path);
+    if (!source.filtered.empty()) tx.source().before_each("SET LOCAL row_security = on");
 }
 
 void add_keys(Params& params, const std::vector<Key>& keys, std::size_t columns) {

@@ -3,6 +3,8 @@
 
 #include "store/arrays.hpp"
 #include "store/drift.hpp"
+#include "store/source_rows.hpp"
+#include "store/text_array.hpp"
 
 namespace homeostat {
 
@@ -64,7 +66,8 @@ Result<std::int64_t> count_unkeyed(Transaction& tx, const SourceShape& source) {
         std::string any;
         for (const ColumnShape& c : source.key)
             any += fmt::format("{}s.{} IS NOT DISTINCT FROM NULL", any.empty() ? "" : " OR ", c.quoted);
-        return tx.exec(fmt::format("SELECT count(*) FROM {} s WHERE {}", source.relation, any)).i64(0, 0);
+        const Statement count{"", fmt::format("SELECT count(*) FROM {} s WHERE {}", source.relation, any)};
+        return tx.source().exec(count).i64(0, 0);
     });
 }
 
@@ -90,12 +93,21 @@ Result<std::vector<bool>> dead_letters_among(Transaction& tx, const SourceShape&
             match +=
                 fmt::format(" AND s.{} = w.k{}::{}{}", source.key[i].quoted, i + 1, source.key[i].type, source.key[i].collate);
         }
+        std::string hash = source.content_hash();
+        std::string relation = source.relation;
+        if (tx.source_apart()) {
+            const SourceRows read = SourceRows::of_keys(tx, source, keys, {.hash = true, .metadata = false});
+            hash = SourceRows::kHash;
+            relation = read.relation(params.values().size() + 1);
+            match = " AND s.i = w.i AND s.present";
+            read.add_to(params);
+        }
         const Rows rows = tx.exec(
             {revision.tables.prefix + "_dead",
              fmt::format(
                  "SELECT w.i FROM unnest({}) WITH ORDINALITY AS w({}, i) JOIN homeostat.dead_letter l ON l.uid = $1::bigint"
                  " AND l.revision = $2::int AND l.key = ARRAY[{}] JOIN {} s ON {} = l.content_hash{}",
-                 arrays, columns, columns, source.relation, source.content_hash(), match)},
+                 arrays, columns, columns, relation, hash, match)},
             params);
         std::vector<bool> dead(keys.size(), false);
         for (int i = 0; i < rows.size(); ++i) dead[static_cast<std::size_t>(rows.i64(i, 0) - 1)] = true;
@@ -103,7 +115,40 @@ Result<std::vector<bool>> dead_letters_among(Transaction& tx, const SourceShape&
     });
 }
 
+namespace {
+
+// The same where the source is read apart: the letters first, then what the source has now, then those go whose text is another.
+// One that was written meanwhile is no longer what was compared, and stays.
+void settle_apart(Transaction& tx, const SourceShape& source, const Revision& revision) {
+    const Params whose = Params::of(revision.tables.uid, revision.number);
+    const Rows letters = tx.exec({"dead_letters_to_settle",
+                                  "SELECT key::text, encode(content_hash, 'hex') FROM homeostat.dead_letter"
+                                  " WHERE uid = $1::bigint AND revision = $2::int"},
+                                 whose);
+    std::vector<Key> keys;
+    for (int i = 0; i < letters.size(); ++i) keys.push_back(parse_text_array(letters.view(i, 0)));
+    const SourceRows now = SourceRows::of_keys(tx, source, keys, {.hash = true, .metadata = false});
+    std::vector<std::string_view> gone_keys;
+    std::vector<std::string_view> gone_hashes;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        const auto row = static_cast<int>(i);
+        if (now.present(i) && now.hash(i) == letters.view(row, 1)) continue;
+        gone_keys.push_back(letters.view(row, 0));
+        gone_hashes.push_back(letters.view(row, 1));
+    }
+    Params params = whose;
+    params.bytes(binary_array(gone_keys)).bytes(binary_array(gone_hashes));
+    tx.exec({"dead_letters_settle",
+             "DELETE FROM homeostat.dead_letter l WHERE l.uid = $1::bigint AND (l.revision <> $2::int OR EXISTS (SELECT FROM"
+             " unnest($3::text[], $4::text[]) AS w(key, hash) WHERE l.key = w.key::text[] AND l.content_hash = decode(w.hash, "
+             "'hex')))"},
+            params);
+}
+
+}  // namespace
+
 Status settle_dead_letters(Transaction& tx, const SourceShape& source, const Revision& revision) {
+    if (tx.source_apart()) return guarded([&] { settle_apart(tx, source, revision); });
     return guarded([&] {
         std::string match;
         for (std::size_t i = 0; i < source.key.size(); ++i) {
@@ -147,10 +192,10 @@ Result<ContentSize> content_size(Transaction& tx, const SourceShape& source, con
             match += fmt::format("{}s.{} = w.k{}::{}{}", i == 0 ? "" : " AND ", source.key[i].quoted, i + 1, source.key[i].type,
                                  source.key[i].collate);
         }
-        const Rows rows = tx.exec({"content_size", fmt::format("SELECT coalesce(sum(octet_length({})), 0), count(*)"
-                                                               " FROM unnest({}) AS w({}) JOIN {} s ON {}",
-                                                               source.content, arrays, columns, source.relation, match)},
-                                  params);
+        const Rows rows = tx.source().exec({"content_size", fmt::format("SELECT coalesce(sum(octet_length({})), 0), count(*)"
+                                                                        " FROM unnest({}) AS w({}) JOIN {} s ON {}",
+                                                                        source.content, arrays, columns, source.relation, match)},
+                                           params);
         return ContentSize{rows.i64(0, 0), rows.i64(0, 1)};
     });
 }

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <limits>
-#include <set>
 
 #include "store/arrays.hpp"
 #include "store/batches.hpp"
@@ -135,14 +134,6 @@ Statement room(std::int64_t uid) {
                 room_sequence(uid), named_sequence(uid), kRoomAtLeast, uid, kRowsForRoom)};
 }
 
-std::string document_match(const SourceShape& source) {
-    std::string out;
-    for (std::size_t i = 0; i < source.key.size(); ++i) {
-        out += fmt::format("{0}d.key_{1} = t.k{1}", i == 0 ? "" : " AND ", i + 1);
-    }
-    return out;
-}
-
 FeedGate gate_at(const Rows& rows) {
     FeedGate g;
     if (rows.empty()) return g;
@@ -265,68 +256,6 @@ Status tidy_changes(Session& session, std::int64_t uid) {
 
 Result<bool> feed_settled(Session& session, std::int64_t point) {
     return guarded([&] { return session.exec(kSettled, Params::of(point)).boolean(0, 0); });
-}
-
-Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShape& source, const Revision& revision,
-                             std::int64_t limit) {
-    return guarded([&] {
-        const auto n = static_cast<int>(source.key.size());
-        std::string keys;
-        std::string texts;  // as the source spells them, so that what is equal to it is named once
-        std::string spelled;
-        std::string stored;
-        std::string respelled;
-        for (int i = 1; i <= n; ++i) {
-            keys += fmt::format(", c.key_{0} AS k{0}", i);
-            texts += fmt::format(", coalesce(s.k{0}::text, t.k{0}::text)", i);
-            const ColumnShape& column = source.key[static_cast<std::size_t>(i - 1)];
-            spelled += fmt::format(", s.{} AS k{}", column.quoted, i);
-            stored += fmt::format(", d.key_{}", i);
-            if (!column.exact) respelled += fmt::format(" OR s.k{0}::text COLLATE \"C\" <> d.key_{0}::text COLLATE \"C\"", i);
-        }
-        // A source without a version of its own cannot say that it is unchanged: the batch compares contents.
-        const std::string changed =
-            source.version == VersionKind::hash ? "true" : "s.homeostat_version IS DISTINCT FROM d.source_version" + respelled;
-        // What is to be done about each key, by what is there now: m(issing), c(hanged), o(rphaned), u(nborn); others are as they
-        // should be.
-        const Rows rows = tx.exec(
-            {revision.tables.prefix + "_take",
-             fmt::format(
-                 "WITH taken AS (DELETE FROM {0} c WHERE c.ctid = ANY (ARRAY(SELECT o.ctid FROM {0} o LIMIT $1::bigint))"
-                 "  RETURNING c.change, greatest(0, extract(epoch FROM clock_timestamp() - c.at) * 1000)::bigint AS age{1})"
-                 " SELECT t.change, t.age, CASE WHEN s.present AND d.document_id IS NULL THEN 'm' WHEN s.present AND {2} THEN 'c'"
-                 "  WHEN s.present IS NOT NULL OR t.change IN ('t', 'x') THEN NULL"
-                 "  WHEN d.document_id IS NOT NULL THEN 'o' ELSE 'u' END, d.document_id{3} FROM taken t"
-                 " LEFT JOIN LATERAL (SELECT true AS present, {4} AS homeostat_version{9} FROM {5} s WHERE {6} LIMIT 1) s ON true"
-                 " LEFT JOIN LATERAL (SELECT d.document_id, d.source_version{10} FROM {7} d WHERE {8} LIMIT 1) d ON true",
-                 change_table(uid), keys, changed, texts, source.version_sql, source.relation, match_source(source, "t.k{0}"),
-                 revision.tables.document, document_match(source), spelled, stored)},
-            Params::of(limit));
-        Changes changes;
-        changes.rows = rows.size();
-        std::set<Key> seen;  // what is named twice is planned once, where it came first
-        for (int i = 0; i < rows.size(); ++i) {
-            const char kind = rows.view(i, 0).front();
-            changes.oldest = std::max(changes.oldest, std::chrono::milliseconds(rows.i64(i, 1)));
-            changes.inserted += kind == 'i' ? 1 : 0;
-            changes.deleted += kind == 'd' ? 1 : 0;
-            changes.sweep = changes.sweep || kind == 't' || kind == 'x';
-            if (rows.null(i, 2)) continue;
-            Key key;
-            for (int k = 0; k < n; ++k) key.push_back(rows.text(i, 4 + k));
-            if (!seen.insert(key).second) continue;
-            const char c = rows.view(i, 2).front();
-            if (c == 'u') {
-                changes.unborn.push_back(std::move(key));
-                continue;
-            }
-            changes.items.push_back({c == 'm'   ? DriftClass::missing
-                                     : c == 'c' ? DriftClass::stale
-                                                : DriftClass::orphaned,
-                                     std::move(key), rows.maybe_i64(i, 3).value_or(0)});
-        }
-        return changes;
-    });
 }
 
 void take_over_changes(Transaction& tx, std::int64_t uid, std::int64_t run_id) {

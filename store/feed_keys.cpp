@@ -8,6 +8,7 @@
 #include "store/batches.hpp"
 #include "store/capture.hpp"
 #include "store/feed.hpp"
+#include "store/source_rows.hpp"
 #include "store/sql_fragments.hpp"
 
 namespace homeostat {
@@ -110,26 +111,34 @@ std::vector<Key> keys_coming_too_late(Transaction& tx, const SourceShape& source
     const RevisionTables& t = revision.tables;
     std::string same;
     for (std::size_t i = 1; i <= n; ++i) same += fmt::format(" AND p.k{0} = u.k{0}", i);
-    const Rows rows =
-        tx.exec({t.prefix + "_too_late",
-                 fmt::format(R"sql(
+    const std::string gone = tx.source_apart() ? ""
+                                               : fmt::format(" AND NOT EXISTS (SELECT FROM {} s WHERE {})", source.relation,
+                                                             match_source(source, "u.k{0}::{1}{2}"));
+    const Rows rows = tx.exec(
+        {t.prefix + "_too_late",
+         fmt::format(R"sql(
         SELECT DISTINCT {names} FROM homeostat.batch b CROSS JOIN LATERAL unnest({heals}) AS u({names})
-        WHERE b.uid = $1::bigint AND b.run_id = $2::bigint AND b.revision = $3::int AND b.kind = 'heal' AND b.claim_token IS NOT NULL
-          AND NOT EXISTS (SELECT FROM {source} s WHERE {in_source}) AND NOT EXISTS (SELECT FROM {document} d WHERE {stored})
+        WHERE b.uid = $1::bigint AND b.run_id = $2::bigint AND b.revision = $3::int AND b.kind = 'heal' AND b.claim_token IS NOT NULL{gone}
+          AND NOT EXISTS (SELECT FROM {document} d WHERE {stored})
           AND NOT EXISTS (SELECT FROM homeostat.batch g CROSS JOIN LATERAL unnest(g.keys[1:1], {deletions}) AS p(id, {names})
               WHERE g.uid = $1::bigint AND g.run_id = $2::bigint AND g.revision = $3::int AND g.kind = 'prune'{same}))sql",
-                             fmt::arg("names", numbered(n, "k{}")), fmt::arg("heals", numbered(n, "b.keys[{0}:{0}]")),
-                             fmt::arg("deletions", numbered(n, "g.keys[{0}:{0}]", 2)), fmt::arg("source", source.relation),
-                             fmt::arg("in_source", match_source(source, "u.k{0}::{1}{2}")), fmt::arg("document", t.document),
-                             fmt::arg("stored", match_document(source, "u")), fmt::arg("same", same))},
-                Params::of(t.uid, run_id, revision.number));
+                     fmt::arg("names", numbered(n, "k{}")), fmt::arg("heals", numbered(n, "b.keys[{0}:{0}]")),
+                     fmt::arg("deletions", numbered(n, "g.keys[{0}:{0}]", 2)), fmt::arg("gone", gone),
+                     fmt::arg("document", t.document), fmt::arg("stored", match_document(source, "u")), fmt::arg("same", same))},
+        Params::of(t.uid, run_id, revision.number));
     std::vector<Key> out;
     for (int i = 0; i < rows.size(); ++i) {
         Key key;
         for (std::size_t k = 0; k < n; ++k) key.push_back(rows.text(i, static_cast<int>(k)));
         out.push_back(std::move(key));
     }
-    return out;
+    if (!tx.source_apart() || out.empty()) return out;
+    const std::vector<bool> there = in_source(tx, source, out);
+    std::vector<Key> left;
+    for (std::size_t i = 0; i < out.size(); ++i) {
+        if (!there[i]) left.push_back(std::move(out[i]));
+    }
+    return left;
 }
 
 }  // namespace homeostat

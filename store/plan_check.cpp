@@ -117,17 +117,18 @@ std::string_view to_string(SourceStatement s) noexcept { return kNames[static_ca
 Result<SourcePlans> explain_source(Transaction& tx, const SourceShape& source, std::int64_t slice) {
     return guarded([&] {
         const std::vector<Asked> all = statements_of(source, slice);
-        Asker asker(tx, source);
+        Transaction& reading = tx.source();
+        Asker asker(reading, source);
         SourcePlans out;
         out.rows = asker.rows();
         // Going back to the savepoint takes the settings back too.
-        tx.exec("SAVEPOINT explain_source");
-        tx.exec(kGeneric);
+        reading.exec("SAVEPOINT explain_source");
+        reading.exec(kGeneric);
         out.natural = asker.ask(all);
-        tx.exec(kOnlyIndexes);
+        reading.exec(kOnlyIndexes);
         out.indexed = asker.ask(all);
-        tx.exec("ROLLBACK TO SAVEPOINT explain_source");
-        tx.exec("RELEASE SAVEPOINT explain_source");
+        reading.exec("ROLLBACK TO SAVEPOINT explain_source");
+        reading.exec("RELEASE SAVEPOINT explain_source");
         return out;
     });
 }

@@ -4,24 +4,28 @@
 
 #include <algorithm>
 
+#include "store/source_code.hpp"
+
 namespace homeostat {
 
 namespace {
 
-const Statement kRelation{"relation_shape",
-                          "SELECT c.oid, c.relkind, homeostat.relation_text(c.oid), greatest(c.reltuples, 0),"
-                          " has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'), current_user,"
-                          " getdatabaseencoding(),"
+const Statement kRelation{
+    "relation_shape",
+    "SELECT c.oid, c.relkind, homeostat.relation_text(c.oid), greatest(c.reltuples, 0),"
+    " has_table_privilege($3::name, c.oid, 'SELECT') OR has_any_column_privilege($3::name, c.oid, 'SELECT'), $3::name,"
+    " getdatabaseencoding(),"
                           // What the role that declared it may not read is read for nobody.
-                          " (SELECT homeostat.refusal(p) FROM homeostat.pipeline p WHERE p.uid = $2::bigint)"
-                          " FROM pg_class c WHERE c.oid = to_regclass($1)"};
+    " (SELECT homeostat.refusal(p) FROM homeostat.pipeline p WHERE p.uid = $2::bigint),"
+    " $3::name = current_user OR has_schema_privilege($3::name, c.relnamespace, 'USAGE'),"
+    " format('schema %s', c.relnamespace::regnamespace) FROM pg_class c WHERE c.oid = to_regclass($1)"};
 
 const Statement kColumns{
     "relation_columns",
     "SELECT a.attname, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),"
     " CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation"
     "      THEN format(' COLLATE %I.%I', cn.nspname, co.collname) ELSE '' END,"
-    " a.attnotnull, has_column_privilege($1::oid, a.attnum, 'SELECT'), coalesce(on_.nspname, 'pg_catalog'),"
+    " a.attnotnull, has_column_privilege($2::name, $1::oid, a.attnum, 'SELECT'), coalesce(on_.nspname, 'pg_catalog'),"
     " CASE WHEN a.atttypid IN ('int2'::regtype, 'int4'::regtype) THEN 'bigint' WHEN a.atttypid = 'varchar'::regtype THEN 'text'"
     // Of these the name alone would mean a length of one.
     "      WHEN a.atttypid IN ('bpchar'::regtype, 'bit'::regtype) THEN format('%I.%I', 'pg_catalog', t.typname)"
@@ -52,7 +56,7 @@ const Statement kUniqueKey{
 // The first table of which a policy hides rows from whom it is read as: us, or the owner of the view that reads it.
 const Statement kFiltered{"relation_filtered", R"sql(
     WITH RECURSIVE reach (oid, reader) AS (
-        SELECT $1::oid, r.oid FROM pg_roles r WHERE r.rolname = current_user
+        SELECT $1::oid, r.oid FROM pg_roles r WHERE r.rolname = $2
         UNION
         SELECT d.refobjid, CASE WHEN EXISTS (SELECT FROM pg_options_to_table(c.reloptions) o
                                              WHERE o.option_name = 'security_invoker' AND o.option_value::boolean)
@@ -82,6 +86,12 @@ const Statement kExtension{"vector_extension",
 
 const Statement kMakeFunctions{"vector_functions", "SELECT homeostat.make_vector_functions()"};
 
+// The role that sources are read by.
+std::string read_as(Transaction& tx) {
+    static const Statement kCurrent{"relation_reader", "SELECT current_user"};
+    return tx.source().exec(kCurrent).text(0, 0);
+}
+
 struct KnownColumn {
     ColumnShape shape;
     bool readable;
@@ -91,7 +101,7 @@ struct KnownColumn {
 class Catalog {
 public:
     Catalog(Transaction& tx, const PipelineSpec& spec, SourceShape& shape) : spec_(spec), shape_(shape) {
-        const Rows relation = tx.exec(kRelation, Params::of(spec.source, spec.uid));
+        const Rows relation = tx.exec(kRelation, Params::of(spec.source, spec.uid, read_as(tx)));
         if (relation.empty()) {
             throw StoreFailure({.cls = ErrorClass::db_permanent,
                                 .message = fmt::format("pipeline \"{}\": its source {} is gone; restore it or edit the pipeline",
@@ -106,6 +116,10 @@ public:
         // There any bytes are a text, and one that is no UTF-8 must not end the comparison of all others: they are hashed as
         // they are, which for UTF-8 is the same.
         if (relation.view(0, 6) == "SQL_ASCII") shape.hashed_in = "SQL_ASCII";
+        if (!relation.boolean(0, 8)) {
+            refuse_right(relation.text(0, 5), fmt::format("{}, as it may not use {}", shape.described, relation.view(0, 9)),
+                         "USAGE");
+        }
         if (!relation.boolean(0, 4)) refuse_right(relation.text(0, 5), shape.described);
         if (const auto refused = relation.maybe(0, 7)) {
             throw StoreFailure({.cls = ErrorClass::db_permanent,
@@ -114,7 +128,7 @@ public:
                                 .code = "42501"});
         }
         user_ = relation.text(0, 5);
-        const Rows rows = tx.exec(kColumns, Params::of(oid));
+        const Rows rows = tx.exec(kColumns, Params::of(oid, user_));
         for (int i = 0; i < rows.size(); ++i) {
             columns_.push_back({{rows.text(i, 0), rows.text(i, 1), rows.text(i, 2), rows.text(i, 3), rows.boolean(i, 4),
                                  rows.text(i, 7), rows.boolean(i, 8), rows.boolean(i, 9)},
@@ -135,20 +149,23 @@ public:
                                 .origin = Origin::user,
                                 .code = "42703"});
         }
+        used.push_back(name);
         if (!it->readable) refuse_right(user_, fmt::format("column \"{}\" of {}", name, shape_.described));
         return *it;
     }
 
+    const std::string& reader() const { return user_; }
+
     std::string oid;
+    mutable std::vector<std::string> used;  // columns that were asked for
 
 private:
-    [[noreturn]] void refuse_right(const std::string& user, const std::string& what) const {
-        throw StoreFailure(
-            {.cls = ErrorClass::db_permanent,
-             .message = fmt::format("pipeline \"{}\": role \"{}\" may not read {}; GRANT SELECT ON it to that role", spec_.name,
-                                    user, what),
-             .origin = Origin::user,
-             .code = "42501"});
+    [[noreturn]] void refuse_right(const std::string& user, const std::string& what, std::string_view right = "SELECT") const {
+        throw StoreFailure({.cls = ErrorClass::db_permanent,
+                            .message = fmt::format("pipeline \"{}\": role \"{}\" may not read {}; GRANT {} ON it to that role",
+                                                   spec_.name, user, what, right),
+                            .origin = Origin::user,
+                            .code = "42501"});
     }
 
     const PipelineSpec& spec_;
@@ -256,8 +273,9 @@ SourceShape SourceShape::renamed() const {
 namespace {
 
 // What is hidden must not be taken for gone.
-void refuse_or_accept_filter(Transaction& tx, const PipelineSpec& spec, const std::string& oid, SourceShape& shape) {
-    const Rows rows = tx.exec(kFiltered, Params::of(oid));
+void refuse_or_accept_filter(Transaction& tx, const PipelineSpec& spec, const std::string& oid, const std::string& reader,
+                             SourceShape& shape) {
+    const Rows rows = tx.exec(kFiltered, Params::of(oid, reader));
     if (rows.empty()) return;
     if (spec.row_security == "Accept") {
         shape.filtered = rows.text(0, 0);
@@ -295,7 +313,8 @@ Result<SourceShape> inspect_source(Transaction& tx, const PipelineSpec& spec) {
         for (const std::string& name : spec.metadata) shape.metadata.push_back(catalog.column("metadata", name).shape);
         shape.content = spec.content_template ? template_content(catalog, *spec.content_template) : joined_content(catalog, spec);
         choose_version(catalog, spec, shape);
-        refuse_or_accept_filter(tx, spec, catalog.oid, shape);
+        refuse_or_accept_filter(tx, spec, catalog.oid, catalog.reader(), shape);
+        refuse_untrusted_code(tx, fmt::format("pipeline \"{}\"", spec.name), spec.source, catalog.used);
         shape.unique_key = tx.exec(kUniqueKey, Params::of(catalog.oid, key_names + "}")).boolean(0, 0);
         return shape;
     });

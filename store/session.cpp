@@ -4,101 +4,16 @@
 #include <libpq-fe.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <map>
 #include <utility>
 
+#include "store/session_settings.hpp"
 #include "store/wire.hpp"
 
 namespace homeostat {
 
 namespace {
-
-std::string with_setting(std::string url, std::string_view key, std::string_view value) {
-    if (url.find(fmt::format("{}=", key)) != std::string::npos) return url;
-    const bool uri = url.starts_with("postgres://") || url.starts_with("postgresql://");
-    if (!uri) return fmt::format("{}{}{}={}", url, url.empty() ? "" : " ", key, value);
-    return fmt::format("{}{}{}={}", url, url.find('?') == std::string::npos ? "?" : "&", key, value);
-}
-
-// A dead peer must be noticed by us, not by a person: keepalives, and a bound on unacknowledged data.
-std::string full_url(const ConnectOptions& o) {
-    std::string url = o.url;
-    url = with_setting(std::move(url), "keepalives_idle", "10");
-    url = with_setting(std::move(url), "keepalives_interval", "5");
-    url = with_setting(std::move(url), "keepalives_count", "3");
-    url = with_setting(std::move(url), "tcp_user_timeout", "20000");
-    url = with_setting(std::move(url), "target_session_attrs", "read-write");
-    url = with_setting(std::move(url), "client_encoding", "UTF8");
-    return with_setting(std::move(url), "application_name", o.application_name);
-}
-
-// Behind a pooler no default of ours counts when a transaction begins, so its level is said.
-std::string_view begin_of(TxMode mode) {
-    switch (mode) {
-        case TxMode::write: return "BEGIN ISOLATION LEVEL READ COMMITTED";
-        case TxMode::none: return "";
-        case TxMode::read_only: return "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
-        case TxMode::read_snapshot: return "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-    }
-    return "BEGIN ISOLATION LEVEL READ COMMITTED";
-}
-
-// Everything that the text of a value depends on is the same in every session, whatever the environment (PGTZ, PGOPTIONS), the
-// role or the database say: the same row has the same text, and so the same hash. A policy that would hide rows is an error
-// (row_security): what is not seen must not be taken for gone. The search path is fixed, so that nothing in a user's schema can
-// stand in for a function or operator of ours. No compiling of plans: a statement over many keys looks dear to the planner, and
-// compiling it took a second where running it took five milliseconds.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 24> kPinned{{
-    {"search_path", "'pg_catalog'"},
-    {"statement_timeout", "$1"},
-    {"lock_timeout", "$2"},
-    {"idle_in_transaction_session_timeout", "$3"},
-    {"client_connection_check_interval", "'1s'"},
-    {"default_transaction_isolation", "'read committed'"},
-    {"default_transaction_deferrable", "'off'"},
-    {"TimeZone", "'UTC'"},
-    {"timezone_abbreviations", "'Default'"},
-    {"DateStyle", "'ISO, MDY'"},
-    {"IntervalStyle", "'postgres'"},
-    {"extra_float_digits", "'1'"},
-    {"bytea_output", "'hex'"},
-    {"lc_monetary", "'C'"},
-    {"lc_numeric", "'C'"},
-    {"lc_time", "'C'"},
-    {"xmlbinary", "'base64'"},
-    {"xmloption", "'content'"},
-    {"array_nulls", "'on'"},
-    {"quote_all_identifiers", "'off'"},
-    {"standard_conforming_strings", "'on'"},
-    {"transform_null_equals", "'off'"},
-    {"row_security", "'off'"},
-    {"jit", "'off'"},
-}};
-
-// Behind a pooler the server's session is not ours: it is given to others between our transactions. There what is pinned lasts
-// for one transaction and is pinned anew in the next. $4 is the number by which the server introduced itself (0: it is known that
-// it is not ours), so that the first statement does the one or the other by itself.
-const std::string& pinning() {
-    static const std::string sql = [] {
-        std::string out =
-            "SELECT pg_catalog.pg_backend_pid(), (SELECT (extract(epoch FROM a.backend_start) OPERATOR(pg_catalog.*) "
-            "1000000.0)::pg_catalog.int8"
-            " FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a)";
-        for (const auto& [name, value] : kPinned) {
-            out += fmt::format(
-                ", pg_catalog.set_config('{}', {}, pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.<>) $4::pg_catalog.int4)",
-                name, value);
-        }
-        return out;
-    }();
-    return sql;
-}
-
-Wire::Call pin(const ConnectOptions& o, int pid) {
-    return {{"", pinning()}, Params::of(o.statement_timeout_ms, o.lock_timeout_ms, o.idle_timeout_ms, pid)};
-}
 
 template <class Number>
 Number number_of(std::string_view text) {
@@ -142,16 +57,6 @@ std::optional<std::int64_t> Rows::maybe_i64(int row, int column) const {
 
 double Rows::f64(int row, int column) const { return number_of<double>(view(row, column)); }
 
-namespace {
-
-LinkOptions link_of(const ConnectOptions& o) {
-    using std::chrono::milliseconds;
-    return {full_url(o), std::chrono::seconds(o.connect_timeout_s), milliseconds(std::max(100U, o.answer_timeout_ms)),
-            milliseconds(o.statement_timeout_ms), o.abandon};
-}
-
-}  // namespace
-
 struct Session::Impl {
     explicit Impl(const ConnectOptions& o) : options(o), wire(link_of(o), o.prepare) {}
 
@@ -167,10 +72,11 @@ struct Session::Impl {
     bool pooled = false;  // what is set, prepared or listened for outlasts no transaction
     ServerSession server;
     std::map<std::string, std::function<void(std::string_view)>, std::less<>> listeners;
+    std::unique_ptr<Session> reader;  // where sources are read apart, from the first time on
 };
 
 struct Transaction::Impl {
-    Impl(Session::Impl& s, std::string_view b) : session(s), begin(b) { session.busy = true; }
+    Impl(Session::Impl& s, TxMode m) : session(s), mode(m), begin(begin_of(m)) { session.busy = true; }
     Impl(const Impl&) = delete;
     Impl& operator=(const Impl&) = delete;
 
@@ -178,7 +84,8 @@ struct Transaction::Impl {
         session.busy = false;
         if (!begun || committed || !session.wire.usable()) return;
         try {
-            session.wire.run("ROLLBACK");
+            // Locks that outlast a transaction are the only thing that code without rights can leave behind.
+            session.wire.run(session.options.reader ? "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()" : "ROLLBACK");
         } catch (const StoreFailure&) {  // NOLINT(bugprone-empty-catch)
             // The link is broken: the server rolls back by itself.
         }
@@ -190,12 +97,14 @@ struct Transaction::Impl {
         bool checks = false;  // before COMMIT may be sent
     };
 
-    // What comes before the first statement: BEGIN, where there is one; behind a pooler the settings, for as long as it lasts.
+    // What comes before the first statement: BEGIN, where there is one; behind a pooler the settings, for as long as it lasts. Of
+    // the reader before each: what it runs may set what it likes.
     std::vector<Wire::Call> opening() const {
         std::vector<Wire::Call> calls;
-        if (begun) return calls;
-        if (!begin.empty()) calls.push_back({{"", std::string(begin)}, {}});
-        if (session.pooled) calls.push_back(pin(session.options, 0));
+        if (!begun && !begin.empty()) calls.push_back({{"", std::string(begin)}, {}});
+        if (!begun && !snapshot.empty()) calls.push_back({{"", "SET TRANSACTION SNAPSHOT '" + snapshot + "'"}, {}});
+        if ((!begun && session.pooled) || session.options.reader) calls.push_back(pin_settings(session.options, 0));
+        for (const std::string& sql : each) calls.push_back({{"", sql}, {}});
         return calls;
     }
 
@@ -234,11 +143,15 @@ struct Transaction::Impl {
     }
 
     Session::Impl& session;
+    const TxMode mode;
     const std::string_view begin;  // "" where each statement is by itself
     bool begun = false;
     bool committed = false;
     bool refused = false;  // by a check
     std::vector<Waiting> waiting;
+    std::string snapshot;  // that is taken over
+    std::vector<std::string> each;  // before each statement
+    std::unique_ptr<Transaction> apart;
 };
 
 Transaction::Transaction(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -246,10 +159,24 @@ Transaction::Transaction(Transaction&&) noexcept = default;
 Transaction::~Transaction() = default;
 
 Rows Transaction::exec(const Statement& statement, const Params& params) {
-    return Rows(impl_->flush(Wire::Call{statement, params}, false));
+    if (!impl_->session.options.reader) return Rows(impl_->flush(Wire::Call{statement, params}, false));
+    try {
+        return Rows(impl_->flush(Wire::Call{statement, params}, false));
+    } catch (const StoreFailure& failure) {
+        throw StoreFailure(of_reader(failure.error));
+    }
 }
 
 Rows Transaction::exec(std::string_view sql) {
+    if (impl_->session.options.reader) {
+        // As it is: savepoints, which are gone back to when nothing else may be done, and what they enclose.
+        if (!impl_->begun) impl_->flush(std::nullopt, false);
+        try {
+            return Rows(impl_->session.wire.run(std::string(sql)));
+        } catch (const StoreFailure& failure) {
+            throw StoreFailure(of_reader(failure.error));
+        }
+    }
     if (!impl_->begun && impl_->waiting.empty() && !impl_->begin.empty() && !impl_->session.pooled) {
         impl_->begun = true;
         return Rows(impl_->session.wire.run(fmt::format("{}; {}", impl_->begin, sql)));
@@ -283,13 +210,42 @@ void Transaction::commit() {
     }
 }
 
+bool Transaction::source_apart() const noexcept { return !impl_->session.options.reader_url.empty(); }
+
+const ConnectOptions& Transaction::options() const noexcept { return impl_->session.options; }
+
+void Transaction::before_each(std::string sql) { impl_->each.push_back(std::move(sql)); }
+
+Transaction& Transaction::source() {
+    if (!source_apart()) return *this;
+    if (impl_->apart) return *impl_->apart;
+    Session::Impl& session = impl_->session;
+    if (!session.reader || !session.reader->usable()) session.reader = connect_reader(*this);
+    const bool shares = impl_->mode == TxMode::read_snapshot;
+    auto apart = std::make_unique<Transaction>(session.reader->begin(shares ? TxMode::read_snapshot : TxMode::read_only));
+    if (impl_->mode == TxMode::write) {
+        // Before the server ends this one, whose owner says nothing meanwhile.
+        const std::uint32_t least = std::min(session.options.statement_timeout_ms, session.options.idle_timeout_ms / 5 * 4);
+        apart->before_each(fmt::format("SET LOCAL statement_timeout = {}", least));
+    } else if (impl_->mode != TxMode::none) {
+        // Nobody waits for what only reads.
+        const Statement settle{
+            "", fmt::format("SELECT pg_catalog.set_config('idle_in_transaction_session_timeout', '{}', true){}",
+                            session.options.statement_timeout_ms + 10'000, shares ? ", pg_catalog.pg_export_snapshot()" : "")};
+        const Rows rows = exec(settle);
+        if (shares) apart->impl_->snapshot = rows.text(0, 1);
+    }
+    impl_->apart = std::move(apart);
+    return *impl_->apart;
+}
+
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Session::~Session() = default;
 
 Result<std::unique_ptr<Session>> Session::connect(const ConnectOptions& options) {
     return guarded([&] {
         auto impl = std::make_unique<Impl>(options);
-        const Rows rows(impl->wire.run(pin(options, impl->wire.server_pid())));
+        const Rows rows(impl->wire.run(pin_settings(options, impl->wire.server_pid())));
         const auto pid = static_cast<int>(rows.i64(0, 0));
         // A pooler gives numbers of its own.
         impl->pooled = pid != impl->wire.server_pid();
@@ -301,14 +257,14 @@ Result<std::unique_ptr<Session>> Session::connect(const ConnectOptions& options)
 
 Transaction Session::begin(TxMode mode) {
     impl_->expect_idle();
-    return Transaction(std::make_unique<Transaction::Impl>(*impl_, begin_of(mode)));
+    return Transaction(std::make_unique<Transaction::Impl>(*impl_, mode));
 }
 
 Rows Session::exec(const Statement& statement, const Params& params) {
     impl_->expect_idle();
     if (!impl_->pooled) return Rows(impl_->wire.run({statement, params}));
     std::vector<Answer> answers;
-    impl_->wire.run({pin(impl_->options, 0), {statement, params}}, false, answers);
+    impl_->wire.run({pin_settings(impl_->options, 0), {statement, params}}, false, answers);
     return Rows(answers.back());
 }
 

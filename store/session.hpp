@@ -11,13 +11,13 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <stop_token>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
 #include "core/error.hpp"
+#include "store/connect_options.hpp"
 
 struct pg_result;
 
@@ -143,30 +143,20 @@ public:
     // Error.outcome_unknown is set where the link broke while committing.
     void commit();
 
+    // In which sources are read: this one, or where a reader is configured one of its login, read only, begun at the first call
+    // and always rolled back. Beside a read_snapshot it sees the same snapshot; else each of its statements sees what is
+    // committed when it begins, so what this transaction has read before is no newer.
+    Transaction& source();
+    bool source_apart() const noexcept;  // whether that is another than this one
+    // For the reader: done before each statement, as what a source runs may have changed it.
+    void before_each(std::string sql);
+    const ConnectOptions& options() const noexcept;
+
 private:
     friend class Session;
     struct Impl;
     explicit Transaction(std::unique_ptr<Impl> impl);
     std::unique_ptr<Impl> impl_;
-};
-
-struct ConnectOptions {
-    std::string url;  // URI or key=value string; may name several hosts
-    std::string application_name = "homeostat";
-    std::uint32_t statement_timeout_ms = 30'000;
-    std::uint32_t lock_timeout_ms = 5'000;
-    std::uint32_t idle_timeout_ms = 5'000;  // of a transaction whose owner has stopped, before the server ends it
-    std::uint32_t connect_timeout_s = 10;
-    std::uint32_t answer_timeout_ms = 4'000;  // without a word, before it is asked after (store/link.hpp)
-    std::stop_token abandon;  // requested: calls that wait end at once, as when the link breaks
-    bool prepare = true;  // false behind a transaction-mode pooler that does not support it
-};
-
-// The server's end of a session: ends with it, and is no other one's. pid 0 where a pooler stands in between.
-struct ServerSession {
-    int pid = 0;
-    std::int64_t started = 0;  // microseconds since 1970, by the server
-    bool operator==(const ServerSession&) const = default;
 };
 
 class Session {

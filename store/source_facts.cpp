@@ -15,16 +15,19 @@ constexpr double kManyRows = 100'000;
 constexpr std::string_view kQueryCancelled = "57014";
 
 const Statement kRelation{"facts_relation",
-                          "SELECT homeostat.relation_text(c.oid), has_table_privilege(c.oid, 'SELECT')"
-                          " OR has_any_column_privilege(c.oid, 'SELECT'), current_user, homeostat.relation_columns(c.oid)::text"
+                          "SELECT homeostat.relation_text(c.oid), has_table_privilege($2::name, c.oid, 'SELECT')"
+                          " OR has_any_column_privilege($2::name, c.oid, 'SELECT'), $2, homeostat.relation_columns(c.oid)::text"
                           " FROM pg_class c WHERE c.oid = to_regclass($1)"};
 
 const Statement kColumns{"facts_columns",
-                         "SELECT a.attnum IS NOT NULL, coalesce(has_column_privilege(a.attrelid, a.attnum, 'SELECT'), false),"
+                         "SELECT a.attnum IS NOT NULL, coalesce(has_column_privilege($3::name, a.attrelid, a.attnum, 'SELECT'),"
+                         " false),"
                          " format_type(a.atttypid, a.atttypmod), coalesce(a.attnotnull, false), quote_ident(w.name)"
                          " FROM unnest($2::text[]) WITH ORDINALITY AS w(name, i)"
                          " LEFT JOIN pg_attribute a ON a.attrelid = to_regclass($1) AND a.attname = w.name AND a.attnum > 0"
                          " AND NOT a.attisdropped ORDER BY w.i"};
+
+const Statement kCurrentUser{"facts_reader", "SELECT current_user"};
 
 const Statement kTemplate{"facts_template", "SELECT homeostat.template_columns($1)::text"};
 
@@ -141,7 +144,8 @@ Result<UsedColumns> read_used_columns(Transaction& tx, const PipelineSpec& spec)
         UsedColumns out;
         // Whoever declares in this transaction looks along people's path; from here on only what is named in full.
         tx.exec("SET LOCAL search_path = pg_catalog");
-        const Rows relation = tx.exec(kRelation, Params::of(spec.source));
+        const std::string reader = tx.source().exec(kCurrentUser).text(0, 0);
+        const Rows relation = tx.exec(kRelation, Params::of(spec.source, reader));
         if (relation.empty()) return out;
         out.described = relation.text(0, 0);
         out.readable = relation.boolean(0, 1);
@@ -151,7 +155,7 @@ Result<UsedColumns> read_used_columns(Transaction& tx, const PipelineSpec& spec)
         const auto named = named_columns(tx, spec);
         std::vector<std::string> names;
         for (const auto& [role, name] : named) names.push_back(name);
-        const Rows rows = tx.exec(kColumns, Params::of(spec.source, format_text_array(names)));
+        const Rows rows = tx.exec(kColumns, Params::of(spec.source, format_text_array(names), reader));
         for (int i = 0; i < rows.size(); ++i) {
             const auto& [role, name] = named[static_cast<std::size_t>(i)];
             UsedColumn c{role, name, rows.text(i, 4), rows.boolean(i, 0), rows.boolean(i, 1), rows.text(i, 2), rows.boolean(i, 3),
@@ -191,7 +195,7 @@ Result<KeyFacts> read_key_facts(Transaction& tx, const PipelineSpec& spec) {
 
 Result<SourceSample> sample_source(Transaction& tx, const SourceShape& source, double estimated_rows,
                                    const SampleLimits& limits) {
-    return guarded([&] { return Sampler(tx, source, estimated_rows, limits).run(); });
+    return guarded([&] { return Sampler(tx.source(), source, estimated_rows, limits).run(); });
 }
 
 }  // namespace homeostat

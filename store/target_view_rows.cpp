@@ -5,6 +5,7 @@
 #include <span>
 
 #include "store/arrays.hpp"
+#include "store/source_code.hpp"
 #include "store/target_views.hpp"
 #include "store/timestamps.hpp"
 
@@ -24,10 +25,18 @@ const Statement kMayRead{"target_view_may_read",
 const Statement kDeclarable{"target_view_declarable",
                             "SELECT quote_ident(attname) FROM homeostat.declarable_columns() WHERE attname <> 'name'"};
 
-// {0}: the relation's columns in the types of a pipeline's, {1}: the relation. A pipeline is found by its name, whosoever it is.
+// {0}: the relation's columns in the types of a pipeline's, {1}: the relation.
+constexpr std::string_view kDeclared =
+    "SELECT r.name, count(*) AS rows, min(hash_record_extended(r, 0)) AS hash FROM (SELECT {0} FROM {1} AS v) AS r GROUP BY "
+    "r.name";
+// The same where it was read apart.
+constexpr std::string_view kDeclaredApart =
+    "SELECT r.name, r.rows, r.hash FROM unnest($3::text[], $4::bigint[], $5::bigint[]) AS r(name, rows, hash)";
+
+// {0}: what is declared. A pipeline is found by its name, whosoever it is.
 constexpr std::string_view kLook = R"(
 WITH declared AS (
-    SELECT r.name, count(*) AS rows, min(hash_record_extended(r, 0)) AS hash FROM (SELECT {0} FROM {1} AS v) AS r GROUP BY r.name
+    {0}
 ), compared AS MATERIALIZED (
     SELECT coalesce(d.name, k.name) AS name, d.hash, k.refusal, p.target_view = $1::bigint AND k.suspended_as IS NULL AS live,
            CASE WHEN d.hash IS NULL AND p.target_view = $1::bigint
@@ -145,10 +154,23 @@ void refuse_unreadable(Transaction& tx, const TargetViewSpec& view) {
                         .code = "42501"});
 }
 
+void add_declared(Params& params, const Rows& rows) {
+    std::vector<std::optional<std::string_view>> names;
+    std::vector<std::int64_t> counts;
+    std::vector<std::int64_t> hashes;
+    for (int i = 0; i < rows.size(); ++i) {
+        names.push_back(rows.null(i, 0) ? std::nullopt : std::optional(rows.view(i, 0)));
+        counts.push_back(rows.i64(i, 1));
+        hashes.push_back(rows.i64(i, 2));
+    }
+    params.bytes(binary_array(std::span<const std::optional<std::string_view>>(names)));
+    params.bytes(binary_array(counts)).bytes(binary_array(hashes));
+}
+
 void read_rows(Transaction& tx, const TargetViewSpec& view, const Shape& shape, TargetViewSight& sight) {
     std::vector<std::string> names;
     for (const DeclaringRow& row : sight.declaring) names.push_back(row.name);
-    const Rows rows = tx.exec(
+    const Rows rows = tx.source().exec(
         {fmt::format("target_view_rows_{}", view.uid), fmt::format(kReadRows, shape.selected, view.relation, shape.lacks)},
         Params().bytes(texts(names)));
     std::sort(sight.declaring.begin(), sight.declaring.end(),
@@ -304,9 +326,14 @@ Result<TargetViewSight> look_at_target_view(Session& session, const TargetViewSp
                  [&sight](const Rows& time) { sight.at = parse_timestamp(time.view(0, 0)); });
         Shape shape = shape_of(tx, view);
         refuse_unreadable(tx, view);
-        const Rows rows =
-            tx.exec({fmt::format("target_view_look_{}", view.uid), fmt::format(kLook, shape.selected, view.relation)},
-                    Params::of(view.uid, retry));
+        refuse_untrusted_code(tx, fmt::format("target view \"{}\"", view.name), view.relation, {});
+        Params params = Params::of(view.uid, retry);
+        std::string declared = fmt::format(kDeclared, shape.selected, view.relation);
+        if (tx.source_apart()) {
+            add_declared(params, tx.source().exec({"target_view_declared", declared}));
+            declared = kDeclaredApart;
+        }
+        const Rows rows = tx.exec({fmt::format("target_view_look_{}", view.uid), fmt::format(kLook, declared)}, params);
         for (int i = 0; i < rows.size(); ++i) sort_in(rows, i, view, sight);
         if (!sight.declaring.empty()) read_rows(tx, view, shape, sight);
         sight.columns = std::move(shape.columns);

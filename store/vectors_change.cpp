@@ -6,6 +6,7 @@
 
 #include "store/arrays.hpp"
 #include "store/batches.hpp"
+#include "store/source_rows.hpp"
 #include "store/sql_fragments.hpp"
 #include "store/vectors.hpp"
 
@@ -29,6 +30,32 @@ void journal_removed_chunks(Transaction& tx, const RevisionTables& t, const std:
         params);
 }
 
+struct MoveFrom {
+    std::string relation;
+    std::string match;
+    std::string version;
+    std::string hash;
+    std::string token;
+};
+
+// Of each key the token of its document. Where the source is read apart, this comes first: then what is read of the source is no
+// older than what the token's writer had read, and whoever writes meanwhile leaves another.
+std::vector<std::optional<std::int64_t>> tokens_of(Transaction& tx, const SourceShape& source, const Revision& revision,
+                                                   const std::vector<Key>& keys) {
+    const std::size_t k = source.key.size();
+    Params params;
+    add_keys(params, keys, k);
+    const Rows rows = tx.exec(
+        {revision.tables.prefix + "_tokens",
+         fmt::format("SELECT d.write_token FROM unnest({}) WITH ORDINALITY AS w({}, i) LEFT JOIN LATERAL ("
+                     "SELECT d.write_token FROM {} d WHERE {} LIMIT 1) d ON true ORDER BY w.i",
+                     numbered(k, "${}::text[]"), numbered(k, "k{}"), revision.tables.document, match_document(source, "w"))},
+        params);
+    std::vector<std::optional<std::int64_t>> out;
+    for (int i = 0; i < rows.size(); ++i) out.push_back(rows.maybe_i64(i, 0));
+    return out;
+}
+
 }  // namespace
 
 Result<ChangeOutcome> move_documents(Transaction& tx, const SourceShape& source, const Revision& revision, std::int64_t run_id,
@@ -41,27 +68,41 @@ Result<ChangeOutcome> move_documents(Transaction& tx, const SourceShape& source,
         params.add(run_id).add(batch_id).add(token);
         std::string on;
         std::string set;
+        const SourceShape seen = tx.source_apart() ? source.renamed() : source;
         for (std::size_t i = 0; i < k; ++i) {
-            on += fmt::format(" AND homeostat_d.key_{} = s.{}", i + 1, source.key[i].quoted);
+            on += fmt::format(" AND homeostat_d.key_{} = s.{}", i + 1, seen.key[i].quoted);
         }
         const int run = static_cast<int>(k) + 1;
         std::string columns;
-        std::string differs = "false" + key_spelled_differently(source, "s", "homeostat_d");
+        std::string differs = "false" + key_spelled_differently(seen, "s", "homeostat_d");
         for (std::size_t i = 0; i < source.metadata.size(); ++i) {
-            const std::string& quoted = source.metadata[i].quoted;
+            const std::string& quoted = seen.metadata[i].quoted;
             const std::string column = t.metadata_column(source.metadata[i].name);
             columns += fmt::format(", s.{} AS m{}", quoted, i + 1);
             differs += fmt::format(" OR s.{}::text IS DISTINCT FROM homeostat_d.{}::text", quoted, column);
             set += fmt::format(", {} = f.m{}", column, i + 1);
         }
-        for (std::size_t i = 0; i < k; ++i) columns += fmt::format(", s.{} AS k{}", source.key[i].quoted, i + 1);
+        for (std::size_t i = 0; i < k; ++i) columns += fmt::format(", s.{} AS k{}", seen.key[i].quoted, i + 1);
         set += set_spelling(source, "f.k{0}");
+        MoveFrom from{source.relation, match_source(source, "w.k{0}::{1}{2}"), source.version_sql, source.content_hash(),
+                      "homeostat_d.write_token"};
+        if (tx.source_apart()) {
+            const std::size_t first = params.values().size() + 1;
+            const std::vector<std::optional<std::int64_t>> tokens = tokens_of(tx, source, revision, keys);
+            const SourceRows read = SourceRows::of_keys(tx, source, keys);
+            params.bytes(binary_array(std::span<const std::optional<std::int64_t>>(tokens)));
+            read.add_to(params);
+            from = {fmt::format("(SELECT r.*, t.homeostat_token FROM {} r JOIN unnest(${}::bigint[]) WITH ORDINALITY AS"
+                                " t(homeostat_token, i) ON t.i = r.i)",
+                                read.relation(first + 1), first),
+                    "s.i = w.i AND s.present", read.shape().version_sql, std::string(SourceRows::kHash), "s.homeostat_token"};
+        }
         // Whoever has written a document since this statement began has left another token: that one may hold a newer row of the
         // source than was found here. Only what a rollback would have to restore is journaled: a bare change of version is not.
         const Rows rows = tx.exec(
             {t.prefix + "_move",
              fmt::format("WITH found AS MATERIALIZED (SELECT w.i AS homeostat_i, homeostat_d.document_id AS homeostat_id,"
-                         "  homeostat_d.write_token AS homeostat_token, homeostat_d AS homeostat_document, {version} AS "
+                         "  {found} AS homeostat_token, homeostat_d AS homeostat_document, {version} AS "
                          "homeostat_version,"
                          "  ({differs}) AS homeostat_differs{columns} FROM unnest({keys}) WITH ORDINALITY AS w({names}, i)"
                          "  JOIN {source} s ON {match} JOIN {document} homeostat_d ON {hash} = homeostat_d.content_hash{on}),"
@@ -73,11 +114,11 @@ Result<ChangeOutcome> move_documents(Transaction& tx, const SourceShape& source,
                          "  SELECT ${run}::bigint, ${token}::bigint, document_id, 'moved', homeostat_document FROM moved"
                          "  WHERE homeostat_differs)"
                          " SELECT f.homeostat_i, m.homeostat_i IS NOT NULL FROM found f LEFT JOIN moved m USING (homeostat_i)",
-                         fmt::arg("version", source.version_sql), fmt::arg("differs", differs), fmt::arg("columns", columns),
-                         fmt::arg("keys", numbered(k, "${}::text[]")), fmt::arg("names", numbered(k, "k{}")),
-                         fmt::arg("source", source.relation), fmt::arg("match", match_source(source, "w.k{0}::{1}{2}")),
-                         fmt::arg("document", t.document), fmt::arg("hash", source.content_hash()), fmt::arg("on", on),
-                         fmt::arg("set", set), fmt::arg("journal", t.journal), fmt::arg("run", run), fmt::arg("batch", run + 1),
+                         fmt::arg("version", from.version), fmt::arg("found", from.token), fmt::arg("differs", differs),
+                         fmt::arg("columns", columns), fmt::arg("keys", numbered(k, "${}::text[]")),
+                         fmt::arg("names", numbered(k, "k{}")), fmt::arg("source", from.relation), fmt::arg("match", from.match),
+                         fmt::arg("document", t.document), fmt::arg("hash", from.hash), fmt::arg("on", on), fmt::arg("set", set),
+                         fmt::arg("journal", t.journal), fmt::arg("run", run), fmt::arg("batch", run + 1),
                          fmt::arg("token", run + 2))},
             params);
         ChangeOutcome out;
@@ -159,6 +200,7 @@ private:
             which =
                 fmt::format("unnest($1::bigint[]) WITH ORDINALITY AS w(id, i) JOIN {} d ON d.document_id = w.id", t_.document);
         }
+        if (tx_.source_apart()) return remove_apart(which, params, left);
         params.add(request_.run_id).add(request_.token);
         const Rows rows = tx_.exec(
             {t_.prefix + (by_key_ ? "_prune_key" : "_prune") + (request_.documents ? "_count" : ""),
@@ -171,6 +213,75 @@ private:
                  " SELECT n.i, n.gone, r.id, r.chunks::bigint FROM named n LEFT JOIN removed r USING (i)",
                  gone(), which, t_.document, t_.journal, run, run + 1)},
             params);
+        return sort_out(rows, left);
+    }
+
+    // The same where the source is read apart: the documents with their tokens first, then whether the source has them, then
+    // those go that it has not and that are what they were.
+    bool remove_apart(const std::string& which, const Params& params, std::vector<bool>& left) {
+        std::string keys;
+        for (std::size_t i = 1; i <= k_; ++i) keys += fmt::format(", d.key_{}::text", i);
+        const Rows named = tx_.exec({t_.prefix + (by_key_ ? "_prune_named_key" : "_prune_named"),
+                                     fmt::format("SELECT w.i, d.document_id, d.write_token{} FROM {} ORDER BY w.i", keys, which)},
+                                    params);
+        std::vector<Key> documents;
+        for (int i = 0; i < named.size(); ++i) {
+            Key key;
+            for (std::size_t c = 0; c < k_; ++c) key.push_back(named.text(i, 3 + static_cast<int>(c)));
+            documents.push_back(std::move(key));
+        }
+        const std::vector<bool> gone = gone_from_source(documents);
+        std::vector<std::int64_t> at;
+        std::vector<std::int64_t> ids;
+        std::vector<std::int64_t> tokens;
+        std::vector<std::int64_t> absent;
+        for (int i = 0; i < named.size(); ++i) {
+            at.push_back(named.i64(i, 0));
+            ids.push_back(named.i64(i, 1));
+            tokens.push_back(named.i64(i, 2));
+            absent.push_back(gone[static_cast<std::size_t>(i)] ? 1 : 0);
+        }
+        Params decided;
+        decided.bytes(binary_array(at)).bytes(binary_array(ids)).bytes(binary_array(tokens)).bytes(binary_array(absent));
+        decided.add(request_.run_id).add(request_.token);
+        const Rows rows = tx_.exec(
+            {t_.prefix + "_prune_apart",
+             fmt::format("WITH named AS MATERIALIZED (SELECT n.i, n.id, n.token, n.gone = 1 AS gone FROM unnest($1::bigint[],"
+                         " $2::bigint[], $3::bigint[], $4::bigint[]) AS n(i, id, token, gone)),"
+                         " removed AS (DELETE FROM {} d USING named n WHERE d.document_id = n.id AND d.write_token = n.token"
+                         "  AND n.gone RETURNING n.i, d.document_id AS id, d.chunk_count AS chunks, d AS document),"
+                         " kept AS (INSERT INTO {} (run_id, write_token, document_id, change, document)"
+                         "  SELECT $5::bigint, $6::bigint, id, 'removed', document FROM removed)"
+                         " SELECT n.i, n.gone, r.id, r.chunks::bigint FROM named n LEFT JOIN removed r USING (i)",
+                         t_.document, t_.journal)},
+            decided);
+        return sort_out(rows, left);
+    }
+
+    std::vector<bool> gone_from_source(const std::vector<Key>& documents) {
+        std::vector<bool> out(documents.size(), true);
+        if (request_.documents == 0 || documents.empty()) return out;
+        Params params;
+        add_keys(params, documents, k_);
+        std::string typed;
+        for (std::size_t i = 0; i < k_; ++i)
+            typed += fmt::format("{}w.k{}::{}{}", i == 0 ? "" : ", ", i + 1, source_.key[i].type, source_.key[i].collate);
+        std::string beyond;
+        if (request_.documents) {
+            beyond = fmt::format(" OR ROW({}) > (SELECT {} FROM {} s ORDER BY {} OFFSET {} LIMIT 1)", typed,
+                                 source_.key_list("s"), source_.relation, source_.key_list("s"), *request_.documents - 1);
+        }
+        const Rows rows = tx_.source().exec(
+            {"prune_gone", fmt::format("SELECT NOT EXISTS (SELECT FROM {} s WHERE {}){} FROM unnest({}) WITH ORDINALITY AS"
+                                       " w({}, i) ORDER BY w.i",
+                                       source_.relation, match_source(source_, "w.k{0}::{1}{2}"), beyond,
+                                       numbered(k_, "${}::text[]"), numbered(k_, "k{}"))},
+            params);
+        for (int i = 0; i < rows.size(); ++i) out[static_cast<std::size_t>(i)] = rows.boolean(i, 0);
+        return out;
+    }
+
+    bool sort_out(const Rows& rows, std::vector<bool>& left) {
         bool again = false;
         for (int i = 0; i < rows.size(); ++i) {
             const auto at = static_cast<std::size_t>(rows.i64(i, 0) - 1);

@@ -58,9 +58,78 @@ void fill(ReadDocument& d, const Rows& rows, int i, std::size_t metadata) {
 
 }  // namespace
 
+namespace {
+
+Error ambiguous(const SourceShape& source) {
+    return {.cls = ErrorClass::invalid,
+            .message = fmt::format("more than one row of {} has the same key; name columns in key that identify one row",
+                                   source.described),
+            .origin = Origin::user,
+            .code = "AmbiguousKey"};
+}
+
+// Where the source is read apart. What is stored is read first: whoever wrote the token that is found had read the source before,
+// so that what is read of it now is no older. (The other way round, an older text could be written over a newer one.)
+std::vector<ReadDocument> read_apart(Transaction& tx, const SourceShape& source, const Revision& revision,
+                                     const std::vector<Key>& keys, std::int64_t budget, bool first_anyway) {
+    const RevisionTables& t = revision.tables;
+    const std::size_t k = source.key.size();
+    Params params;
+    add_keys(params, keys, k);
+    const Rows stored = tx.exec(
+        {t.prefix + "_read_stored",
+         fmt::format(
+             "SELECT coalesce(d.document_id, 0), d.write_token, encode(d.content_hash, 'hex'), c.stored FROM unnest({})"
+             " WITH ORDINALITY AS w({}, i)"
+             " LEFT JOIN LATERAL (SELECT d.document_id, d.write_token, d.content_hash FROM {} d WHERE {} LIMIT 1) d ON true"
+             " LEFT JOIN LATERAL (SELECT string_agg(format('%s:%s:%s', c.number, CASE WHEN homeostat.vector_ok(c.embedding, {})"
+             "   THEN 't' ELSE 'f' END, encode(c.chunk_hash, 'hex')), ';' ORDER BY c.number) AS stored FROM {} c"
+             "   WHERE c.document_id = d.document_id) c ON true ORDER BY w.i",
+             numbered(k, "${}::text[]"), numbered(k, "k{}"), t.document, match_document(source, "w"),
+             revision.settings.dimensions, t.chunk)},
+        params);
+    std::string metadata;
+    for (std::size_t i = 0; i < source.metadata.size(); ++i) metadata += fmt::format(", r.homeostat_m{}", i);
+    params.add(budget).add(first_anyway);
+    const Statement read{
+        t.prefix + "_read_source",
+        fmt::format(
+            "SELECT r.present, r.kept, r.bytes, CASE WHEN r.kept THEN r.content END, CASE WHEN r.kept THEN encode({0}, 'hex')"
+            " END, r.version{1} FROM (SELECT r.*, r.present AND (${4}::boolean AND r.i = min(r.i) FILTER (WHERE r.present)"
+            "  OVER () OR sum(r.bytes) OVER (ORDER BY r.i) <= ${3}::bigint) AS kept FROM ({2}) r OFFSET 0) r ORDER BY r.i",
+            source.hash_of("r.content"), metadata, rows_by_key_sql(source), k + 1, k + 2)};
+    const Rows rows = read_rows(tx.source(), read, params, source);
+    if (rows.size() != static_cast<int>(keys.size())) throw StoreFailure(ambiguous(source));
+    std::vector<ReadDocument> out;
+    out.reserve(keys.size());
+    for (int i = 0; i < rows.size(); ++i) {
+        ReadDocument d;
+        d.key = keys[static_cast<std::size_t>(i)];
+        d.in_source = rows.boolean(i, 0);
+        const bool kept = rows.boolean(i, 1);
+        d.deferred = d.in_source && !kept;
+        d.bytes = rows.maybe_i64(i, 2).value_or(0);
+        if (kept) {
+            d.content = rows.text(i, 3);
+            d.content_hash = unhex(rows.view(i, 4));
+            d.version = rows.maybe(i, 5);
+            d.document_id = stored.i64(i, 0);
+            d.write_token = stored.maybe_i64(i, 1);
+            d.same_content = stored.view(i, 2) == rows.view(i, 4);
+            if (d.same_content || revision.settings.chunker != "whole") d.chunks = parse_chunks(stored.view(i, 3));
+            for (std::size_t m = 0; m < source.metadata.size(); ++m) d.metadata.push_back(rows.maybe(i, 6 + static_cast<int>(m)));
+        }
+        out.push_back(std::move(d));
+    }
+    return out;
+}
+
+}  // namespace
+
 Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceShape& source, const Revision& revision,
                                                  const std::vector<Key>& keys, std::int64_t budget, bool first_anyway) {
     return guarded([&]() -> Result<std::vector<ReadDocument>> {
+        if (tx.source_apart()) return read_apart(tx, source, revision, keys, budget, first_anyway);
         const RevisionTables& t = revision.tables;
         const std::size_t k = source.key.size();
         std::string metadata_out;
@@ -95,12 +164,7 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
         params.add(budget).add(first_anyway);
         const Rows rows = read_rows(tx, read, params, source);
         if (rows.size() != static_cast<int>(keys.size())) {
-            return Error{
-                .cls = ErrorClass::invalid,
-                .message = fmt::format("more than one row of {} has the same key; name columns in key that identify one row",
-                                       source.described),
-                .origin = Origin::user,
-                .code = "AmbiguousKey"};
+            return ambiguous(source);
         }
         std::vector<ReadDocument> out;
         out.reserve(keys.size());
@@ -125,12 +189,12 @@ Result<std::vector<std::optional<std::string>>> content_hashes(Transaction& tx, 
         Params params;
         add_keys(params, keys, k);
         const Rows rows =
-            tx.exec({revision.tables.prefix + "_hashes",
-                     fmt::format("SELECT s.hash::text FROM unnest({}) WITH ORDINALITY AS w({}, i) LEFT JOIN LATERAL ("
-                                 " SELECT {} AS hash FROM {} s WHERE {} LIMIT 1) s ON true ORDER BY w.i",
-                                 numbered(k, "${}::text[]"), numbered(k, "k{}"), source.content_hash(), source.relation,
-                                 match_source(source, "w.k{0}::{1}{2}"))},
-                    params);
+            tx.source().exec({revision.tables.prefix + "_hashes",
+                              fmt::format("SELECT s.hash::text FROM unnest({}) WITH ORDINALITY AS w({}, i) LEFT JOIN LATERAL ("
+                                          " SELECT {} AS hash FROM {} s WHERE {} LIMIT 1) s ON true ORDER BY w.i",
+                                          numbered(k, "${}::text[]"), numbered(k, "k{}"), source.content_hash(), source.relation,
+                                          match_source(source, "w.k{0}::{1}{2}"))},
+                             params);
         std::vector<std::optional<std::string>> out;
         for (int i = 0; i < rows.size(); ++i)
             out.push_back(rows.null(i, 0) ? std::nullopt : std::optional<std::string>(unhex(rows.view(i, 0))));

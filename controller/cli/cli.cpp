@@ -16,6 +16,7 @@
 #include "controller/cli/listing.hpp"
 #include "controller/cli/usage.hpp"
 #include "controller/cli/verbs.hpp"
+#include "controller/config_values.hpp"
 #include "core/outside_text.hpp"
 #include "store/pg_error.hpp"
 
@@ -130,6 +131,8 @@ int CliContext::fail(const Error& error) const {
 ConnectOptions connect_options(const Settings& settings) {
     ConnectOptions options;
     options.url = settings.database_url;
+    options.reader_url = settings.database_reader_url;
+    options.trusted_owners = parse_list(settings.source_trusted_owners);
     options.statement_timeout_ms = static_cast<std::uint32_t>(settings.database_statement_timeout.count());
     options.lock_timeout_ms = static_cast<std::uint32_t>(settings.database_lock_timeout.count());
     options.connect_timeout_s = static_cast<std::uint32_t>(settings.database_connect_timeout.count() / 1000);

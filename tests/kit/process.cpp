@@ -18,6 +18,8 @@
 #include <thread>
 #include <utility>
 
+#include "tests/kit/cluster.hpp"
+
 extern char** environ;
 
 namespace homeostat::kit {
@@ -130,6 +132,25 @@ Program::Program(const std::string& database_url, Environment more)
                    {"HOMEOSTAT_CLAIM_HEARTBEAT", "1s"},
                    {"HOMEOSTAT_FAULT_POINT", ""},
                    {"HOMEOSTAT_DATABASE_ALLOW_SUPERUSER", "true"}} {
+    // HOMEOSTAT_TEST_READER=1: every test is one of sources that are read by a login of their own, which may read what the
+    // database's owner makes, and nothing of ours.
+    if (std::getenv("HOMEOSTAT_TEST_READER") != nullptr) {
+        try {
+            Sql sql(database_url);
+            if (sql.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user") == "t") {
+                sql.exec(
+                    "DO $$ BEGIN CREATE ROLE test_reader LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; "
+                    "END $$;"
+                    "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO test_reader");
+                std::string url = database_url;
+                if (const std::size_t at = url.find("postgres@"); at != std::string::npos) url.replace(at, 8, "test_reader");
+                if (const std::size_t at = url.find("user=postgres"); at != std::string::npos)
+                    url.replace(at + 5, 8, "test_reader");
+                environment_["HOMEOSTAT_DATABASE_READER_URL"] = url;
+            }
+        } catch (const std::runtime_error&) {
+        }
+    }
     for (auto& [name, value] : more) environment_[name] = value;
 }
 

@@ -1,0 +1,35 @@
+// How a connection to PostgreSQL is made, and what of it is known to the server. Plain values.
+#pragma once
+
+#include <cstdint>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+namespace homeostat {
+
+struct ConnectOptions {
+    std::string url;  // URI or key=value string; may name several hosts
+    std::string application_name = "homeostat";
+    std::uint32_t statement_timeout_ms = 30'000;
+    std::uint32_t lock_timeout_ms = 5'000;
+    std::uint32_t idle_timeout_ms = 5'000;  // of a transaction whose owner has stopped, before the server ends it
+    std::uint32_t connect_timeout_s = 10;
+    std::uint32_t answer_timeout_ms = 4'000;  // without a word, before it is asked after (store/link.hpp)
+    std::stop_token abandon;  // requested: calls that wait end at once, as when the link breaks
+    // The login that reads sources, as an URL; empty: they are read by this one.
+    std::string reader_url;
+    std::vector<std::string> trusted_owners;  // roles whose code may run where sources are read by this login
+    // What it runs is not trusted: all that is pinned is pinned again before each statement, and nothing is prepared.
+    bool reader = false;
+    bool prepare = true;  // false behind a transaction-mode pooler that does not support it
+};
+
+// The server's end of a session: ends with it, and is no other one's. pid 0 where a pooler stands in between.
+struct ServerSession {
+    int pid = 0;
+    std::int64_t started = 0;  // microseconds since 1970, by the server
+    bool operator==(const ServerSession&) const = default;
+};
+
+}  // namespace homeostat

@@ -1,0 +1,170 @@
+#include "store/session_settings.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace homeostat {
+
+namespace {
+
+std::string with_setting(std::string url, std::string_view key, std::string_view value) {
+    if (url.find(fmt::format("{}=", key)) != std::string::npos) return url;
+    const bool uri = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    if (!uri) return fmt::format("{}{}{}={}", url, url.empty() ? "" : " ", key, value);
+    return fmt::format("{}{}{}={}", url, url.find('?') == std::string::npos ? "?" : "&", key, value);
+}
+
+// A dead peer must be noticed by us, not by a person: keepalives, and a bound on unacknowledged data.
+std::string full_url(const ConnectOptions& o) {
+    std::string url = o.url;
+    url = with_setting(std::move(url), "keepalives_idle", "10");
+    url = with_setting(std::move(url), "keepalives_interval", "5");
+    url = with_setting(std::move(url), "keepalives_count", "3");
+    url = with_setting(std::move(url), "tcp_user_timeout", "20000");
+    // What reads sources may be a login that is read only by default.
+    url = with_setting(std::move(url), "target_session_attrs", o.reader ? "primary" : "read-write");
+    url = with_setting(std::move(url), "client_encoding", "UTF8");
+    return with_setting(std::move(url), "application_name", o.application_name);
+}
+
+// Everything that the text of a value depends on is the same in every session, whatever the environment (PGTZ, PGOPTIONS), the
+// role or the database say: the same row has the same text, and so the same hash. A policy that would hide rows is an error
+// (row_security): what is not seen must not be taken for gone. The search path is fixed, so that nothing in a user's schema can
+// stand in for a function or operator of ours. No compiling of plans: a statement over many keys looks dear to the planner, and
+// compiling it took a second where running it took five milliseconds.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 24> kPinned{{
+    {"search_path", "'pg_catalog'"},
+    {"statement_timeout", "$1"},
+    {"lock_timeout", "$2"},
+    {"idle_in_transaction_session_timeout", "$3"},
+    {"client_connection_check_interval", "'1s'"},
+    {"default_transaction_isolation", "'read committed'"},
+    {"default_transaction_deferrable", "'off'"},
+    {"TimeZone", "'UTC'"},
+    {"timezone_abbreviations", "'Default'"},
+    {"DateStyle", "'ISO, MDY'"},
+    {"IntervalStyle", "'postgres'"},
+    {"extra_float_digits", "'1'"},
+    {"bytea_output", "'hex'"},
+    {"lc_monetary", "'C'"},
+    {"lc_numeric", "'C'"},
+    {"lc_time", "'C'"},
+    {"xmlbinary", "'base64'"},
+    {"xmloption", "'content'"},
+    {"array_nulls", "'on'"},
+    {"quote_all_identifiers", "'off'"},
+    {"standard_conforming_strings", "'on'"},
+    {"transform_null_equals", "'off'"},
+    {"row_security", "'off'"},
+    {"jit", "'off'"},
+}};
+
+// Behind a pooler the server's session is not ours: it is given to others between our transactions. There what is pinned lasts
+// for one transaction and is pinned anew in the next. $4 is the number by which the server introduced itself (0: it is known that
+// it is not ours), so that the first statement does the one or the other by itself.
+const std::string& pinning() {
+    static const std::string sql = [] {
+        std::string out =
+            "SELECT pg_catalog.pg_backend_pid(), (SELECT (extract(epoch FROM a.backend_start) OPERATOR(pg_catalog.*) "
+            "1000000.0)::pg_catalog.int8"
+            " FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a)";
+        for (const auto& [name, value] : kPinned) {
+            out += fmt::format(
+                ", pg_catalog.set_config('{}', {}, pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.<>) $4::pg_catalog.int4)",
+                name, value);
+        }
+        return out;
+    }();
+    return sql;
+}
+
+}  // namespace
+
+Wire::Call pin_settings(const ConnectOptions& o, int pid) {
+    return {{"", pinning()}, Params::of(o.statement_timeout_ms, o.lock_timeout_ms, o.idle_timeout_ms, pid)};
+}
+
+// Behind a pooler no default of ours counts when a transaction begins, so its level is said.
+std::string_view begin_of(TxMode mode) {
+    switch (mode) {
+        case TxMode::write: return "BEGIN ISOLATION LEVEL READ COMMITTED";
+        case TxMode::none: return "";
+        case TxMode::read_only: return "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
+        case TxMode::read_snapshot: return "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    }
+    return "BEGIN ISOLATION LEVEL READ COMMITTED";
+}
+
+LinkOptions link_of(const ConnectOptions& o) {
+    using std::chrono::milliseconds;
+    return {full_url(o), std::chrono::seconds(o.connect_timeout_s), milliseconds(std::max(100U, o.answer_timeout_ms)),
+            milliseconds(o.statement_timeout_ms), o.abandon};
+}
+
+namespace {
+
+constexpr const char* kWho = R"sql(
+    SELECT pg_catalog.quote_ident(current_user), current_database(), pg_catalog.pg_postmaster_start_time()::pg_catalog.text)sql";
+
+// What it may beside reading sources would be what any code of a source may.
+constexpr const char* kTooStrong = R"sql(
+    SELECT CASE
+        WHEN r.rolname = current_user THEN 'it is the login that writes'
+        WHEN r.rolsuper THEN 'it is a superuser'
+        WHEN r.rolcreaterole OR r.rolreplication OR r.rolcreatedb THEN 'it may create roles or databases, or replicate'
+        WHEN EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid)
+            THEN format('it is a member of role %I', (SELECT min(g.rolname) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+                                                      WHERE m.member = r.oid))
+        WHEN (SELECT bool_or(has_schema_privilege(r.oid, n.oid, 'USAGE')) FROM pg_namespace n
+              WHERE n.nspname IN ('homeostat', 'homeostat_data')) THEN 'it may use the schemas of homeostat'
+    END FROM pg_roles r WHERE quote_ident(r.rolname) = $1)sql";
+
+Error refuse_reader(const std::string& why) {
+    return {.cls = ErrorClass::db_permanent,
+            .message = "database.reader_url: " + why,
+            .origin = Origin::user,
+            .code = std::string(kReaderRefused)};
+}
+
+}  // namespace
+
+std::unique_ptr<Session> connect_reader(Transaction& tx) {
+    ConnectOptions o = tx.options();
+    o.url = std::exchange(o.reader_url, "");
+    o.application_name += "-reader";
+    o.idle_timeout_ms = o.statement_timeout_ms + 10'000;  // while what it has read is compared
+    o.reader = true;
+    o.prepare = false;
+    Result<std::unique_ptr<Session>> session = Session::connect(o);
+    if (!session)
+        throw StoreFailure(std::move(session).error().with_prefix("the login that reads sources (database.reader_url)"));
+    const Rows theirs = (*session)->exec(Statement{"", kWho});
+    const Rows ours = tx.exec(Statement{"", kWho});
+    if (theirs.view(0, 1) != ours.view(0, 1) || theirs.view(0, 2) != ours.view(0, 2)) {
+        throw StoreFailure(
+            refuse_reader(fmt::format("it is connected with database \"{}\" of a server that started at {}, and "
+                                      "database.url with \"{}\" of one that started at {}; name the same",
+                                      theirs.view(0, 1), theirs.view(0, 2), ours.view(0, 1), ours.view(0, 2))));
+    }
+    const Rows strong = tx.exec(Statement{"reader_too_strong", kTooStrong}, Params::of(theirs.text(0, 0)));
+    if (!strong.empty() && !strong.null(0, 0)) {
+        throw StoreFailure(
+            refuse_reader(fmt::format("role {} reads sources and runs their code, so it may do nothing else, but {}; "
+                                      "give a login that has SELECT on the sources only",
+                                      theirs.view(0, 0), strong.view(0, 0))));
+    }
+    return *std::move(session);
+}
+
+Error of_reader(Error e) {
+    if (e.code == "57014") {
+        e.message =
+            fmt::format("reading the source took longer than it may (database.statement_timeout), and was ended: {}", e.message);
+    }
+    return e;
+}
+
+}  // namespace homeostat

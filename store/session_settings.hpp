@@ -1,0 +1,25 @@
+// What a session is told when it begins, and the second login by which sources are read. For session.cpp only.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "store/link.hpp"
+#include "store/session.hpp"
+#include "store/wire.hpp"
+
+namespace homeostat {
+
+std::string_view begin_of(TxMode mode);
+LinkOptions link_of(const ConnectOptions& o);
+// Sets all that is pinned: for the session where the server's number is `pid`, else for the transaction.
+Wire::Call pin_settings(const ConnectOptions& o, int pid);
+
+inline constexpr std::string_view kReaderRefused = "ReaderRefused";
+
+// The login of database.reader_url, for the database of `tx`. Throws StoreFailure: it is elsewhere, or may do more than read.
+std::unique_ptr<Session> connect_reader(Transaction& tx);
+// What the reader's statement failed with, as a person would have it.
+Error of_reader(Error e);
+
+}  // namespace homeostat

@@ -1,0 +1,225 @@
+// Whose code runs when a source is read, and as whom: by the login that writes only that of roles who are trusted with its
+// rights; by a login of its own, which may read sources and nothing else, anybody's.
+#include "tests/integration/trust_world.hpp"
+
+namespace homeostat {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using namespace std::chrono_literals;
+
+class Reader : public TrustWorld {
+protected:
+    void SetUp() override {
+        TrustWorld::SetUp();
+        if (IsSkipped()) return;
+        db.exec(fmt::format("CREATE ROLE {} LOGIN", reader_));
+        as(ann_).exec(fmt::format("GRANT USAGE ON SCHEMA ann TO {0}; GRANT SELECT ON ann.docs TO {0}", reader_));
+    }
+    void TearDown() override {
+        db.exec(fmt::format(
+            "DO $$ BEGIN IF to_regrole('{0}') IS NOT NULL THEN DROP OWNED BY {0} CASCADE; DROP ROLE {0}; END IF; END $$",
+            reader_));
+        TrustWorld::TearDown();
+    }
+
+    std::string stalled() { return condition("a", "Stalled", "message"); }
+    // Sees `sql` declared over by ann as ann.shown, and what one run says of it.
+    std::string said_of(const std::string& sql, const kit::Environment& more = {}) {
+        db.exec("DELETE FROM homeostat.pipeline; UPDATE homeostat.pipeline SET finalizers = '{}'");
+        as(ann_).exec("DROP VIEW IF EXISTS ann.shown; DROP TABLE IF EXISTS ann.held CASCADE");
+        as(ann_).exec(sql);
+        as(ann_).exec(
+            "DO $$ DECLARE r text; BEGIN FOR r IN SELECT c.oid::regclass FROM pg_class c WHERE c.relnamespace = "
+            "'ann'::regnamespace"
+            " AND c.relname IN ('shown', 'held') LOOP EXECUTE 'GRANT SELECT ON ' || r || ' TO homeostat_controller'; END LOOP; "
+            "END $$");
+        const bool table = db.value("SELECT to_regclass('ann.shown') IS NULL") == "t";
+        as(ann_).exec(declaration("a", table ? "ann.held" : "ann.shown", "ann.a_v"));
+        const auto run = as_controller_.run_once(more);
+        return run.exit.code == kConverged ? "converged" : stalled() + run.output;
+    }
+
+    const std::string reader_ = "trust_read_" + db.name();
+    const kit::Environment apart_{{"HOMEOSTAT_DATABASE_READER_URL", db.url(reader_)}};
+};
+
+TEST_F(Reader, CodeOfWhoIsNotTrustedIsNotRunByWhoWrites) {
+    as(ann_).exec(
+        "CREATE FUNCTION ann.f(t text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN"
+        " IF current_user LIKE 'trust_run%' THEN RAISE EXCEPTION 'it was called'; END IF; RETURN t; END $$;"
+        "CREATE FUNCTION ann.same(a text, b text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN"
+        " IF current_user LIKE 'trust_run%' THEN RAISE EXCEPTION 'it was called'; END IF; RETURN a = b; END $$;"
+        "CREATE OPERATOR ann.=== (LEFTARG = text, RIGHTARG = text, FUNCTION = ann.same);"
+        "CREATE TYPE ann.mood AS ENUM ('good', 'bad'); CREATE FUNCTION ann.told(m ann.mood) RETURNS text LANGUAGE sql AS 'SELECT "
+        "''x''';"
+        "CREATE CAST (ann.mood AS text) WITH FUNCTION ann.told(ann.mood);"
+        "CREATE DOMAIN ann.few AS int CHECK (ann.f('x') = 'x')");
+    const std::string f = "function ann.f(text)";
+    const std::pair<const char*, std::string> cases[] = {
+        {"CREATE VIEW ann.shown AS SELECT id, ann.f(body) AS body FROM ann.docs", f},
+        {"CREATE VIEW ann.shown AS SELECT id, body FROM (SELECT id, body FROM ann.docs WHERE ann.f(body) <> '') d", f},
+        {"CREATE VIEW ann.shown AS SELECT id, body FROM ann.docs WHERE body OPERATOR(ann.===) body",
+         "function ann.same(text,text)"},
+        {"CREATE TABLE ann.held (id int PRIMARY KEY, body ann.mood); INSERT INTO ann.held VALUES (1, 'good')",
+         "function ann.told(ann.mood)"},
+        {"CREATE TABLE ann.held (id ann.few PRIMARY KEY, body text); INSERT INTO ann.held VALUES (1, 'x')", f},
+        {"CREATE TABLE ann.held (id int PRIMARY KEY, body text); CREATE INDEX ON ann.held ((ann.f('x')))", f},
+        {"CREATE TABLE ann.held (id int PRIMARY KEY, body text CHECK (ann.f('x') = 'x'))", f},
+        {"CREATE VIEW ann.shown AS SELECT id, query_to_xml('SELECT 1', true, true, '')::text AS body FROM "
+         "ann.docs",
+         "calls function query_to_xml"},
+        {"CREATE VIEW ann.shown AS SELECT id, body FROM ann.docs, pg_notify('x', body)", "calls function pg_notify"},
+        {"CREATE VIEW ann.shown AS SELECT id, body FROM ann.docs WHERE pg_sleep(0) IS NOT NULL", "calls function pg_sleep"},
+        {"CREATE VIEW ann.shown AS SELECT id, set_config('application_name', body, false) AS body FROM ann.docs",
+         "calls function set_config"},
+    };
+    for (const auto& [sql, what] : cases) {
+        EXPECT_THAT(said_of(sql), AllOf(HasSubstr(what), HasSubstr("role \"" + ann_ + "\""), HasSubstr("source.trusted_owners"),
+                                        Not(HasSubstr("it was called"))))
+            << sql;
+    }
+    EXPECT_EQ(condition("a", "Stalled", "reason"), "RightMissing");
+    EXPECT_EQ(
+        said_of("CREATE VIEW ann.shown AS SELECT id, upper(body) || random() AS body, 1 AS n FROM ann.docs", {}).find("acts"),
+        std::string::npos);
+}
+
+TEST_F(Reader, CodeOfWhoIsTrustedRuns) {
+    as(ann_).exec("CREATE FUNCTION ann.f(t text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper(t)'");
+    const std::string view = "CREATE VIEW ann.shown AS SELECT id, ann.f(body) AS body FROM ann.docs";
+    EXPECT_THAT(said_of(view), HasSubstr("function ann.f(text)"));
+    EXPECT_EQ(said_of(view, {{"HOMEOSTAT_SOURCE_TRUSTED_OWNERS", "nobody, " + ann_}}), "converged");
+    EXPECT_THAT(served("ann.a_v"), HasSubstr("BODY 5"));
+    // A superuser's is everybody's.
+    db.exec(fmt::format("ALTER FUNCTION ann.f(text) OWNER TO postgres"));
+    EXPECT_EQ(said_of(view), "converged");
+}
+
+// Each tries its own, and says what came of it; what was let through would be seen in the database, or in the text.
+TEST_F(Reader, CodeOfASourceMayWhatTheReaderMay) {
+    db.exec(
+        "CREATE TABLE public.called (x text); GRANT ALL ON public.called TO PUBLIC; CREATE SEQUENCE public.counted;"
+        "GRANT ALL ON SEQUENCE public.counted TO PUBLIC");
+    as(ann_).exec(
+        "CREATE FUNCTION ann.attempt(what text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN EXECUTE what; RETURN 'done';"
+        " EXCEPTION WHEN OTHERS THEN RETURN SQLSTATE; END $$;"
+        "CREATE FUNCTION ann.f(t text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN IF current_user LIKE 'trust_ann%' THEN RETURN "
+        "t; END IF;"
+        " RETURN t || ' as ' || current_user || ': ' || "
+        "concat_ws(' ',"
+        " ann.attempt('INSERT INTO public.called VALUES (1)'), ann.attempt('SELECT nextval(''public.counted'')'),"
+        " ann.attempt('SELECT * FROM public.secret'), ann.attempt('SELECT * FROM bob.docs'), ann.attempt('SELECT * FROM "
+        "homeostat.pipeline'),"
+        " ann.attempt('SET ROLE homeostat_controller'), ann.attempt('CREATE TEMP TABLE t (x int)'),"
+        " ann.attempt('LOCK TABLE ann.docs IN ACCESS EXCLUSIVE MODE'))"
+        " || left(ann.attempt('RESET ROLE'), 0) || left(ann.attempt('RESET SESSION AUTHORIZATION'), 0)"
+        " || left(pg_notify('heard', t)::text, 0) || left(pg_advisory_lock(7)::text, 0)"
+        " || left(set_config('search_path', 'ann', false), 0) || left(set_config('statement_timeout', '0', false), 0); END $$;"
+        "CREATE VIEW ann.shown AS SELECT id, ann.f(body) AS body FROM ann.docs;");
+    as(ann_).exec(fmt::format("GRANT SELECT ON ann.shown TO {}, homeostat_controller", reader_));
+    as(ann_).exec(declaration("a", "ann.shown", "ann.a_v"));
+    db.exec("LISTEN heard");
+    kit::Process run = as_controller_.start({"run"}, apart_);
+    ASSERT_TRUE(comes_to("a", "Ready", "status", "True")) << run.output();
+    const std::string expected = "Body 5 as " + reader_ + ": 25006 25006 42501 42501 42501 42501 25006";
+    EXPECT_THAT(served("ann.a_v"), HasSubstr(expected));
+    EXPECT_EQ(db.value("SELECT count(*) FROM public.called"), "0");
+    EXPECT_EQ(db.value("SELECT is_called FROM public.counted"), "f");
+    for (const auto& arguments : {kit::Arguments{"plan"}, {"explain", "a", "3"}, {"validate"}, {"diff", "a"}})
+        as_controller_.run(arguments, apart_);
+    end(run);
+    EXPECT_EQ(db.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7"), "0");
+    for (const char* left : {"called", "counted"})
+        db.exec(fmt::format("DROP {} public.{}", left[2] == 'l' ? "TABLE" : "SEQUENCE", left));
+}
+
+// Everything that homeostat does goes on: fills, edits through the feed, deletions, metadata, a count.
+TEST_F(Reader, WhatIsReadApartIsKeptInStep) {
+    db.exec(fmt::format(
+        "REVOKE SELECT ON ann.docs FROM homeostat_controller; ALTER TABLE ann.docs ADD COLUMN kind text DEFAULT 'x'"));
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v", ", metadata=, 'kind'"));
+    kit::Process run = as_controller_.start({"run"}, apart_);
+    ASSERT_TRUE(comes_to("a", "ChangeFeed", "reason", "Active")) << run.output();
+    db.exec(
+        "UPDATE ann.docs SET body = 'Second' WHERE id = 2; DELETE FROM ann.docs WHERE id = 3; INSERT INTO ann.docs VALUES (6, "
+        "'Sixth')");
+    EXPECT_TRUE(kit::eventually([&] { return served("ann.a_v") == "Body 1 Second Body 4 Body 5 Sixth"; })) << served("ann.a_v");
+    db.exec("UPDATE ann.docs SET kind = 'y' WHERE id = 1");
+    EXPECT_TRUE(
+        kit::eventually([&] { return db.value("SELECT string_agg(DISTINCT kind, '' ORDER BY kind) FROM ann.a_v") == "xy"; }));
+    as(ann_).exec("UPDATE homeostat.pipeline SET documents = 3");
+    EXPECT_TRUE(kit::eventually([&] { return served("ann.a_v") == "Body 1 Second Body 4"; })) << served("ann.a_v");
+    end(run);
+    EXPECT_EQ(db.value("SELECT count(*) FROM pg_stat_activity WHERE usename = '" + reader_ + "'"), "0");
+    // What nobody named: by sweeps alone.
+    db.exec(
+        "ALTER TABLE ann.docs DISABLE TRIGGER USER; UPDATE ann.docs SET body = 'Unnamed' WHERE id = 4; DELETE FROM ann.docs "
+        "WHERE id = 1");
+    as(ann_).exec("UPDATE homeostat.pipeline SET documents = NULL");
+    const auto swept = as_controller_.run({"run", "--once", "--deep"}, apart_);
+    EXPECT_EQ(swept.exit.code, kConverged) << swept.output;
+    EXPECT_EQ(served("ann.a_v"), "Second Unnamed Body 5 Sixth");
+    const auto plan = as_controller_.run({"plan"}, apart_);
+    EXPECT_EQ(plan.exit.code, kConverged) << plan.output;
+}
+
+TEST_F(Reader, ASourceThatNeverEndsIsEnded) {
+    as(ann_).exec(
+        "CREATE FUNCTION ann.f(t text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN IF current_user LIKE 'trust_ann%' THEN RETURN "
+        "t; END IF; PERFORM set_config('statement_timeout', '0', "
+        "false);"
+        " LOOP END LOOP; END $$; CREATE VIEW ann.shown AS SELECT id, ann.f(body) AS body FROM ann.docs");
+    as(ann_).exec(fmt::format("GRANT SELECT ON ann.shown TO {}, homeostat_controller", reader_));
+    as(ann_).exec(declaration("a", "ann.shown", "ann.a_v"));
+    kit::Environment quick = apart_;
+    quick["HOMEOSTAT_DATABASE_STATEMENT_TIMEOUT"] = "1s";
+    quick["HOMEOSTAT_DATABASE_LOCK_TIMEOUT"] = "1s";
+    kit::Process run = as_controller_.start({"run"}, quick);
+    EXPECT_TRUE(kit::eventually([&] {
+        return run.output().find("reading the source took longer than it may (database.statement_timeout), and was ended") !=
+               std::string::npos;
+    })) << run.output();
+    end(run);
+}
+
+TEST_F(Reader, ALoginThatMayMoreIsNoReader) {
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    const auto said = [&](const kit::Environment& with) { return as_controller_.run_once(with).output; };
+    EXPECT_THAT(said({{"HOMEOSTAT_DATABASE_READER_URL", db.url()}}), HasSubstr("it is a superuser"));
+    EXPECT_THAT(said({{"HOMEOSTAT_DATABASE_READER_URL", db.url(controller_)}}), HasSubstr("it is the login that writes"));
+    db.exec(fmt::format("GRANT {} TO {}", bob_, reader_));
+    EXPECT_THAT(said(apart_), HasSubstr("it is a member of role " + bob_));
+    db.exec(fmt::format("REVOKE {} FROM {}; GRANT USAGE ON SCHEMA homeostat TO {}", bob_, reader_, reader_));
+    EXPECT_THAT(said(apart_), HasSubstr("it may use the schemas of homeostat"));
+    db.exec(fmt::format("REVOKE USAGE ON SCHEMA homeostat FROM {}; REVOKE SELECT ON ann.docs FROM {}", reader_, reader_));
+    EXPECT_EQ(as_controller_.run_once(apart_).exit.code, kFailed);
+    EXPECT_THAT(stalled(), HasSubstr("role \"" + reader_ + "\" may not read table ann.docs; GRANT SELECT ON it to that role"));
+    db.exec(fmt::format("GRANT SELECT ON ann.docs TO {0}; REVOKE USAGE ON SCHEMA ann FROM {0}", reader_));
+    EXPECT_EQ(as_controller_.run_once(apart_).exit.code, kFailed);
+    EXPECT_THAT(stalled(), HasSubstr("as it may not use schema ann; GRANT USAGE ON it to that role"));
+    db.exec(fmt::format("GRANT USAGE ON SCHEMA ann TO {0}", reader_));
+    EXPECT_EQ(as_controller_.run_once(apart_).exit.code, kConverged);
+}
+
+// The rows of a target view are read the same way.
+TEST_F(Reader, ATargetViewIsASourceToo) {
+    as(ann_).exec(
+        "CREATE FUNCTION ann.f(t text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN IF current_user LIKE 'trust_run%' THEN"
+        " RAISE EXCEPTION 'it was called'; END IF; RETURN t; END $$;"
+        "CREATE VIEW ann.tenants AS SELECT ann.f('mine') AS name, 'ann.docs' AS source, 'body' AS content, 'hashing' AS provider,"
+        " 16 AS dimensions, 'ann.mine_v' AS target;");
+    as(ann_).exec(fmt::format("GRANT SELECT ON ann.tenants TO homeostat_controller, {}", reader_));
+    as(ann_).exec("INSERT INTO homeostat.target_view (name, relation) VALUES ('tenants', 'ann.tenants')");
+    EXPECT_EQ(as_controller_.run_once().exit.code, kFailed);
+    EXPECT_THAT(db.value("SELECT message FROM homeostat.target_view_condition WHERE type = 'Ready'"),
+                AllOf(HasSubstr("target view \"tenants\": function ann.f(text)"), Not(HasSubstr("it was called"))));
+    const auto run = as_controller_.run_once(apart_);
+    EXPECT_EQ(run.exit.code, kConverged) << run.output;
+    EXPECT_THAT(served("ann.mine_v"), HasSubstr("Body 5"));
+}
+
+}  // namespace
+}  // namespace homeostat
