@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "store/pg_error.hpp"
+
 namespace homeostat {
 
 namespace {
@@ -41,7 +43,9 @@ std::string reason_of(const Error& e) {
         case ErrorClass::too_large: return "ContentRefused";
         case ErrorClass::db_permanent: return e.code == "42501" ? "RightMissing" : "SourceUnusable";
         case ErrorClass::db_transient:
-        case ErrorClass::db_resource: return "DatabaseUnavailable";
+        case ErrorClass::db_resource:
+            if (e.code == kTookTooLong) return "TookTooLong";
+            return e.code == kSourceFailed ? "SourceUnusable" : "DatabaseUnavailable";
         case ErrorClass::invalid:
         case ErrorClass::not_found: return "SpecInvalid";
         case ErrorClass::conflict: return "TargetInUse";

@@ -14,6 +14,7 @@
 #include "store/feed.hpp"
 #include "store/leases.hpp"
 #include "store/lock_holders.hpp"
+#include "store/pg_error.hpp"
 #include "store/steadiness.hpp"
 
 namespace homeostat {
@@ -67,8 +68,10 @@ Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const C
         return outcome;
     }
     const Error& error = outcome.error();
-    // What says nothing about the pipeline is the loop's business; all else is told to whoever looks at the pipeline.
-    if (error.cls == ErrorClass::fenced || error.cls == ErrorClass::cancelled || error.cls == ErrorClass::db_transient)
+    // What says nothing about the pipeline is the loop's business; all else is told to whoever looks at the pipeline. A statement
+    // that took too long is most likely its source's.
+    if (error.cls == ErrorClass::fenced || error.cls == ErrorClass::cancelled ||
+        (error.cls == ErrorClass::db_transient && error.code != kTookTooLong))
         return outcome;
     Result<ReconcileOutcome> recorded = record_failure(pass, error);
     return recorded ? std::move(recorded) : Result<ReconcileOutcome>(error);

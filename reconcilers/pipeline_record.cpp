@@ -13,6 +13,7 @@
 #include "reconcilers/pipeline_gauges.hpp"
 #include "reconcilers/pipeline_pass.hpp"
 #include "store/leases.hpp"
+#include "store/pg_error.hpp"
 #include "store/steadiness.hpp"
 #include "store/waiting.hpp"
 
@@ -253,8 +254,11 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
             }
             seen.drift = pass.status.drift;
             seen.source_documents = pass.status.source_documents;
-            end_run(tx, *pass.run, pass.declared.name, "Failed", error.message);
-            discard_run_batches(tx, pass.uid, pass.run->id);
+            // After one slow statement it goes on where it is.
+            if (error.code != kTookTooLong) {
+                end_run(tx, *pass.run, pass.declared.name, "Failed", error.message);
+                discard_run_batches(tx, pass.uid, pass.run->id);
+            }
         }
         StatusUpdate update = status_update(pass);
         update.source_counted = source_counted;

@@ -22,6 +22,16 @@ std::string document_match(const SourceShape& source) {
     return out;
 }
 
+// A source without a version of its own cannot say that it is unchanged: the batch compares contents. Nor is anything as it
+// should be while a deletion is under way: it may have looked before the row came back, and not have committed.
+std::string differs(std::int64_t uid, const SourceShape& source, const std::string& respelled) {
+    if (source.version == VersionKind::hash) return "true";
+    return fmt::format(
+        "s.homeostat_version IS DISTINCT FROM d.source_version{} OR EXISTS (SELECT FROM homeostat.batch b WHERE b.uid = {}"
+        " AND b.kind = 'prune')",
+        respelled, uid);
+}
+
 // From rows of change, age in milliseconds, what is to be done (m, c, o, u or nothing), document id and key.
 Changes changes_of(const Rows& rows, const SourceShape& source) {
     Changes changes;
@@ -95,8 +105,7 @@ Rows take_apart(Transaction& tx, std::int64_t uid, const SourceShape& source, co
         columns_of_t += fmt::format(", u.k{0}::{1}{2} AS k{0}", i, column.type, column.collate);
         if (!column.exact) respelled += fmt::format(" OR s.k{0}::text COLLATE \"C\" <> d.key_{0}::text COLLATE \"C\"", i);
     }
-    const std::string changed =
-        source.version == VersionKind::hash ? "true" : "s.homeostat_version IS DISTINCT FROM d.source_version" + respelled;
+    const std::string changed = differs(uid, source, respelled);
     Params params;
     params.bytes(binary_array(changes)).bytes(binary_array(ages));
     for (const auto& column : columns) params.bytes(binary_array(std::span<const std::optional<std::string_view>>(column)));
@@ -141,9 +150,7 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
             stored += fmt::format(", d.key_{}", i);
             if (!column.exact) respelled += fmt::format(" OR s.k{0}::text COLLATE \"C\" <> d.key_{0}::text COLLATE \"C\"", i);
         }
-        // A source without a version of its own cannot say that it is unchanged: the batch compares contents.
-        const std::string changed =
-            source.version == VersionKind::hash ? "true" : "s.homeostat_version IS DISTINCT FROM d.source_version" + respelled;
+        const std::string changed = differs(uid, source, respelled);
         // What is to be done about each key, by what is there now: m(issing), c(hanged), o(rphaned), u(nborn); others are as they
         // should be.
         const Rows rows = tx.exec(
@@ -151,7 +158,8 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
              fmt::format(
                  "WITH taken AS (DELETE FROM {0} c WHERE c.ctid = ANY (ARRAY(SELECT o.ctid FROM {0} o LIMIT $1::bigint))"
                  "  RETURNING c.change, greatest(0, extract(epoch FROM clock_timestamp() - c.at) * 1000)::bigint AS age{1})"
-                 " SELECT t.change, t.age, CASE WHEN s.present AND d.document_id IS NULL THEN 'm' WHEN s.present AND {2} THEN 'c'"
+                 " SELECT t.change, t.age, CASE WHEN s.present AND d.document_id IS NULL THEN 'm' WHEN s.present AND ({2}) THEN "
+                 "'c'"
                  "  WHEN s.present IS NOT NULL OR t.change IN ('t', 'x') THEN NULL"
                  "  WHEN d.document_id IS NOT NULL THEN 'o' ELSE 'u' END, d.document_id{3} FROM taken t"
                  " LEFT JOIN LATERAL (SELECT true AS present, {4} AS homeostat_version{9} FROM {5} s WHERE {6} LIMIT 1) s ON true"

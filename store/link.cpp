@@ -159,12 +159,14 @@ bool Link::take_in() noexcept { return PQconsumeInput(connection_.get()) == 1; }
 void Link::wait_for_input(milliseconds timeout) const { wait_for(PQsocket(connection_.get()), POLLIN, timeout); }
 
 void Link::await_answer(bool commits) {
-    auto heard = Clock::now();
+    const auto began = Clock::now();
+    auto heard = began;
     auto asks = heard + options_.quiet;
     Verdict before = Verdict::unknown;
     for (;;) {
         const int unsent = PQflush(connection_.get());
         if (unsent < 0 || PQisBusy(connection_.get()) == 0) return;  // what is wrong is in the answer
+        if (options_.may_outlive && Clock::now() - began > options_.statement_timeout + options_.quiet) end_session();
         const auto events = static_cast<short>(unsent > 0 ? POLLIN | POLLOUT : POLLIN);
         if (wait_for(PQsocket(connection_.get()), events, std::min(kGlance, options_.quiet)) > 0) {
             if (!take_in()) return;
@@ -215,6 +217,23 @@ Link::Verdict Link::ask() const {
     } catch (const StoreFailure&) {
         return Verdict::unreachable;
     }
+}
+
+// A function can catch that its statement was cancelled, and go on; that its session is ended it cannot. One of the same role may
+// do that. Where it cannot be asked to, the server sees the end of the connection, and its keepalives do the rest.
+void Link::end_session() {
+    silent_ = true;
+    LinkOptions options = options_;
+    options.connect_timeout = std::min(options.connect_timeout, kLongestQuestion);
+    options.may_outlive = false;
+    try {
+        Link other(std::move(options));
+        const std::string sql = fmt::format("SELECT pg_catalog.pg_terminate_backend({})", PQbackendPID(connection_.get()));
+        if (direct_ && PQsendQuery(other.get(), sql.c_str()) == 1) other.next(false);
+    } catch (const StoreFailure&) {  // NOLINT(bugprone-empty-catch)
+    }
+    ::shutdown(PQsocket(connection_.get()), SHUT_RDWR);
+    throw StoreFailure(from_sqlstate(kTookTooLong, "it went on after its statement timeout, and its session was ended"));
 }
 
 void Link::give_up(const std::string& why, bool commits) {

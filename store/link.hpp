@@ -3,7 +3,8 @@
 // Of the store's own; only wire.cpp and this file's source know it. While an answer is awaited for longer than `quiet`, the
 // server is asked over another connection whether it still works on the statement: where it does not, or cannot be asked, the
 // connection has fallen silent and is given up. So a statement may take as long as the server lets it, and a connection that is
-// acknowledged and never answered ends within seconds. Not safe from several threads. What fails is thrown as StoreFailure.
+// acknowledged and never answered ends within seconds. Where what it runs is not trusted, the server's own deadline may be caught
+// and outlived by it: then the session is ended from here. Not safe from several threads. What fails is thrown as StoreFailure.
 #pragma once
 
 #include <chrono>
@@ -23,7 +24,8 @@ struct LinkOptions {
     std::chrono::milliseconds connect_timeout{10'000};  // of each host
     std::chrono::milliseconds quiet{4'000};
     std::chrono::milliseconds statement_timeout{0};  // the server's own; 0 = none
-    std::stop_token abandon;                         // requested: every wait ends at once
+    bool may_outlive = false;  // what it runs may catch the end of its time, so that it has to be ended from outside
+    std::stop_token abandon;  // requested: every wait ends at once
 };
 
 class Link {
@@ -56,6 +58,7 @@ private:
 
     void await_answer(bool commits);
     Verdict ask() const;
+    [[noreturn]] void end_session();
     bool late(Clock::duration silence) const;
     [[noreturn]] void give_up(const std::string& why, bool commits);
 

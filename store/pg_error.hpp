@@ -11,6 +11,9 @@ namespace homeostat {
 // line is kept, without the severity, because the rest is context for whoever wrote the statement.
 Error from_sqlstate(std::string_view sqlstate, std::string_view message);
 
+inline constexpr std::string_view kTookTooLong = "57014";  // the code of a statement that was ended, mostly by its timeout
+inline constexpr std::string_view kSourceFailed =
+    "SourceFailed";  // of what a source's own code fails with, where it is read apart
 inline constexpr std::string_view kConnectFailed = "08001";  // the code of what comes next
 // No connection was made. `message`: libpq's, which names server and port.
 Error from_failed_connect(std::string_view message);

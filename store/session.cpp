@@ -8,6 +8,7 @@
 #include <map>
 #include <utility>
 
+#include "store/pg_error.hpp"
 #include "store/session_settings.hpp"
 #include "store/wire.hpp"
 
@@ -133,6 +134,17 @@ struct Transaction::Impl {
         return answers.back();
     }
 
+    // Of the reader, what fails is the source's, as long as the link holds; or it was cut from here, as the source held it.
+    template <class F>
+    Rows told(F&& f) const {
+        try {
+            return f();
+        } catch (const StoreFailure& failure) {
+            if (!session.options.reader || (!session.wire.usable() && failure.error.code != kTookTooLong)) throw;
+            throw StoreFailure(of_reader(failure.error));
+        }
+    }
+
     void hear(const std::vector<Waiting>& sent, const std::vector<Answer>& answers, std::size_t first, bool only_checks) {
         for (std::size_t i = 0; i < sent.size() && first + i < answers.size(); ++i) {
             if (!sent[i].use || (only_checks && !sent[i].checks)) continue;
@@ -159,23 +171,16 @@ Transaction::Transaction(Transaction&&) noexcept = default;
 Transaction::~Transaction() = default;
 
 Rows Transaction::exec(const Statement& statement, const Params& params) {
-    if (!impl_->session.options.reader) return Rows(impl_->flush(Wire::Call{statement, params}, false));
-    try {
-        return Rows(impl_->flush(Wire::Call{statement, params}, false));
-    } catch (const StoreFailure& failure) {
-        throw StoreFailure(of_reader(failure.error));
-    }
+    return impl_->told([&] { return Rows(impl_->flush(Wire::Call{statement, params}, false)); });
 }
 
 Rows Transaction::exec(std::string_view sql) {
     if (impl_->session.options.reader) {
         // As it is: savepoints, which are gone back to when nothing else may be done, and what they enclose.
-        if (!impl_->begun) impl_->flush(std::nullopt, false);
-        try {
+        return impl_->told([&] {
+            if (!impl_->begun) impl_->flush(std::nullopt, false);
             return Rows(impl_->session.wire.run(std::string(sql)));
-        } catch (const StoreFailure& failure) {
-            throw StoreFailure(of_reader(failure.error));
-        }
+        });
     }
     if (!impl_->begun && impl_->waiting.empty() && !impl_->begin.empty() && !impl_->session.pooled) {
         impl_->begun = true;
@@ -227,6 +232,8 @@ Transaction& Transaction::source() {
         // Before the server ends this one, whose owner says nothing meanwhile.
         const std::uint32_t least = std::min(session.options.statement_timeout_ms, session.options.idle_timeout_ms / 5 * 4);
         apart->before_each(fmt::format("SET LOCAL statement_timeout = {}", least));
+        // Sooner, so that a lock that is waited for is told as one.
+        apart->before_each(fmt::format("SET LOCAL lock_timeout = {}", std::min(session.options.lock_timeout_ms, least / 4 * 3)));
     } else if (impl_->mode != TxMode::none) {
         // Nobody waits for what only reads.
         const Statement settle{
@@ -250,7 +257,8 @@ Result<std::unique_ptr<Session>> Session::connect(const ConnectOptions& options)
         // A pooler gives numbers of its own.
         impl->pooled = pid != impl->wire.server_pid();
         impl->wire.knows_server(!impl->pooled);
-        if (!impl->pooled) impl->server = {pid, rows.i64(0, 1)};
+        // Whoever acts as another role is not told of his own session; of a reader nobody asks.
+        if (!impl->pooled && !options.reader) impl->server = {pid, rows.i64(0, 1)};
         return std::unique_ptr<Session>(new Session(std::move(impl)));
     });
 }

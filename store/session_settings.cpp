@@ -6,6 +6,8 @@
 #include <array>
 #include <utility>
 
+#include "store/pg_error.hpp"
+
 namespace homeostat {
 
 namespace {
@@ -100,14 +102,19 @@ std::string_view begin_of(TxMode mode) {
 
 LinkOptions link_of(const ConnectOptions& o) {
     using std::chrono::milliseconds;
-    return {full_url(o), std::chrono::seconds(o.connect_timeout_s), milliseconds(std::max(100U, o.answer_timeout_ms)),
-            milliseconds(o.statement_timeout_ms), o.abandon};
+    return {full_url(o),
+            std::chrono::seconds(o.connect_timeout_s),
+            milliseconds(std::max(100U, o.answer_timeout_ms)),
+            milliseconds(o.statement_timeout_ms),
+            o.reader && o.statement_timeout_ms > 0,
+            o.abandon};
 }
 
 namespace {
 
 constexpr const char* kWho = R"sql(
-    SELECT pg_catalog.quote_ident(current_user), current_database(), pg_catalog.pg_postmaster_start_time()::pg_catalog.text)sql";
+    SELECT pg_catalog.quote_ident(current_user), current_database(), pg_catalog.pg_postmaster_start_time()::pg_catalog.text,
+           pg_catalog.quote_ident(session_user))sql";
 
 // What it may beside reading sources would be what any code of a source may.
 constexpr const char* kTooStrong = R"sql(
@@ -149,6 +156,12 @@ std::unique_ptr<Session> connect_reader(Transaction& tx) {
                                       "database.url with \"{}\" of one that started at {}; name the same",
                                       theirs.view(0, 1), theirs.view(0, 2), ours.view(0, 1), ours.view(0, 2))));
     }
+    if (theirs.view(0, 0) != theirs.view(0, 3)) {
+        throw StoreFailure(refuse_reader(fmt::format(
+            "it is role {} that acts as {}, and whatever a source runs may go back to {} (RESET ROLE); give a login that acts as "
+            "itself",
+            theirs.view(0, 3), theirs.view(0, 0), theirs.view(0, 3))));
+    }
     const Rows strong = tx.exec(Statement{"reader_too_strong", kTooStrong}, Params::of(theirs.text(0, 0)));
     if (!strong.empty() && !strong.null(0, 0)) {
         throw StoreFailure(
@@ -159,10 +172,28 @@ std::unique_ptr<Session> connect_reader(Transaction& tx) {
     return *std::move(session);
 }
 
+// What a source runs may fail as it likes, with the code of a full disk too: that says something about the source, and nothing
+// about the database, whose troubles would have all pipelines wait.
 Error of_reader(Error e) {
-    if (e.code == "57014") {
+    const std::string_view cls = std::string_view(e.code).substr(0, 2);
+    if (e.code == kTookTooLong) {
         e.message =
             fmt::format("reading the source took longer than it may (database.statement_timeout), and was ended: {}", e.message);
+    } else if (e.code == "25006") {
+        e.cls = ErrorClass::db_permanent;
+        e.origin = Origin::user;
+        e.code = kSourceFailed;
+        e.message = fmt::format("what the source runs tries to write, which whoever reads may not: {}", e.message);
+    } else if (cls == "08" || cls == "53" || cls == "57" || cls == "58" || cls == "XX" || cls == "25") {
+        e.cls = ErrorClass::db_resource;
+        e.message = fmt::format("reading the source failed: {} ({})", e.message, e.code);
+        e.code = kSourceFailed;
+    } else if (e.cls == ErrorClass::invalid || e.cls == ErrorClass::internal || e.cls == ErrorClass::auth ||
+               e.cls == ErrorClass::not_found) {
+        e.cls = ErrorClass::db_permanent;
+        e.origin = Origin::user;
+        e.message = fmt::format("reading the source failed: {} ({})", e.message, e.code);
+        e.code = kSourceFailed;
     }
     return e;
 }

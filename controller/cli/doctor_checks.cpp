@@ -70,6 +70,10 @@ Check check_superuser(Session& session, const Settings& settings) {
     if (!unbounded) return failed("login", unbounded.error());
     if (unbounded->empty()) return {CheckHealth::ok, "login", "may not do everything"};
     if (settings.database_allow_superuser) return {CheckHealth::ok, "login", *unbounded + ", as database.allow_superuser allows"};
+    if (!settings.database_reader_url.empty())
+        return {CheckHealth::warn, "login",
+                *unbounded + "; sources are read by database.reader_url, all else is done as this one",
+                "CREATE ROLE homeostat_run LOGIN IN ROLE homeostat_controller, and connect as that role"};
     return {CheckHealth::fail, "login", *unbounded + "; run, plan, validate and explain refuse to read sources as one",
             "CREATE ROLE homeostat_run LOGIN IN ROLE homeostat_controller, and connect as that role"};
 }

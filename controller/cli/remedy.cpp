@@ -34,6 +34,8 @@ constexpr std::array kRemedies{
     Remedy{"RightMissing", "grant the right that is missing, as the sentence says"},
     Remedy{"SourceUnusable", "restore the table or column, or edit the pipeline; homeostat validate {0} says more"},
     Remedy{"SourceFiltered", "let homeostat's role see every row (BYPASSRLS), or declare rowSecurity: Accept"},
+    Remedy{"TookTooLong",
+           "nothing, if it passes; else make the source faster to read: an index on the key, no function that waits"},
     Remedy{"AmbiguousKey", "mend the rows that share a key, or declare other key columns"},
     Remedy{"TargetInUse", "drop what depends on the view, or declare another target"},
     Remedy{"DatabaseUnavailable", "nothing, if it passes; homeostat doctor says more"},

@@ -155,6 +155,27 @@ TEST_F(LostEdits, ARowThatGoesDuringASweepIsGoneAtItsEnd) {
     end_converged(run, "docs", kWanted);
 }
 
+// The deletion has looked whether the row is there, and not committed, when it comes back as it was, its version too: whoever
+// takes that change finds the document that is about to go.
+TEST_F(LostEdits, ARowThatComesBackAsItWasWhileItsDocumentGoesIsThere) {
+    begin(20, ", version_column", ", 'seen'");
+    kit::Process run = start();
+    const std::int64_t before = sweeps();
+    kit::Sql holder(db.url());
+    holder.exec("BEGIN; SELECT FROM homeostat.pipeline_status FOR UPDATE");
+    db.exec("DELETE FROM docs WHERE id = 2");
+    ASSERT_TRUE(
+        eventually_is("SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.wait_event_type = 'Lock'"
+                      " AND l.relation = 'homeostat_data.p1_r1_document'::regclass AND l.mode = 'RowExclusiveLock'",
+                      "t"))
+        << run.output();
+    db.exec("INSERT INTO docs VALUES (2, 'Body of 2', 'x')");
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat_data.p1_change", "0")) << run.output();
+    holder.exec("ROLLBACK");
+    expect_true_without_a_sweep(run, before);
+    end_converged(run, "docs", kWanted);
+}
+
 // The tables of the abandoned revision must not swallow what the feed names.
 TEST_F(LostEdits, ADeclarationThatIsTakenBackBeforeItIsFilledIsFollowedAgain) {
     begin(60);

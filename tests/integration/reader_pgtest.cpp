@@ -166,23 +166,66 @@ TEST_F(Reader, WhatIsReadApartIsKeptInStep) {
     EXPECT_EQ(plan.exit.code, kConverged) << plan.output;
 }
 
+// However it holds on: by waiting, or by catching that its time is over. It is told where people look, and the others go on.
 TEST_F(Reader, ASourceThatNeverEndsIsEnded) {
-    as(ann_).exec(
-        "CREATE FUNCTION ann.f(t text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN IF current_user LIKE 'trust_ann%' THEN RETURN "
-        "t; END IF; PERFORM set_config('statement_timeout', '0', "
-        "false);"
-        " LOOP END LOOP; END $$; CREATE VIEW ann.shown AS SELECT id, ann.f(body) AS body FROM ann.docs");
-    as(ann_).exec(fmt::format("GRANT SELECT ON ann.shown TO {}, homeostat_controller", reader_));
-    as(ann_).exec(declaration("a", "ann.shown", "ann.a_v"));
+    as(bob_).exec(fmt::format("GRANT USAGE ON SCHEMA bob TO {0}; GRANT SELECT ON bob.docs TO {0}", reader_));
     kit::Environment quick = apart_;
     quick["HOMEOSTAT_DATABASE_STATEMENT_TIMEOUT"] = "1s";
     quick["HOMEOSTAT_DATABASE_LOCK_TIMEOUT"] = "1s";
+    quick["HOMEOSTAT_DATABASE_ANSWER_TIMEOUT"] = "1s";
     kit::Process run = as_controller_.start({"run"}, quick);
-    EXPECT_TRUE(kit::eventually([&] {
-        return run.output().find("reading the source took longer than it may (database.statement_timeout), and was ended") !=
-               std::string::npos;
-    })) << run.output();
+    const char* const ways[] = {"PERFORM pg_sleep(1000)", "PERFORM set_config('statement_timeout', '0', false); LOOP END LOOP",
+                                "PERFORM set_config('client_connection_check_interval', '0', false);"
+                                " LOOP BEGIN PERFORM pg_sleep(1000); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP"};
+    for (std::size_t i = 0; i < std::size(ways); ++i) {
+        as(ann_).exec(
+            fmt::format("CREATE OR REPLACE FUNCTION ann.f(t text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN IF current_user LIKE "
+                        "'trust_ann%' THEN RETURN t; END IF; {}; END $$;"
+                        "CREATE OR REPLACE VIEW ann.shown AS SELECT id, ann.f(body) AS body FROM ann.docs;"
+                        "GRANT SELECT ON ann.shown TO {}",
+                        ways[i], reader_));
+        as(ann_).exec(declaration(fmt::format("a{}", i), "ann.shown", fmt::format("ann.a{}_v", i)));
+        EXPECT_TRUE(comes_to(fmt::format("a{}", i), "Ready", "reason", "TookTooLong")) << run.output();
+        EXPECT_THAT(condition(fmt::format("a{}", i), "Reconciling", "message"),
+                    HasSubstr("reading the source took longer than it may (database.statement_timeout), and was ended"));
+        db.exec(fmt::format("UPDATE homeostat.pipeline SET suspend = true WHERE name = 'a{}'", i));
+        EXPECT_TRUE(eventually_is(
+            fmt::format("SELECT count(*) FROM pg_stat_activity WHERE usename = '{}' AND state = 'active'", reader_), "0"));
+    }
+    as(bob_).exec(declaration("b", "bob.docs", "bob.b_v"));
+    EXPECT_TRUE(comes_to("b", "Ready", "status", "True")) << run.output();
     end(run);
+}
+
+// What it fails with is its own choice, the code of a full disk or of a lost connection too: that is told of this pipeline, and
+// nobody else waits.
+TEST_F(Reader, ASourceThatFailsIsItsOwnTrouble) {
+    as(bob_).exec(fmt::format("GRANT USAGE ON SCHEMA bob TO {0}; GRANT SELECT ON bob.docs TO {0}", reader_));
+    as(ann_).exec("CREATE TABLE ann.seen_by (x text); GRANT ALL ON ann.seen_by TO PUBLIC");
+    kit::Process run = as_controller_.start({"run"}, apart_);
+    const std::pair<const char*, const char*> ways[] = {
+        {"INSERT INTO ann.seen_by VALUES (t)", "what the source runs tries to write, which whoever reads may not"},
+        {"RAISE EXCEPTION 'full' USING ERRCODE = '53100'", "reading the source failed: full (53100)"},
+        {"RAISE EXCEPTION 'ends' USING ERRCODE = '57P01'", "reading the source failed: ends (57P01)"},
+        {"RAISE EXCEPTION 'gone' USING ERRCODE = '08006'", "reading the source failed: gone (08006)"},
+        {"RAISE EXCEPTION 'mine' USING ERRCODE = 'ANN01'", "reading the source failed: mine (ANN01)"}};
+    for (std::size_t i = 0; i < std::size(ways); ++i) {
+        as(ann_).exec(
+            fmt::format("CREATE OR REPLACE FUNCTION ann.f(t text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN IF current_user LIKE "
+                        "'trust_ann%' THEN RETURN t; END IF; {}; RETURN t; END $$;"
+                        "CREATE OR REPLACE VIEW ann.shown AS SELECT id, ann.f(body) AS body FROM ann.docs;"
+                        "GRANT SELECT ON ann.shown TO {}",
+                        ways[i].first, reader_));
+        const std::string name = fmt::format("a{}", i);
+        as(ann_).exec(declaration(name, "ann.shown", fmt::format("ann.{}_v", name)));
+        EXPECT_TRUE(comes_to(name, "Ready", "message", ways[i].second)) << ways[i].first << "\n" << run.output();
+        EXPECT_EQ(condition(name, "Ready", "reason"), "SourceUnusable");
+        db.exec(fmt::format("UPDATE homeostat.pipeline SET suspend = true WHERE name = '{}'", name));
+    }
+    as(bob_).exec(declaration("b", "bob.docs", "bob.b_v"));
+    EXPECT_TRUE(comes_to("b", "Ready", "status", "True")) << run.output();
+    end(run);
+    EXPECT_EQ(db.value("SELECT count(*) FROM ann.seen_by"), "0");
 }
 
 TEST_F(Reader, ALoginThatMayMoreIsNoReader) {
@@ -192,6 +235,10 @@ TEST_F(Reader, ALoginThatMayMoreIsNoReader) {
     EXPECT_THAT(said({{"HOMEOSTAT_DATABASE_READER_URL", db.url(controller_)}}), HasSubstr("it is the login that writes"));
     db.exec(fmt::format("GRANT {} TO {}", bob_, reader_));
     EXPECT_THAT(said(apart_), HasSubstr("it is a member of role " + bob_));
+    // Such a role it may leave again.
+    db.exec(fmt::format("ALTER ROLE {} SET role = '{}'", reader_, bob_));
+    EXPECT_THAT(said(apart_), HasSubstr(fmt::format("it is role {} that acts as {}", reader_, bob_)));
+    db.exec(fmt::format("ALTER ROLE {} RESET role", reader_));
     db.exec(fmt::format("REVOKE {} FROM {}; GRANT USAGE ON SCHEMA homeostat TO {}", bob_, reader_, reader_));
     EXPECT_THAT(said(apart_), HasSubstr("it may use the schemas of homeostat"));
     db.exec(fmt::format("REVOKE USAGE ON SCHEMA homeostat FROM {}; REVOKE SELECT ON ann.docs FROM {}", reader_, reader_));

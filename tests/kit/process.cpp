@@ -122,6 +122,39 @@ std::string Process::output() const {
     return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
+namespace {
+
+// HOMEOSTAT_TEST_READER=1: every test is one of sources that are read by a login of their own, which may read what the database's
+// owner makes, and nothing of ours.
+void read_apart(const std::string& database_url, Environment& environment) {
+    std::string url = database_url;
+    if (const std::size_t at = url.find("postgres@"); at != std::string::npos) {
+        url.replace(at, 8, "test_reader");
+    } else if (const std::size_t user = url.find("user=postgres"); user != std::string::npos) {
+        url.replace(user + 5, 8, "test_reader");
+    } else {
+        return;  // of a role whose tables are for the test to grant
+    }
+    environment["HOMEOSTAT_DATABASE_READER_URL"] = url;
+    try {
+        // Once in a database: what is made later is granted by default.
+        Sql sql(database_url);
+        sql.exec(
+            "DO $$ BEGIN CREATE ROLE test_reader LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;"
+            "DO $$ DECLARE s text; BEGIN"
+            " IF EXISTS (SELECT FROM pg_default_acl a, aclexplode(a.defaclacl) e WHERE e.grantee = 'test_reader'::regrole) THEN"
+            "  RETURN; END IF;"
+            " ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO test_reader;"
+            " FOR s IN SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname !~ '^(pg_|homeostat|information_schema)' LOOP"
+            "  EXECUTE format('GRANT USAGE ON SCHEMA %1$s TO test_reader; GRANT SELECT ON ALL TABLES IN SCHEMA %1$s TO"
+            "   test_reader', s); END LOOP; END $$");
+    } catch (const std::runtime_error&) {  // NOLINT(bugprone-empty-catch)
+        // The test is of a database that is not there, or not now.
+    }
+}
+
+}  // namespace
+
 Program::Program(const std::string& database_url, Environment more)
     : environment_{{"HOMEOSTAT_DATABASE_URL", database_url},
                    {"HOMEOSTAT_HTTP_LISTEN", "127.0.0.1:0"},
@@ -132,25 +165,7 @@ Program::Program(const std::string& database_url, Environment more)
                    {"HOMEOSTAT_CLAIM_HEARTBEAT", "1s"},
                    {"HOMEOSTAT_FAULT_POINT", ""},
                    {"HOMEOSTAT_DATABASE_ALLOW_SUPERUSER", "true"}} {
-    // HOMEOSTAT_TEST_READER=1: every test is one of sources that are read by a login of their own, which may read what the
-    // database's owner makes, and nothing of ours.
-    if (std::getenv("HOMEOSTAT_TEST_READER") != nullptr) {
-        try {
-            Sql sql(database_url);
-            if (sql.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user") == "t") {
-                sql.exec(
-                    "DO $$ BEGIN CREATE ROLE test_reader LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; "
-                    "END $$;"
-                    "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO test_reader");
-                std::string url = database_url;
-                if (const std::size_t at = url.find("postgres@"); at != std::string::npos) url.replace(at, 8, "test_reader");
-                if (const std::size_t at = url.find("user=postgres"); at != std::string::npos)
-                    url.replace(at + 5, 8, "test_reader");
-                environment_["HOMEOSTAT_DATABASE_READER_URL"] = url;
-            }
-        } catch (const std::runtime_error&) {
-        }
-    }
+    if (std::getenv("HOMEOSTAT_TEST_READER") != nullptr) read_apart(database_url, environment_);
     for (auto& [name, value] : more) environment_[name] = value;
 }
 
