@@ -43,7 +43,8 @@ Reporter::Reporter(Election& election, FeedProgress& feeds, FaultLog& faults, Po
       reads_(reads),
       clock_(clock),
       telemetry_(telemetry),
-      interval_(interval) {}
+      interval_(interval),
+      factory_(clock) {}
 
 void Reporter::watch(const std::stop_token& stop) {
     std::mutex m;
@@ -78,7 +79,7 @@ Status Reporter::look() {
         if (!facts) return facts.error();
         for (const ReportFacts& f : *facts) judge(**session, f, owned.at(f.uid));
     }
-    return {};
+    return factory_.look(**session, owned);
 }
 
 // Whose lease is another's: it is the other's to tell and to publish.

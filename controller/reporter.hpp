@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "controller/election.hpp"
+#include "controller/factory_watch.hpp"
 #include "core/telemetry.hpp"
 #include "reconcilers/factory/fault_log.hpp"
 #include "reconcilers/feed_progress.hpp"
@@ -64,6 +65,7 @@ private:
     std::string since_;                  // statuses were read up to here
     std::vector<ProviderWord> words_;
     SteadyTime next_full_{};
+    FactoryWatch factory_;
 };
 
 }  // namespace homeostat

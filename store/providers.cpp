@@ -77,7 +77,7 @@ const Statement kCanary{"canary_read",
 const Statement kReplicas{
     "replicas_list",
     "SELECT id, version, schema_version, (extract(epoch FROM clock_timestamp() - heartbeat_at) * 1000)::bigint,"
-    " coalesce(snapshot::text, '') FROM homeostat.replica ORDER BY id"};
+    " (extract(epoch FROM heartbeat_at) * 1000)::bigint, coalesce(snapshot::text, '') FROM homeostat.replica ORDER BY id"};
 const Statement kSnapshot{"replica_snapshot", "UPDATE homeostat.replica SET snapshot = $2::jsonb WHERE id = $1"};
 const Statement kLive{"replicas_live",
                       "SELECT greatest(1, count(*)) FROM homeostat.replica"
@@ -214,7 +214,8 @@ Result<std::vector<ReplicaLine>> list_replicas(Session& session) {
         std::vector<ReplicaLine> out;
         for (int i = 0; i < rows.size(); ++i) {
             out.push_back({rows.text(i, 0), rows.text(i, 1), static_cast<std::int32_t>(rows.i64(i, 2)),
-                           std::chrono::milliseconds(rows.i64(i, 3)), rows.text(i, 4)});
+                           std::chrono::milliseconds(rows.i64(i, 3)), std::chrono::milliseconds(rows.i64(i, 4)),
+                           rows.text(i, 5)});
         }
         return out;
     });

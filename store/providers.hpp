@@ -76,6 +76,7 @@ struct ReplicaLine {
     std::string version;
     std::int32_t schema_version = 0;
     std::chrono::milliseconds silent_for{0};
+    std::chrono::milliseconds heartbeat_at{0};  // since 1970, by the database's clock
     std::string snapshot;  // JSON; empty where it has written none
 };
 Result<std::vector<ReplicaLine>> list_replicas(Session& session);

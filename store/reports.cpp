@@ -57,6 +57,20 @@ const Statement kCorrect{"report_correct",
                          " WHERE c.uid = $1::bigint AND c.type = w.type AND c.status = w.had_status AND c.reason = w.had_reason"
                          " RETURNING c.type, w.had_status"};
 
+const Statement kUses{"report_uses",
+                      "SELECT p.uid, p.provider, coalesce(n.status = 'True', false)"
+                      " FROM unnest($1::bigint[]) q(uid) JOIN homeostat.pipeline p ON p.uid = q.uid"
+                      " LEFT JOIN homeostat.own_condition n ON n.uid = p.uid AND n.type = $2"};
+const Statement kTell{"report_tell",
+                      "WITH had AS (SELECT status FROM homeostat.condition WHERE uid = $1::bigint AND type = $2)"
+                      " INSERT INTO homeostat.condition AS c (uid, type, status, reason, message, observed_generation)"
+                      " SELECT p.uid, $2, $3, $4, left($5, 1024), p.generation FROM homeostat.pipeline p WHERE p.uid = $1::bigint"
+                      " ON CONFLICT (uid, type) DO UPDATE SET status = excluded.status, reason = excluded.reason,"
+                      "  message = excluded.message, observed_generation = excluded.observed_generation,"
+                      "  last_transition_at = CASE WHEN c.status = excluded.status THEN c.last_transition_at"
+                      "                            ELSE greatest(c.last_transition_at, clock_timestamp()) END"
+                      " RETURNING (SELECT status FROM had)"};
+
 Phase phase_named(std::string_view run_phase, std::int64_t sweeps) {
     if (run_phase == to_string(RunPhase::sweeping)) return sweeps == 1 ? Phase::observing : Phase::verifying;
     return run_phase == to_string(RunPhase::indexing) ? Phase::indexing : Phase::healing;
@@ -163,6 +177,31 @@ Result<std::vector<ProviderWord>> list_provider_words(Session& session) {
         std::vector<ProviderWord> out;
         for (int i = 0; i < rows.size(); ++i) out.push_back({rows.i64(i, 0), rows.text(i, 1), rows.boolean(i, 2)});
         return out;
+    });
+}
+
+Result<std::vector<PipelineUse>> list_pipeline_uses(Session& session, const std::vector<std::int64_t>& uids,
+                                                    std::string_view type) {
+    return guarded([&] {
+        const Rows rows = session.exec(kUses, Params().bytes(binary_array(uids)).add(type));
+        std::vector<PipelineUse> out;
+        for (int i = 0; i < rows.size(); ++i) out.push_back({rows.i64(i, 0), rows.text(i, 1), rows.boolean(i, 2)});
+        return out;
+    });
+}
+
+Result<bool> tell_condition(Session& session, std::int64_t uid, std::int64_t epoch, const Condition& condition,
+                            const std::string& reconcile_id) {
+    return guarded([&] {
+        Transaction tx = session.begin();
+        hold_lease(tx, pipeline_lease(uid), epoch);
+        if (tx.exec(kLock, Params::of(uid)).empty()) return false;
+        const Rows rows = tx.exec(kTell, Params::of(uid, condition.type, condition.status, condition.reason, condition.message));
+        if (rows.empty()) return true;  // it is gone
+        const std::optional<std::string> before = rows.maybe(0, 0);
+        if (before != condition.status) add_condition_event(tx, uid, condition, before, reconcile_id);
+        tx.commit();
+        return true;
     });
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/resource.hpp"
@@ -55,5 +56,19 @@ Result<std::vector<ProviderWord>> list_provider_words(Session& session);
 // so that it is to be judged again.
 Result<bool> correct_conditions(Session& session, std::int64_t uid, std::int64_t epoch, const std::vector<Condition>& stored,
                                 const std::vector<Condition>& wanted, const std::string& reconcile_id);
+
+struct PipelineUse {
+    std::int64_t uid = 0;
+    std::string provider;
+    bool told = false;  // that condition is True
+};
+// Of those that exist: whom they ask, and whether the condition `type` is True of them.
+Result<std::vector<PipelineUse>> list_pipeline_uses(Session& session, const std::vector<std::int64_t>& uids,
+                                                    std::string_view type);
+
+// Writes a condition that no pass writes, and its event where its status is another; false where the pipeline is being written
+// just now.
+Result<bool> tell_condition(Session& session, std::int64_t uid, std::int64_t epoch, const Condition& condition,
+                            const std::string& reconcile_id);
 
 }  // namespace homeostat

@@ -11,6 +11,7 @@
 #include "controller/cli/factory_plan.hpp"
 #include "controller/cli/output.hpp"
 #include "controller/cli/verbs.hpp"
+#include "controller/seen_replica.hpp"
 #include "reconcilers/factory/synchronise.hpp"
 #include "store/migrator.hpp"
 #include "store/providers.hpp"
@@ -43,55 +44,6 @@ Json parsed(const ReplicaLine& line) {
 template <class T>
 T at(const Json& json, const char* pointer, const T& fallback) {
     return json.value(Json::json_pointer(pointer), fallback);
-}
-
-SeenProvider provider_of(const Json& p, const std::vector<ProviderSpec>& declared) {
-    SeenProvider s;
-    s.name = p.value("provider", "");
-    s.model = p.value("model", "");
-    s.breaker = p.value("breaker", "closed");
-    s.message = p.value("message", "");
-    s.limit = p.value("limit", 0);
-    s.ceiling = p.value("ceiling", 0);
-    s.waiting = p.value("waiting", 0);
-    s.requests = p.value("requests", std::uint64_t{0});
-    s.failures = p.value("failures", std::uint64_t{0});
-    s.throttled = p.value("throttled", std::uint64_t{0});
-    s.mean_seconds = p.value("meanSeconds", 0.0);
-    s.max_texts = p.value("maxTexts", 0U);
-    for (const ProviderSpec& d : declared) {
-        if (d.name == s.name) s.declared_texts = d.max_batch;
-    }
-    return s;
-}
-
-SeenReplica replica_of(const ReplicaLine& line, const std::vector<ProviderSpec>& declared) {
-    const Json json = parsed(line);
-    SeenReplica r;
-    r.id = line.id;
-    r.schema_version = line.schema_version;
-    r.silent_for = line.silent_for;
-    r.reported = !json.empty();
-    SeenFactory& f = r.factory;
-    f.slots = at(json, "/capabilities/slotsPerProvider", 0);
-    f.free_slots = at(json, "/capabilities/freeSlots", 0);
-    f.memory_level = at(json, "/capabilities/memory/level", std::string("normal"));
-    f.memory_budget = at(json, "/capabilities/memory/budget", std::uint64_t{0});
-    f.cache_bytes = at(json, "/cache/bytes", std::uint64_t{0});
-    f.cache_hits = at(json, "/cache/hits", std::uint64_t{0});
-    f.cache_misses = at(json, "/cache/misses", std::uint64_t{0});
-    f.cache_evictions = at(json, "/cache/evictions", std::uint64_t{0});
-    if (json.contains("at")) {
-        // The snapshot was written with the last sign of life, so both clocks looked at the same moment.
-        const auto now = std::chrono::system_clock::now() - line.silent_for;
-        r.clock_ahead = std::chrono::milliseconds(json["at"].get<std::int64_t>()) -
-                        std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch());
-    }
-    for (const Json& p : json.value("pools", Json::array())) {
-        if (p.value("name", "") == "write") r.write_connections = p.value("size", 0U);
-    }
-    for (const Json& p : json.value("providers", Json::array())) f.providers.push_back(provider_of(p, declared));
-    return r;
 }
 
 std::vector<ReplicaLine> live(const std::vector<ReplicaLine>& lines, bool all) {
@@ -154,7 +106,7 @@ int show_snapshots(CliContext& context, const std::vector<ReplicaLine>& lines) {
 
 int show_sync(CliContext& context, const std::vector<ReplicaLine>& lines, const std::vector<ProviderSpec>& declared, bool json) {
     std::vector<SeenReplica> seen;
-    for (const ReplicaLine& l : lines) seen.push_back(replica_of(l, declared));
+    for (const ReplicaLine& l : lines) seen.push_back(seen_replica(l, declared));
     const auto conflicts = synchronise(seen, declared, newest_migration(), context.settings().database_write_connections);
     if (json) {
         Json list = Json::array();
@@ -182,7 +134,7 @@ int show_advice(CliContext& context, const std::vector<ReplicaLine>& lines, cons
     Json list = Json::array();
     TextTable table({"REPLICA", "ABOUT", "ADVICE", "WHY"});
     for (const ReplicaLine& l : lines) {
-        for (const Advice& a : advise(replica_of(l, declared).factory)) {
+        for (const Advice& a : advise(seen_replica(l, declared).factory)) {
             table.add({l.id, a.about, a.advice, Cell(a.why, Tint::faint)});
             list.push_back({{"replica", l.id}, {"about", a.about}, {"advice", a.advice}, {"why", a.why}});
         }

@@ -32,10 +32,10 @@ struct Goal {
 };
 
 // Of pipelines and of target views.
-constexpr std::array<std::string_view, 17> kConditions{
-    "Ready",       "Synced",         "Reconciling", "Stalled",        "ProviderHealthy", "PruneBlocked",
-    "SourceShort", "RowsWithoutKey", "DeadLetters", "ChunksCut",      "SourceFiltered",  "SourceUnsteady",
-    "ChangeFeed",  "RowsRefused",    "NamesTaken",  "RemovalBlocked", "ColumnsIgnored"};
+constexpr std::array<std::string_view, 18> kConditions{
+    "Ready",       "Synced",          "Reconciling", "Stalled",    "ProviderHealthy", "PruneBlocked",
+    "SourceShort", "RowsWithoutKey",  "DeadLetters", "ChunksCut",  "SourceFiltered",  "SourceUnsteady",
+    "ChangeFeed",  "FactoryConflict", "RowsRefused", "NamesTaken", "RemovalBlocked",  "ColumnsIgnored"};
 
 Result<Goal> read_goal(const std::string& text) {
     Goal goal{.text = text, .path = {}, .value = {}};

@@ -20,18 +20,19 @@ void look_at_replica(const SeenReplica& r, int schema_version, unsigned write_co
     }
     if (r.schema_version != schema_version) {
         out.push_back({where, fmt::format("schema {}", schema_version), fmt::format("made for schema {}", r.schema_version),
-                       r.schema_version < schema_version ? "replace it by a newer binary" : "run homeostat migrate up", true});
+                       r.schema_version < schema_version ? "replace it by a newer binary" : "run homeostat migrate up", true,
+                       "SchemaDiffers"});
     }
     if (!r.reported) return;
     if (std::chrono::abs(r.clock_ahead) > kClockSkew) {
         out.push_back({where, "the database's clock", fmt::format("{} s off", r.clock_ahead.count() / 1000),
-                       "leases and claims go by the database's clock; set the machine's all the same", true});
+                       "leases and claims go by the database's clock; set the machine's all the same", true, "ClockOff"});
     }
     const unsigned connections = r.write_connections > 0 ? r.write_connections : write_connections;
-    if (r.factory.slots > static_cast<int>(kBatchesAConnection * connections)) {
+    if (connections > 0 && r.factory.slots > static_cast<int>(kBatchesAConnection * connections)) {
         out.push_back({where, fmt::format("{} batches at once", r.factory.slots),
                        fmt::format("{} connections to write with", connections),
-                       "batches wait for each other; raise database.write_connections", true});
+                       "batches wait for each other; raise database.write_connections", true, "FewConnections"});
     }
     if (r.factory.memory_level != "normal") {
         out.push_back({where, "memory to spare", fmt::format("memory is {}", r.factory.memory_level),
@@ -62,6 +63,10 @@ void look_at_provider(const SeenReplica& r, const SeenProvider& seen, const std:
 }
 
 }  // namespace
+
+std::string conflict_text(const Conflict& c) {
+    return fmt::format("{}: {} was assumed, it is {}; {}", c.where, c.assumed, c.found, c.adjustment);
+}
 
 std::vector<Conflict> synchronise(const std::vector<SeenReplica>& replicas, const std::vector<ProviderSpec>& providers,
                                   int schema_version, unsigned write_connections) {

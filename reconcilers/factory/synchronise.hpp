@@ -28,13 +28,18 @@ struct Conflict {
     std::string found;
     std::string adjustment;  // what is done about it, by homeostat or by a person
     bool by_person = false;  // nothing adjusts itself
+    std::string reason{};    // of the condition FactoryConflict; empty where none is told
+    std::string provider{};  // that it is about; empty where it is about a whole replica
 };
 
 inline constexpr std::chrono::seconds kReplicaSilent{30};
 inline constexpr std::chrono::seconds kClockSkew{5};
 
+// As a sentence.
+std::string conflict_text(const Conflict& conflict);
+
 // Empty where everything agrees. In order of the replicas, then of the providers. `write_connections`: of replicas that do not
-// say.
+// say; 0: not known.
 std::vector<Conflict> synchronise(const std::vector<SeenReplica>& replicas, const std::vector<ProviderSpec>& providers,
                                   int schema_version, unsigned write_connections);
 

@@ -260,6 +260,33 @@ TEST_F(FactoryWhole, TheVerbsTellWhatReplicasAreAndDo) {
     EXPECT_EQ(run.wait(40s).value_or(kit::Exit{}).code, 0) << run.output();
 }
 
+TEST_F(FactoryWhole, WhatAPersonHasToMendIsAConditionAndAnEvent) {
+    FakeEndpoint endpoint({.dimensions = 16});
+    make(50);
+    provide(endpoint, "fake");
+    declare("docs", "docs", "content", "'body'");
+    const std::string reported = "SELECT count(*) FROM homeostat.replica WHERE snapshot->'providers'->0->>'provider' = 'fake'";
+    kit::Process run = homeostat.start({"run"}, {{"HOMEOSTAT_CLAIM_HEARTBEAT", "1s"}});
+    ASSERT_TRUE(eventually_is("SELECT coalesce(max(kstatus), '') FROM homeostat.pipelines", "Current")) << run.output();
+    ASSERT_TRUE(eventually_is(reported, "1"));
+    EXPECT_THAT(ask({"factory", "sync", "-o", "json"}), IsEmpty()) << "the defaults agree";
+    EXPECT_EQ(condition("docs", "FactoryConflict"), "") << "nothing is written while all agree";
+    end(run);
+    kit::Process narrow = homeostat.start({"run"}, {{"HOMEOSTAT_CLAIM_HEARTBEAT", "1s"},
+                                                    {"HOMEOSTAT_DATABASE_WRITE_CONNECTIONS", "1"},
+                                                    {"HOMEOSTAT_BATCH_IN_FLIGHT", "16"}});
+    EXPECT_TRUE(kit::eventually([&] { return condition("docs", "FactoryConflict") == "True"; })) << narrow.output();
+    EXPECT_EQ(condition("docs", "FactoryConflict", "reason"), "FewConnections");
+    EXPECT_THAT(condition("docs", "FactoryConflict", "message"), HasSubstr("raise database.write_connections"));
+    EXPECT_EQ(db.value("SELECT string_agg(type, ',') FROM homeostat.event WHERE reason = 'FewConnections'"), "Warning");
+    EXPECT_EQ(condition("docs", "Ready"), "True") << "it is told, and stops nothing";
+    end(narrow);
+    kit::Process again = homeostat.start({"run"}, {{"HOMEOSTAT_CLAIM_HEARTBEAT", "1s"}});
+    EXPECT_TRUE(kit::eventually([&] { return condition("docs", "FactoryConflict") == "False"; })) << again.output();
+    EXPECT_EQ(db.value("SELECT string_agg(type, ',') FROM homeostat.event WHERE reason = 'Agrees'"), "Normal");
+    end_converged(again, "docs", kWanted);
+}
+
 TEST_F(FactoryWhole, AStrategyMayBeLeftToAPerson) {
     FakeEndpoint endpoint({.dimensions = 16});
     endpoint.when_text("<7>", {.status = 400});

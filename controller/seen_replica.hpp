@@ -1,0 +1,15 @@
+// A replica as its row and its last snapshot tell of it. Pure.
+#pragma once
+
+#include <vector>
+
+#include "core/resource.hpp"
+#include "reconcilers/factory/synchronise.hpp"
+#include "store/providers.hpp"
+
+namespace homeostat {
+
+// `declared`: all providers that there are.
+SeenReplica seen_replica(const ReplicaLine& line, const std::vector<ProviderSpec>& declared);
+
+}  // namespace homeostat
