@@ -64,6 +64,8 @@ SeenReplica seen_replica(const ReplicaLine& line, const std::vector<ProviderSpec
         if (p.value("name", "") == "write") r.write_connections = p.value("size", 0U);
     }
     for (const Json& p : json.value("providers", Json::array())) f.providers.push_back(provider_of(p, declared));
+    for (const Json& p : json.value("leftToOthers", Json::array()))
+        r.left_to_others.emplace_back(p.value("provider", ""), p.value("message", ""));
     return r;
 }
 

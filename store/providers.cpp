@@ -60,6 +60,12 @@ const Statement kWriteLimits{
     " WHERE uid = $1::bigint AND model = $2 AND generation = $3::bigint AND (coalesce($4::int < max_texts OR max_texts IS NULL"
     "  AND $4::int > 0, false) OR coalesce($5::bigint < max_tokens OR max_tokens IS NULL AND $5::bigint > 0, false))"};
 
+const Statement kOthers{"provider_others",
+                        "WITH live AS MATERIALIZED (SELECT id FROM homeostat.replica WHERE id <> $1 AND ended_at IS NULL"
+                        "  AND heartbeat_at > clock_timestamp() - interval '30 seconds')"
+                        " SELECT (SELECT count(*) FROM live), v.uid, v.generation, v.healthy, v.reason FROM (VALUES (1)) one(n)"
+                        " LEFT JOIN (SELECT s.* FROM homeostat.own_provider_status s JOIN live l ON l.id = s.replica) v ON true"};
+
 const Statement kName{"provider_name",
                       "SELECT answered_as FROM homeostat.provider_status"
                       " WHERE uid = $1::bigint AND model = $2 AND generation = $3::bigint AND answered_as IS NOT NULL"};
@@ -185,6 +191,19 @@ Status write_provider_record(Session& session, const ProviderRecord& r, std::str
                                         r.in_flight, r.encoding));
         if (texts > 0 || tokens > 0) session.exec(kWriteLimits, Params::of(r.uid, r.model, r.generation, texts, tokens));
         return {};
+    });
+}
+
+Result<Others> read_others(Session& session, std::string_view replica) {
+    return guarded([&] {
+        const Rows rows = session.exec(kOthers, Params::of(replica));
+        Others out;
+        for (int i = 0; i < rows.size(); ++i) {
+            out.live = static_cast<int>(rows.i64(i, 0));
+            if (const auto uid = rows.maybe_i64(i, 1))
+                out.words.push_back({*uid, rows.i64(i, 2), rows.boolean(i, 3), rows.text(i, 4)});
+        }
+        return out;
     });
 }
 

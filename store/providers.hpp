@@ -63,6 +63,19 @@ Status write_provider_record(Session& session, const ProviderRecord& record, std
 Result<std::optional<std::string>> settle_name(Session& session, const DeclaredProvider& provider, std::string_view model,
                                                std::string_view name);
 
+// What other live replicas were the last to tell of providers.
+struct OthersWord {
+    std::int64_t uid = 0;
+    std::int64_t generation = 0;
+    bool healthy = true;
+    std::string reason;
+};
+struct Others {
+    int live = 0;  // replicas, without the one that asks
+    std::vector<OthersWord> words;
+};
+Result<Others> read_others(Session& session, std::string_view replica);
+
 struct Canary {
     std::vector<float> embedding;
     std::string provider;  // whose it is

@@ -19,7 +19,7 @@ constexpr std::string_view kFile = "file:";
 constexpr std::size_t kMaxSecret = 64 * 1024;
 
 Error refuse(std::string message) {
-    return {.cls = ErrorClass::auth, .message = std::move(message), .origin = Origin::user, .code = "credential"};
+    return {.cls = ErrorClass::auth, .message = std::move(message), .origin = Origin::user, .code = std::string(kCredentialCode)};
 }
 
 Result<std::string> read_file(std::string_view reference) {

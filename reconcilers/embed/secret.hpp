@@ -10,6 +10,9 @@
 
 namespace homeostat {
 
+// The code of the error where what a reference names cannot be read.
+inline constexpr std::string_view kCredentialCode = "credential";
+
 // True for env:NAME and file:PATH.
 bool is_secret_reference(std::string_view text) noexcept;
 

@@ -168,6 +168,7 @@ private:
     Result<Outcome> change(const Batch& batch, const TargetInfo& target, const Context& context);
     Status settle_failure(const Batch& batch, const TargetInfo* target, const Error& failure, const Context& context);
     void tell_failure(const Batch& batch, BatchFate fate, const Error& error);
+    bool leave_to_others(const TargetInfo* target, const Error& error, const Context& context);
     Status settle(const Batch& batch, const TargetInfo* target, const Error& error, const BatchDecision& d,
                   const Context& context);
     Status end_failed(Session& session, const Batch& batch, const TargetInfo* target, const Error& error, BatchFate fate);

@@ -85,6 +85,8 @@ std::string Factory::snapshot() const {
                   pool_json("feed", parts_.feeds.figures())};
     s["providers"] = Json::array();
     for (const LaneSnapshot& l : g.lanes) s["providers"].push_back(lane_json(l));
+    s["leftToOthers"] = Json::array();
+    for (const LeftToOthers::Line& l : g.left) s["leftToOthers"].push_back({{"provider", l.provider}, {"message", l.message}});
     s["inFlight"] = std::move(in_flight);
     s["cache"] = {{"bytes", c.bytes},   {"entries", c.entries},     {"hits", c.hits},
                   {"misses", c.misses}, {"evictions", c.evictions}, {"sharedLoads", c.shared_loads}};

@@ -60,6 +60,16 @@ void Factory::tell_failure(const Batch& batch, BatchFate fate, const Error& erro
     }
 }
 
+// Whose own fault it is that a provider was not reached, which another replica reaches. Who waits for the end of a run is told.
+bool Factory::leave_to_others(const TargetInfo* target, const Error& error, const Context& context) {
+    if (target == nullptr || settings_.once || fault_place(error) == FaultPlace::elsewhere) return false;
+    Result<Pool::Lease> session = parts_.reads.acquire(context);
+    if (!session) return false;
+    const RevisionSettings& s = target->revision.settings;
+    const Result<bool> left = parts_.gateway.leave_to_others(**session, {target->provider, s.model, s.dimensions}, error);
+    return left && *left;
+}
+
 Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, const Error& failure, const Context& context) {
     Error error = failure;
     if (error.cls == ErrorClass::db_permanent) {
@@ -73,8 +83,13 @@ Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, con
         parts_.targets.forget(batch.uid);
         d.delay = std::chrono::milliseconds(0);
     }
+    const bool left = leave_to_others(target, error, context);
+    if (left) {
+        d = {BatchFate::give_back, std::chrono::milliseconds(0)};
+        error.message.clear();  // nothing is wrong with the batch
+    }
     record(batch, outcome_name(d.fate), parts_.clock.steady_now());
-    tell_failure(batch, d.fate, error);
+    if (!left) tell_failure(batch, d.fate, error);
     if (d.fate == BatchFate::drop) {
         parts_.telemetry.metrics
             .counter("homeostat_fenced_writes_total", "Writes refused because claim, epoch or generation had moved on.")

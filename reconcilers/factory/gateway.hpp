@@ -26,6 +26,7 @@
 #include "reconcilers/factory/cache.hpp"
 #include "reconcilers/factory/gateway_snapshot.hpp"
 #include "reconcilers/factory/lane.hpp"
+#include "reconcilers/factory/left_to_others.hpp"
 #include "reconcilers/factory/packed_vector.hpp"
 #include "reconcilers/factory/shared_cache.hpp"
 #include "store/pool.hpp"
@@ -108,6 +109,9 @@ public:
     // What there is a new reason to try (another declaration, other secrets, a request to reconcile) is tried at once, and what
     // was put off because of it is due; returns the pipelines that had failed because of it, or of anything else.
     Result<std::vector<std::int64_t>> share(Session& session) EXCLUDES(mutex_);
+    // A batch failed with that. True where the fault is this process's and its provider's batches are left to other replicas now:
+    // blocked() names it until it answers here too.
+    Result<bool> leave_to_others(Session& session, const LeftToOthers::Asked& asked, const Error& error) EXCLUDES(mutex_);
     // Grows with each such reason.
     std::uint64_t renewals(const std::string& provider) const EXCLUDES(mutex_);
     // Asks those for a good text, on `io`, whose last word was a failure and that nobody has asked anything since: at most one
@@ -136,6 +140,8 @@ private:
     Status look_at_requests(Session& session) EXCLUDES(mutex_);
     Status share_names(Session& session) EXCLUDES(mutex_);
     Result<std::vector<std::int64_t>> look_anew(Session& session) EXCLUDES(mutex_);
+    Status look_at_others(Session& session) EXCLUDES(mutex_);
+    boost::asio::awaitable<void> try_again(LeftToOthers::Asked asked, Context context);
     Result<ChannelPtr> make(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) EXCLUDES(mutex_);
     boost::asio::awaitable<Result<ChannelPtr>> channel(const ProviderSpec& provider, const std::string& model,
                                                        std::uint32_t dimensions);
@@ -185,6 +191,7 @@ private:
     std::uint64_t declarations_ GUARDED_BY(mutex_) = 0;  // seen to change: the version of the cache
     Cache<PackedVector> cache_;
     SharedCache shared_;
+    LeftToOthers left_;
     Cache<bool> canaries_;  // channels that agreed with their pool
 };
 

@@ -1,4 +1,5 @@
 // The part of the gateway that knows what is declared now, what there is to try again, and what replicas tell each other.
+#include <algorithm>
 #include <limits>
 #include <tuple>
 
@@ -81,6 +82,7 @@ void Gateway::look_at_secrets() {
     }
     for (const ChannelPtr& channel : troubled) {
         if (!channel->embedder->take_renewed()) continue;
+        left_.over(declaration(channel->provider));
         const Lock lock(mutex_);
         renewed_.insert(channel->provider.name);
     }
@@ -169,11 +171,15 @@ Result<std::vector<std::int64_t>> Gateway::share(Session& session) {
     shared_.tend(session);
     Result<std::vector<std::int64_t>> failed = look_anew(session);
     if (!failed) return failed;
+    if (const Status looked = look_at_others(session); !looked) return looked.error();
+    const std::vector<DeclaredProvider> left = left_.all();
     std::vector<ProviderRecord> records;
     std::vector<ChannelPtr> troubled;
     {
         const Lock lock(mutex_);
         for (const auto& [key, channel] : channels_) {
+            // That it cannot be asked from here is not how it is.
+            if (std::find(left.begin(), left.end(), declaration(channel->provider)) != left.end()) continue;
             if (auto record = channel->lane->take_record(channel->embedder->encoding_found()))
                 records.push_back(*std::move(record));
             if (channel->lane->trouble()) troubled.push_back(channel);

@@ -1,4 +1,4 @@
-// What the gateway shows to people who look. Plain values.
+// What a gateway shows of itself, to snapshots.
 #pragma once
 
 #include <string>
@@ -6,10 +6,11 @@
 
 #include "core/clock.hpp"
 #include "reconcilers/factory/lane_snapshot.hpp"
+#include "reconcilers/factory/left_to_others.hpp"
 
 namespace homeostat {
 
-// One request as it went.
+// One request as it went, for people who look.
 struct CallLine {
     WallTime at{};
     std::string provider;
@@ -28,6 +29,7 @@ struct SelectionLine {
 
 struct GatewaySnapshot {
     std::vector<LaneSnapshot> lanes;
+    std::vector<LeftToOthers::Line> left;  // to other replicas
     std::vector<CallLine> calls;  // newest last
     std::vector<SelectionLine> selections;
 };

@@ -78,6 +78,11 @@ std::vector<Conflict> synchronise(const std::vector<SeenReplica>& replicas, cons
     for (const SeenReplica& r : replicas) {
         if (r.silent_for > kReplicaSilent) continue;
         for (const SeenProvider& seen : r.factory.providers) look_at_provider(r, seen, providers, out);
+        for (const auto& [provider, why] : r.left_to_others) {
+            out.push_back({fmt::format("provider \"{}\" at {}", provider, r.id), "every replica can ask it", why,
+                           "its batches are left to other replicas; give that one what it lacks", true, "LeftToOthers",
+                           provider});
+        }
     }
     return out;
 }

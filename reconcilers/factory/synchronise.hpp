@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/resource.hpp"
@@ -20,6 +21,7 @@ struct SeenReplica {
     bool reported = false;                     // it has written a snapshot
     unsigned write_connections = 0;            // 0 where it does not say
     SeenFactory factory;
+    std::vector<std::pair<std::string, std::string>> left_to_others;  // providers, and why they cannot be asked from there
 };
 
 struct Conflict {

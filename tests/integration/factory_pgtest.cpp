@@ -287,6 +287,47 @@ TEST_F(FactoryWhole, WhatAPersonHasToMendIsAConditionAndAnEvent) {
     end_converged(again, "docs", kWanted);
 }
 
+TEST_F(FactoryWhole, AReplicaThatLacksTheSecretLeavesItsBatchesToOneThatHasIt) {
+    FakeEndpoint endpoint({.dimensions = 16, .delay = 20ms});
+    make(1'500);
+    provide(endpoint, "fake", "credential, max_batch", "'env:DOCS_KEY', 16");
+    const auto start = [&](const std::string& name, kit::Environment more) {
+        more.emplace("HOMEOSTAT_REPLICA_NAME", name);
+        more.emplace("HOMEOSTAT_CLAIM_HEARTBEAT", "1s");
+        return homeostat.start({"run"}, more);
+    };
+    kit::Process lacks = start("lacks", {});
+    kit::Process has = start("has", {{"DOCS_KEY", "secret"}});
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.replica", "2")) << lacks.output() << has.output();
+    declare("docs", "docs", "content", "'body'");
+    ASSERT_TRUE(eventually_is("SELECT coalesce(max(kstatus), '') FROM homeostat.pipelines", "Current", 90s))
+        << lacks.output() << has.output();
+    EXPECT_EQ(number("SELECT count(DISTINCT id) FROM docs_embeddings"), 1'500);
+    EXPECT_EQ(db.value("SELECT string_agg(DISTINCT outcome, ',') FROM homeostat.batch_history"), "done");
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.batch_history WHERE claimed_by = 'lacks' AND embedded > 0"), "0");
+    EXPECT_THAT(lacks.output(), ::testing::Not(HasSubstr("retried"))) << "no attempt is charged";
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.event WHERE reason = 'ProviderRefused'"), "0");
+    EXPECT_EQ(condition("docs", "ProviderHealthy"), "True");
+    EXPECT_TRUE(kit::eventually([&] { return condition("docs", "FactoryConflict", "reason") == "LeftToOthers"; }))
+        << lacks.output();
+    EXPECT_THAT(condition("docs", "FactoryConflict", "message"), HasSubstr("env:DOCS_KEY"));
+    EXPECT_THAT(ask({"factory", "sync", "-o", "json"}, 1).dump(), HasSubstr("left to other replicas"));
+
+    // Nobody has it.
+    end(has);
+    db.exec("UPDATE docs SET body = body || ' edited' WHERE id <= 100");
+    EXPECT_TRUE(kit::eventually([&] { return condition("docs", "ProviderHealthy") == "False"; }, 60s)) << lacks.output();
+    EXPECT_THAT(condition("docs", "ProviderHealthy", "message"), HasSubstr("env:DOCS_KEY"));
+    EXPECT_TRUE(kit::eventually([&] { return condition("docs", "Ready") == "False"; })) << lacks.output();
+    kit::Process again = start("again", {{"DOCS_KEY", "secret"}});
+    EXPECT_TRUE(kit::eventually([&] { return condition("docs", "ProviderHealthy") == "True"; }, 60s))
+        << lacks.output() << again.output();
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM docs_embeddings WHERE chunk_text LIKE '%edited'", "100", 60s))
+        << lacks.output() << again.output();
+    end(lacks);
+    end_converged(again, "docs", kWanted);
+}
+
 TEST_F(FactoryWhole, AStrategyMayBeLeftToAPerson) {
     FakeEndpoint endpoint({.dimensions = 16});
     endpoint.when_text("<7>", {.status = 400});
