@@ -80,8 +80,7 @@ public:
     Factory(FactoryParts parts, FactorySettings settings);
 
     // Claims ready batches up to the free slots and starts them; returns how many. 0 also when nothing is ready.
-    // A batch that may be what ended its replicas runs alone, in turns with all others. Nothing is claimed while the database
-    // takes no writes.
+    // What may have ended its replicas runs alone, in turns with all others. Nothing is claimed while no writes are taken.
     Result<int> claim(const Context& context) EXCLUDES(mutex_);
     // Places for batches of this provider that whoever plans them claims in the same transaction: at most `wanted`, none where
     // claim() would leave them alone. Given back where they are not used. Any thread.
