@@ -100,7 +100,7 @@ TEST_F(Examples, TheProgramOfTheDocumentationEmbedsWhatItsManifestDeclares) {
     make_tables();
     db.exec("INSERT INTO tickets SELECT i, 'subject ' || i, 'it does not work, ' || i FROM generate_series(1, 250) i");
     const std::string shipped = text_of(kRoot + "/manifests/program.yaml");
-    const std::string here = replaced(shipped, "[/opt/embed.py]", "[" + kRoot + "/docs/examples/embed.py]");
+    const std::string here = replaced(shipped, "command: [/opt/embed.py]", "command: [" + kRoot + "/docs/examples/embed.py]");
     environment.emplace_back("HOMEOSTAT_EXEC_ALLOW", kRoot + "/docs/examples/embed.py");
     ends(0, {"apply", "-f", written("program.yaml", here)});
     heal();
