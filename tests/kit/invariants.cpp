@@ -63,7 +63,9 @@ std::vector<std::string> broken_invariants(Database& db, const std::string& pipe
                     " AND (type, status) NOT IN (('Ready','True'),('Synced','True'),('Reconciling','False'),('Stalled','False'),"
                     "('ProviderHealthy','True'),('PruneBlocked','False'),('SourceShort','False'),('RowsWithoutKey','False'),"
                     "('DeadLetters','False'),('SourceFiltered','False'),('SourceUnsteady','False'),"
-                    "('ChunksCut','False'),('FactoryConflict','False')) AND type <> 'ChangeFeed'");
+                    "('ChunksCut','False'),('FactoryConflict','False')) AND type <> 'ChangeFeed'"
+                    // A fault of the chaos kit that stays: a machine whose clock is an hour off.
+                    " AND (type, reason) <> ('FactoryConflict', 'ClockOff')");
     report.none(
         "statuses that are not at rest",
         "SELECT s.observed_generation, p.generation, s.missing, s.stale, s.moved, s.partial, s.invalid, s.orphaned, s.excess,"
