@@ -85,6 +85,53 @@ Error naming(Error e, const EmbeddedMigration& m) {
     return e;
 }
 
+// Replicas that run meanwhile lock the same tables in an order of their own. Of two that wait for each other the server ends one;
+// where that was us, nothing is done, the other goes on, and we try again.
+constexpr int kTries = 10;
+bool was_deadlock(const Error& e) { return e.code == "40P01"; }
+
+bool apply(Session& session, const EmbeddedMigration& m) {
+    Transaction tx = session.begin();
+    prepare(tx);
+    ensure_ledger(tx);
+    if (version_in(tx) >= m.number) return false;
+    if (m.number == 1 || m.number == 3) ensure_extension(tx);
+    run_text(tx, m, m.up);
+    tx.exec(kRecord, Params::of(m.number, m.name));
+    tx.commit();
+    return true;
+}
+
+// All of it or nothing: half a schema serves nobody, and what a view of the user's holds up is found at the end.
+Result<int> take_back(Session& session, int to) {
+    const auto all = embedded_migrations();
+    Transaction tx = session.begin();
+    prepare(tx);
+    if (!tx.exec(kLedgerExists).boolean(0, 0)) return 0;
+    const int now = version_in(tx);
+    if (now > all.back().number) {
+        return invalid(
+            fmt::format("the schema is at {}, which this binary ({}) does not know how to take back; use the "
+                        "binary that migrated it",
+                        now, all.back().number));
+    }
+    int done = 0;
+    for (auto m = all.rbegin(); m != all.rend() && m->number > to; ++m) {
+        if (now < m->number) continue;
+        try {
+            run_text(tx, *m, m->down);
+            tx.exec(kForget, Params::of(m->number));
+            if (m->number == 1) tx.exec("DROP TABLE homeostat.migration; DROP SCHEMA homeostat");
+            ++done;
+        } catch (StoreFailure& failure) {
+            failure.error.message += "; nothing was taken back";
+            return naming(std::move(failure.error), *m);
+        }
+    }
+    tx.commit();
+    return done;
+}
+
 }  // namespace
 
 int newest_migration() {
@@ -97,53 +144,25 @@ Result<int> migrate_up(Session& session, std::optional<int> to) {
         int done = 0;
         for (const EmbeddedMigration& m : embedded_migrations()) {
             if (to && m.number > *to) break;
-            try {
-                Transaction tx = session.begin();
-                prepare(tx);
-                ensure_ledger(tx);
-                if (version_in(tx) >= m.number) continue;
-                if (m.number == 1 || m.number == 3) ensure_extension(tx);
-                run_text(tx, m, m.up);
-                tx.exec(kRecord, Params::of(m.number, m.name));
-                tx.commit();
-                ++done;
-            } catch (StoreFailure& failure) {
-                return naming(std::move(failure.error), m);
+            for (int tries = 1;; ++tries) {
+                try {
+                    done += apply(session, m) ? 1 : 0;
+                    break;
+                } catch (StoreFailure& failure) {
+                    if (!was_deadlock(failure.error) || tries == kTries) return naming(std::move(failure.error), m);
+                }
             }
         }
         return done;
     });
 }
 
-// All of it or nothing: half a schema serves nobody, and what a view of the user's holds up is found at the end.
 Result<int> migrate_down(Session& session, int to) {
     return guarded([&]() -> Result<int> {
-        const auto all = embedded_migrations();
-        Transaction tx = session.begin();
-        prepare(tx);
-        if (!tx.exec(kLedgerExists).boolean(0, 0)) return 0;
-        const int now = version_in(tx);
-        if (now > all.back().number) {
-            return invalid(
-                fmt::format("the schema is at {}, which this binary ({}) does not know how to take back; use the "
-                            "binary that migrated it",
-                            now, all.back().number));
+        for (int tries = 1;; ++tries) {
+            Result<int> done = take_back(session, to);
+            if (done || !was_deadlock(done.error()) || tries == kTries) return done;
         }
-        int done = 0;
-        for (auto m = all.rbegin(); m != all.rend() && m->number > to; ++m) {
-            if (now < m->number) continue;
-            try {
-                run_text(tx, *m, m->down);
-                tx.exec(kForget, Params::of(m->number));
-                if (m->number == 1) tx.exec("DROP TABLE homeostat.migration; DROP SCHEMA homeostat");
-                ++done;
-            } catch (StoreFailure& failure) {
-                failure.error.message += "; nothing was taken back";
-                return naming(std::move(failure.error), *m);
-            }
-        }
-        tx.commit();
-        return done;
     });
 }
 

@@ -215,7 +215,8 @@ TEST_F(Full, ASchemaMigratedAwayIsWaitedFor) {
     const int port = port_of(run);
     const std::string newest = db.value("SELECT max(number) FROM homeostat.migration");
     for (const std::string& to : {std::to_string(std::stoi(newest) - 1), std::string("4")}) {
-        ASSERT_EQ(program().run({"migrate", "down", "--to", to, "--yes"}).exit.code, 0);
+        const auto down = program().run({"migrate", "down", "--to", to, "--yes"});
+        ASSERT_EQ(down.exit.code, 0) << down.output;
         EXPECT_TRUE(kit::eventually([&] { return http_get(port, "/readyz").find("homeostat migrate up") != std::string::npos; }))
             << run.output();
         ASSERT_TRUE(run.running());

@@ -294,6 +294,7 @@ TEST_F(FactoryWhole, AReplicaThatLacksTheSecretLeavesItsBatchesToOneThatHasIt) {
     const auto start = [&](const std::string& name, kit::Environment more) {
         more.emplace("HOMEOSTAT_REPLICA_NAME", name);
         more.emplace("HOMEOSTAT_CLAIM_HEARTBEAT", "1s");
+        more.emplace("HOMEOSTAT_SECRETS", "docs env:DOCS_KEY http://127.0.0.1:" + std::to_string(endpoint.port()));
         return homeostat.start({"run"}, more);
     };
     kit::Process lacks = start("lacks", {});
