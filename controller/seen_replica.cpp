@@ -38,14 +38,17 @@ SeenProvider provider_of(const Json& p, const std::vector<ProviderSpec>& declare
     return s;
 }
 
-}  // namespace
-
-SeenReplica seen_replica(const ReplicaLine& line, const std::vector<ProviderSpec>& declared) {
-    const Json json = parsed(line);
+SeenReplica row_of(const ReplicaLine& line) {
     SeenReplica r;
     r.id = line.id;
     r.schema_version = line.schema_version;
     r.silent_for = line.silent_for;
+    return r;
+}
+
+SeenReplica snapshot_of(const ReplicaLine& line, const std::vector<ProviderSpec>& declared) {
+    const Json json = parsed(line);
+    SeenReplica r = row_of(line);
     r.reported = !json.empty();
     SeenFactory& f = r.factory;
     f.slots = at(json, "/capabilities/slotsPerProvider", 0);
@@ -67,6 +70,16 @@ SeenReplica seen_replica(const ReplicaLine& line, const std::vector<ProviderSpec
     for (const Json& p : json.value("leftToOthers", Json::array()))
         r.left_to_others.emplace_back(p.value("provider", ""), p.value("message", ""));
     return r;
+}
+
+}  // namespace
+
+SeenReplica seen_replica(const ReplicaLine& line, const std::vector<ProviderSpec>& declared) {
+    try {
+        return snapshot_of(line, declared);
+    } catch (const Json::exception&) {
+        return row_of(line);  // of a version that writes it otherwise
+    }
 }
 
 }  // namespace homeostat

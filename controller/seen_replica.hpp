@@ -9,7 +9,7 @@
 
 namespace homeostat {
 
-// `declared`: all providers that there are.
+// `declared`: all providers that there are. Whose snapshot does not read as ours do has not reported.
 SeenReplica seen_replica(const ReplicaLine& line, const std::vector<ProviderSpec>& declared);
 
 }  // namespace homeostat

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "store/arrays.hpp"
+#include "store/lock_holders.hpp"
 
 namespace homeostat {
 
@@ -11,7 +12,6 @@ namespace {
 // What a row takes besides its floats: header, hash, seal, and its entries in two indexes.
 constexpr std::int64_t kRowBytes = 250;
 constexpr std::int64_t kSlice = 500;
-constexpr std::int64_t kTrimLock = 0x686f'6d76'6563'0001;  // pg_advisory_xact_lock, in every database its own
 
 // Whoever holds a lock here keeps nobody from asking the provider instead.
 const Statement kShortWaits{"kept_short_waits",
@@ -63,7 +63,8 @@ const Statement kForget{
     "kept_forget",
     "UPDATE homeostat.vector_scope SET identity = NULL WHERE identity IS NOT NULL AND $1::bigint = ANY (providers)"};
 
-const Statement kTryTrim{"kept_try_trim", "SELECT pg_try_advisory_xact_lock($1::bigint)"};
+// One replica trims at a time. No advisory lock: whoever may connect could hold that, and nothing would ever go.
+constexpr const char* kTurnToTrim = "LOCK TABLE homeostat.vector_scope IN SHARE UPDATE EXCLUSIVE MODE NOWAIT";
 const Statement kTrimForgotten{
     "kept_trim_forgotten",
     "DELETE FROM homeostat.kept_vector v USING (SELECT k.scope, k.text_hash FROM homeostat.vector_scope s"
@@ -114,7 +115,12 @@ struct Slice {
 Slice slice(Session& session, const Statement& statement, const Params& params) {
     Transaction tx = session.begin();
     tx.later(kShortWaits, {});
-    if (!tx.exec(kTryTrim, Params::of(kTrimLock)).boolean(0, 0)) return {};
+    try {
+        tx.exec(kTurnToTrim);
+    } catch (const StoreFailure& failure) {
+        if (failure.error.code != kLockNotAvailable) throw;
+        return {};
+    }
     const Rows rows = tx.exec(statement, params);
     Slice s{true, 0, 0};
     if (rows.empty()) {
