@@ -8,11 +8,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json parsed(const ReplicaLine& line) {
-    Json json = line.snapshot.empty() ? Json::object() : Json::parse(line.snapshot, nullptr, false);
-    return json.is_object() ? json : Json::object();
-}
-
 template <class T>
 T at(const Json& json, const char* pointer, const T& fallback) {
     return json.value(Json::json_pointer(pointer), fallback);
@@ -47,12 +42,13 @@ SeenReplica row_of(const ReplicaLine& line) {
 }
 
 SeenReplica snapshot_of(const ReplicaLine& line, const std::vector<ProviderSpec>& declared) {
-    const Json json = parsed(line);
+    const Json json = snapshot_json(line);
     SeenReplica r = row_of(line);
     r.reported = !json.empty();
     SeenFactory& f = r.factory;
     f.slots = at(json, "/capabilities/slotsPerProvider", 0);
     f.free_slots = at(json, "/capabilities/freeSlots", 0);
+    f.recommended_batch = at(json, "/capabilities/recommendedBatch", 0);
     f.memory_level = at(json, "/capabilities/memory/level", std::string("normal"));
     f.memory_budget = at(json, "/capabilities/memory/budget", std::uint64_t{0});
     f.cache_bytes = at(json, "/cache/bytes", std::uint64_t{0});
@@ -73,6 +69,11 @@ SeenReplica snapshot_of(const ReplicaLine& line, const std::vector<ProviderSpec>
 }
 
 }  // namespace
+
+Json snapshot_json(const ReplicaLine& line) {
+    Json json = line.snapshot.empty() ? Json::object() : Json::parse(line.snapshot, nullptr, false);
+    return json.is_object() ? json : Json::object();
+}
 
 SeenReplica seen_replica(const ReplicaLine& line, const std::vector<ProviderSpec>& declared) {
     try {

@@ -154,14 +154,14 @@ struct DriftCounts {
 // What is known to be wrong and not healed yet, as of one moment (view homeostat.waiting).
 struct Waiting {
     std::int64_t run_documents = 0, feed_documents = 0;  // in open batches of the run under way, and of the change feed
-    std::int64_t changes = 0;         // named by the feed and not taken up; no more than 10,001 are counted
+    std::int64_t changes = 0;  // named by the feed and not taken up; no more than 10,001 are counted
     std::int64_t failing = 0, dead_letters = 0;  // of the documents, those whose batch has failed before; and those set aside
-    bool closed = false;              // the feed is not taken up: suspended, or drift is not healed
+    bool closed = false, uncounted = false;  // the feed is not taken up: suspended, or not healed; a lock hides its `changes`
     bool unnamed = false, behind = false;  // what the feed did not name is not swept yet; anything waits longer than Ready allows
     std::optional<Millis> oldest;  // age
     std::string last_error;  // of the batches, or of the provider
     std::int64_t documents() const noexcept { return run_documents + feed_documents + changes; }
-    bool anything() const noexcept { return documents() > 0 || unnamed; }
+    bool anything() const noexcept { return documents() > 0 || unnamed || uncounted; }
 };
 
 struct PipelineStatus {

@@ -72,8 +72,8 @@ bool counted_reason(const Condition& c) {
     const auto any = [&](std::initializer_list<std::string_view> reasons) {
         return std::find(reasons.begin(), reasons.end(), c.reason) != reasons.end();
     };
-    if (c.type == "Ready") return any({"Converged", "CompleteEnough", "Incomplete", "Healing", "Behind"});
-    if (c.type == "Synced") return any({"NoDrift", "Drift", "Behind"});
+    if (c.type == "Ready") return any({"Converged", "CompleteEnough", "Incomplete", "Healing", "Behind", "NotCounted"});
+    if (c.type == "Synced") return any({"NoDrift", "Drift", "Behind", "NotCounted"});
     if (c.type == "Reconciling") return any({"Idle", "Progressing"});
     return c.type == "DeadLetters" || c.type == "ProviderHealthy";
 }
@@ -114,6 +114,7 @@ public:
             return add("Ready", "False", s_.working ? "Healing" : "Incomplete", served_text(good, wanted));
         }
         if (s_.waiting.behind) return add("Ready", "False", "Behind", waiting_text(s_.waiting));
+        if (s_.waiting.uncounted) return add("Ready", "Unknown", "NotCounted", waiting_text(s_.waiting));
         if (left().empty())
             return add("Ready", "True", "Converged",
                        fmt::format("{} {} embedded", plural(good, "document"), one_or_many(good, "is", "are")));
@@ -123,6 +124,8 @@ public:
     void synced() {
         if (!s_.observed || !s_.source_documents || (s_.working && s_.first)) return add("Synced", "Unknown", "NotObserved");
         if (s_.drift.total() == 0 && s_.waiting.behind) return add("Synced", "False", "Behind", waiting_text(s_.waiting));
+        if (s_.drift.total() == 0 && s_.waiting.uncounted)
+            return add("Synced", "Unknown", "NotCounted", waiting_text(s_.waiting));
         if (s_.drift.total() == 0 && verifying()) return add("Synced", "False", "Drift", kVerifying);
         if (s_.drift.total() == 0 && s_.dead_letters > 0)
             return add("Synced", "False", "Drift", plural(s_.dead_letters, "dead letter"));
@@ -309,6 +312,8 @@ std::vector<Condition> corrections(const std::vector<Condition>& stored, const S
 
 std::string waiting_text(const Waiting& w) {
     if (!w.anything()) return "";
+    if (w.uncounted && !w.behind) return "what waits cannot be counted: this role may not read what the change feed has named";
+    if (w.uncounted) return "what waits cannot be counted: " + w.last_error;
     const std::int64_t seconds = w.oldest ? w.oldest->count() / 1'000 : 0;
     const std::string age = seconds < 120 ? fmt::format("{} s", seconds) : span_text(static_cast<double>(seconds));
     const std::string why = w.last_error.empty() ? "" : ": " + w.last_error;

@@ -179,7 +179,12 @@ Result<FeedOutcome> Feed::look_once(std::int64_t uid, const Context& context) {
 // faster than it finds none.
 Result<bool> Feed::tend_room(Session& session, std::int64_t uid, const ChangesSeen& seen, Known& known, const Context& context) {
     if (seen.full) {
-        if (std::exchange(known.full, true)) return false;
+        if (std::exchange(known.full, true)) {
+            if (!seen.untold) return false;
+            // By a writer who had found room when it was noted.
+            if (const Status noted = note_full(session, uid); !noted) return noted.error();
+            return false;
+        }
         const Status told = guarded([&]() -> Status {
             Transaction tx = session.begin();
             if (!feed_gate(tx, uid, context.epoch).kept) return {};
@@ -188,6 +193,7 @@ Result<bool> Feed::tend_room(Session& session, std::int64_t uid, const ChangesSe
             return {};
         });
         if (!told) return told.error();
+        if (const Status noted = note_full(session, uid); !noted) return noted.error();
         return true;
     }
     known.full = false;

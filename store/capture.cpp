@@ -237,6 +237,14 @@ private:
         }
     }
 
+    static std::string readable(std::string_view right, const std::string& relation) {
+        std::string out = "DO $$ BEGIN";
+        for (const std::string_view role : {"homeostat_declarer", "homeostat_admin", "homeostat_owner"})
+            out += fmt::format(" IF pg_catalog.to_regrole('{0}') IS NOT NULL THEN GRANT {1} ON {2} TO {0}; END IF;", role, right,
+                               relation);
+        return out + " END $$";
+    }
+
     // The source's own types, as wide as they may become: a key's text depends on the writer's settings, its value does not.
     void own_table() {
         std::string keys;
@@ -252,10 +260,8 @@ private:
                         table, keys),
             // It has no key, and what is published cannot be deleted from without an identity: FOR ALL TABLES publishes it too.
             fmt::format("ALTER TABLE {} REPLICA IDENTITY FULL", table),
-            // Who declares may see how much waits, and since when, and no key.
-            fmt::format("DO $$ BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'homeostat_declarer') THEN"
-                        " GRANT SELECT (at) ON {} TO homeostat_declarer; END IF; END $$",
-                        table)};
+            // Who declares or administers may see how much waits, and since when, and no key.
+            readable("SELECT (at)", table)};
         const std::array<std::pair<std::string, std::int64_t>, 3> sequences{
             {{named_sequence(spec_.uid), 1}, {room_sequence(spec_.uid), 1 + kRoomAtLeast}, {full_sequence(spec_.uid), kNotFull}}};
         // They go with the table.
@@ -263,6 +269,7 @@ private:
             ddl.push_back(fmt::format("CREATE SEQUENCE {} OWNED BY {}.change", name, table));
             ddl.push_back(fmt::format("SELECT setval('{}', {})", name, value));
         }
+        ddl.push_back(readable("SELECT", full_sequence(spec_.uid)));
         plan_.own.insert(plan_.own.begin(), ddl.begin(), ddl.end());
     }
 

@@ -71,14 +71,18 @@ std::string CaptureFunctions::text(std::string_view event) const {
         "    EXCEPTION WHEN OTHERS THEN\n        BEGIN\n            homeostat_named := pg_catalog.setval({}, {});\n"
         "            {}\n        EXCEPTION WHEN OTHERS THEN NULL;\n        END;\n        RETURN NULL;\n    END;\n"
         "    {}\n    RETURN NULL;\nEND {}",
-        stem_, event, tag, does, regclass(full_sequence(uid_)), kFull, call_if_allowed, event == "truncate" ? "" : write(event),
-        tag);
+        stem_, event, tag, does, regclass(full_sequence(uid_)), kFullUntold, call_if_allowed,
+        event == "truncate" ? "" : write(event), tag);
 }
 
-// One number, which all writers share: where they read more they wait for each other.
+// One number, which all writers share: where they read more they wait for each other. Who filled it called, and his call was
+// undone with him if he was; so until the one who takes changes up has taken note, whoever finds no room calls too.
 std::string CaptureFunctions::gate() const {
-    return fmt::format("IF pg_catalog.pg_sequence_last_value({}) OPERATOR(pg_catalog.=) {} THEN RETURN NULL; END IF;\n    ",
-                       regclass(full_sequence(uid_)), kFull);
+    return fmt::format(
+        "IF pg_catalog.pg_sequence_last_value({0}) OPERATOR(pg_catalog.>=) {1} THEN\n"
+        "        IF pg_catalog.pg_sequence_last_value({0}) OPERATOR(pg_catalog.=) {2} THEN\n"
+        "            homeostat_asleep := {3};\n            {4}\n        END IF;\n        RETURN NULL;\n    END IF;\n    ",
+        regclass(full_sequence(uid_)), kFull, kFullUntold, asleep(), ring());
 }
 
 std::string CaptureFunctions::body(std::string_view event) const {
@@ -138,7 +142,7 @@ std::string CaptureFunctions::rows(std::string_view event) const {
                "    homeostat_named := pg_catalog.setval({0}, pg_catalog.pg_sequence_last_value({0}) OPERATOR(pg_catalog.+)"
                " homeostat_named);\n    IF homeostat_held IS NULL THEN\n        {3}\n        homeostat_asleep := {4};\n"
                "    END IF;",
-               regclass(named_sequence(uid_)), regclass(full_sequence(uid_)), kFull, mark(), asleep());
+               regclass(named_sequence(uid_)), regclass(full_sequence(uid_)), kFullUntold, mark(), asleep());
 }
 
 // Raised inside the block that catches it.
@@ -200,7 +204,7 @@ std::string CaptureFunctions::row_update() const {
                "        IF homeostat_counted OPERATOR(pg_catalog.>=) pg_catalog.pg_sequence_last_value({3}) THEN\n"
                "            homeostat_counted := pg_catalog.setval({4}, {5});\n        END IF;\n    END IF;",
                kCountedAtOnce, kFirstsCounted, regclass(named_sequence(uid_)), regclass(room_sequence(uid_)),
-               regclass(full_sequence(uid_)), kFull);
+               regclass(full_sequence(uid_)), kFullUntold);
 }
 
 // After the block: the transaction holds the table as it was when it first wrote to it, and the values are of its types.

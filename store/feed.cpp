@@ -21,7 +21,7 @@ constexpr std::int64_t kNotOpened = std::numeric_limits<std::int64_t>::max();
 const Statement kRead{"feed_read",
                       "SELECT f.run_id, f.fingerprint, f.trusted_since IS NOT NULL, CASE WHEN f.prune_window_start >"
                       " clock_timestamp() - interval '1 hour' THEN f.pruned_in_window ELSE 0 END,"
-                      " coalesce(f.settles = $2::bigint OR s.said = $3::bigint, false),"
+                      " coalesce(f.settles = $2::bigint OR s.said >= $3::bigint, false),"
                       " coalesce(f.settles > pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
                       "  AND f.settles < pg_snapshot_xmax(pg_current_snapshot())::text::bigint, false) FROM homeostat.feed f,"
                       " LATERAL (SELECT pg_sequence_last_value(to_regclass(format('homeostat_data.p%s_full', f.uid))) AS said) s"
@@ -219,11 +219,20 @@ Result<ChangesSeen> look_at_changes(Session& session, std::int64_t uid) {
     return guarded([&] {
         const Rows rows =
             session.exec({fmt::format("p{}_any", uid),
-                          fmt::format("SELECT EXISTS (SELECT FROM {0}), s.\"full\" = {1}, s.named, s.room - s.named FROM (SELECT"
-                                      " pg_sequence_last_value('{2}'::regclass), pg_sequence_last_value('{3}'::regclass),"
-                                      " pg_sequence_last_value('{4}'::regclass)) s(\"full\", room, named)",
-                                      change_table(uid), kFull, full_sequence(uid), room_sequence(uid), named_sequence(uid))});
-        return ChangesSeen{rows.boolean(0, 0), rows.boolean(0, 1), rows.i64(0, 2), rows.i64(0, 3)};
+                          fmt::format("SELECT EXISTS (SELECT FROM {0}), s.\"full\", s.named, s.room - s.named FROM (SELECT"
+                                      " pg_sequence_last_value('{1}'::regclass), pg_sequence_last_value('{2}'::regclass),"
+                                      " pg_sequence_last_value('{3}'::regclass)) s(\"full\", room, named)",
+                                      change_table(uid), full_sequence(uid), room_sequence(uid), named_sequence(uid))});
+        return ChangesSeen{rows.boolean(0, 0), rows.i64(0, 1) >= kFull, rows.i64(0, 1) == kFullUntold, rows.i64(0, 2),
+                           rows.i64(0, 3)};
+    });
+}
+
+Status note_full(Session& session, std::int64_t uid) {
+    return guarded([&] {
+        session.exec({fmt::format("p{}_noted", uid),
+                      fmt::format("SELECT setval('{0}'::regclass, {1}) WHERE pg_sequence_last_value('{0}'::regclass) = {2}",
+                                  full_sequence(uid), kFull, kFullUntold)});
     });
 }
 

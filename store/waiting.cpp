@@ -28,6 +28,7 @@ const Statement kFeed{"waiting_feed", R"sql(
 Waiting waiting_at(const Rows& rows, int row, int first_column) {
     int column = first_column;
     Waiting w;
+    w.uncounted = rows.null(row, first_column + 2);
     for (std::int64_t* n : {&w.run_documents, &w.feed_documents, &w.changes, &w.failing, &w.dead_letters})
         *n = rows.maybe_i64(row, column++).value_or(0);
     for (bool* b : {&w.closed, &w.unnamed, &w.behind}) *b = rows.boolean(row, column++);

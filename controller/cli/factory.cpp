@@ -36,16 +36,6 @@ struct Options {
     CLI::App* advice = nullptr;
 };
 
-Json parsed(const ReplicaLine& line) {
-    Json json = line.snapshot.empty() ? Json::object() : Json::parse(line.snapshot, nullptr, false);
-    return json.is_object() ? json : Json::object();
-}
-
-template <class T>
-T at(const Json& json, const char* pointer, const T& fallback) {
-    return json.value(Json::json_pointer(pointer), fallback);
-}
-
 std::vector<ReplicaLine> live(const std::vector<ReplicaLine>& lines, bool all) {
     std::vector<ReplicaLine> out;
     for (const ReplicaLine& l : lines) {
@@ -54,34 +44,37 @@ std::vector<ReplicaLine> live(const std::vector<ReplicaLine>& lines, bool all) {
     return out;
 }
 
+// One line a provider that the replica has asked.
+void add_rows(TextTable& table, const SeenReplica& replica) {
+    const SeenFactory& f = replica.factory;
+    const std::vector<Cell> head{replica.id, std::to_string(f.slots), std::to_string(f.free_slots),
+                                 std::to_string(f.recommended_batch), replica.reported ? f.memory_level : "unknown"};
+    if (f.providers.empty()) {
+        std::vector<Cell> row = head;
+        for (const char* none : {replica.reported ? "none asked yet" : "not known", "", "", "", ""}) row.emplace_back(none);
+        table.add(row);
+    }
+    for (const SeenProvider& p : f.providers) {
+        std::vector<Cell> row = head;
+        row.emplace_back(p.name);
+        row.emplace_back(p.model);
+        row.emplace_back(p.breaker, p.breaker == "closed" ? Tint::good : Tint::bad);
+        row.emplace_back(fmt::format("{} of {}", p.limit, p.ceiling));
+        row.emplace_back(fmt::format("{} texts", p.max_texts));
+        table.add(row);
+    }
+}
+
 int show_capabilities(CliContext& context, const std::vector<ReplicaLine>& lines, bool json) {
     Json list = Json::array();
     TextTable table({"REPLICA", "SLOTS", "FREE", "BATCH", "MEMORY", "PROVIDER", "MODEL", "HEALTH", "AT A TIME", "A REQUEST"});
     for (const ReplicaLine& line : lines) {
-        const Json s = parsed(line);
+        const Json s = snapshot_json(line);
         list.push_back({{"replica", line.id},
                         {"version", line.version},
                         {"capabilities", s.value("capabilities", Json::object())},
                         {"providers", s.value("providers", Json::array())}});
-        std::vector<Cell> head{line.id, std::to_string(at(s, "/capabilities/slotsPerProvider", 0)),
-                               std::to_string(at(s, "/capabilities/freeSlots", 0)),
-                               std::to_string(at(s, "/capabilities/recommendedBatch", 0)),
-                               at(s, "/capabilities/memory/level", std::string("unknown"))};
-        const Json providers = s.value("providers", Json::array());
-        if (providers.empty()) {
-            for (const char* none : {"none asked yet", "", "", "", ""}) head.emplace_back(none);
-            table.add(head);
-        }
-        for (const Json& p : providers) {
-            std::vector<Cell> row = head;
-            const std::string breaker = p.value("breaker", "");
-            row.emplace_back(p.value("provider", ""));
-            row.emplace_back(p.value("model", ""));
-            row.emplace_back(breaker, breaker == "closed" ? Tint::good : Tint::bad);
-            row.emplace_back(fmt::format("{} of {}", p.value("limit", 0), p.value("ceiling", 0)));
-            row.emplace_back(fmt::format("{} texts", p.value("maxTexts", 0)));
-            table.add(row);
-        }
+        add_rows(table, seen_replica(line, {}));
     }
     if (json) {
         context.streams.out << list.dump(2) << '\n';
@@ -98,7 +91,7 @@ int show_snapshots(CliContext& context, const std::vector<ReplicaLine>& lines) {
                         {"version", line.version},
                         {"schemaVersion", line.schema_version},
                         {"silentForSeconds", static_cast<double>(line.silent_for.count()) / 1000},
-                        {"snapshot", parsed(line)}});
+                        {"snapshot", snapshot_json(line)}});
     }
     context.streams.out << list.dump(2) << '\n';
     return kExitOk;

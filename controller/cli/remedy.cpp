@@ -18,6 +18,7 @@ constexpr std::array kRemedies{
     Remedy{"Healing", "nothing, it is being worked on; homeostat watch {0} shows how far it is"},
     Remedy{"Verifying", "nothing, the first fill is looked at once more"},
     Remedy{"Indexing", "nothing, the vector index is being built"},
+    Remedy{"NotCounted", "look as a member of homeostat_declarer or homeostat_admin, which may count what waits"},
     Remedy{"Behind", "nothing, if it passes; homeostat get batches {0} shows what waits, and homeostat get replicas who works"},
     Remedy{"Incomplete", "homeostat plan {0} shows what is missing, and homeostat get deadletters {0} what was refused"},
     Remedy{"DependencyNotReady", "homeostat get pipelines shows which pipeline it waits for"},

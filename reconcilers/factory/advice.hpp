@@ -35,6 +35,7 @@ struct SeenFactory {
     std::uint64_t cache_evictions = 0;
     int slots = 0;
     int free_slots = 0;
+    int recommended_batch = 0;
 };
 
 struct Advice {

@@ -13,7 +13,7 @@
 namespace homeostat {
 
 inline constexpr const char* kWanted = "SELECT id::text AS key, body AS content FROM docs";
-inline constexpr const char* kFullNow = "SELECT last_value FROM homeostat_data.p1_full";
+inline constexpr const char* kFullNow = "SELECT least(last_value, 2) FROM homeostat_data.p1_full";
 inline constexpr const char* kNamed = "SELECT count(*) FROM homeostat_data.p1_change";
 inline constexpr const char* kTrusted = "SELECT trusted_since IS NOT NULL AND settles IS NULL FROM homeostat.feed";
 

@@ -66,9 +66,9 @@ TEST_F(FeedRoom, AWriterWhoFoundItFullIsSweptForWhenItHasCommitted) {
     end_converged(run, "docs", kWanted);
 }
 
-// Its call was undone with it: nobody was told that the feed is full.
-TEST_F(FeedRoom, WhoFilledItAndThoughtBetterLeavesNothingBehindForLong) {
-    db.exec("UPDATE homeostat.pipeline SET drift_interval = '10 seconds'");
+// Its call was undone with it: who finds no room for what he commits calls in its place, long before the next look.
+TEST_F(FeedRoom, WhoFilledItAndThoughtBetterLeavesTheCallToTheNext) {
+    db.exec("UPDATE homeostat.pipeline SET drift_interval = '1 hour'");
     kit::Process run = start();
     ASSERT_TRUE(asleep());
     db.exec("BEGIN; UPDATE docs SET body = 'Never said'; ROLLBACK");
@@ -77,6 +77,22 @@ TEST_F(FeedRoom, WhoFilledItAndThoughtBetterLeavesNothingBehindForLong) {
     EXPECT_TRUE(follows()) << run.output();
     expect_named_again(run);
     end_converged(run, "docs", kWanted);
+}
+
+// And where nobody runs, whoever looks is told.
+TEST_F(FeedRoom, WhatAFullFeedDidNotNameIsToldWhileNobodyRuns) {
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    run.signal(SIGKILL);
+    run.wait(std::chrono::seconds(10));
+    db.exec("BEGIN; UPDATE docs SET body = 'Never said'; ROLLBACK");
+    db.exec("UPDATE docs SET body = 'Not named' WHERE id = 3");
+    ASSERT_EQ(db.value(kNamed), "0");
+    EXPECT_TRUE(eventually_is("SELECT ready || ' ' || reason || ' ' || kstatus FROM homeostat.pipelines",
+                              "False Behind InProgress", std::chrono::seconds(60)));
+    kit::Process next = start();
+    EXPECT_TRUE(follows()) << next.output();
+    end_converged(next, "docs", kWanted);
 }
 
 // Taken up at once and healed slowly: what waits takes room like what was not taken up yet.

@@ -48,7 +48,7 @@ TEST_F(TrustCapture, ACastOfTheTablesOwnerIsNotCalledAsTheController) {
             "COMMIT");
     }
     EXPECT_EQ(strangers(), "0");
-    EXPECT_EQ(db.value("SELECT pg_sequence_last_value('homeostat_data.p1_full')"), "2")
+    EXPECT_EQ(db.value("SELECT pg_sequence_last_value('homeostat_data.p1_full') >= 2"), "t")
         << "what was not named is a sweep's to find";
 }
 

@@ -266,6 +266,56 @@ TEST_F(Truth, WhatWaitsWhileNobodyRunsIsToldToWhoeverLooks) {
     expect_converged("docs", "SELECT id::text AS key, body AS content FROM docs");
 }
 
+// Of what cannot be counted nobody says that it is nothing: a lock on the feed's table, a role without the right.
+TEST_F(Truth, WhatCannotBeCountedIsNotCalledConverged) {
+    constexpr const char* kTold = "SELECT ready || ' ' || reason || ' ' || kstatus FROM homeostat.pipelines";
+    make(20);
+    declare_docs();
+    kit::Process first = start();
+    ASSERT_TRUE(is_well());
+    end(first);
+    EXPECT_EQ(db.value(kTold), "True Converged Current");
+    db.exec("UPDATE docs SET body = 'Edited ' || id WHERE id <= 7");
+    {
+        kit::Sql holder(db.url());
+        holder.exec("BEGIN; LOCK TABLE homeostat_data.p1_change");
+        EXPECT_EQ(db.value(kTold), "False Behind InProgress");
+        EXPECT_THAT(db.value("SELECT message FROM homeostat.pipelines"), HasSubstr("lock on homeostat_data.p1_change"));
+        EXPECT_EQ(until_converged(), 1);
+        EXPECT_THAT(homeostat.run({"describe", "pipeline", "docs"}).output, HasSubstr("lock on homeostat_data.p1_change"));
+        holder.exec("ROLLBACK");
+    }
+    // Of a view granted by hand to a role that has no other right.
+    db.exec(
+        "CREATE ROLE uncounted_watcher; GRANT USAGE ON SCHEMA homeostat TO uncounted_watcher;"
+        " GRANT SELECT ON homeostat.pipelines TO uncounted_watcher; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA homeostat TO"
+        " uncounted_watcher; SET ROLE uncounted_watcher");
+    EXPECT_EQ(db.value(kTold), "Unknown NotCounted InProgress");
+    db.exec("RESET ROLE; DROP OWNED BY uncounted_watcher; DROP ROLE uncounted_watcher");
+    for (const char* role : {"homeostat_admin", "homeostat_owner"}) {
+        if (db.value(std::string("SELECT count(*) FROM pg_roles WHERE rolname = '") + role + "'") == "0") continue;
+        db.exec(std::string("SET ROLE ") + role);
+        EXPECT_EQ(db.value("SELECT waiting FROM homeostat.pipelines"), "7") << role;
+        db.exec("RESET ROLE");
+    }
+    run_once(kConverged);
+    EXPECT_EQ(db.value(kTold), "True Converged Current");
+}
+
+TEST_F(Truth, WhatIsSuspendedIsNotReadyFromThatMomentOn) {
+    make(5);
+    declare_docs();
+    run_once(kConverged);
+    homeostat.run({"suspend", "docs", "--reason", "a look"});
+    EXPECT_EQ(db.value("SELECT ready || ' ' || reason || ' ' || message FROM homeostat.pipelines"), "False Suspended a look");
+    EXPECT_THAT(homeostat.run({"get", "pipelines"}).output, HasSubstr("False  Suspended"));
+    EXPECT_EQ(until_converged(), 1);
+    EXPECT_THAT(homeostat.run({"describe", "pipeline", "docs"}).output, HasSubstr("Ready: False (Suspended)"));
+    EXPECT_EQ(homeostat.run({"wait", "pipeline/docs", "--timeout", "100ms"}).exit.code, 1);
+    homeostat.run({"resume", "docs"});
+    EXPECT_EQ(db.value("SELECT ready || ' ' || reason FROM homeostat.pipelines"), "True Converged");
+}
+
 TEST_F(Truth, TheGaugesOfAnIdlePipelineAreThereAfterARestart) {
     make(20);
     declare_docs();
