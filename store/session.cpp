@@ -257,8 +257,9 @@ Result<std::unique_ptr<Session>> Session::connect(const ConnectOptions& options)
         // A pooler gives numbers of its own.
         impl->pooled = pid != impl->wire.server_pid();
         impl->wire.knows_server(!impl->pooled);
-        // Whoever acts as another role is not told of his own session; of a reader nobody asks.
-        if (!impl->pooled && !options.reader) impl->server = {pid, rows.i64(0, 1)};
+        // Whoever acts as another role (options=-c role=...) is not told when his own session began: its end is then known by its
+        // silence alone. Of a reader nobody asks.
+        if (!impl->pooled && !options.reader) impl->server = {pid, rows.maybe_i64(0, 1).value_or(0)};
         return std::unique_ptr<Session>(new Session(std::move(impl)));
     });
 }

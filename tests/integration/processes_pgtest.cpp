@@ -338,5 +338,23 @@ TEST_F(Processes, WhoMayNotMigrateSaysWhatToRun) {
     db.exec("DROP ROLE " + role);
 }
 
+// The server tells such a session nothing of itself, not even when it began.
+TEST_F(Processes, ActsAsTheRoleThatItsUrlNames) {
+    ASSERT_EQ(homeostat.run({"migrate", "roles"}).exit.code, 0);
+    make(20);
+    declare_docs();
+    const std::string login = "deploy_" + db.name();
+    db.exec("CREATE ROLE " + login +
+            " LOGIN NOINHERIT IN ROLE homeostat_controller; GRANT SELECT, TRIGGER ON docs TO homeostat_controller;"
+            " GRANT USAGE, CREATE ON SCHEMA public TO homeostat_controller");
+    const kit::Program deployed(db.url(login) + "&options=-c%20role%3Dhomeostat_controller");
+    kit::Process run = deployed.start({"run"});
+    EXPECT_TRUE(converged()) << run.output();
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.replica WHERE backend_pid IS NOT NULL"), "1");
+    db.exec("UPDATE docs SET body = body || ' and more'");
+    end_converged(run, "docs", kWanted);
+    db.exec("DROP OWNED BY " + login + "; DROP ROLE " + login);
+}
+
 }  // namespace
 }  // namespace homeostat
