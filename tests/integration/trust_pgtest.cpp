@@ -260,6 +260,24 @@ TEST_F(Trust, WhatIsInAViewWritesNothing) {
     EXPECT_EQ(db.value("SELECT count(*) FROM ann.called"), "0");
 }
 
+// A DBA applies what somebody else wrote: looking whether the key is one would call the view's functions with a DBA's rights.
+TEST_F(Trust, WhoeverDeclaresAnothersViewCallsNothingInIt) {
+    as(ann_).exec(
+        "CREATE TABLE ann.called (as_whom text); GRANT INSERT ON ann.called TO PUBLIC; GRANT USAGE ON SCHEMA ann TO PUBLIC;"
+        "CREATE FUNCTION ann.f(t text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO ann.called VALUES (current_user);"
+        " RETURN t; END $$;"
+        "CREATE FUNCTION ann.folded() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN INSERT INTO ann.called VALUES"
+        " ('folded'); RETURN 0; EXCEPTION WHEN OTHERS THEN RETURN 0; END $$;"
+        "CREATE VIEW ann.shown AS SELECT id + ann.folded() AS id, ann.f(body) AS body FROM ann.docs;"
+        "GRANT SELECT ON ann.shown TO PUBLIC");
+    db.exec(declaration("a", "ann.shown", "public.a_v"));
+    as(bob_).exec(declaration("b", "ann.shown", "bob.b_v"));
+    EXPECT_EQ(db.value("SELECT count(*) FROM ann.called"), "0");
+    // Who owns it is told at once that it is none.
+    as(ann_).exec("CREATE VIEW ann.twice AS SELECT 1 AS id, body FROM ann.docs");
+    EXPECT_THAT(refused(ann_, declaration("t", "ann.twice", "ann.t_v")), HasSubstr("the key is ambiguous"));
+}
+
 TEST_F(Trust, AViewThatWasServedIsServedAgainByWhoHadIt) {
     as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
     EXPECT_EQ(as_controller_.run_once().exit.code, kConverged);
