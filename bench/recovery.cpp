@@ -160,6 +160,31 @@ void more_replicas(kit::Cluster& cluster, const std::string& program) {
                took[0], took[1], took[2], took[1] / took[0], took[2] / took[0]);
 }
 
+// How long an edit of the declaration waits for its row beside writers who leave no moment between two writes of ours.
+void edits_of_the_declaration(kit::Cluster& cluster, const std::string& program) {
+    Scene scene(cluster, program, 20'000, milliseconds(0), 8);
+    scene.start();
+    until(scene.db, kConverged, "1");
+    std::vector<std::jthread> writers;
+    for (int w = 0; w < 8; ++w) {
+        writers.emplace_back([&, w](const std::stop_token& stop) {
+            kit::Sql sql(scene.db.url());
+            for (int i = 0; !stop.stop_requested(); i = (i + 1) % 25)
+                sql.exec(fmt::format("UPDATE public.source SET body = 'edited ' || random() WHERE id > {0} AND id <= {0} + 100",
+                                     w * 2'500 + i * 100));
+        });
+    }
+    std::vector<double> waited;
+    for (int i = 0; i < 60; ++i) {
+        std::this_thread::sleep_for(milliseconds(300));
+        const auto asked = Clock::now();
+        scene.db.exec(fmt::format("UPDATE homeostat.pipeline SET approval = 'edit {}'", i));
+        waited.push_back(seconds_since(asked));
+    }
+    fmt::print("| an edit of the declaration beside 8 writers of 100 rows each: p50 / longest of {} | {:.2f} / {:.2f} s | | |\n",
+               waited.size(), percentile(waited, 0.5), percentile(waited, 1));
+}
+
 }  // namespace
 
 }  // namespace homeostat::bench
@@ -179,5 +204,6 @@ int main(int argc, char** argv) {
     if (asked("restart")) one_is_killed(cluster, program);
     if (asked("kills")) four_are_killed_in_turn(cluster, program);
     if (asked("replicas")) more_replicas(cluster, program);
+    if (asked("declared")) edits_of_the_declaration(cluster, program);
     return 0;
 }
