@@ -176,25 +176,23 @@ Result<FeedOutcome> Feed::look_once(std::int64_t uid, const Context& context) {
 }
 
 // Whether it is news that the feed was full. Else there is always room for half of what is worth naming, so that only who is
-// faster than it finds none.
+// faster than it finds none. That it is shut is asked of its row, and not remembered: a sweep opens it meanwhile, and a writer
+// who had found room before may fill it right after.
 Result<bool> Feed::tend_room(Session& session, std::int64_t uid, const ChangesSeen& seen, Known& known, const Context& context) {
     if (seen.full) {
-        if (std::exchange(known.full, true)) {
-            if (!seen.untold) return false;
-            // By a writer who had found room when it was noted.
-            if (const Status noted = note_full(session, uid); !noted) return noted.error();
-            return false;
-        }
-        const Status told = guarded([&]() -> Status {
+        Result<bool> shut = guarded([&]() -> Result<bool> {
+            if (seen.shut) return false;
             Transaction tx = session.begin();
-            if (!feed_gate(tx, uid, context.epoch).kept) return {};
+            if (!feed_gate(tx, uid, context.epoch).kept) return false;
             shut_feed(tx, uid);
             tx.commit();
-            return {};
+            return true;
         });
-        if (!told) return told.error();
-        if (const Status noted = note_full(session, uid); !noted) return noted.error();
-        return true;
+        if (!shut) return shut;
+        if (seen.untold) {
+            if (const Status noted = note_full(session, uid); !noted) return noted.error();
+        }
+        return !std::exchange(known.full, true) || *shut;
     }
     known.full = false;
     // Who presses is named for as long as there is room, and then swept for.
