@@ -179,6 +179,8 @@ Result<FeedOutcome> Feed::look_once(std::int64_t uid, const Context& context) {
 // faster than it finds none. That it is shut is asked of its row, and not remembered: a sweep opens it meanwhile, and a writer
 // who had found room before may fill it right after.
 Result<bool> Feed::tend_room(Session& session, std::int64_t uid, const ChangesSeen& seen, Known& known, const Context& context) {
+    // Who called says so in the row, and need not have left anything to take: nobody would call again.
+    known.asleep = known.asleep && seen.asleep;
     if (seen.full) {
         Result<bool> shut = guarded([&]() -> Result<bool> {
             if (seen.shut) return false;

@@ -219,14 +219,21 @@ Result<ChangesSeen> look_at_changes(Session& session, std::int64_t uid) {
     return guarded([&] {
         const Rows rows = session.exec(
             {fmt::format("p{}_any", uid),
-             fmt::format("SELECT EXISTS (SELECT FROM {0}), s.\"full\", s.named, s.room - s.named, s.\"full\" >= {4} AND EXISTS ("
-                         "SELECT FROM homeostat.feed f WHERE f.uid = {5} AND f.settles = {6}) FROM (SELECT"
-                         " pg_sequence_last_value('{1}'::regclass), pg_sequence_last_value('{2}'::regclass),"
-                         " pg_sequence_last_value('{3}'::regclass)) s(\"full\", room, named)",
+             fmt::format("SELECT EXISTS (SELECT FROM {0}), s.\"full\", s.named, s.room - s.named, s.\"full\" >= {4} AND EXISTS"
+                         " (SELECT FROM homeostat.feed f WHERE f.uid = {5} AND f.settles = {6}), coalesce((SELECT b.asleep FROM"
+                         " homeostat.feed_bell b WHERE b.uid = {5}), false) FROM (SELECT pg_sequence_last_value('{1}'::regclass),"
+                         " pg_sequence_last_value('{2}'::regclass), pg_sequence_last_value('{3}'::regclass)) s(\"full\", room,"
+                         " named)",
                          change_table(uid), full_sequence(uid), room_sequence(uid), named_sequence(uid), kFull, uid,
                          kNotOpened)});
-        return ChangesSeen{rows.boolean(0, 0), rows.i64(0, 1) >= kFull, rows.boolean(0, 4), rows.i64(0, 1) == kFullUntold,
-                           rows.i64(0, 2),     rows.i64(0, 3)};
+        const std::int64_t full = rows.i64(0, 1);
+        return ChangesSeen{.any = rows.boolean(0, 0),
+                           .full = full >= kFull,
+                           .shut = rows.boolean(0, 4),
+                           .untold = full == kFullUntold,
+                           .asleep = rows.boolean(0, 5),
+                           .named = rows.i64(0, 2),
+                           .room = rows.i64(0, 3)};
     });
 }
 

@@ -76,6 +76,7 @@ struct ChangesSeen {
     bool full = false;  // some may have been left out
     bool shut = false;  // and that is noted; a writer who had found room before may fill it again when it has been opened
     bool untold = false;  // and whoever finds it full calls, until note_full()
+    bool asleep = false;  // whoever names something calls
     std::int64_t named = 0;  // so far, in all
     std::int64_t room = 0;  // for more
 };

@@ -224,6 +224,20 @@ TEST_F(FeedWhole, WhatCameByInReplicationRoleIsCountedAsBypassed) {
     end(run);
 }
 
+// A call says that it was made, and need not have left anything to take: the next edit calls again.
+TEST_F(FeedWhole, WhoCalledForNothingIsNotTheLastWhoIsHeard) {
+    make(20);
+    declare_docs();
+    db.exec("UPDATE homeostat.pipeline SET drift_interval = '1 hour'");
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    db.exec("UPDATE homeostat.feed_bell SET asleep = false; NOTIFY homeostat, 'f1'");
+    ASSERT_TRUE(asleep()) << run.output();
+    db.exec("UPDATE docs SET body = 'Edited' WHERE id = 3");
+    EXPECT_TRUE(follows()) << run.output();
+    end(run);
+}
+
 // Nobody edited what was refused and is tried again.
 TEST_F(FeedWhole, WhatIsTriedAgainIsNotCalledBypassed) {
     make(100);
