@@ -164,7 +164,7 @@ std::string Workload::large(Dice& dice, const Table& t) {
     std::string some;
     for (int i = 0; i < 10; ++i)
         some += fmt::format("{}({}, 'Many {} of {}')", i == 0 ? "" : ", ", key_values(t, base + i), serial, i);
-    switch (dice.below(7)) {
+    switch (dice.below(8)) {
         case 0:
             return fmt::format("UPDATE {} SET body = 'Bulk {} ' || {} WHERE seen % 3 = {}", t.name, serial, t.key_text,
                                dice.below(3));
@@ -187,6 +187,7 @@ std::string Workload::large(Dice& dice, const Table& t) {
                 "CREATE TEMP TABLE kept_{1} ON COMMIT DROP AS SELECT * FROM {0}; TRUNCATE {0};"
                 " INSERT INTO {0} SELECT * FROM kept_{1} WHERE length(body) % 7 <> 0",
                 t.name, serial);
+        case 6: return serial % 3 == 0 ? flood(dice, t) : fmt::format("UPDATE {} SET seen = seen + 1", t.name);
         default:
             return fmt::format(
                 "MERGE INTO {0} t USING (VALUES {1}) v({2}, body) ON ({3}) WHEN MATCHED THEN UPDATE SET body ="
@@ -195,6 +196,15 @@ std::string Workload::large(Dice& dice, const Table& t) {
                 t.composite() ? "t.tenant = v.tenant AND t.name = v.name" : fmt::format("t.{0} = v.{0}", t.key),
                 t.composite() ? "v.tenant, v.name" : "v." + t.key);
     }
+}
+
+// More than a change feed has room for, kept or undone: that it is full survives who filled it.
+std::string Workload::flood(Dice& dice, const Table& t) const {
+    const int rounds = 1 + 5'000 / std::max(1, world_.options().documents);
+    return fmt::format(
+        "DO $$ BEGIN FOR i IN 1..{} LOOP UPDATE {} SET body = rtrim(body, '!') || repeat('!', i % 2); END LOOP;{}"
+        " EXCEPTION WHEN raise_exception THEN NULL; END $$",
+        rounds, t.name, dice.below(2) == 0 ? " RAISE EXCEPTION 'undone';" : "");
 }
 
 std::string Workload::schema(Dice& dice, const Table& t) {

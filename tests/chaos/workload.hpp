@@ -31,6 +31,7 @@ private:
     std::string statement(Dice& dice, const Table& table);
     std::string small(Dice& dice, const Table& table);
     std::string large(Dice& dice, const Table& table);
+    std::string flood(Dice& dice, const Table& table) const;
     std::string schema(Dice& dice, const Table& table);
     void undo_schema();
 
