@@ -79,9 +79,10 @@ std::string CaptureFunctions::text(std::string_view event) const {
 // undone with him if he was; so until the one who takes changes up has taken note, whoever finds no room calls too.
 std::string CaptureFunctions::gate() const {
     return fmt::format(
-        "IF pg_catalog.pg_sequence_last_value({0}) OPERATOR(pg_catalog.>=) {1} THEN\n"
-        "        IF pg_catalog.pg_sequence_last_value({0}) OPERATOR(pg_catalog.=) {2} THEN\n"
-        "            homeostat_asleep := {3};\n            {4}\n        END IF;\n        RETURN NULL;\n    END IF;\n    ",
+        "homeostat_counted := pg_catalog.pg_sequence_last_value({});\n"
+        "    IF homeostat_counted OPERATOR(pg_catalog.>=) {} THEN\n"
+        "        IF homeostat_counted OPERATOR(pg_catalog.=) {} THEN\n"
+        "            homeostat_asleep := {};\n            {}\n        END IF;\n        RETURN NULL;\n    END IF;\n    ",
         regclass(full_sequence(uid_)), kFull, kFullUntold, asleep(), ring());
 }
 
