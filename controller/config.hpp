@@ -54,6 +54,7 @@ struct Settings {
     std::uint32_t batch_window{};
     std::uint32_t batch_max_attempts{};
     std::uint32_t batch_in_flight{};
+    std::uint32_t batch_parallel_from{};
     Millis retry_base{};
     Millis retry_cap{};
     std::uint32_t breaker_failures{};

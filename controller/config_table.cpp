@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 72> kSettings{{
+const std::array<Setting, 73> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -79,6 +79,9 @@ const std::array<Setting, 72> kSettings{{
     {"batch.in_flight", &S::batch_in_flight, "16", "1", "256", false, true,
      "Batches of one provider this replica executes at the same time; more than its requests in flight, so that reading and "
      "writing go on meanwhile."},
+    {"batch.parallel_from", &S::batch_parallel_from, "0", "0", "1000000", false, true,
+     "Documents that a sweep has planned from which on their batches run side by side; with fewer they run one after the "
+     "other, on one replica at a time. 0 lets all run side by side. Edits from a change feed are not held to it."},
     {"retry.base", &S::retry_base, "500ms", "10ms", "1m", false, true, "The first wait before a failed batch is tried again."},
     {"retry.cap", &S::retry_cap, "60s", "1s", "1d", false, true, "The longest wait before a failed batch is tried again."},
     {"breaker.failures", &S::breaker_failures, "5", "1", "1000", false, true,

@@ -86,6 +86,7 @@ FactorySettings factory_settings(const Settings& s, bool once) {
     FactorySettings f;
     f.once = once;
     f.replica = s.replica_name;
+    f.parallel_from = s.batch_parallel_from;
     f.slots = static_cast<int>(s.batch_in_flight);
     f.claim_ttl = s.claim_ttl;
     f.batch_documents = s.batch_documents;
