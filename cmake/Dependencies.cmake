@@ -23,7 +23,6 @@ if(NOT TARGET ValiJSON::valijson)
   add_library(ValiJSON::valijson ALIAS valijson)
 endif()
 find_package(ICU 72 REQUIRED COMPONENTS uc i18n)
-find_package(TBB REQUIRED)
 find_package(prometheus-cpp REQUIRED COMPONENTS core)
 
 find_package(opentelemetry-cpp CONFIG QUIET)

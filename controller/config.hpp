@@ -25,6 +25,8 @@ namespace homeostat {
 struct Settings {
     std::string database_url;  // resolved where it was given by reference; empty = libpq's own defaults and PG* variables
     std::string database_reader_url;  // likewise; empty = sources are read by that login
+    std::string database_observe_url;  // likewise; empty = sweeps observe by that login
+    Millis database_observe_max_lag{};
     std::uint32_t database_read_connections{};
     std::uint32_t database_write_connections{};
     std::uint32_t database_feed_connections{};
@@ -54,6 +56,7 @@ struct Settings {
     std::uint32_t batch_window{};
     std::uint32_t batch_max_attempts{};
     std::uint32_t batch_in_flight{};
+    std::uint32_t batch_parallel_from{};
     Millis retry_base{};
     Millis retry_cap{};
     std::uint32_t breaker_failures{};

@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 72> kSettings{{
+const std::array<Setting, 75> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -18,6 +18,13 @@ const std::array<Setting, 72> kSettings{{
      "A second login of the same database that reads sources and nothing else; empty means that sources are read by "
      "database.url, "
      "and may run no code of roles that are not trusted (docs/security.md)."},
+    {"database.observe_url", &S::database_observe_url, "", "", "", true, true,
+     "A physical standby of the same cluster on which sweeps compare sources with what is embedded; empty means database.url. "
+     "The "
+     "login acts as the same role. What the standby shows counts only once it has caught up."},
+    {"database.observe_max_lag", &S::database_observe_max_lag, "10s", "0", "10m", false, true,
+     "How long a slice of a sweep waits for the standby to replay what database.url had when the slice began; then it reads "
+     "database.url."},
     {"database.read_connections", &S::database_read_connections, "3", "1", "64", false, true,
      "Connections for observing: counting, sweeping, reading documents."},
     {"database.write_connections", &S::database_write_connections, "3", "1", "64", false, true,
@@ -79,6 +86,9 @@ const std::array<Setting, 72> kSettings{{
     {"batch.in_flight", &S::batch_in_flight, "16", "1", "256", false, true,
      "Batches of one provider this replica executes at the same time; more than its requests in flight, so that reading and "
      "writing go on meanwhile."},
+    {"batch.parallel_from", &S::batch_parallel_from, "0", "0", "1000000", false, true,
+     "Documents that a sweep has planned from which on their batches run side by side; with fewer they run one after the "
+     "other, on one replica at a time. 0 lets all run side by side. Edits from a change feed are not held to it."},
     {"retry.base", &S::retry_base, "500ms", "10ms", "1m", false, true, "The first wait before a failed batch is tried again."},
     {"retry.cap", &S::retry_cap, "60s", "1s", "1d", false, true, "The longest wait before a failed batch is tried again."},
     {"breaker.failures", &S::breaker_failures, "5", "1", "1000", false, true,

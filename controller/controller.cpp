@@ -24,6 +24,7 @@
 #include "controller/workqueue.hpp"
 #include "reconcilers/factory/factory.hpp"
 #include "reconcilers/pipeline.hpp"
+#include "reconcilers/sweep_standby.hpp"
 #include "reconcilers/target_view.hpp"
 #include "store/migrator.hpp"
 #include "store/pool.hpp"
@@ -53,6 +54,8 @@ struct Controller::Impl {
           tracer(spans, c),
           health(c),
           reads(connection(s, "homeostat-read", abandon.get_token()), s.database_read_connections),
+          standby_reads(standby_options(connection(s, "homeostat-observe", abandon.get_token()), s.database_observe_url),
+                        s.database_read_connections),
           writes(connection(s, "homeostat-write", abandon.get_token()), s.database_write_connections),
           feed_writes(connection(s, "homeostat-feed", abandon.get_token()), s.database_feed_connections),
           db(s.database_read_connections + s.database_write_connections),
@@ -68,8 +71,10 @@ struct Controller::Impl {
           feeds(c, m, "feed"),
           election(keeping(s, "homeostat-lease"), {s.replica_name, s.lease_ttl, std::chrono::milliseconds(2'000)}, c, m),
           liveness(keeping(s, "homeostat-live"), {s.replica_name, s.lease_ttl}, c, m),
+          standby(standby_reads, reads, faults, c, s.database_observe_max_lag),
           pipelines(reads, writes, gateway, memory, pressure, feed_progress, faults, c, telemetry(),
-                    pipeline_settings(s, mode, [this] { loop.wake_dispatcher(); })),
+                    pipeline_settings(s, mode, s.database_observe_url.empty() ? nullptr : &standby,
+                                      [this] { loop.wake_dispatcher(); })),
           factory({reads, writes, feed_writes, gateway, targets, memory, pressure, turns, gate, faults, c, telemetry(),
                    io.get_executor(), db.get_executor(), feed_db.get_executor(), cpu.get_executor(),
                    [this](std::int64_t uid, bool last) { batch_ended(uid, last); }, [this] { loop.wake_dispatcher(); }},
@@ -110,8 +115,10 @@ struct Controller::Impl {
 
     // Once a second, by the keeper: what broke while it was idle is found before somebody needs it.
     void tend_pools() {
-        const std::pair<const char*, Pool*> all[] = {{"read", &reads}, {"write", &writes}, {"feed", &feed_writes}};
+        const std::pair<const char*, Pool*> all[] = {
+            {"read", &reads}, {"write", &writes}, {"feed", &feed_writes}, {"observe", &standby_reads}};
         for (const auto& [name, pool] : all) {
+            if (pool == &standby_reads && settings.database_observe_url.empty()) continue;
             pool->tend();
             publish_pool(metrics, name, pool->figures());
         }
@@ -283,6 +290,7 @@ struct Controller::Impl {
     std::stop_source abandon;  // whoever waits for the database waits no longer
     Health health;
     Pool reads;
+    Pool standby_reads;
     Pool writes;
     Pool feed_writes;
     asio::io_context io;
@@ -301,6 +309,7 @@ struct Controller::Impl {
     WorkQueue feeds;
     Election election;
     Liveness liveness;
+    SweepStandby standby;
     PipelineReconciler pipelines;
     Factory factory;
     Feed feed;

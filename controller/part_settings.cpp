@@ -57,7 +57,7 @@ ConnectOptions connection(const Settings& s, std::string name, const std::stop_t
     return o;
 }
 
-PipelineSettings pipeline_settings(const Settings& s, RunMode mode, std::function<void()> planned) {
+PipelineSettings pipeline_settings(const Settings& s, RunMode mode, SweepStandby* standby, std::function<void()> planned) {
     PipelineSettings p;
     p.planned = std::move(planned);
     p.batch_documents = s.batch_documents;
@@ -68,6 +68,7 @@ PipelineSettings pipeline_settings(const Settings& s, RunMode mode, std::functio
     p.overrun_share = s.feed_overrun_share;
     p.prune_floor = s.prune_floor;
     p.history_weeks = static_cast<int>(s.history_weeks);
+    p.standby = standby;
     p.keep_revisions = static_cast<int>(s.revision_keep);
     p.retry_base = s.loop_backoff_base;
     p.retry_cap = s.loop_backoff_cap;
@@ -86,6 +87,7 @@ FactorySettings factory_settings(const Settings& s, bool once) {
     FactorySettings f;
     f.once = once;
     f.replica = s.replica_name;
+    f.parallel_from = s.batch_parallel_from;
     f.slots = static_cast<int>(s.batch_in_flight);
     f.claim_ttl = s.claim_ttl;
     f.batch_documents = s.batch_documents;

@@ -36,6 +36,7 @@
 
 namespace homeostat {
 
+class SweepStandby;
 struct Seen;
 
 struct PipelineSettings {
@@ -53,6 +54,7 @@ struct PipelineSettings {
     std::chrono::milliseconds retry_cap{300'000};
     std::chrono::milliseconds reprobe{1'800'000};
     std::set<std::string> sequential;  // triggers whose runs plan one batch at a time
+    SweepStandby* standby = nullptr;  // on which sweeps observe; null: on the primary
     bool once = false;  // every pipeline is due now, whatever its intervals say
     bool deep = false;  // and its contents are compared, not only versions
     std::function<void()> planned;  // called when batches of a slice are committed; by the thread of the pass
@@ -73,6 +75,7 @@ private:
         std::int64_t still_to_come = 0;  // documents that are served and that the feed brings to this revision
         std::vector<bool> dead;  // of the slice's items, where any dead letter is stored
         std::int64_t unkeyed = 0;  // counted with the first slice, and so are
+        Duration took{};  // of the reading alone
         std::vector<Key> too_late;  // what the feed heals though its row is gone: no document is there to be seen yet
     };
 
@@ -155,12 +158,10 @@ private:
     Status record_pause(Pass& pass);
     void publish(const Pass& pass);
     void suffers_no_more(std::int64_t uid);
-    // What its provider was tried with; what there is to try since is a reason for a run.
-    bool renewed(const Pass& pass) EXCLUDES(mutex_);
+    bool renewed(const Pass& pass) EXCLUDES(mutex_);  // there is something new to try its provider with
     void tried(const Pass& pass) EXCLUDES(mutex_);
-    // How far the planned duration of the run was from what it took, as a metric.
     void note_pace(const Pass& pass, double documents_per_second) EXCLUDES(mutex_);
-    void compare_pace(const Pass& pass) EXCLUDES(mutex_);
+    void compare_pace(const Pass& pass) EXCLUDES(mutex_);  // as a metric
 
     Pool& reads_;
     Pool& writes_;

@@ -9,6 +9,7 @@
 #include "reconcilers/factory/retry.hpp"
 #include "reconcilers/pipeline.hpp"
 #include "reconcilers/pipeline_pass.hpp"
+#include "reconcilers/sweep_standby.hpp"
 #include "store/leases.hpp"
 #include "store/vector_index.hpp"
 
@@ -114,13 +115,11 @@ Status PipelineReconciler::sweep(Pass& pass) {
                                .seen = run.seen,
                                .documents = pass.declared.documents,
                                .deep = run.deep};
-    const SteadyTime started = clock_.steady_now();
     Result<Observed> observed = observe(pass, request);
     if (!observed) return observed.error();
     Slice& slice = observed->slice;
-    const Duration took = clock_.steady_now() - started;
-    learn_slice(pass, request.limit, took);
-    note_slice(pass, took, slice.source_rows, slice.items.size());
+    learn_slice(pass, request.limit, observed->took);
+    note_slice(pass, observed->took, slice.source_rows, slice.items.size());
     HOMEOSTAT_REACH("observe.after_slice");
     if (!run.cursor) run.unkeyed = observed->unkeyed;
     // A document whose content was refused is left alone until it is edited: what cannot be healed must not be retried for ever.
@@ -141,11 +140,9 @@ Status PipelineReconciler::sweep(Pass& pass) {
 
 Result<PipelineReconciler::Observed> PipelineReconciler::observe(Pass& pass, const SliceRequest& request) {
     Span span = telemetry_.tracer.start("observe", SpanKind::internal, pass.context.span);
-    Result<Pool::Lease> session = reads_.acquire(pass.context);
-    if (!session) return session.error();
-    Result<Observed> observed = guarded([&]() -> Result<Observed> {
+    const auto look = [&](Transaction& tx) -> Result<Observed> {
+        const SteadyTime started = clock_.steady_now();
         Observed seen;
-        Transaction tx = (*session)->begin(TxMode::read_snapshot);
         use_operators(tx, pass.source);
         if (!request.after) {
             Result<std::int64_t> n = count_unkeyed(tx, pass.source);
@@ -164,8 +161,28 @@ Result<PipelineReconciler::Observed> PipelineReconciler::observe(Pass& pass, con
             if (!among) return among.error();
             seen.dead = *std::move(among);
         }
+        seen.took = clock_.steady_now() - started;
         return seen;
-    });
+    };
+    Result<Observed> observed = Observed();
+    const auto on_standby = [&](Transaction& tx) -> Status {
+        observed = look(tx);
+        return observed ? Status() : observed.error();
+    };
+    const bool spared =
+        settings_.standby != nullptr && settings_.standby->read(pass.uid, pass.declared.name, pass.context, on_standby);
+    if (!spared) {
+        Result<Pool::Lease> session = reads_.acquire(pass.context);
+        if (!session) return session.error();
+        observed = guarded([&] {
+            Transaction tx = (*session)->begin(TxMode::read_snapshot);
+            return look(tx);
+        });
+    }
+    telemetry_.metrics
+        .counter("homeostat_sweep_slices_total", "Slices of sweeps, by the server that they were read from.",
+                 {{"server", spared ? "standby" : "primary"}})
+        .add();
     if (!observed) {
         span.fail(observed.error().message);
         return observed.error();

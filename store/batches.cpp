@@ -46,6 +46,10 @@ const Statement kClaim{
     "  AND b.generation = p.generation AND b.kind IN ('heal', 'move', 'prune', 'stray')"
     "  AND (b.deaths > 0 OR b.marks >= 3) = $4::boolean AND (b.kind <> 'heal' OR (p.provider <> ALL ($5::text[])"
     "    AND coalesce(concat_ws(E'\\n', p.provider, o.uid, o.generation), '') <> ALL ($5::text[])))"
+    "  AND ($6::bigint = 0 OR NOT EXISTS (SELECT FROM homeostat.run r JOIN homeostat.batch e USING (uid) WHERE r.id = b.run_id"
+    "    AND r.phase <> 'sweeping' AND r.planned_in_sweep < $6::bigint AND e.run_id = r.id AND e.id <> b.id AND (e.claim_token"
+    "    IS NOT NULL OR (e.id < b.id AND e.run_after <= clock_timestamp() AND (e.kind <> 'heal' OR b.kind = 'heal')"
+    "    AND e.deaths = 0 AND e.marks < 3))))"
     "  ORDER BY b.priority DESC, b.id LIMIT $2::int FOR UPDATE OF b SKIP LOCKED)"
     " UPDATE homeostat.batch b SET claimed_by = $1, claim_token = " +
         kToken +
@@ -229,9 +233,10 @@ void insert_claimed(Transaction& tx, const Batch& like, const std::vector<Planne
 }
 
 Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl,
-                                         bool suspects, const std::vector<std::string>& blocked) {
+                                         bool suspects, const std::vector<std::string>& blocked, std::int64_t parallel_from) {
     return guarded([&] {
-        const Rows rows = session.exec(kClaim, Params::of(replica, limit, ttl.count(), suspects, format_text_array(blocked)));
+        const Rows rows =
+            session.exec(kClaim, Params::of(replica, limit, ttl.count(), suspects, format_text_array(blocked), parallel_from));
         std::vector<Batch> out;
         for (int i = 0; i < rows.size(); ++i) {
             Batch b;

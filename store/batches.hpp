@@ -74,9 +74,11 @@ inline constexpr int kCondemned = 3;
 
 // Claims up to `limit` batches that are ready, of pipelines that are not suspended or being deleted: either those under no
 // suspicion, or those under it, which the caller runs alone. What needs one of the `blocked` providers is left: names, or
-// one declaration of them, of which the next is not blocked (declaration_key of store/providers.hpp).
+// one declaration of them, of which the next is not blocked (declaration_key of store/providers.hpp). Of a run whose sweep is
+// complete and has planned fewer documents than `parallel_from`, one batch is claimed at a time, by whichever replica.
 Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl,
-                                         bool suspects = false, const std::vector<std::string>& blocked = {});
+                                         bool suspects = false, const std::vector<std::string>& blocked = {},
+                                         std::int64_t parallel_from = 0);
 
 // Whether some under suspicion wait to be claimed.
 Result<bool> suspects_wait(Session& session, const std::vector<std::string>& blocked);

@@ -68,7 +68,6 @@ const std::vector<ThirdParty>& third_parties() {
         {"openssl/.*", R"((reconcilers/(embed|factory)|controller/http)/.*\.cpp|tests/.*)"},
         {"brotli/.*", R"(reconcilers/embed/.*\.cpp)"},
         {"unicode/.*", R"((reconcilers/(chunk|embed)|tests)/.*\.cpp)"},
-        {"(tbb|oneapi)/.*", R"((reconcilers/.*|controller/.*|bench/.*)\.cpp)"},
         {"xxhash\\.h", R"((reconcilers|store)/.*\.cpp)"},
         {"(gtest|gmock|rapidcheck)/.*|rapidcheck\\.h", "(tests|bench)/.*"},
         {"benchmark/.*", "bench/.*"},

@@ -25,6 +25,7 @@ Checks examine(CliContext& context) {
     Checks out;
     const auto add = [&](Checks more) { std::move(more.begin(), more.end(), std::back_inserter(out)); };
     add(check_server(**session, settings));
+    add(check_standby(**session, connect_options(settings), settings));
     out.push_back(check_schema(**session));
     const bool schema = out.back().health == CheckHealth::ok;
     if (schema) {

@@ -43,6 +43,8 @@ Check check_memory(const Settings& settings, bool local_model);
 bool uses_local_model(Session& session);
 // What the replicas last said of their connections to the database.
 Checks check_pools(Session& session);
+// The standby on which sweeps observe; nothing where none is named.
+Checks check_standby(Session& session, const ConnectOptions& primary, const Settings& settings);
 // For `run`, when it starts: asks no provider.
 Checks check_start(Session& session, const Settings& settings);
 

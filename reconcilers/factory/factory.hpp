@@ -43,6 +43,7 @@ inline constexpr std::uint64_t kHeldPerByte = 8;
 struct FactorySettings {
     std::string replica;
     int slots = 8;  // batches at once, of one provider
+    std::int64_t parallel_from = 0;  // documents of a run; with fewer its batches go one after the other
     std::chrono::milliseconds claim_ttl{60'000};
     std::int64_t read_budget = 8 << 20;  // bytes of content a batch reads at once
     std::uint32_t batch_documents = 256;  // as planned, at most
@@ -104,7 +105,6 @@ public:
     Status share(const Context& context, bool now = false);
     // Writes down its snapshot; looks how many replicas share the providers' rates.
     Status report(Session& session) EXCLUDES(mutex_);
-
     int in_flight() const EXCLUDES(mutex_);
 
 private:

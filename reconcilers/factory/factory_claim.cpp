@@ -79,7 +79,7 @@ Result<int> Factory::take_up(int limit, bool suspects, const std::vector<std::st
     Result<Pool::Lease> session = parts_.writes.acquire(context);
     if (!session) return session.error();
     Result<std::vector<Batch>> batches =
-        claim_batches(**session, settings_.replica, limit, settings_.claim_ttl, suspects, blocked);
+        claim_batches(**session, settings_.replica, limit, settings_.claim_ttl, suspects, blocked, settings_.parallel_from);
     if (!batches) {
         note_failure(batches.error());
         return batches.error();

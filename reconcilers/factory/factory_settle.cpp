@@ -10,6 +10,12 @@ namespace homeostat {
 
 namespace {
 
+// "" where nothing is traced.
+std::string trace_of(const Batch& batch) {
+    const SpanContext span = SpanContext::from_traceparent(batch.traceparent);
+    return span.valid() ? span.trace.hex() : std::string();
+}
+
 std::string_view outcome_name(BatchFate fate) {
     switch (fate) {
         case BatchFate::give_back: return "interrupted";
@@ -143,8 +149,7 @@ Status Factory::end_failed(Session& session, const Batch& batch, const TargetInf
             for (std::size_t i = 0; i < hashes->size(); ++i) {
                 if (!(*hashes)[i]) continue;  // not in the source any more
                 letters.push_back({batch.keys[i], *(*hashes)[i], std::string(to_string(error.cls)), std::string(error.strategy()),
-                                   error.message, batch.attempts + 1,
-                                   SpanContext::from_traceparent(batch.traceparent).trace.hex()});
+                                   error.message, batch.attempts + 1, trace_of(batch)});
             }
             add_dead_letters(tx, batch.uid, batch.revision, letters);
             recount_dead_letters(tx, batch.uid, true);

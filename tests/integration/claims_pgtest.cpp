@@ -66,6 +66,36 @@ TEST_F(Claims, AreOfBatchesOfTheLeasesEpochOnly) {
     EXPECT_THAT(claim("a", 10), SizeIs(2));
 }
 
+TEST_F(Claims, OfARunThatPlannedFewDocumentsOneIsTakenAtATime) {
+    own("a");
+    plan(4, 10);
+    db.exec(
+        fmt::format("INSERT INTO homeostat.run (id, uid, revision, generation, reconcile_id, trigger, deep, planned_in_sweep)"
+                    " VALUES (1, {}, 1, 1, 'r', 'spec', false, 40)",
+                    uid));
+    const auto claim_from = [&](std::int64_t parallel_from) {
+        return *claim_batches(*session, "a", 10, 1h, false, {}, parallel_from);
+    };
+    const auto give_back = [&](const std::string& more = "") {
+        db.exec("UPDATE homeostat.batch SET claim_token = NULL, claimed_by = NULL, claim_expires_at = NULL" + more);
+    };
+    // How many there will be is not known before the sweep is complete.
+    EXPECT_THAT(claim_from(41), SizeIs(4));
+    give_back();
+    db.exec("UPDATE homeostat.run SET phase = 'healing'");
+    EXPECT_THAT(claim_from(40), SizeIs(4));
+    give_back();
+    const std::vector<Batch> first = claim_from(41);
+    ASSERT_THAT(first, SizeIs(1));
+    EXPECT_THAT(claim_from(41), IsEmpty());
+    // One that failed and waits keeps no other waiting.
+    give_back(", run_after = clock_timestamp() + interval '1 hour' WHERE claim_token IS NOT NULL");
+    ASSERT_THAT(claim_from(41), SizeIs(1));
+    db.exec("DELETE FROM homeostat.batch WHERE claim_token IS NOT NULL");
+    EXPECT_THAT(claim_from(41), SizeIs(1));
+    EXPECT_THAT(claim_from(0), SizeIs(1));
+}
+
 TEST_F(Claims, ATakeoverAdoptsWhatWasPlannedAndClaimedBefore) {
     own("a");
     plan(4);

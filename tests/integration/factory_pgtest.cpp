@@ -68,6 +68,25 @@ TEST_F(FactoryWhole, OnePoisonousDocumentOfTenThousandIsSingledOutAndExplained) 
     expect_converged("docs", kWanted);
 }
 
+TEST_F(FactoryWhole, BatchesOfASmallRunGoOneAfterTheOther) {
+    FakeEndpoint endpoint({.dimensions = 16});
+    make(64);
+    declare_endpoint(endpoint);
+    db.exec(
+        "CREATE TABLE at_once (n int);"
+        "CREATE FUNCTION count_claimed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.at_once SELECT count(*)"
+        " FROM homeostat.batch WHERE claim_token IS NOT NULL; RETURN NULL; END $$;"
+        "CREATE TRIGGER count_claimed AFTER INSERT OR UPDATE ON homeostat.batch EXECUTE FUNCTION count_claimed()");
+    declare("docs", "docs", "content", "'body'");
+    run_once(kConverged, {{"HOMEOSTAT_BATCH_PARALLEL_FROM", "65"}});
+    expect_converged("docs", kWanted);
+    EXPECT_EQ(number("SELECT max(n) FROM at_once"), 1);
+    EXPECT_EQ(number("SELECT count(*) FROM homeostat.batch_history WHERE embedded > 0"), 4);
+    db.exec("UPDATE docs SET body = body || ' edited'");
+    run_once(kConverged, {{"HOMEOSTAT_BATCH_PARALLEL_FROM", "64"}});
+    EXPECT_GT(number("SELECT max(n) FROM at_once"), 1);
+}
+
 TEST_F(FactoryWhole, ThrottlingCostsNoDocumentAnAttempt) {
     FakeEndpoint endpoint({.dimensions = 16});
     for (int i = 0; i < 3; ++i) {

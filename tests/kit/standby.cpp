@@ -33,7 +33,13 @@ Standby::~Standby() {
     fs::remove_all(sockets_, ignored);
 }
 
-std::string Standby::url() const { return "postgresql://postgres@/postgres?host=" + sockets_; }
+std::string Standby::url(std::string_view database, std::string_view user) const {
+    return std::string("postgresql://").append(user).append("@/").append(database).append("?host=") + sockets_;
+}
+
+void Standby::stop() { control("-m immediate stop"); }
+
+void Standby::promote() { control("promote"); }
 
 void Standby::control(const std::string& what) {
     run_command(as_postgres("pg_ctl") + " -w -t 60 -D " + shell_word(data_) + " -l " + shell_word(cluster_.folder() + "/log") +

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "tests/kit/cluster.hpp"
 
@@ -18,13 +19,17 @@ public:
     Standby(const Standby&) = delete;
     Standby& operator=(const Standby&) = delete;
 
+    // As superuser `postgres`, or as `user`.
+    std::string url(std::string_view database = "postgres", std::string_view user = "postgres") const;
+    // It is there no more; or it is a primary of its own, beside the cluster.
+    void stop();
+    void promote();
     // Nothing reaches it any more: what is committed from now on will be lost.
     void fall_behind();
     // The cluster dies at once, and this is it from now on. Once only.
     void take_over();
 
 private:
-    std::string url() const;
     void control(const std::string& what);
 
     Cluster& cluster_;
