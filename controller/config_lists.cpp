@@ -6,6 +6,7 @@
 #include <array>
 
 #include "reconcilers/embed/outbound.hpp"
+#include "reconcilers/embed/secret_source.hpp"
 
 namespace homeostat {
 
@@ -23,6 +24,30 @@ bool is_word(const YamlNode& node) {
     return is_scalar(node) && !node.scalar.empty() && node.scalar.find_first_of(" \t\r\n;") == std::string::npos;
 }
 
+// The program exec:/PATH with its arguments, as one text or as a list; anything else is a word.
+Result<std::string> source_text(const std::string& name, const YamlNode* node) {
+    const Error wrong = invalid(fmt::format(
+        "secret \"{}\": its source must be env:NAME or file:PATH, without spaces, or the program exec:/PATH and its arguments",
+        name));
+    if (node == nullptr) return wrong;
+    if (node->kind == YamlNode::Kind::list) {
+        std::vector<std::string> words;
+        for (const YamlNode& item : node->items) {
+            if (!is_scalar(item)) return wrong;
+            words.push_back(item.scalar);
+        }
+        if (words.empty() || !is_program_source(words.front())) return wrong;
+        const Result<std::string> source = program_source(words);
+        if (!source) return source.error().with_prefix(fmt::format("secret \"{}\"", name));
+        return written_source(*source);
+    }
+    if (!is_scalar(*node)) return wrong;
+    if (is_program_source(node->scalar) && node->scalar.find_first_of("\"\r\n") == std::string::npos)
+        return written_source(node->scalar);
+    if (!is_word(*node)) return wrong;
+    return node->scalar;
+}
+
 Result<std::string> secret_line(const std::string& name, const YamlNode& node) {
     if (node.kind != YamlNode::Kind::map || name.find_first_of(" \t\r\n;") != std::string::npos || name.empty())
         return invalid(fmt::format("secret \"{}\" must be a word with a source and origins", name));
@@ -33,8 +58,8 @@ Result<std::string> secret_line(const std::string& name, const YamlNode& node) {
     }
     const YamlNode* source = node.find("source");
     const YamlNode* origins = node.find("origins");
-    if (source == nullptr || !is_word(*source))
-        return invalid(fmt::format("secret \"{}\": its source must be env:NAME or file:PATH, without spaces", name));
+    const Result<std::string> text = source_text(name, source);
+    if (!text) return text.error();
     std::vector<YamlNode> all;
     if (origins != nullptr && origins->kind == YamlNode::Kind::list) {
         all = origins->items;
@@ -45,7 +70,7 @@ Result<std::string> secret_line(const std::string& name, const YamlNode& node) {
         return invalid(
             fmt::format("secret \"{}\": its origins must be a list of where it may go, such as [https://api.example.com]", name));
     }
-    std::string line = name + ' ' + source->scalar;
+    std::string line = name + ' ' + *text;
     for (const YamlNode& origin : all) line += ' ' + origin.scalar;
     return line;
 }

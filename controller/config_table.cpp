@@ -120,7 +120,9 @@ const std::array<Setting, 75> kSettings{{
     {"secrets", &S::secrets, "", "", "", false, true,
      "The secrets and files that providers may name, and the origins that each may be sent to: secrets: {openai: {source: "
      "\"env:OPENAI_API_KEY\", origins: [https://api.openai.com]}}, or in one line openai env:OPENAI_API_KEY "
-     "https://api.openai.com; several have ; between them. None is sent anywhere else."},
+     "https://api.openai.com; several have ; between them. A source is env:NAME, file:PATH or exec:/PROGRAM, which prints a "
+     "token; "
+     "with its arguments it stands in double quotes. None is sent anywhere else."},
     {"provider.allow_hosts", &S::provider_allow_hosts, "", "", "", false, true,
      "Hosts (api.example.com, *.example.com), addresses and networks (10.0.0.0/8) of providers that may be asked, with commas "
      "between them; empty means all but link-local addresses and those of metadata services, which are asked only where their "

@@ -45,6 +45,9 @@ std::vector<std::string> references_of(const ProviderSpec& provider) {
     return out;
 }
 
+// By the endpoint, of what it was sent.
+bool is_refusal(const Error& error) { return error.cls == ErrorClass::auth && (error.code == "401" || error.code == "403"); }
+
 enum class Encoding : std::uint8_t { base64, number, none };  // none: encoding_format is left out
 
 std::string_view name_of(Encoding encoding) {
@@ -99,17 +102,20 @@ public:
         span.set("server.address", url_.host);
         span.set("server.port", static_cast<std::int64_t>(url_.port));
         const SteadyTime start = clock_.steady_now();
+        const SteadyTime deadline = std::min(context.deadline, start + provider_.timeout);
+        if (!references_.empty()) co_await outbound_->ready(references_, url_, deadline, context.stop);
         // Before it is asked: what is changed meanwhile is another.
-        const std::size_t mark = references_.empty() ? 0 : outbound_->mark(references_, url_);
-        const Encoding known = encoding_;
-        Encoding encoding = known;
-        auto result = co_await request(texts, role, encoding, context, span);
-        // Some know only numbers, some of no choice at all. How it is asked for changes no vector.
-        while (!result && encoding != Encoding::none && result.error().code == kEncodingRefused) {
-            encoding = encoding == Encoding::base64 ? Encoding::number : Encoding::none;
-            result = co_await request(texts, role, encoding, context, span);
+        std::size_t mark = mark_now();
+        auto result = co_await ask(texts, role, context, span);
+        // A token that a program prints may have ended early: another one is tried once.
+        if (!result && is_refusal(result.error()) && outbound_->refused(references_, url_, mark)) {
+            co_await outbound_->ready(references_, url_, deadline, context.stop);
+            if (const std::size_t renewed = mark_now(); renewed != mark) {
+                mark = renewed;
+                result = co_await ask(texts, role, context, span);
+            }
         }
-        if (result && encoding != known) encoding_ = encoding;
+        if (result) outbound_->accepted(references_, url_);
         failed_with_ = result ? 0 : mark;
         telemetry_.finish(span, result, clock_.steady_now() - start);
         co_return result;
@@ -140,7 +146,7 @@ public:
     bool take_renewed() override {
         const std::size_t failed = failed_with_;
         if (failed == 0) return false;
-        const std::size_t now = outbound_->mark(references_, url_);
+        const std::size_t now = mark_now();
         if (now == failed) return false;
         failed_with_ = now;
         return true;
@@ -154,6 +160,22 @@ public:
     }
 
 private:
+    asio::awaitable<Result<Embeddings>> ask(const std::vector<std::string>& texts, TextRole role, const Context& context,
+                                            const Span& span) {
+        const Encoding known = encoding_;
+        Encoding encoding = known;
+        auto result = co_await request(texts, role, encoding, context, span);
+        // Some know only numbers, some of no choice at all. How it is asked for changes no vector.
+        while (!result && encoding != Encoding::none && result.error().code == kEncodingRefused) {
+            encoding = encoding == Encoding::base64 ? Encoding::number : Encoding::none;
+            result = co_await request(texts, role, encoding, context, span);
+        }
+        if (result && encoding != known) encoding_ = encoding;
+        co_return result;
+    }
+
+    std::size_t mark_now() const { return references_.empty() ? 0 : outbound_->mark(references_, url_); }
+
     asio::awaitable<Result<Embeddings>> request(const std::vector<std::string>& texts, TextRole role, Encoding encoding,
                                                 const Context& context, const Span& span) {
         std::vector<std::string> secrets;
@@ -295,10 +317,10 @@ private:
 
 Status check_headers(const ProviderSpec& provider) {
     if (provider.credential && !is_declared_reference(*provider.credential)) {
-        return invalid(
-            fmt::format("the credential of provider \"{}\" must be a reference, secret:NAME, env:NAME or file:PATH; take the "
-                        "secret out of the declaration",
-                        provider.name));
+        return invalid(fmt::format(
+            "the credential of provider \"{}\" must be a reference, secret:NAME, env:NAME, file:PATH or exec:PATH; take the "
+            "secret out of the declaration",
+            provider.name));
     }
     if (provider.organization && !is_header_value(*provider.organization)) {
         return invalid(fmt::format("the organization of provider \"{}\" holds a control character", provider.name));

@@ -8,10 +8,10 @@
 #include <boost/asio/ip/address_v4.hpp>
 #include <boost/asio/ip/address_v6.hpp>
 #include <charconv>
-#include <functional>
 #include <optional>
 
 #include "reconcilers/embed/secret.hpp"
+#include "reconcilers/embed/secret_source.hpp"
 
 namespace homeostat {
 
@@ -21,7 +21,6 @@ namespace ip = boost::asio::ip;
 
 constexpr std::string_view kByName = "secret:";
 constexpr std::string_view kFile = "file:";
-constexpr std::string_view kSpace = " \t\r\n";
 
 Error refuse(std::string message) {
     return {.cls = ErrorClass::auth, .message = std::move(message), .origin = Origin::user, .code = "secret"};
@@ -36,12 +35,6 @@ std::vector<std::string_view> words(std::string_view text, std::string_view sepa
         text.remove_prefix(end);
     }
     return out;
-}
-
-std::string_view trimmed(std::string_view text) {
-    const std::size_t first = text.find_first_not_of(kSpace);
-    if (first == std::string_view::npos) return {};
-    return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
 }
 
 std::optional<ip::address> address_of(std::string_view text) {
@@ -139,7 +132,7 @@ std::string_view without_dot(std::string_view host) {
 }  // namespace
 
 bool is_declared_reference(std::string_view text) noexcept {
-    return is_secret_reference(text) || (text.starts_with(kByName) && text.size() > kByName.size());
+    return is_secret_reference(text) || is_program_source(text) || (text.starts_with(kByName) && text.size() > kByName.size());
 }
 
 bool is_loopback(std::string_view host) {
@@ -193,24 +186,31 @@ Result<Outbound::Place> Outbound::place_of(std::string_view text) {
 }
 
 Status Outbound::add_secret(std::string_view entry) {
-    const std::vector<std::string_view> parts = words(entry, kSpace);
+    const Result<std::vector<std::string>> words_of = entry_words(entry);
+    if (!words_of) return words_of.error();
+    const std::vector<std::string>& parts = *words_of;
     const std::string subject = fmt::format("secret \"{}\"", parts.front());
-    if (parts.size() < 3 || !is_secret_reference(parts[1])) {
+    if (parts.size() < 3 || !(is_secret_reference(parts[1]) || is_program_source(parts[1]))) {
         return invalid(
-            fmt::format("{}: it needs a source (env:NAME or file:PATH) and the origins that it may go to, such as "
+            fmt::format("{}: it needs a source (env:NAME, file:PATH or exec:/PROGRAM) and the origins that it may go to, such as "
                         "https://api.example.com",
                         subject));
     }
-    Bound bound{.name = std::string(parts[0]), .source = std::string(parts[1]), .places = {}};
+    Bound bound{.name = parts[0], .source = parts[1], .places = {}};
     if (bound.source.starts_with("env:PG") || bound.source.starts_with("env:HOMEOSTAT_DATABASE")) {
         return invalid(fmt::format("{}: {} is the key to the database, which no provider gets; give it one of its own", subject,
                                    bound.source));
     }
+    if (const Status program = add_program(bound); !program) return program.error().with_prefix(subject);
     for (const Bound& other : secrets_) {
         if (other.name == bound.name) return invalid(fmt::format("{} is given twice", subject));
     }
     for (std::size_t i = 2; i < parts.size(); ++i) {
         Result<Place> place = place_of(parts[i]);
+        if (!place && bound.program && parts[i].find("://") == std::string::npos) {
+            return invalid(fmt::format("{}: the program and its arguments stand in double quotes: \"{} {} ...\"", subject,
+                                       bound.source, parts[i]));
+        }
         if (!place) return place.error().with_prefix(subject);
         bound.places.push_back(*std::move(place));
     }
@@ -245,9 +245,8 @@ Status Outbound::add_host(std::string_view entry) {
 
 Result<Outbound> Outbound::of(std::string_view secrets, std::string_view hosts) {
     Outbound out;
-    for (const std::string_view entry : words(secrets, ";")) {
-        if (trimmed(entry).empty()) continue;
-        if (Status added = out.add_secret(trimmed(entry)); !added) return std::move(added).error();
+    for (const std::string& entry : secret_entries(secrets)) {
+        if (Status added = out.add_secret(entry); !added) return std::move(added).error();
     }
     for (const std::string_view entry : words(hosts, ", \t\r\n")) {
         if (Status added = out.add_host(entry); !added) return std::move(added).error();
@@ -290,27 +289,12 @@ Result<const Outbound::Bound*> Outbound::bound(std::string_view reference, const
                     reference, name_for(reference), reference, to.origin()));
 }
 
-Result<std::string> Outbound::secret(std::string_view reference, const Url& to) const {
-    const Result<const Bound*> found = bound(reference, to);
-    if (!found) return found.error();
-    return read_secret((*found)->source);
-}
-
 Result<std::string> Outbound::file(std::string_view given, const Url& to) const {
     const Result<const Bound*> found = bound(given.starts_with('/') ? fmt::format("{}{}", kFile, given) : std::string(given), to);
     if (!found) return found.error();
     const std::string_view source = (*found)->source;
     if (!source.starts_with(kFile)) return refuse(fmt::format("{} is no file, which is what is wanted here", given));
     return std::string(source.substr(kFile.size()));
-}
-
-std::size_t Outbound::mark(const std::vector<std::string>& references, const Url& to) const {
-    std::size_t mark = references.size();
-    for (const std::string& reference : references) {
-        const Result<std::string> found = secret(reference, to);
-        mark = mark * 1'099'511'628'211U + (found ? std::hash<std::string>{}(*found) : 1U);
-    }
-    return mark == 0 ? 1 : mark;
 }
 
 bool Outbound::listed(const ip::address& address) const {

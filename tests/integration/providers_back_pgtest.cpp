@@ -1,4 +1,5 @@
 // Providers that are put right, edited, or deleted and declared again, by the real program: asked as they are now, and at once.
+#include <filesystem>
 #include <fstream>
 
 #include "tests/integration/world.hpp"
@@ -70,6 +71,49 @@ TEST_F(ProvidersAgain, AnEditAfterTheAddressWasChangedGoesToTheNewOne) {
     EXPECT_EQ(old.requests().size(), asked);
     EXPECT_GE(fresh.texts(), 40U);
     end(run);
+}
+
+// A program that prints tokens of a second: they are printed again before they end, a refused one at once, and where the program
+// fails the pipeline says so until it prints again. The token is in no table and no log.
+TEST_F(ProvidersAgain, WhatAProgramPrintsIsPrintedAgainWhenItEndsOrIsRefused) {
+    FakeEndpoint endpoint({.dimensions = 16});
+    const std::string folder = db.cluster().folder() + "/token_" + db.name();
+    std::filesystem::create_directory(folder);
+    const std::string program = folder + "/print";
+    std::ofstream(program) << "#!/bin/sh\necho run >> " << folder << "/runs; N=$(grep -c run " << folder << "/runs)\n"
+                           << "if [ -e " << folder << "/out ]; then echo 'no login' >&2; echo hush-token-$N >&2; exit 7; fi\n"
+                           << "echo \"{\\\"token\\\": \\\"hush-token-$N\\\", \\\"expires_in\\\": $1}\"\n";
+    std::filesystem::permissions(program, std::filesystem::perms::all);
+    more["HOMEOSTAT_SECRETS"] =
+        fmt::format("printed \"exec:{} 2\" {}", program, endpoint.url().substr(0, endpoint.url().rfind('/')));
+    make(40);
+    declare_endpoint(endpoint, "; UPDATE homeostat.provider SET credential = 'secret:printed' WHERE name = 'fake'");
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(well()) << run.output();
+    const auto last = [&] { return endpoint.requests().back().http.headers.at("authorization"); };
+    const std::string first = last();
+    EXPECT_TRUE(kit::eventually([&] {
+        db.exec("UPDATE docs SET body = 'Edited ' || clock_timestamp() WHERE id = 1");
+        return converged() && last() != first;
+    })) << run.output();
+    endpoint.next({.status = 401});
+    db.exec("UPDATE docs SET body = 'Refused ' || id");
+    EXPECT_TRUE(well()) << run.output();
+    std::ofstream(folder + "/out") << "x";
+    EXPECT_TRUE(kit::eventually([&] {
+        db.exec("UPDATE docs SET body = 'Later ' || clock_timestamp() WHERE id = 1");
+        return condition("docs", "ProviderHealthy", "message").find("ended with code 7; it wrote: no login") != std::string::npos;
+    })) << run.output();
+    std::filesystem::remove(folder + "/out");
+    EXPECT_TRUE(well()) << run.output();
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.dead_letter"), "0");
+    for (const char* table : {"condition", "run_history", "batch_history", "provider_status", "event"})
+        EXPECT_EQ(number(fmt::format("SELECT count(*) FROM homeostat.{} t WHERE t::text LIKE '%hush-token%'", table)), 0)
+            << table;
+    end(run);
+    EXPECT_EQ(run.output().find("hush-token"), std::string::npos);
+    std::filesystem::remove_all(folder);
 }
 
 struct Trouble {
