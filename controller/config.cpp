@@ -226,7 +226,7 @@ private:
         }
     }
 
-    static bool is_url(const Setting& setting) { return setting.name.ends_with(".url"); }
+    static bool is_url(const Setting& setting) { return setting.name.ends_with(".url") || setting.name.ends_with("_url"); }
     static std::string shown(const Setting& setting, std::string_view text) {
         return is_url(setting) ? redact_url(text) : std::string(text.empty() ? "" : "***");
     }

@@ -19,9 +19,8 @@ const std::array<Setting, 75> kSettings{{
      "database.url, "
      "and may run no code of roles that are not trusted (docs/security.md)."},
     {"database.observe_url", &S::database_observe_url, "", "", "", true, true,
-     "A physical standby of the same cluster on which sweeps compare sources with what is embedded; empty means database.url. "
-     "The "
-     "login acts as the same role. What the standby shows counts only once it has caught up."},
+     "A physical standby of the same cluster on which sweeps compare sources with what is embedded; empty means "
+     "database.url. The login acts as the same role. What the standby shows counts only once it has caught up."},
     {"database.observe_max_lag", &S::database_observe_max_lag, "10s", "0", "10m", false, true,
      "How long a slice of a sweep waits for the standby to replay what database.url had when the slice began; then it reads "
      "database.url."},

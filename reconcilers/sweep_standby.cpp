@@ -40,11 +40,13 @@ Result<StandbyFacts> SweepStandby::catch_up(Session& standby, const Context& con
     Result<PrimaryMoment> moment = Error{};
     {
         Result<Pool::Lease> primary = primary_.acquire(context);
-        if (!primary) return primary.error();
+        // No fault of the standby's: whoever reads the primary next tells of it.
+        if (!primary) return cancelled("the primary cannot be asked");
         moment = read_moment(**primary);
     }
-    if (!moment) return moment.error();
-    const auto give_up = std::chrono::steady_clock::now() + max_lag_;
+    if (!moment) return moment.error().with_prefix("where database.url is cannot be told");
+    const auto left = std::chrono::duration_cast<milliseconds>(context.deadline - clock_.steady_now());
+    const auto give_up = std::chrono::steady_clock::now() + std::clamp(left, milliseconds(0), max_lag_);
     for (milliseconds pause = kFirstLook;; pause = std::min(pause * 2, kSlowestLook)) {
         Result<StandbyFacts> facts = look_at_standby(standby, *moment);
         if (!facts || facts->state != StandbyState::behind) return facts;
