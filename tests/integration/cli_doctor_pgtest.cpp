@@ -147,7 +147,8 @@ TEST_F(CliDoctor, AProviderThatDoesNotAnswerAsDeclared) {
     EXPECT_THAT(hurried["fix"].get<std::string>(), HasSubstr("a max_batch of 20"));
     db.exec("UPDATE homeostat.provider SET timeout = '1 minute' WHERE name = 'p'");
     db.exec(
-        "UPDATE homeostat.provider SET request = '{\"input_type\": \"passage\"}', query_request = '{\"input_type\": \"query\"}'");
+        "UPDATE homeostat.provider SET request = '{\"input_type\": \"passage\"}', query_request = '{\"input_type\": \"query\"}' "
+        "WHERE name = 'p'");
     EXPECT_EQ(of(examine(0), "provider p")["health"], "ok");
     endpoint.next({});
     endpoint.next({.status = 400, .body = R"({"error": {"message": "unknown input_type passage", "param": "input_type"}})"});
