@@ -109,6 +109,12 @@ Result<std::string> CredentialProgram::held() const {
     return refuse(fmt::format("secret \"{}\" is printed by a program, which is for credential and headers only", name_));
 }
 
+std::size_t CredentialProgram::mark() const {
+    const Lock lock(mutex_);
+    if (!held_ || (failed_ && (held_->refused || !holds(clock_.steady_now())))) return 1;
+    return std::hash<std::string>{}(held_->secret) | 2U;
+}
+
 void CredentialProgram::look() {
     const Lock lock(mutex_);
     start_if_due(clock_.steady_now());

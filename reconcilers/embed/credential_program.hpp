@@ -36,6 +36,9 @@ public:
 
     // What was printed last, where it still holds; else why there is nothing (class auth, code "credential"). Does not wait.
     Result<std::string> held() const EXCLUDES(mutex_);
+    // Another one where the program has printed another secret, or failed. One that has ended since is no failure: the program
+    // may be asked for the next. Not 0.
+    std::size_t mark() const EXCLUDES(mutex_);
     // Starts the program where it is time to, and does not wait for it.
     void look() EXCLUDES(mutex_);
     // The same, and waits for the program where there is nothing to go on with, at most until the deadline or the stop.

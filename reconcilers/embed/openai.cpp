@@ -116,7 +116,9 @@ public:
             }
         }
         if (result) outbound_->accepted(references_, url_);
-        failed_with_ = result ? 0 : mark;
+        // One that was sent with other secrets, and is answered late, says nothing of those that failed meanwhile.
+        if (!result) failed_with_ = mark;
+        if (result) failed_with_.compare_exchange_strong(mark, 0);
         telemetry_.finish(span, result, clock_.steady_now() - start);
         co_return result;
     }

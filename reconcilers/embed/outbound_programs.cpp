@@ -43,11 +43,17 @@ Result<std::string> Outbound::secret(std::string_view reference, const Url& to) 
 }
 
 std::size_t Outbound::mark(const std::vector<std::string>& references, const Url& to) const {
-    for (const auto& program : programs(references, to)) program->look();
     std::size_t mark = references.size();
     for (const std::string& reference : references) {
-        const Result<std::string> found = secret(reference, to);
-        mark = mark * 1'099'511'628'211U + (found ? std::hash<std::string>{}(*found) : 1U);
+        const Result<const Bound*> found = bound(reference, to);
+        std::size_t one = 1;
+        if (found && (*found)->program) {
+            (*found)->program->look();
+            one = (*found)->program->mark();
+        } else if (const Result<std::string> secret = this->secret(reference, to)) {
+            one = std::hash<std::string>{}(*secret);
+        }
+        mark = mark * 1'099'511'628'211U + one;
     }
     return mark == 0 ? 1 : mark;
 }

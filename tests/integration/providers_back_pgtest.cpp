@@ -81,7 +81,8 @@ TEST_F(ProvidersAgain, WhatAProgramPrintsIsPrintedAgainWhenItEndsOrIsRefused) {
     std::filesystem::create_directory(folder);
     const std::string program = folder + "/print";
     std::ofstream(program) << "#!/bin/sh\necho run >> " << folder << "/runs; N=$(grep -c run " << folder << "/runs)\n"
-                           << "if [ -e " << folder << "/out ]; then echo 'no login' >&2; echo hush-token-$N >&2; exit 7; fi\n"
+                           << "if [ -e " << folder
+                           << "/out ]; then echo 'no login' >&2; echo hush-token-$N; echo hush-token-$N >&2; exit 7; fi\n"
                            << "echo \"{\\\"token\\\": \\\"hush-token-$N\\\", \\\"expires_in\\\": $1}\"\n";
     std::filesystem::permissions(program, std::filesystem::perms::all);
     more["HOMEOSTAT_SECRETS"] =
