@@ -5,19 +5,13 @@
 #include <algorithm>
 #include <map>
 
+#include "store/migration_lock.hpp"
 #include "store/migrations_embedded.hpp"
 
 namespace homeostat {
 
 namespace {
 
-// Any constant will do; it only has to differ from the locks other programs take in the same database.
-constexpr std::int64_t kLockKey = 0x686F6D656F;
-
-// By the catalog's rows, not by name: who waited for another that was migrating would be told from the cache that there is none.
-const Statement kLedgerExists{"migration_ledger",
-                              "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-                              " WHERE n.nspname = 'homeostat' AND c.relname = 'migration')"};
 const Statement kVersion{"migration_version", "SELECT coalesce(max(number), 0) FROM homeostat.migration"};
 const Statement kRecord{"migration_record", "INSERT INTO homeostat.migration (number, name) VALUES ($1::int, $2)"};
 const Statement kForget{"migration_forget", "DELETE FROM homeostat.migration WHERE number = $1::int"};
@@ -27,10 +21,10 @@ const Statement kList{"migration_list", "SELECT number, name, applied_at::text F
 // better than the server's own, and it would be called with the rights of whoever migrates.
 constexpr std::string_view kPath = "SET LOCAL search_path = pg_catalog, pg_temp";
 
-// The lock is waited for: another replica is migrating, and will be done in a moment.
-void prepare(Transaction& tx) {
-    tx.exec(fmt::format("{}; SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '5min'", kPath));
-    tx.exec(fmt::format("SELECT pg_advisory_xact_lock({})", kLockKey));
+// Whether there is anything to migrate. The lock is waited for: another replica is migrating, and will be done in a moment.
+bool prepare(Transaction& tx, bool make) {
+    tx.exec(fmt::format("{}; SET LOCAL statement_timeout = '5min'", kPath));
+    return lock_migrations(tx, make);
 }
 
 const Statement kExtensionHome{"migration_extension",
@@ -69,14 +63,6 @@ void run_text(Transaction& tx, const EmbeddedMigration& m, std::string_view text
     tx.exec(text.substr(end));
 }
 
-void ensure_ledger(Transaction& tx) {
-    if (tx.exec(kLedgerExists).boolean(0, 0)) return;
-    tx.exec(
-        "CREATE SCHEMA IF NOT EXISTS homeostat;"
-        "CREATE TABLE homeostat.migration (number int PRIMARY KEY, name text NOT NULL,"
-        " applied_at timestamptz NOT NULL DEFAULT clock_timestamp())");
-}
-
 int version_in(Transaction& tx) { return static_cast<int>(tx.exec(kVersion).i64(0, 0)); }
 
 Error naming(Error e, const EmbeddedMigration& m) {
@@ -86,14 +72,15 @@ Error naming(Error e, const EmbeddedMigration& m) {
 }
 
 // Replicas that run meanwhile lock the same tables in an order of their own. Of two that wait for each other the server ends one;
-// where that was us, nothing is done, the other goes on, and we try again.
+// where that was us, nothing is done, the other goes on, and we try again. Likewise of two who begin from nothing.
 constexpr int kTries = 10;
-bool was_deadlock(const Error& e) { return e.code == "40P01"; }
+bool was_deadlock(const Error& e) { return e.code == "40P01" || e.code == kLedgerRaced; }
 
 bool apply(Session& session, const EmbeddedMigration& m) {
     Transaction tx = session.begin();
-    prepare(tx);
-    ensure_ledger(tx);
+    // Whoever only finds that nothing is to be done needs no right to do it, and waits for nobody.
+    if (ledger_exists(tx) && version_in(tx) >= m.number) return false;
+    prepare(tx, true);
     if (version_in(tx) >= m.number) return false;
     if (m.number == 1 || m.number == 3) ensure_extension(tx);
     run_text(tx, m, m.up);
@@ -106,8 +93,7 @@ bool apply(Session& session, const EmbeddedMigration& m) {
 Result<int> take_back(Session& session, int to) {
     const auto all = embedded_migrations();
     Transaction tx = session.begin();
-    prepare(tx);
-    if (!tx.exec(kLedgerExists).boolean(0, 0)) return 0;
+    if (!prepare(tx, false)) return 0;
     const int now = version_in(tx);
     if (now > all.back().number) {
         return invalid(
@@ -170,7 +156,7 @@ Result<std::vector<MigrationState>> migration_status(Session& session) {
     return guarded([&] {
         std::map<int, MigrationState> states;
         for (const EmbeddedMigration& m : embedded_migrations()) states[m.number] = {m.number, std::string(m.name), {}, true};
-        if (session.exec(kLedgerExists).boolean(0, 0)) {
+        if (ledger_exists(session)) {
             const Rows rows = session.exec(kList);
             for (int i = 0; i < rows.size(); ++i) {
                 const int number = static_cast<int>(rows.i64(i, 0));
@@ -187,7 +173,7 @@ Result<std::vector<MigrationState>> migration_status(Session& session) {
 Status make_roles(Session& session) {
     const Status made = guarded([&] {
         Transaction tx = session.begin();
-        prepare(tx);
+        prepare(tx, false);
         tx.exec("SELECT homeostat.make_roles()");
         tx.commit();
     });
@@ -199,7 +185,7 @@ Status make_roles(Session& session) {
 
 Result<int> schema_version(Session& session) {
     return guarded([&] {
-        if (!session.exec(kLedgerExists).boolean(0, 0)) return 0;
+        if (!ledger_exists(session)) return 0;
         return static_cast<int>(session.exec(kVersion).i64(0, 0));
     });
 }

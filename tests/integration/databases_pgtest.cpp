@@ -90,6 +90,49 @@ TEST_F(Found, WithoutASchemaPublicItGetsOneOfItsOwn) {
     EXPECT_EQ(sql->value("SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'vector'"), "extensions");
 }
 
+// A lock that anybody may take is no reason to wait for ever; one of somebody who may migrate is, as earlier programs know no
+// other.
+TEST_F(Found, WhoMayNotMigrateHoldsUpNoMigration) {
+    make();
+    const std::string stranger = "found_stranger_" + std::to_string(getpid());
+    const std::string owner = "found_owner_" + std::to_string(getpid());
+    sql->exec(fmt::format("CREATE EXTENSION vector; CREATE ROLE {} LOGIN; CREATE ROLE {} LOGIN", stranger, owner));
+    sql->exec(fmt::format("GRANT CREATE ON DATABASE {} TO {}", name, owner));
+    const std::string held = "SELECT pg_advisory_lock(448546039151)";
+    {
+        kit::Sql holds(cluster.url(name, stranger));
+        holds.exec(held);
+        EXPECT_THAT(ends(0, {"migrate", "up"}), HasSubstr("migrations applied"));
+        // The lock that counts is not to be had by him.
+        EXPECT_THROW(holds.exec("LOCK TABLE homeostat.migration IN SHARE UPDATE EXCLUSIVE MODE"), std::runtime_error);
+    }
+    // Nothing to do is nothing to wait for.
+    kit::Sql migrates(cluster.url(name));
+    migrates.exec("BEGIN; LOCK TABLE homeostat.migration IN SHARE UPDATE EXCLUSIVE MODE");
+    EXPECT_THAT(ends(0, {"migrate", "up"}), HasSubstr("0 migrations applied"));
+    // One that migrates is waited for.
+    kit::Process waits = homeostat->start({"migrate", "down", "--to", "28", "--yes"});
+    EXPECT_TRUE(kit::eventually([&] {
+        return sql->value("SELECT count(*) FROM pg_locks WHERE relation = 'homeostat.migration'::regclass AND NOT granted") ==
+               "1";
+    }));
+    migrates.exec("COMMIT");
+    const auto ended = waits.wait(std::chrono::seconds(60));
+    ASSERT_TRUE(ended);
+    EXPECT_EQ(ended->code, 0) << waits.output();
+    // A program of an earlier version, by the lock that it takes.
+    kit::Sql earlier(cluster.url(name));
+    earlier.exec(held);
+    kit::Process behind = homeostat->start({"migrate", "up"});
+    EXPECT_TRUE(kit::eventually(
+        [&] { return sql->value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == "1"; }));
+    earlier.exec("SELECT pg_advisory_unlock_all()");
+    const auto done = behind.wait(std::chrono::seconds(60));
+    ASSERT_TRUE(done);
+    EXPECT_EQ(done->code, 0) << behind.output();
+    sql->exec(fmt::format("DROP OWNED BY {0}, {1} CASCADE; DROP ROLE {0}, {1}", stranger, owner));
+}
+
 // Whoever may create in public can put a function there that fits our arguments better than the server's. Each of these says so
 // when it is called.
 TEST_F(Found, NothingInSomebodysSchemaIsCalledByAMigration) {
