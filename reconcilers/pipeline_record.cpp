@@ -229,6 +229,12 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
             ? std::max(settings_.retry_base, full_jitter(pass.state.failures, settings_.retry_base, settings_.retry_cap, 0.75))
             : settings_.reprobe;
     if (const Status read = read_truth(**session, pass); !read) return read.error();
+    bool of_batch = false;
+    if (pass.run && error.code == kTookTooLong) {
+        const Result<std::optional<Error>> failed = failed_batch(**session, pass.run->id);
+        if (!failed) return failed.error();
+        of_batch = failed->has_value();
+    }
     const Status done = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         pass.state.next_attempt = now + wait;
@@ -254,8 +260,8 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
             }
             seen.drift = pass.status.drift;
             seen.source_documents = pass.status.source_documents;
-            // After one slow statement it goes on where it is.
-            if (error.code != kTookTooLong) {
+            // After one slow statement of a pass it goes on where it is; a batch that failed would fail it for ever.
+            if (error.code != kTookTooLong || of_batch) {
                 end_run(tx, *pass.run, pass.declared.name, "Failed", error.message);
                 discard_run_batches(tx, pass.uid, pass.run->id);
             }

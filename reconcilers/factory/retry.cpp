@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "reconcilers/factory/blame.hpp"
+#include "store/pg_error.hpp"
 
 namespace homeostat {
 
@@ -11,6 +12,10 @@ namespace {
 // What was not tried is not put off for longer: how long its provider is left alone is the provider's to know, and one that is
 // declared anew, or answers again, is asked at once.
 constexpr std::chrono::milliseconds kGivenBack{10'000};
+
+// Whose statement took longer than it may, or what its source fails with as it likes: mostly it is the source that is slow or
+// broken, and only a failed batch is told as its pipeline's trouble.
+bool of_source(const Error& error) { return error.code == kTookTooLong || error.code == kSourceFailed; }
 
 }  // namespace
 
@@ -27,6 +32,12 @@ BatchDecision after_failure(const Error& error, const FailedBatch& batch, const 
         return error.retry_after ? std::max(*error.retry_after, jitter) : jitter;
     };
     if (s.manual.contains(error.cls)) return {BatchFate::fail_run, {}};
+    if (error.retryable() && of_source(error)) {
+        // Fewer documents take less time. The second failure, as the first may have been the server's.
+        if (error.code == kTookTooLong && batch.attempts > 0 && batch.documents > 1) return {BatchFate::split, {}};
+        if (batch.attempts + 1 < s.max_attempts) return {BatchFate::retry, wait()};
+        return {BatchFate::fail_run, {}};
+    }
     switch (error.cls) {
         case ErrorClass::fenced: return {BatchFate::drop, {}};
         case ErrorClass::cancelled: return {BatchFate::give_back, {}};

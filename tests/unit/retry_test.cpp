@@ -23,6 +23,22 @@ TEST(Retry, WhatSaysNothingAboutTheWorkGivesTheBatchBackHoweverOften) {
     }
 }
 
+TEST(Retry, ASlowOrBrokenSourceIsCutTriedAndThenTold) {
+    const auto fate_of = [](ErrorClass cls, std::string_view code, std::size_t documents, int attempts) {
+        Error e = of(cls);
+        e.code = code;
+        return after_failure(e, {documents, attempts}, kSettings, 0.5).fate;
+    };
+    const std::string_view slow = "57014";
+    EXPECT_EQ(fate_of(ErrorClass::db_transient, slow, 256, 0), BatchFate::retry) << "it may have been the server";
+    EXPECT_EQ(fate_of(ErrorClass::db_transient, slow, 256, 1), BatchFate::split);
+    EXPECT_EQ(fate_of(ErrorClass::db_transient, slow, 1, 3), BatchFate::retry);
+    EXPECT_EQ(fate_of(ErrorClass::db_transient, slow, 1, 4), BatchFate::fail_run);
+    EXPECT_EQ(fate_of(ErrorClass::db_resource, "SourceFailed", 256, 1), BatchFate::retry);
+    EXPECT_EQ(fate_of(ErrorClass::db_resource, "SourceFailed", 256, 4), BatchFate::fail_run);
+    EXPECT_EQ(fate_of(ErrorClass::db_permanent, "SourceFailed", 256, 0), BatchFate::fail_run);
+}
+
 TEST(Retry, ABatchThatIsNotOursIsDropped) { EXPECT_EQ(fate(ErrorClass::fenced), BatchFate::drop); }
 
 TEST(Retry, ContentIsBisectedDownToTheOneThatIsRefused) {
