@@ -136,7 +136,8 @@ bool run_once(const std::string& url, Embedding embedding) {
 Sweeper::Sweeper(const std::string& url) {
     ConnectOptions options;
     options.url = url;
-    options.reader_url = reader_for(url);
+    if (const std::string reader = reader_for(url); !reader.empty())
+        options.readers = {{.role = "", .url = reader, .problem = "", .setting = "database.reader_url"}};
     session_ = *Session::connect(options);
     const PipelineSpec spec = *find_pipeline(*session_, "bench");
     revision_ = std::make_unique<Revision>((*read_revisions(*session_, spec.uid)).back());

@@ -14,6 +14,7 @@
 
 #include "controller/config_lists.hpp"
 #include "controller/config_values.hpp"
+#include "controller/readers.hpp"
 #include "reconcilers/embed/outbound.hpp"
 #include "reconcilers/embed/secret.hpp"
 
@@ -24,6 +25,7 @@ namespace homeostat {
 namespace {
 
 constexpr std::string_view kPrefix = "HOMEOSTAT_";
+constexpr std::string_view kReaders = "database.readers";
 // Not settings, and not slips either: what selects the file and the profile, what Kubernetes puts into every pod when a Service
 // is named homeostat, and what the tests and fault points of our own use.
 constexpr std::array<std::string_view, 7> kOtherVariables{"CONFIG", "PROFILE", "SERVICE_", "PORT", "TEST_", "FAULT", "PLANT"};
@@ -90,6 +92,8 @@ private:
         const std::string where = fmt::format("{}:{}", path, node.line);
         if (name == "secrets" && node.kind == YamlNode::Kind::map) {
             take_line(name, where, secrets_line(node), found);
+        } else if (name == kReaders && node.kind == YamlNode::Kind::list) {
+            take_line(name, where, readers_line(node), found);
         } else if (node.kind == YamlNode::Kind::list && takes_list(name)) {
             take_line(name, where, list_line(node), found);
         } else if (node.kind == YamlNode::Kind::map) {
@@ -206,7 +210,7 @@ private:
             problems_.push_back(
                 fmt::format("{}: {} is \"{}\"; it must be {}", given.origin, setting.name, text, bounds_text(setting)));
         }
-        config_.values.push_back({setting.secret ? shown_.value_or(shown(setting, text)) : std::string(text), given.origin});
+        config_.values.push_back({shown_.value_or(shown(setting, text)), given.origin});
         shown_.reset();
     }
 
@@ -228,6 +232,7 @@ private:
 
     static bool is_url(const Setting& setting) { return setting.name.ends_with(".url") || setting.name.ends_with("_url"); }
     static std::string shown(const Setting& setting, std::string_view text) {
+        if (!setting.secret) return setting.name == kReaders ? shown_readers(text) : std::string(text);
         return is_url(setting) ? redact_url(text) : std::string(text.empty() ? "" : "***");
     }
 
@@ -320,8 +325,9 @@ private:
                 "database.statement_timeout");
         require(s.database_statement_timeout <= s.loop_pass_timeout, "database.statement_timeout", "no longer than",
                 "loop.pass_timeout");
-        for (const Status& good : {check_outbound(s.secrets, s.provider_allow_hosts), check_paths("exec.allow", s.exec_allow),
-                                   check_paths("exec.read", s.exec_read), check_names("exec.environment", s.exec_environment)}) {
+        for (const Status& good : {check_readers(s.database_readers), check_outbound(s.secrets, s.provider_allow_hosts),
+                                   check_paths("exec.allow", s.exec_allow), check_paths("exec.read", s.exec_read),
+                                   check_names("exec.environment", s.exec_environment)}) {
             if (!good) problems_.push_back(good.error().message);
         }
         if (!s.http_listen.empty() && !is_address(s.http_listen)) {

@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 75> kSettings{{
+const std::array<Setting, 76> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -18,6 +18,9 @@ const std::array<Setting, 75> kSettings{{
      "A second login of the same database that reads sources and nothing else; empty means that sources are read by "
      "database.url, "
      "and may run no code of roles that are not trusted (docs/security.md)."},
+    {"database.readers", &S::database_readers, "", "", "", false, true,
+     "Such logins for what members of a role have declared, in a file [{role: search, url: env:SEARCH_READER}, ...], else "
+     "search env:SEARCH_READER; ... The first that fits reads; where none does, database.reader_url."},
     {"database.observe_url", &S::database_observe_url, "", "", "", true, true,
      "A physical standby of the same cluster on which sweeps compare sources with what is embedded; empty means "
      "database.url. The login acts as the same role. What the standby shows counts only once it has caught up."},

@@ -137,6 +137,11 @@ void Loop::follow(const WorkQueue::Item& item, const ReconcileOutcome& outcome) 
     {
         const Lock lock(mutex_);
         failures_.erase(item.key);
+        if (outcome.converged || outcome.gone) {
+            ailing_.erase(item.key);
+        } else if (outcome.settled) {
+            ailing_.insert(item.key);
+        }
         outcome.fed ? void(fed_.insert(item.key)) : void(fed_.erase(item.key));
     }
     if (outcome.fed) feeds_.add(item.key);

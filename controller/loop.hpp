@@ -92,6 +92,7 @@ private:
     Status fits_schema(Session& session) EXCLUDES(mutex_);
     void upkeep(Session& session);
     // Of the pipelines at rest whose interval has passed, those that changed are called.
+    void look_at_ailing() EXCLUDES(mutex_);
     void look_at_resting(Session& session);
     bool settled(std::int64_t uid) const EXCLUDES(mutex_);
 
@@ -119,6 +120,8 @@ private:
     SteadyTime beaten_{};
     SteadyTime next_upkeep_{};     // of the watch's thread
     std::string catalog_;          // as the watch saw it last
+    bool catalog_changed_ = false;  // since those that ail were looked at last
+    SteadyTime next_ailing_{};
 
     mutable Mutex mutex_;
     CondVar changed_;
@@ -129,6 +132,7 @@ private:
     bool views_listed_ GUARDED_BY(mutex_);    // what target views declare is there to be seen
     std::map<std::int64_t, int> failures_ GUARDED_BY(mutex_);
     std::set<std::int64_t> settled_ GUARDED_BY(mutex_);
+    std::set<std::int64_t> ailing_ GUARDED_BY(mutex_);  // which settled unwell: what is altered may put them right
     std::set<std::int64_t> fed_ GUARDED_BY(mutex_);  // whose change feed is ours to look at
     RunSummaryCounts counts_ GUARDED_BY(mutex_);
     std::optional<Error> fatal_ GUARDED_BY(mutex_);

@@ -13,6 +13,8 @@ namespace homeostat {
 namespace {
 
 constexpr std::size_t kRestingAtOnce = 200;
+// Some databases are altered all the time, by temporary tables alone.
+constexpr std::chrono::seconds kBetweenAiling{3};
 
 // Of a key whose pipeline is not as it was.
 int priority_of(const Declared& before, const Declared& now) {
@@ -73,6 +75,7 @@ Status Loop::look() {
     std::set<std::int64_t> live;
     for (const Declared& d : *declared) live.insert(d.uid);
     std::erase_if(seen_, [&](const auto& entry) { return !live.contains(entry.first); });
+    std::erase_if(ailing_, [&](std::int64_t uid) { return !live.contains(uid); });
     listed_ = true;
     changed_.notify_all();
     return {};
@@ -102,6 +105,16 @@ void Loop::upkeep(Session& session) {
         spdlog::warn("histories: {}", kept.error().message);
 }
 
+// A column that was put back, a right that was granted: nobody waits for the next try of what failed for the lack of it.
+void Loop::look_at_ailing() {
+    const SteadyTime now = clock_.steady_now();
+    if (!catalog_changed_ || now < next_ailing_) return;
+    catalog_changed_ = false;
+    next_ailing_ = now + kBetweenAiling;
+    const Lock lock(mutex_);
+    for (const std::int64_t uid : ailing_) queue_.add(uid, kPriorityDrift);
+}
+
 void Loop::look_at_resting(Session& session) {
     const SteadyTime now = clock_.steady_now();
     if (!settings_.once) {
@@ -114,7 +127,9 @@ void Loop::look_at_resting(Session& session) {
         if (catalog && *catalog != catalog_) {
             catalog_ = *std::move(catalog);
             resting_.look_again(now);
+            catalog_changed_ = true;
         }
+        look_at_ailing();
     }
     std::vector<std::int64_t> due = resting_.due(now);
     // A lease that was lost is the queue's to win back, or not.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "controller/config_values.hpp"
+#include "controller/readers.hpp"
 
 namespace homeostat {
 
@@ -47,7 +48,7 @@ ConnectOptions connection(const Settings& s, std::string name, const std::stop_t
     // Of a process that was stopped: its successor need not wait for what it had locked.
     o.idle_timeout_ms = static_cast<std::uint32_t>(std::min<std::int64_t>(5'000, s.lease_ttl.count() / 2));
     o.url = s.database_url;
-    o.reader_url = s.database_reader_url;
+    o.readers = reader_logins(s);
     o.trusted_owners = parse_list(s.source_trusted_owners);
     o.application_name = std::move(name);
     o.statement_timeout_ms = static_cast<std::uint32_t>(s.database_statement_timeout.count());

@@ -129,9 +129,9 @@ SELECT p.name,
        CASE WHEN r.status = 'True' AND p.suspend THEN coalesce(p.suspend_reason, '')
             WHEN r.status = 'True' AND NOT w.behind AND w.changes IS NULL
             THEN 'what waits cannot be counted: this role may not read what the change feed has named'
-            WHEN w.behind AND r.status = 'True' AND w.changes IS NULL
+            WHEN w.behind AND (r.status = 'True' OR r.reason = 'Behind') AND w.changes IS NULL
             THEN 'what waits cannot be counted: ' || w.last_error
-            WHEN w.behind AND r.status = 'True'
+            WHEN w.behind AND (r.status = 'True' OR r.reason = 'Behind')
             THEN format('%s, the oldest for %s s%s', CASE w.run_documents + w.feed_documents + w.changes
                         WHEN 0 THEN 'changes that were not named wait for a sweep'
                         WHEN 1 THEN '1 document waits'

@@ -8,6 +8,21 @@
 
 namespace homeostat {
 
+// A login that reads sources: those that a member of `role` has declared; everybody's where it is empty.
+struct ReaderLogin {
+    std::string role;
+    std::string url;
+    std::string problem;  // why there is no URL
+    std::string setting;  // what names it: "database.reader_url", "database.readers, role \"search\""
+};
+
+// Which login reads a source: a place in ConnectOptions::readers, or the one that also writes.
+struct SourceReader {
+    int place = -1;
+    bool apart() const noexcept { return place >= 0; }
+    bool operator==(const SourceReader&) const = default;
+};
+
 struct ConnectOptions {
     std::string url;  // URI or key=value string; may name several hosts
     std::string application_name = "homeostat";
@@ -17,8 +32,7 @@ struct ConnectOptions {
     std::uint32_t connect_timeout_s = 10;
     std::uint32_t answer_timeout_ms = 4'000;  // without a word, before it is asked after (store/link.hpp)
     std::stop_token abandon;  // requested: calls that wait end at once, as when the link breaks
-    // The login that reads sources, as an URL; empty: they are read by this one.
-    std::string reader_url;
+    std::vector<ReaderLogin> readers;  // the first that fits reads; where none does, this login
     std::vector<std::string> trusted_owners;  // roles whose code may run where sources are read by this login
     // What it runs is not trusted: all that is pinned is pinned again before each statement, and nothing is prepared.
     bool reader = false;

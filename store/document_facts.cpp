@@ -72,10 +72,11 @@ private:
     std::string name(std::string_view what) const { return fmt::format("{}_facts_{}", revision_.tables.prefix, what); }
 
     void read_source() {
-        const Rows rows = tx_.source().exec(
-            {name("source"), fmt::format("SELECT octet_length({}), ({})::text FROM {} s WHERE {} LIMIT 2", source_.content,
-                                         source_.version_sql, source_.relation, match_source(source_, "${0}::text::{1}{2}"))},
-            key_params(facts_.key));
+        const Rows rows = tx_.source(source_.reader)
+                              .exec({name("source"), fmt::format("SELECT octet_length({}), ({})::text FROM {} s WHERE {} LIMIT 2",
+                                                                 source_.content, source_.version_sql, source_.relation,
+                                                                 match_source(source_, "${0}::text::{1}{2}"))},
+                                    key_params(facts_.key));
         facts_.source_rows = rows.size();
         if (rows.empty()) return;
         facts_.content_bytes = rows.i64(0, 0);
@@ -88,11 +89,13 @@ private:
         params.add(*spec_.documents);
         std::string not_null;
         for (const ColumnShape& c : source_.key) not_null += fmt::format(" AND s.{} IS DISTINCT FROM NULL", c.quoted);
-        const Rows rows = tx_.source().exec(
-            {name("place"),
-             fmt::format("SELECT count(*) FROM (SELECT FROM {} s WHERE {} < ROW({}){} LIMIT ${}::bigint) s", source_.relation,
-                         source_.key_row("s"), typed_key(source_), source_.nullable_key ? not_null : "", n_ + 1)},
-            params);
+        const Rows rows =
+            tx_.source(source_.reader)
+                .exec({name("place"),
+                       fmt::format("SELECT count(*) FROM (SELECT FROM {} s WHERE {} < ROW({}){} LIMIT ${}::bigint) s",
+                                   source_.relation, source_.key_row("s"), typed_key(source_),
+                                   source_.nullable_key ? not_null : "", n_ + 1)},
+                      params);
         facts_.beyond_count = rows.i64(0, 0) >= *spec_.documents;
     }
 
@@ -110,7 +113,7 @@ private:
         std::string seen = fmt::format("SELECT {} AS homeostat_hash, {} AS homeostat_version{} FROM {} s WHERE {} LIMIT 1",
                                        source_.content_hash(), source_.version_sql, columns, source_.relation,
                                        match_source(source_, "${0}::text::{1}{2}"));
-        if (tx_.source_apart()) {
+        if (source_.reader.apart()) {
             const SourceRows read = SourceRows::of_keys(tx_, source_, {facts_.key});
             seen = fmt::format("SELECT * FROM {} s WHERE s.present", read.relation(n_ + 1));
             read.add_to(params);

@@ -107,10 +107,11 @@ private:
         Params params;
         if (request_.after) add_key(params, *request_.after);
         params.add(limit - 1);
-        const Rows rows = tx_.source().exec(
-            {fmt::format("{}_end_{}", revision_.tables.prefix, request_.after ? "a" : ""),
-             slice_end_sql(source_, range(source_.key_row("s"), true), fmt::format("${}::bigint", request_.after ? n_ + 1 : 1))},
-            params);
+        const Rows rows = tx_.source(source_.reader)
+                              .exec({fmt::format("{}_end_{}", revision_.tables.prefix, request_.after ? "a" : ""),
+                                     slice_end_sql(source_, range(source_.key_row("s"), true),
+                                                   fmt::format("${}::bigint", request_.after ? n_ + 1 : 1))},
+                                    params);
         if (!rows.empty()) {
             slice_.last = key_at(rows, 0, 0, n_);
             slice_.source_rows = limit;
@@ -120,10 +121,11 @@ private:
         slice_.final = true;
         params = {};
         if (request_.after) add_key(params, *request_.after);
-        const Rows counted = tx_.source().exec({fmt::format("{}_tail_{}", revision_.tables.prefix, request_.after ? "a" : ""),
-                                                fmt::format("SELECT count(*) FROM {} s WHERE {} AND {}", source_.relation,
-                                                            key_not_null(source_), range(source_.key_row("s"), true))},
-                                               params);
+        const Rows counted = tx_.source(source_.reader)
+                                 .exec({fmt::format("{}_tail_{}", revision_.tables.prefix, request_.after ? "a" : ""),
+                                        fmt::format("SELECT count(*) FROM {} s WHERE {} AND {}", source_.relation,
+                                                    key_not_null(source_), range(source_.key_row("s"), true))},
+                                       params);
         slice_.source_rows = counted.i64(0, 0);
     }
 
@@ -133,13 +135,15 @@ private:
         if (request_.after) add_key(params, *request_.after);
         params.add(limit + 1);
         const std::string keys = source_.key_list("s");
-        const Rows rows = tx_.source().exec(
-            {fmt::format("{}_twice_{}", revision_.tables.prefix, request_.after ? "a" : ""),
-             fmt::format("SELECT count(*) - count(DISTINCT ROW({0})) FROM (SELECT {0} FROM {1} s WHERE {2} AND {3} ORDER BY {0}"
-                         " LIMIT ${4}::bigint) s",
-                         keys, source_.relation, key_not_null(source_), range(source_.key_row("s"), true),
-                         request_.after ? n_ + 1 : 1)},
-            params);
+        const Rows rows =
+            tx_.source(source_.reader)
+                .exec({fmt::format("{}_twice_{}", revision_.tables.prefix, request_.after ? "a" : ""),
+                       fmt::format(
+                           "SELECT count(*) - count(DISTINCT ROW({0})) FROM (SELECT {0} FROM {1} s WHERE {2} AND {3} ORDER BY {0}"
+                           " LIMIT ${4}::bigint) s",
+                           keys, source_.relation, key_not_null(source_), range(source_.key_row("s"), true),
+                           request_.after ? n_ + 1 : 1)},
+                      params);
         if (rows.i64(0, 0) == 0) return;
         throw StoreFailure(
             {.cls = ErrorClass::invalid,
@@ -197,7 +201,7 @@ private:
 
     // As a relation; where it is read apart, what was read goes into `params`.
     std::string rows_of_source(const std::string& range, bool content, Params& params) {
-        if (!tx_.source_apart()) return "(" + slice_rows_sql(source_, range, content) + ")";
+        if (!source_.reader.apart()) return "(" + slice_rows_sql(source_, range, content) + ")";
         const std::size_t first = params.values().size() + 1;
         const SourceRows read = SourceRows::of_range(tx_, source_, range, bounds(), content);
         read.add_to(params);
@@ -253,7 +257,7 @@ private:
         std::string differs = row_differs(source_, revision_);
         std::string relation = source_.relation;
         std::string match = key_match(source_, "s", "d");
-        if (tx_.source_apart()) {
+        if (source_.reader.apart()) {
             const SourceRows read = SourceRows::of_keys(tx_, source_, keys_of(changed));
             hash = SourceRows::kHash;
             differs = row_differs(read.shape(), revision_);
@@ -291,7 +295,7 @@ private:
     void classify_gone(std::vector<DriftItem> gone) {
         if (gone.empty()) return;
         std::vector<bool> exists(gone.size(), false);
-        if (request_.documents && tx_.source_apart()) {
+        if (request_.documents && source_.reader.apart()) {
             exists = in_source(tx_, source_, keys_of(gone));
         } else if (request_.documents) {
             std::vector<std::int64_t> ids;
@@ -357,12 +361,12 @@ std::string_view to_string(DriftClass c) noexcept { return kClassNames[static_ca
 void use_operators(Transaction& tx, const SourceShape& source) {
     const std::string path = "SET LOCAL search_path = pg_catalog" + source.search_path;
     if (!source.search_path.empty()) tx.exec(path);
-    if (!tx.source_apart()) {
+    if (!source.reader.apart()) {
         if (!source.filtered.empty()) tx.exec("SET LOCAL row_security = on");
         return;
     }
-    if (!source.search_path.empty()) tx.source().before_each(path);
-    if (!source.filtered.empty()) tx.source().before_each("SET LOCAL row_security = on");
+    if (!source.search_path.empty()) tx.source(source.reader).before_each(path);
+    if (!source.filtered.empty()) tx.source(source.reader).before_each("SET LOCAL row_security = on");
 }
 
 void add_keys(Params& params, const std::vector<Key>& keys, std::size_t columns) {

@@ -67,7 +67,7 @@ Result<std::int64_t> count_unkeyed(Transaction& tx, const SourceShape& source) {
         for (const ColumnShape& c : source.key)
             any += fmt::format("{}s.{} IS NOT DISTINCT FROM NULL", any.empty() ? "" : " OR ", c.quoted);
         const Statement count{"", fmt::format("SELECT count(*) FROM {} s WHERE {}", source.relation, any)};
-        return tx.source().exec(count).i64(0, 0);
+        return tx.source(source.reader).exec(count).i64(0, 0);
     });
 }
 
@@ -95,7 +95,7 @@ Result<std::vector<bool>> dead_letters_among(Transaction& tx, const SourceShape&
         }
         std::string hash = source.content_hash();
         std::string relation = source.relation;
-        if (tx.source_apart()) {
+        if (source.reader.apart()) {
             const SourceRows read = SourceRows::of_keys(tx, source, keys, {.hash = true, .metadata = false});
             hash = SourceRows::kHash;
             relation = read.relation(params.values().size() + 1);
@@ -148,7 +148,7 @@ void settle_apart(Transaction& tx, const SourceShape& source, const Revision& re
 }  // namespace
 
 Status settle_dead_letters(Transaction& tx, const SourceShape& source, const Revision& revision) {
-    if (tx.source_apart()) return guarded([&] { settle_apart(tx, source, revision); });
+    if (source.reader.apart()) return guarded([&] { settle_apart(tx, source, revision); });
     return guarded([&] {
         std::string match;
         for (std::size_t i = 0; i < source.key.size(); ++i) {
@@ -192,10 +192,11 @@ Result<ContentSize> content_size(Transaction& tx, const SourceShape& source, con
             match += fmt::format("{}s.{} = w.k{}::{}{}", i == 0 ? "" : " AND ", source.key[i].quoted, i + 1, source.key[i].type,
                                  source.key[i].collate);
         }
-        const Rows rows = tx.source().exec({"content_size", fmt::format("SELECT coalesce(sum(octet_length({})), 0), count(*)"
-                                                                        " FROM unnest({}) AS w({}) JOIN {} s ON {}",
-                                                                        source.content, arrays, columns, source.relation, match)},
-                                           params);
+        const Rows rows = tx.source(source.reader)
+                              .exec({"content_size", fmt::format("SELECT coalesce(sum(octet_length({})), 0), count(*)"
+                                                                 " FROM unnest({}) AS w({}) JOIN {} s ON {}",
+                                                                 source.content, arrays, columns, source.relation, match)},
+                                    params);
         return ContentSize{rows.i64(0, 0), rows.i64(0, 1)};
     });
 }

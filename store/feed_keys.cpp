@@ -111,9 +111,9 @@ std::vector<Key> keys_coming_too_late(Transaction& tx, const SourceShape& source
     const RevisionTables& t = revision.tables;
     std::string same;
     for (std::size_t i = 1; i <= n; ++i) same += fmt::format(" AND p.k{0} = u.k{0}", i);
-    const std::string gone = tx.source_apart() ? ""
-                                               : fmt::format(" AND NOT EXISTS (SELECT FROM {} s WHERE {})", source.relation,
-                                                             match_source(source, "u.k{0}::{1}{2}"));
+    const std::string gone = source.reader.apart() ? ""
+                                                   : fmt::format(" AND NOT EXISTS (SELECT FROM {} s WHERE {})", source.relation,
+                                                                 match_source(source, "u.k{0}::{1}{2}"));
     const Rows rows = tx.exec(
         {t.prefix + "_too_late",
          fmt::format(R"sql(
@@ -132,7 +132,7 @@ std::vector<Key> keys_coming_too_late(Transaction& tx, const SourceShape& source
         for (std::size_t k = 0; k < n; ++k) key.push_back(rows.text(i, static_cast<int>(k)));
         out.push_back(std::move(key));
     }
-    if (!tx.source_apart() || out.empty()) return out;
+    if (!source.reader.apart() || out.empty()) return out;
     const std::vector<bool> there = in_source(tx, source, out);
     std::vector<Key> left;
     for (std::size_t i = 0; i < out.size(); ++i) {

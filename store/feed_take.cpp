@@ -134,7 +134,7 @@ Rows take_apart(Transaction& tx, std::int64_t uid, const SourceShape& source, co
 
 Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShape& source, const Revision& revision,
                              std::int64_t limit) {
-    if (tx.source_apart()) return guarded([&] { return changes_of(take_apart(tx, uid, source, revision, limit), source); });
+    if (source.reader.apart()) return guarded([&] { return changes_of(take_apart(tx, uid, source, revision, limit), source); });
     return guarded([&] {
         const auto n = static_cast<int>(source.key.size());
         std::string keys;

@@ -117,7 +117,7 @@ std::string_view to_string(SourceStatement s) noexcept { return kNames[static_ca
 Result<SourcePlans> explain_source(Transaction& tx, const SourceShape& source, std::int64_t slice) {
     return guarded([&] {
         const std::vector<Asked> all = statements_of(source, slice);
-        Transaction& reading = tx.source();
+        Transaction& reading = tx.source(source.reader);
         Asker asker(reading, source);
         SourcePlans out;
         out.rows = asker.rows();

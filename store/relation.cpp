@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "store/source_code.hpp"
+#include "store/source_reader.hpp"
 
 namespace homeostat {
 
@@ -87,9 +88,9 @@ const Statement kExtension{"vector_extension",
 const Statement kMakeFunctions{"vector_functions", "SELECT homeostat.make_vector_functions()"};
 
 // The role that sources are read by.
-std::string read_as(Transaction& tx) {
+std::string read_as(Transaction& tx, SourceReader reader) {
     static const Statement kCurrent{"relation_reader", "SELECT current_user"};
-    return tx.source().exec(kCurrent).text(0, 0);
+    return tx.source(reader).exec(kCurrent).text(0, 0);
 }
 
 struct KnownColumn {
@@ -101,7 +102,8 @@ struct KnownColumn {
 class Catalog {
 public:
     Catalog(Transaction& tx, const PipelineSpec& spec, SourceShape& shape) : spec_(spec), shape_(shape) {
-        const Rows relation = tx.exec(kRelation, Params::of(spec.source, spec.uid, read_as(tx)));
+        shape.reader = reader_of_pipeline(tx, spec.uid);
+        const Rows relation = tx.exec(kRelation, Params::of(spec.source, spec.uid, read_as(tx, shape.reader)));
         if (relation.empty()) {
             throw StoreFailure({.cls = ErrorClass::db_permanent,
                                 .message = fmt::format("pipeline \"{}\": its source {} is gone; restore it or edit the pipeline",
@@ -314,7 +316,7 @@ Result<SourceShape> inspect_source(Transaction& tx, const PipelineSpec& spec) {
         shape.content = spec.content_template ? template_content(catalog, *spec.content_template) : joined_content(catalog, spec);
         choose_version(catalog, spec, shape);
         refuse_or_accept_filter(tx, spec, catalog.oid, catalog.reader(), shape);
-        refuse_untrusted_code(tx, fmt::format("pipeline \"{}\"", spec.name), spec.source, catalog.used);
+        refuse_untrusted_code(tx, shape.reader, fmt::format("pipeline \"{}\"", spec.name), spec.source, catalog.used);
         shape.unique_key = tx.exec(kUniqueKey, Params::of(catalog.oid, key_names + "}")).boolean(0, 0);
         return shape;
     });

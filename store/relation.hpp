@@ -42,6 +42,7 @@ struct SourceShape {
     double estimated_rows = 0;          // of the planner; a hint for messages and progress only
     std::string filtered;               // "table public.articles": of which a policy hides rows from us, and that is accepted
     std::string search_path;            // schemas whose operators the key types need, "" where pg_catalog is enough
+    SourceReader reader;                // the login that reads it
     std::string hashed_in = "UTF8";     // the encoding of a text whose hash is taken
 
     // Fragments. `alias` is the table alias in the statement.

@@ -73,7 +73,7 @@ struct Session::Impl {
     bool pooled = false;  // what is set, prepared or listened for outlasts no transaction
     ServerSession server;
     std::map<std::string, std::function<void(std::string_view)>, std::less<>> listeners;
-    std::unique_ptr<Session> reader;  // where sources are read apart, from the first time on
+    std::map<int, std::unique_ptr<Session>> readers;  // by their place, from the first time on
 };
 
 struct Transaction::Impl {
@@ -163,7 +163,7 @@ struct Transaction::Impl {
     std::vector<Waiting> waiting;
     std::string snapshot;  // that is taken over
     std::vector<std::string> each;  // before each statement
-    std::unique_ptr<Transaction> apart;
+    std::map<int, std::unique_ptr<Transaction>> apart;  // by the place of who reads
 };
 
 Transaction::Transaction(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -215,19 +215,19 @@ void Transaction::commit() {
     }
 }
 
-bool Transaction::source_apart() const noexcept { return !impl_->session.options.reader_url.empty(); }
-
 const ConnectOptions& Transaction::options() const noexcept { return impl_->session.options; }
 
 void Transaction::before_each(std::string sql) { impl_->each.push_back(std::move(sql)); }
 
-Transaction& Transaction::source() {
-    if (!source_apart()) return *this;
-    if (impl_->apart) return *impl_->apart;
+Transaction& Transaction::source(SourceReader reader) {
+    if (!reader.apart()) return *this;
+    std::unique_ptr<Transaction>& reading = impl_->apart[reader.place];
+    if (reading) return *reading;
     Session::Impl& session = impl_->session;
-    if (!session.reader || !session.reader->usable()) session.reader = connect_reader(*this);
+    std::unique_ptr<Session>& login = session.readers[reader.place];
+    if (!login || !login->usable()) login = connect_reader(*this, reader);
     const bool shares = impl_->mode == TxMode::read_snapshot;
-    auto apart = std::make_unique<Transaction>(session.reader->begin(shares ? TxMode::read_snapshot : TxMode::read_only));
+    auto apart = std::make_unique<Transaction>(login->begin(shares ? TxMode::read_snapshot : TxMode::read_only));
     if (impl_->mode == TxMode::write) {
         // Before the server ends this one, whose owner says nothing meanwhile.
         const std::uint32_t least = std::min(session.options.statement_timeout_ms, session.options.idle_timeout_ms / 5 * 4);
@@ -239,11 +239,16 @@ Transaction& Transaction::source() {
         const Statement settle{
             "", fmt::format("SELECT pg_catalog.set_config('idle_in_transaction_session_timeout', '{}', true){}",
                             session.options.statement_timeout_ms + 10'000, shares ? ", pg_catalog.pg_export_snapshot()" : "")};
-        const Rows rows = exec(settle);
-        if (shares) apart->impl_->snapshot = rows.text(0, 1);
+        if (shares) {
+            apart->impl_->snapshot = exec(settle).text(0, 1);
+        } else if (impl_->begun) {
+            exec(settle);
+        } else {
+            later(settle, {});  // with what begins it: before that there is nothing to be ended
+        }
     }
-    impl_->apart = std::move(apart);
-    return *impl_->apart;
+    reading = std::move(apart);
+    return *reading;
 }
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

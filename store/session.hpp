@@ -143,11 +143,10 @@ public:
     // Error.outcome_unknown is set where the link broke while committing.
     void commit();
 
-    // In which sources are read: this one, or where a reader is configured one of its login, read only, begun at the first call
-    // and always rolled back. Beside a read_snapshot it sees the same snapshot; else each of its statements sees what is
-    // committed when it begins, so what this transaction has read before is no newer.
-    Transaction& source();
-    bool source_apart() const noexcept;  // whether that is another than this one
+    // In which `reader` reads a source (store/source_reader.hpp says who does): this one, or one of its login, read only, begun
+    // at the first call and always rolled back. Beside a read_snapshot it sees the same snapshot; else each of its statements
+    // sees what is committed when it begins, so what this transaction has read before is no newer.
+    Transaction& source(SourceReader reader);
     // For the reader: done before each statement, as what a source runs may have changed it.
     void before_each(std::string sql);
     const ConnectOptions& options() const noexcept;

@@ -129,45 +129,58 @@ constexpr const char* kTooStrong = R"sql(
               WHERE n.nspname IN ('homeostat', 'homeostat_data')) THEN 'it may use the schemas of homeostat'
     END FROM pg_roles r WHERE quote_ident(r.rolname) = $1)sql";
 
-Error refuse_reader(const std::string& why) {
+Error refuse_reader(const ReaderLogin& login, const std::string& why) {
     return {.cls = ErrorClass::db_permanent,
-            .message = "database.reader_url: " + why,
+            .message = login.setting + ": " + why,
             .origin = Origin::user,
             .code = std::string(kReaderRefused)};
 }
 
+// Why it did not get in is said in words only. Where the server still answers us it is this login's trouble, or that of its
+// place on the server: whoever it reads for is told, tries again, and nobody else waits.
+Error of_login(Transaction& tx, const ReaderLogin& login, Error e) {
+    tx.exec(Statement{"", "SELECT"});
+    e = std::move(e).with_prefix(fmt::format("the login that reads sources ({})", login.setting));
+    if (e.cls != ErrorClass::db_transient || e.code != kConnectFailed) return e;
+    e.cls = ErrorClass::db_resource;
+    e.code = kSourceFailed;
+    return e;
+}
+
 }  // namespace
 
-std::unique_ptr<Session> connect_reader(Transaction& tx) {
+std::unique_ptr<Session> connect_reader(Transaction& tx, SourceReader reader) {
     ConnectOptions o = tx.options();
-    o.url = std::exchange(o.reader_url, "");
+    const ReaderLogin login = o.readers.at(static_cast<std::size_t>(reader.place));
+    if (!login.problem.empty()) throw StoreFailure(refuse_reader(login, login.problem));
+    o.url = login.url;
+    o.readers.clear();
     o.application_name += "-reader";
     o.idle_timeout_ms = o.statement_timeout_ms + 10'000;  // while what it has read is compared
     o.reader = true;
     o.prepare = false;
     Result<std::unique_ptr<Session>> session = Session::connect(o);
-    if (!session)
-        throw StoreFailure(std::move(session).error().with_prefix("the login that reads sources (database.reader_url)"));
+    if (!session) throw StoreFailure(of_login(tx, login, std::move(session).error()));
     const Rows theirs = (*session)->exec(Statement{"", kWho});
     const Rows ours = tx.exec(Statement{"", kWho});
     if (theirs.view(0, 1) != ours.view(0, 1) || theirs.view(0, 2) != ours.view(0, 2)) {
         throw StoreFailure(
-            refuse_reader(fmt::format("it is connected with database \"{}\" of a server that started at {}, and "
-                                      "database.url with \"{}\" of one that started at {}; name the same",
-                                      theirs.view(0, 1), theirs.view(0, 2), ours.view(0, 1), ours.view(0, 2))));
+            refuse_reader(login, fmt::format("it is connected with database \"{}\" of a server that started at {}, and "
+                                             "database.url with \"{}\" of one that started at {}; name the same",
+                                             theirs.view(0, 1), theirs.view(0, 2), ours.view(0, 1), ours.view(0, 2))));
     }
     if (theirs.view(0, 0) != theirs.view(0, 3)) {
-        throw StoreFailure(refuse_reader(fmt::format(
-            "it is role {} that acts as {}, and whatever a source runs may go back to {} (RESET ROLE); give a login that acts as "
-            "itself",
-            theirs.view(0, 3), theirs.view(0, 0), theirs.view(0, 3))));
+        throw StoreFailure(refuse_reader(login, fmt::format("it is role {} that acts as {}, and whatever a source runs may go "
+                                                            "back to {} (RESET ROLE); give a login that acts as "
+                                                            "itself",
+                                                            theirs.view(0, 3), theirs.view(0, 0), theirs.view(0, 3))));
     }
     const Rows strong = tx.exec(Statement{"reader_too_strong", kTooStrong}, Params::of(theirs.text(0, 0)));
     if (!strong.empty() && !strong.null(0, 0)) {
         throw StoreFailure(
-            refuse_reader(fmt::format("role {} reads sources and runs their code, so it may do nothing else, but {}; "
-                                      "give a login that has SELECT on the sources only",
-                                      theirs.view(0, 0), strong.view(0, 0))));
+            refuse_reader(login, fmt::format("role {} reads sources and runs their code, so it may do nothing else, but {}; "
+                                             "give a login that has SELECT on the sources only",
+                                             theirs.view(0, 0), strong.view(0, 0))));
     }
     return *std::move(session);
 }

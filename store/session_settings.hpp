@@ -17,8 +17,9 @@ Wire::Call pin_settings(const ConnectOptions& o, int pid);
 
 inline constexpr std::string_view kReaderRefused = "ReaderRefused";
 
-// The login of database.reader_url, for the database of `tx`. Throws StoreFailure: it is elsewhere, or may do more than read.
-std::unique_ptr<Session> connect_reader(Transaction& tx);
+// That login, for the database of `tx`. Throws StoreFailure: it cannot log in, it is elsewhere, or may do more than read. That is
+// the trouble of those whom it reads for (kSourceFailed), unless the server of `tx` is gone too.
+std::unique_ptr<Session> connect_reader(Transaction& tx, SourceReader reader);
 // What the reader's statement failed with, as a person would have it.
 Error of_reader(Error e);
 

@@ -91,11 +91,11 @@ const Statement kUntrusted{"source_untrusted_code", R"sql(
 
 }  // namespace
 
-void refuse_untrusted_code(Transaction& tx, const std::string& subject, const std::string& relation,
+void refuse_untrusted_code(Transaction& tx, SourceReader reader, const std::string& subject, const std::string& relation,
                            const std::vector<std::string>& columns) {
     const ConnectOptions& o = tx.options();
     const Rows rows = tx.exec(
-        kUntrusted, Params::of(relation, format_text_array(columns), format_text_array(o.trusted_owners), tx.source_apart()));
+        kUntrusted, Params::of(relation, format_text_array(columns), format_text_array(o.trusted_owners), reader.apart()));
     if (rows.empty()) return;
     const std::string what = rows.text(0, 0);
     const std::string by = rows.text(0, 1);
@@ -108,7 +108,7 @@ void refuse_untrusted_code(Transaction& tx, const std::string& subject, const st
          .message = fmt::format(
              "{}: {} with the rights of role \"{}\"; name \"{}\" in source.trusted_owners where that role may have them{}",
              subject, why, rows.view(0, 3), role,
-             tx.source_apart() ? "" : ", or have sources read by a login of their own (database.reader_url)"),
+             reader.apart() ? "" : ", or have sources read by a login of their own (database.reader_url)"),
          .origin = Origin::user,
          .code = "42501"});
 }

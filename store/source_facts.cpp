@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "store/drift.hpp"
+#include "store/source_reader.hpp"
 #include "store/text_array.hpp"
 
 namespace homeostat {
@@ -144,7 +145,7 @@ Result<UsedColumns> read_used_columns(Transaction& tx, const PipelineSpec& spec)
         UsedColumns out;
         // Whoever declares in this transaction looks along people's path; from here on only what is named in full.
         tx.exec("SET LOCAL search_path = pg_catalog");
-        const std::string reader = tx.source().exec(kCurrentUser).text(0, 0);
+        const std::string reader = tx.source(reader_of_pipeline(tx, spec.uid)).exec(kCurrentUser).text(0, 0);
         const Rows relation = tx.exec(kRelation, Params::of(spec.source, reader));
         if (relation.empty()) return out;
         out.described = relation.text(0, 0);
@@ -195,7 +196,7 @@ Result<KeyFacts> read_key_facts(Transaction& tx, const PipelineSpec& spec) {
 
 Result<SourceSample> sample_source(Transaction& tx, const SourceShape& source, double estimated_rows,
                                    const SampleLimits& limits) {
-    return guarded([&] { return Sampler(tx.source(), source, estimated_rows, limits).run(); });
+    return guarded([&] { return Sampler(tx.source(source.reader), source, estimated_rows, limits).run(); });
 }
 
 }  // namespace homeostat

@@ -27,14 +27,15 @@ SourceRows SourceRows::of_keys(Transaction& tx, const SourceShape& source, const
     Params params;
     add_keys(params, keys, k);
     return {source,
-            tx.source().exec({"source_rows_of_keys",
-                              fmt::format("SELECT s.present IS NOT NULL, s.version::text, encode(s.hash, 'hex'){} FROM unnest({})"
-                                          " WITH ORDINALITY AS w({}, i) LEFT JOIN LATERAL (SELECT true AS present, {} AS version,"
-                                          " {} AS hash{} FROM {} s WHERE {} LIMIT 1) s ON true ORDER BY w.i",
-                                          columns, numbered(k, "${}::text[]"), numbered(k, "k{}"), source.version_sql,
-                                          wanted.hash ? source.content_hash() : "NULL::bytea", read, source.relation,
-                                          match_source(source, "w.k{0}::{1}{2}"))},
-                             params),
+            tx.source(source.reader)
+                .exec({"source_rows_of_keys",
+                       fmt::format("SELECT s.present IS NOT NULL, s.version::text, encode(s.hash, 'hex'){} FROM unnest({})"
+                                   " WITH ORDINALITY AS w({}, i) LEFT JOIN LATERAL (SELECT true AS present, {} AS version,"
+                                   " {} AS hash{} FROM {} s WHERE {} LIMIT 1) s ON true ORDER BY w.i",
+                                   columns, numbered(k, "${}::text[]"), numbered(k, "k{}"), source.version_sql,
+                                   wanted.hash ? source.content_hash() : "NULL::bytea", read, source.relation,
+                                   match_source(source, "w.k{0}::{1}{2}"))},
+                      params),
             wanted};
 }
 
@@ -44,10 +45,11 @@ SourceRows SourceRows::of_range(Transaction& tx, const SourceShape& source, cons
     for (std::size_t i = 1; i <= source.key.size(); ++i) columns += fmt::format(", s.k{}::text", i);
     for (std::size_t i = 1; content && i <= source.metadata.size(); ++i) columns += fmt::format(", s.m{}::text", i);
     return {source,
-            tx.source().exec({"source_rows_of_range", fmt::format("SELECT true, s.homeostat_version::text, {}{} FROM ({}) s",
-                                                                  content ? "encode(s.homeostat_hash, 'hex')" : "NULL", columns,
-                                                                  slice_rows_sql(source, range, content))},
-                             bounds),
+            tx.source(source.reader)
+                .exec({"source_rows_of_range", fmt::format("SELECT true, s.homeostat_version::text, {}{} FROM ({}) s",
+                                                           content ? "encode(s.homeostat_hash, 'hex')" : "NULL", columns,
+                                                           slice_rows_sql(source, range, content))},
+                      bounds),
             {content, content}};
 }
 
@@ -85,11 +87,12 @@ std::vector<bool> in_source(Transaction& tx, const SourceShape& source, const st
     const std::size_t k = source.key.size();
     Params params;
     add_keys(params, keys, k);
-    const Rows rows = tx.source().exec({"source_has", fmt::format("SELECT EXISTS (SELECT FROM {} s WHERE {}) FROM unnest({})"
-                                                                  " WITH ORDINALITY AS w({}, i) ORDER BY w.i",
-                                                                  source.relation, match_source(source, "w.k{0}::{1}{2}"),
-                                                                  numbered(k, "${}::text[]"), numbered(k, "k{}"))},
-                                       params);
+    const Rows rows = tx.source(source.reader)
+                          .exec({"source_has", fmt::format("SELECT EXISTS (SELECT FROM {} s WHERE {}) FROM unnest({})"
+                                                           " WITH ORDINALITY AS w({}, i) ORDER BY w.i",
+                                                           source.relation, match_source(source, "w.k{0}::{1}{2}"),
+                                                           numbered(k, "${}::text[]"), numbered(k, "k{}"))},
+                                params);
     std::vector<bool> out;
     out.reserve(keys.size());
     for (int i = 0; i < rows.size(); ++i) out.push_back(rows.boolean(i, 0));

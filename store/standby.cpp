@@ -103,7 +103,9 @@ std::string why_not(const Rows& at, const PrimaryMoment& moment) {
 }  // namespace
 
 ConnectOptions standby_options(ConnectOptions primary, const std::string& url) {
-    if (!primary.reader_url.empty()) primary.reader_url = at_place(primary.reader_url, url);
+    for (ReaderLogin& reader : primary.readers) {
+        if (!reader.url.empty()) reader.url = at_place(reader.url, url);
+    }
     primary.url = at_place(url, url);
     return primary;
 }

@@ -13,7 +13,7 @@
 namespace homeostat {
 
 // How to connect to the standby at `url` in place of the primary: as whoever `url` names, and where sources are read by a login
-// of their own (reader_url), as that one at the place that `url` names.
+// of their own (readers), as that one at the place that `url` names.
 ConnectOptions standby_options(ConnectOptions primary, const std::string& url);
 
 // What of the primary a standby is compared with.

@@ -82,13 +82,14 @@ Result<std::vector<std::string>> read_hashes(Transaction& tx, const SourceShape&
         std::string whole = source.content;
         for (const ColumnShape& m : source.metadata) whole += fmt::format(", s.{}::text", m.quoted);
         const Rows rows =
-            tx.source().exec({"steadiness_hashes",
-                              fmt::format("SELECT md5(h.text) FROM unnest({}) WITH ORDINALITY AS w({}, i)"
-                                          " LEFT JOIN LATERAL (SELECT concat_ws(E'\\x1f', {}) AS text FROM {} s WHERE {} LIMIT 1)"
-                                          " h ON true ORDER BY w.i",
-                                          numbered(source.key.size(), "${}::text[]"), numbered(source.key.size(), "k{}"), whole,
-                                          source.relation, match_source(source, "w.k{0}::{1}{2}"))},
-                             params);
+            tx.source(source.reader)
+                .exec({"steadiness_hashes",
+                       fmt::format("SELECT md5(h.text) FROM unnest({}) WITH ORDINALITY AS w({}, i)"
+                                   " LEFT JOIN LATERAL (SELECT concat_ws(E'\\x1f', {}) AS text FROM {} s WHERE {} LIMIT 1)"
+                                   " h ON true ORDER BY w.i",
+                                   numbered(source.key.size(), "${}::text[]"), numbered(source.key.size(), "k{}"), whole,
+                                   source.relation, match_source(source, "w.k{0}::{1}{2}"))},
+                      params);
         std::vector<std::string> out;
         for (int i = 0; i < rows.size(); ++i) out.push_back(rows.text(i, 0));
         return out;

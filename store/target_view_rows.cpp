@@ -6,6 +6,7 @@
 
 #include "store/arrays.hpp"
 #include "store/source_code.hpp"
+#include "store/source_reader.hpp"
 #include "store/target_views.hpp"
 #include "store/timestamps.hpp"
 
@@ -167,10 +168,10 @@ void add_declared(Params& params, const Rows& rows) {
     params.bytes(binary_array(counts)).bytes(binary_array(hashes));
 }
 
-void read_rows(Transaction& tx, const TargetViewSpec& view, const Shape& shape, TargetViewSight& sight) {
+void read_rows(Transaction& reading, const TargetViewSpec& view, const Shape& shape, TargetViewSight& sight) {
     std::vector<std::string> names;
     for (const DeclaringRow& row : sight.declaring) names.push_back(row.name);
-    const Rows rows = tx.source().exec(
+    const Rows rows = reading.exec(
         {fmt::format("target_view_rows_{}", view.uid), fmt::format(kReadRows, shape.selected, view.relation, shape.lacks)},
         Params().bytes(texts(names)));
     std::sort(sight.declaring.begin(), sight.declaring.end(),
@@ -326,16 +327,17 @@ Result<TargetViewSight> look_at_target_view(Session& session, const TargetViewSp
                  [&sight](const Rows& time) { sight.at = parse_timestamp(time.view(0, 0)); });
         Shape shape = shape_of(tx, view);
         refuse_unreadable(tx, view);
-        refuse_untrusted_code(tx, fmt::format("target view \"{}\"", view.name), view.relation, {});
+        const SourceReader reader = reader_of_target_view(tx, view.uid);
+        refuse_untrusted_code(tx, reader, fmt::format("target view \"{}\"", view.name), view.relation, {});
         Params params = Params::of(view.uid, retry);
         std::string declared = fmt::format(kDeclared, shape.selected, view.relation);
-        if (tx.source_apart()) {
-            add_declared(params, tx.source().exec({"target_view_declared", declared}));
+        if (reader.apart()) {
+            add_declared(params, tx.source(reader).exec({"target_view_declared", declared}));
             declared = kDeclaredApart;
         }
         const Rows rows = tx.exec({fmt::format("target_view_look_{}", view.uid), fmt::format(kLook, declared)}, params);
         for (int i = 0; i < rows.size(); ++i) sort_in(rows, i, view, sight);
-        if (!sight.declaring.empty()) read_rows(tx, view, shape, sight);
+        if (!sight.declaring.empty()) read_rows(tx.source(reader), view, shape, sight);
         sight.columns = std::move(shape.columns);
         sight.ignored = std::move(shape.ignored);
         tx.commit();

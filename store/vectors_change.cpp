@@ -68,7 +68,7 @@ Result<ChangeOutcome> move_documents(Transaction& tx, const SourceShape& source,
         params.add(run_id).add(batch_id).add(token);
         std::string on;
         std::string set;
-        const SourceShape seen = tx.source_apart() ? source.renamed() : source;
+        const SourceShape seen = source.reader.apart() ? source.renamed() : source;
         for (std::size_t i = 0; i < k; ++i) {
             on += fmt::format(" AND homeostat_d.key_{} = s.{}", i + 1, seen.key[i].quoted);
         }
@@ -86,7 +86,7 @@ Result<ChangeOutcome> move_documents(Transaction& tx, const SourceShape& source,
         set += set_spelling(source, "f.k{0}");
         MoveFrom from{source.relation, match_source(source, "w.k{0}::{1}{2}"), source.version_sql, source.content_hash(),
                       "homeostat_d.write_token"};
-        if (tx.source_apart()) {
+        if (source.reader.apart()) {
             const std::size_t first = params.values().size() + 1;
             const std::vector<std::optional<std::int64_t>> tokens = tokens_of(tx, source, revision, keys);
             const SourceRows read = SourceRows::of_keys(tx, source, keys);
@@ -200,7 +200,7 @@ private:
             which =
                 fmt::format("unnest($1::bigint[]) WITH ORDINALITY AS w(id, i) JOIN {} d ON d.document_id = w.id", t_.document);
         }
-        if (tx_.source_apart()) return remove_apart(which, params, left);
+        if (source_.reader.apart()) return remove_apart(which, params, left);
         params.add(request_.run_id).add(request_.token);
         const Rows rows = tx_.exec(
             {t_.prefix + (by_key_ ? "_prune_key" : "_prune") + (request_.documents ? "_count" : ""),
@@ -271,12 +271,14 @@ private:
             beyond = fmt::format(" OR ROW({}) > (SELECT {} FROM {} s ORDER BY {} OFFSET {} LIMIT 1)", typed,
                                  source_.key_list("s"), source_.relation, source_.key_list("s"), *request_.documents - 1);
         }
-        const Rows rows = tx_.source().exec(
-            {"prune_gone", fmt::format("SELECT NOT EXISTS (SELECT FROM {} s WHERE {}){} FROM unnest({}) WITH ORDINALITY AS"
-                                       " w({}, i) ORDER BY w.i",
-                                       source_.relation, match_source(source_, "w.k{0}::{1}{2}"), beyond,
-                                       numbered(k_, "${}::text[]"), numbered(k_, "k{}"))},
-            params);
+        const Rows rows =
+            tx_.source(source_.reader)
+                .exec({"prune_gone",
+                       fmt::format("SELECT NOT EXISTS (SELECT FROM {} s WHERE {}){} FROM unnest({}) WITH ORDINALITY AS"
+                                   " w({}, i) ORDER BY w.i",
+                                   source_.relation, match_source(source_, "w.k{0}::{1}{2}"), beyond, numbered(k_, "${}::text[]"),
+                                   numbered(k_, "k{}"))},
+                      params);
         for (int i = 0; i < rows.size(); ++i) out[static_cast<std::size_t>(i)] = rows.boolean(i, 0);
         return out;
     }

@@ -98,7 +98,7 @@ std::vector<ReadDocument> read_apart(Transaction& tx, const SourceShape& source,
             " END, r.version{1} FROM (SELECT r.*, r.present AND (${4}::boolean AND r.i = min(r.i) FILTER (WHERE r.present)"
             "  OVER () OR sum(r.bytes) OVER (ORDER BY r.i) <= ${3}::bigint) AS kept FROM ({2}) r OFFSET 0) r ORDER BY r.i",
             source.hash_of("r.content"), metadata, rows_by_key_sql(source), k + 1, k + 2)};
-    const Rows rows = read_rows(tx.source(), read, params, source);
+    const Rows rows = read_rows(tx.source(source.reader), read, params, source);
     if (rows.size() != static_cast<int>(keys.size())) throw StoreFailure(ambiguous(source));
     std::vector<ReadDocument> out;
     out.reserve(keys.size());
@@ -129,7 +129,7 @@ std::vector<ReadDocument> read_apart(Transaction& tx, const SourceShape& source,
 Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceShape& source, const Revision& revision,
                                                  const std::vector<Key>& keys, std::int64_t budget, bool first_anyway) {
     return guarded([&]() -> Result<std::vector<ReadDocument>> {
-        if (tx.source_apart()) return read_apart(tx, source, revision, keys, budget, first_anyway);
+        if (source.reader.apart()) return read_apart(tx, source, revision, keys, budget, first_anyway);
         const RevisionTables& t = revision.tables;
         const std::size_t k = source.key.size();
         std::string metadata_out;
@@ -189,12 +189,13 @@ Result<std::vector<std::optional<std::string>>> content_hashes(Transaction& tx, 
         Params params;
         add_keys(params, keys, k);
         const Rows rows =
-            tx.source().exec({revision.tables.prefix + "_hashes",
-                              fmt::format("SELECT s.hash::text FROM unnest({}) WITH ORDINALITY AS w({}, i) LEFT JOIN LATERAL ("
-                                          " SELECT {} AS hash FROM {} s WHERE {} LIMIT 1) s ON true ORDER BY w.i",
-                                          numbered(k, "${}::text[]"), numbered(k, "k{}"), source.content_hash(), source.relation,
-                                          match_source(source, "w.k{0}::{1}{2}"))},
-                             params);
+            tx.source(source.reader)
+                .exec({revision.tables.prefix + "_hashes",
+                       fmt::format("SELECT s.hash::text FROM unnest({}) WITH ORDINALITY AS w({}, i) LEFT JOIN LATERAL ("
+                                   " SELECT {} AS hash FROM {} s WHERE {} LIMIT 1) s ON true ORDER BY w.i",
+                                   numbered(k, "${}::text[]"), numbered(k, "k{}"), source.content_hash(), source.relation,
+                                   match_source(source, "w.k{0}::{1}{2}"))},
+                      params);
         std::vector<std::optional<std::string>> out;
         for (int i = 0; i < rows.size(); ++i)
             out.push_back(rows.null(i, 0) ? std::nullopt : std::optional<std::string>(unhex(rows.view(i, 0))));

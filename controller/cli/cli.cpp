@@ -17,6 +17,7 @@
 #include "controller/cli/usage.hpp"
 #include "controller/cli/verbs.hpp"
 #include "controller/config_values.hpp"
+#include "controller/readers.hpp"
 #include "core/outside_text.hpp"
 #include "store/pg_error.hpp"
 
@@ -131,7 +132,7 @@ int CliContext::fail(const Error& error) const {
 ConnectOptions connect_options(const Settings& settings) {
     ConnectOptions options;
     options.url = settings.database_url;
-    options.reader_url = settings.database_reader_url;
+    options.readers = reader_logins(settings);
     options.trusted_owners = parse_list(settings.source_trusted_owners);
     options.statement_timeout_ms = static_cast<std::uint32_t>(settings.database_statement_timeout.count());
     options.lock_timeout_ms = static_cast<std::uint32_t>(settings.database_lock_timeout.count());

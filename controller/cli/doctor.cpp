@@ -31,6 +31,7 @@ Checks examine(CliContext& context) {
     if (schema) {
         add(check_rights(**session));
         add(check_owners(**session));
+        add(check_reader_logins(**session));
         add(check_sources(**session));
         add(check_providers(**session, settings));
         add(check_sandbox(**session));

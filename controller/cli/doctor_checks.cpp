@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "controller/cli/figures.hpp"
+#include "controller/readers.hpp"
 #include "core/clock.hpp"
 #include "store/diagnosis.hpp"
 #include "store/migrator.hpp"
@@ -100,8 +101,8 @@ Check check_clock(double skew) {
 }
 
 Check check_connections(const ServerFacts& f, const Settings& s) {
-    const std::int64_t need =
-        s.database_read_connections + s.database_write_connections + s.database_feed_connections + kOtherConnections;
+    const std::uint64_t working = s.database_read_connections + s.database_write_connections + s.database_feed_connections;
+    const auto need = static_cast<std::int64_t>(working * (1 + reader_logins(s).size())) + kOtherConnections;
     const std::string what = fmt::format("{} of {} are in use; a replica takes up to {}", f.connections, f.max_connections, need);
     if (need > f.max_connections) {
         return {CheckHealth::fail, "connections", what,

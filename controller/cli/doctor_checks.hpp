@@ -32,6 +32,8 @@ Checks check_rights(Session& session);
 // Of what homeostat made in the database.
 Checks check_owners(Session& session);
 Checks check_sources(Session& session);
+// The logins that only read; nothing where none is set.
+Checks check_reader_logins(Session& session);
 // Each provider answers one text with vectors of the right width.
 Checks check_providers(Session& session, const Settings& settings);
 // Whether programs can be caged here, and how well; nothing where no provider is one.

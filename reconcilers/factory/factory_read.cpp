@@ -79,6 +79,7 @@ Result<std::vector<ReadDocument>> Factory::read(Session& session, const Batch& b
         Result<std::vector<ReadDocument>> read = [&] {
             // A source may be a view with functions in it, which run with our rights.
             Transaction tx = session.begin(TxMode::read_only);
+            tx.source(target.source.reader);  // now, so that what it needs of this one travels with the first statement
             use_operators(tx, target.source);
             Result<std::vector<ReadDocument>> found =
                 read_documents(tx, target.source, target.revision, batch.keys, budget, first_anyway);

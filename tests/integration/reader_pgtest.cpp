@@ -153,7 +153,7 @@ TEST_F(Reader, WhatIsReadApartIsKeptInStep) {
     as(ann_).exec("UPDATE homeostat.pipeline SET documents = 3");
     EXPECT_TRUE(kit::eventually([&] { return served("ann.a_v") == "Body 1 Second Body 4"; })) << served("ann.a_v");
     end(run);
-    EXPECT_EQ(db.value("SELECT count(*) FROM pg_stat_activity WHERE usename = '" + reader_ + "'"), "0");
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM pg_stat_activity WHERE usename = '" + reader_ + "'", "0"));
     // What nobody named: by sweeps alone.
     db.exec(
         "ALTER TABLE ann.docs DISABLE TRIGGER USER; UPDATE ann.docs SET body = 'Unnamed' WHERE id = 4; DELETE FROM ann.docs "
@@ -266,6 +266,171 @@ TEST_F(Reader, ATargetViewIsASourceToo) {
     const auto run = as_controller_.run_once(apart_);
     EXPECT_EQ(run.exit.code, kConverged) << run.output;
     EXPECT_THAT(served("ann.mine_v"), HasSubstr("Body 5"));
+}
+
+// Two who must not see each other's: each is read by a login that may read his tables and no others'.
+class Readers : public Reader {
+protected:
+    void SetUp() override {
+        Reader::SetUp();
+        if (IsSkipped()) return;
+        db.exec(
+            fmt::format("REVOKE SELECT ON ann.docs FROM {0}; CREATE ROLE {1} LOGIN; CREATE ROLE {2} LOGIN; CREATE ROLE {3};"
+                        "GRANT {3} TO {4}; REVOKE SELECT ON ann.docs, bob.docs FROM homeostat_controller",
+                        reader_, of_ann_, of_bob_, team_, bob_));
+        as(ann_).exec(fmt::format("GRANT USAGE ON SCHEMA ann TO {0}; GRANT SELECT ON ann.docs TO {0}", of_ann_));
+        as(bob_).exec(fmt::format("GRANT USAGE ON SCHEMA bob TO {0}; GRANT SELECT ON bob.docs TO {0}", of_bob_));
+    }
+    void TearDown() override {
+        for (const std::string& role : {of_ann_, of_bob_, team_})
+            db.exec(fmt::format(
+                "DO $$ BEGIN IF to_regrole('{0}') IS NOT NULL THEN DROP OWNED BY {0} CASCADE; DROP ROLE {0}; END IF; END $$",
+                role));
+        Reader::TearDown();
+    }
+    // Bob by a role that he is a member of.
+    kit::Environment each() {
+        return {{"HOMEOSTAT_DATABASE_READERS", fmt::format("{} {}; {} {}", ann_, db.url(of_ann_), team_, db.url(of_bob_))}};
+    }
+    // Shows in each text who read it.
+    void show(const std::string& role, const std::string& schema, const std::string& to) {
+        as(role).exec(
+            fmt::format("CREATE FUNCTION {0}.who(t text) RETURNS text LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN t || ' by ' ||"
+                        " current_user; END $$; CREATE VIEW {0}.shown AS SELECT id, {0}.who(body) AS body FROM {0}.docs;"
+                        "GRANT SELECT ON {0}.shown TO {1}",
+                        schema, to));
+    }
+
+    const std::string of_ann_ = "trust_read_ann_" + db.name();
+    const std::string of_bob_ = "trust_read_bob_" + db.name();
+    const std::string team_ = "trust_team_" + db.name();
+};
+
+TEST_F(Readers, EachDomainIsReadByItsOwn) {
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    as(bob_).exec(declaration("b", "bob.docs", "bob.b_v"));
+    show(ann_, "ann", of_ann_);
+    show(bob_, "bob", of_bob_);
+    as(ann_).exec(declaration("as", "ann.shown", "ann.as_v"));
+    as(bob_).exec(declaration("bs", "bob.shown", "bob.bs_v"));
+    kit::Process run = as_controller_.start({"run"}, each());
+    for (const char* name : {"a", "b", "as", "bs"}) ASSERT_TRUE(comes_to(name, "Ready", "status", "True")) << run.output();
+    EXPECT_THAT(served("ann.as_v"), AllOf(HasSubstr("Body 1 by " + of_ann_), Not(HasSubstr(of_bob_))));
+    EXPECT_THAT(served("bob.bs_v"), AllOf(HasSubstr("Body 1 by " + of_bob_), Not(HasSubstr(of_ann_))));
+    // Through the feed, and a deletion that it names.
+    ASSERT_TRUE(comes_to("a", "ChangeFeed", "reason", "Active")) << condition("a", "ChangeFeed", "message");
+    ASSERT_TRUE(comes_to("b", "ChangeFeed", "reason", "Active")) << condition("b", "ChangeFeed", "message");
+    db.exec(
+        "UPDATE ann.docs SET body = 'Mine' WHERE id = 2; DELETE FROM bob.docs WHERE id = 3; UPDATE bob.docs SET body = 'His'"
+        " WHERE id = 1");
+    EXPECT_TRUE(kit::eventually([&] { return served("ann.a_v") == "Body 1 Mine Body 3 Body 4 Body 5"; })) << served("ann.a_v");
+    EXPECT_TRUE(kit::eventually([&] { return served("bob.b_v") == "His Body 2 Body 4 Body 5"; })) << served("bob.b_v");
+    for (const auto& arguments : {kit::Arguments{"plan"}, {"validate"}, {"explain", "a", "1"}, {"search", "b", "his"}}) {
+        const auto said = as_controller_.run(arguments, each());
+        EXPECT_EQ(said.output.find("may not read"), std::string::npos) << arguments.front() << "\n" << said.output;
+        EXPECT_LE(said.exit.code, 1) << arguments.front() << "\n" << said.output;
+    }
+    end(run);
+    // By neither login was anything of the other's read: it has no right to.
+    EXPECT_EQ(
+        db.value(fmt::format("SELECT has_table_privilege('{}', 'bob.docs', 'SELECT') OR has_table_privilege('{}', 'ann.docs',"
+                             " 'SELECT')",
+                             of_ann_, of_bob_)),
+        "f");
+}
+
+// A source over somebody else's table, granted to who declares it: the right is there, and the reader of his domain has it not.
+TEST_F(Readers, NoneIsReadWithTheRightsOfAnother) {
+    as(ann_).exec(fmt::format("GRANT USAGE ON SCHEMA ann TO {0}; GRANT SELECT ON ann.docs TO {0}", bob_));
+    as(bob_).exec(fmt::format("GRANT USAGE, CREATE ON SCHEMA bob TO {}", ann_));
+    as(bob_).exec(declaration("b", "ann.docs", "bob.b_v"));
+    EXPECT_EQ(as_controller_.run_once(each()).exit.code, kFailed);
+    EXPECT_THAT(condition("b", "Stalled", "message"), HasSubstr("role \"" + of_bob_ + "\" may not read table ann.docs"));
+    // Who is given the pipeline brings his reader.
+    db.exec(fmt::format("UPDATE homeostat.pipeline SET declared_by = '{}'", ann_));
+    EXPECT_EQ(as_controller_.run_once(each()).exit.code, kConverged);
+    db.exec(fmt::format("UPDATE homeostat.pipeline SET declared_by = '{}'", bob_));
+    EXPECT_EQ(as_controller_.run_once(each()).exit.code, kFailed);
+    // A superuser is a member of what he was made a member of.
+    db.exec(fmt::format("UPDATE homeostat.pipeline SET declared_by = 'postgres'"));
+    const auto alone = as_controller_.run_once(each());
+    EXPECT_EQ(alone.exit.code, kFailed);
+    EXPECT_THAT(condition("b", "Stalled", "message"), HasSubstr("role \"" + controller_ + "\" may not read table ann.docs"));
+}
+
+// Membership may change while it runs: the next pass reads by who fits then.
+TEST_F(Readers, AChangeOfMembershipIsNoticed) {
+    show(bob_, "bob", of_bob_ + ", " + of_ann_);
+    as(bob_).exec(fmt::format("GRANT USAGE ON SCHEMA bob TO {0}; GRANT SELECT ON bob.docs TO {0}", of_ann_));
+    as(bob_).exec(declaration("b", "bob.shown", "bob.b_v"));
+    kit::Process run = as_controller_.start({"run"}, each());
+    ASSERT_TRUE(comes_to("b", "Ready", "status", "True")) << run.output();
+    EXPECT_THAT(served("bob.b_v"), HasSubstr("by " + of_bob_));
+    db.exec(fmt::format("GRANT {} TO {}", ann_, bob_));  // the first that fits
+    db.exec("UPDATE bob.docs SET body = body || '!'; UPDATE homeostat.pipeline SET reconcile_requested = 'now'");
+    EXPECT_TRUE(kit::eventually([&] { return served("bob.b_v").find("Body 1! by " + of_ann_) != std::string::npos; }))
+        << served("bob.b_v") << condition("b", "Ready", "message");
+    end(run);
+}
+
+TEST_F(Readers, OneThatCannotLogInStallsNobodyElse) {
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    as(bob_).exec(declaration("b", "bob.docs", "bob.b_v"));
+    kit::Environment broken{{"HOMEOSTAT_DATABASE_READERS", fmt::format("nobody_at_all {}; {} {}; {} {}", db.url(of_ann_), ann_,
+                                                                       db.url("trust_no_such"), team_, db.url(of_bob_))}};
+    kit::Process run = as_controller_.start({"run"}, broken);
+    EXPECT_TRUE(comes_to("b", "Ready", "status", "True")) << run.output();
+    EXPECT_TRUE(comes_to("a", "Ready", "reason", "SourceUnusable")) << condition("a", "Ready", "message");
+    EXPECT_THAT(
+        condition("a", "Ready", "message"),
+        AllOf(HasSubstr("the login that reads sources (database.readers, role \"" + ann_ + "\")"), HasSubstr("trust_no_such")));
+    EXPECT_EQ(condition("b", "Ready", "status"), "True");
+    db.exec("UPDATE bob.docs SET body = 'After' WHERE id = 1");
+    EXPECT_TRUE(kit::eventually([&] { return served("bob.b_v") == "After Body 2 Body 3 Body 4 Body 5"; })) << served("bob.b_v");
+    end(run);
+    const std::string said = as_controller_.run({"doctor"}, broken).output;
+    EXPECT_THAT(said, AllOf(HasSubstr("database.readers, role \"nobody_at_all\": there is no such role"),
+                            HasSubstr("role \"trust_no_such\" does not exist"),
+                            HasSubstr(fmt::format("role {} reads what role \"{}\" has declared", of_bob_, team_))));
+    // A login that may write is refused for whom it would read.
+    broken["HOMEOSTAT_DATABASE_READERS"] = fmt::format("{} {}; {} {}", ann_, db.url(controller_), team_, db.url(of_bob_));
+    as_controller_.run_once(broken);
+    EXPECT_THAT(condition("a", "Stalled", "message"), HasSubstr("it is the login that writes"));
+    EXPECT_EQ(condition("b", "Ready", "status"), "True");
+    // So is one whose reference names nothing; what it names is not shown.
+    broken["HOMEOSTAT_DATABASE_READERS"] = fmt::format("{} env:NO_READER_HERE; {} env:OF_BOB", ann_, team_);
+    broken["OF_BOB"] = db.url(of_bob_);
+    as_controller_.run_once(broken);
+    EXPECT_THAT(condition("a", "Stalled", "message"), HasSubstr("NO_READER_HERE"));
+    EXPECT_EQ(condition("b", "Ready", "status"), "True");
+}
+
+// Where none fits: the one for everybody, or as before.
+TEST_F(Readers, WhereNoneFitsTheLoginForAllReads) {
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    as(ann_).exec(fmt::format("GRANT SELECT ON ann.docs TO {}", reader_));
+    const std::string list = fmt::format("{} {}", team_, db.url(of_bob_));
+    EXPECT_EQ(as_controller_.run_once({{"HOMEOSTAT_DATABASE_READERS", list}, {"HOMEOSTAT_DATABASE_READER_URL", db.url(reader_)}})
+                  .exit.code,
+              kConverged);
+    EXPECT_EQ(as_controller_.run_once({{"HOMEOSTAT_DATABASE_READERS", list}}).exit.code, kFailed);
+    EXPECT_THAT(stalled(), HasSubstr("role \"" + controller_ + "\" may not read table ann.docs"));
+}
+
+// The rows of a target view, and the pipelines they declare, are its owner's.
+TEST_F(Readers, ATargetViewIsReadByItsOwners) {
+    as(bob_).exec(
+        fmt::format("CREATE VIEW bob.tenants AS SELECT 'mine_' || current_user AS name, 'bob.docs' AS source, 'body' AS content,"
+                    " 'hashing' AS provider, 16 AS dimensions, 'bob.mine_v' AS target;"
+                    "GRANT SELECT ON bob.tenants TO {}",
+                    of_bob_));
+    as(bob_).exec("INSERT INTO homeostat.target_view (name, relation) VALUES ('tenants', 'bob.tenants')");
+    // Who declares must be able to read, and here that is the controller, for bob.
+    as(bob_).exec(fmt::format("GRANT SELECT ON bob.docs TO {}", controller_));
+    const auto run = as_controller_.run_once(each());
+    EXPECT_EQ(run.exit.code, kConverged) << run.output;
+    EXPECT_EQ(db.value("SELECT name FROM homeostat.pipeline"), "mine_" + of_bob_);
+    EXPECT_THAT(served("bob.mine_v"), HasSubstr("Body 5"));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "controller/config.hpp"
+#include "controller/readers.hpp"
 
 namespace homeostat {
 namespace {
@@ -191,11 +192,15 @@ TEST_F(ConfigLoad, SecretsOfProvidersAreBoundToOrigins) {
         "secrets:\n  openai: {source: \"env:OPENAI_API_KEY\", origins: [https://api.openai.com]}\n"
         "  team:\n    source: file:/run/secrets/team\n    origins:\n      - https://*.example.com\n      - "
         "http://127.0.0.1:8080\n"
+        "  azure: {source: [exec:/usr/bin/az, get, 'a b', --for, https://x.example], origins: [https://b.example.com]}\n"
+        "  gcloud: {source: 'exec:/usr/bin/gcloud auth print', origins: [https://c.example.com]}\n"
+        "  plain: {source: exec:/opt/token, origins: [https://d.example.com]}\n"
         "provider:\n  allow_hosts: [api.openai.com, 10.0.0.0/8]\nexec:\n  allow: [/opt/embed, /opt/models]\n  read: []\n");
     const Settings s = settings();
     EXPECT_EQ(s.secrets,
               "openai env:OPENAI_API_KEY https://api.openai.com; team file:/run/secrets/team https://*.example.com "
-              "http://127.0.0.1:8080");
+              "http://127.0.0.1:8080; azure \"exec:/usr/bin/az get 'a b' --for https://x.example\" https://b.example.com; "
+              "gcloud \"exec:/usr/bin/gcloud auth print\" https://c.example.com; plain exec:/opt/token https://d.example.com");
     EXPECT_EQ(s.provider_allow_hosts, "api.openai.com, 10.0.0.0/8");
     EXPECT_EQ(s.exec_allow, "/opt/embed, /opt/models");
     EXPECT_EQ(s.exec_read, "");
@@ -206,6 +211,9 @@ TEST_F(ConfigLoad, SecretsOfProvidersAreBoundToOrigins) {
         {"secrets: {a: {source: sk-plain, origins: [https://a.example.com]}}", "it needs a source"},
         {"secrets: {a: {source: \"env:A\", origins: [http://a.example.com]}}", "not encrypted"},
         {"secrets: {a: {source: \"env:PGPASSWORD\", origins: [https://a.example.com]}}", "the key to the database"},
+        {"secrets: {a: {source: [exec:/bin/x, \"it's\"], origins: [https://a.example.com]}}", "put it into a script"},
+        {"secrets: {a: {source: [env:A, b], origins: [https://a.example.com]}}", "its source must be"},
+        {"secrets: {a: {source: exec:x, origins: [https://a.example.com]}}", "it needs a source"},
         {"secrets: {a: env}", "must be a word with a source and origins"},
         {"secrets: [a]", "secrets is a list"},
         {"provider.allow_hosts: [\"a/b\"]", "neither a host"},
@@ -216,6 +224,48 @@ TEST_F(ConfigLoad, SecretsOfProvidersAreBoundToOrigins) {
         sources.file = file(std::string(text) + "\n");
         EXPECT_THAT(refusal(), HasSubstr(sentence)) << text;
     }
+}
+
+TEST_F(ConfigLoad, ReadersAreListedWithTheirRoles) {
+    ::setenv("HOMEOSTAT_TEST_READER_URL", "host=db user=his password='hush 1'", 1);
+    sources.file = file(
+        "database:\n  reader_url: postgresql://all@db/app\n  readers:\n    - {role: search, url: postgresql://hers@db/app}\n"
+        "    - role: legal\n      url: env:HOMEOSTAT_TEST_READER_URL\n");
+    const auto config = load_config(sources);
+    ASSERT_TRUE(config.ok()) << config.error().message;
+    EXPECT_EQ(config->settings.database_readers, "search postgresql://hers@db/app; legal env:HOMEOSTAT_TEST_READER_URL");
+    EXPECT_THAT(write_json(explain_config(*config)),
+                AllOf(HasSubstr("legal env:HOMEOSTAT_TEST_READER_URL"), Not(HasSubstr("hush"))));
+    const std::vector<ReaderLogin> logins = reader_logins(config->settings);
+    ASSERT_EQ(logins.size(), 3U);
+    EXPECT_EQ(logins[0].role, "search");
+    EXPECT_EQ(logins[0].url, "postgresql://hers@db/app");
+    EXPECT_EQ(logins[1].url, "host=db user=his password='hush 1'");
+    EXPECT_EQ(logins[1].setting, "database.readers, role \"legal\"");
+    EXPECT_EQ(logins[2].role, "");
+    EXPECT_EQ(logins[2].setting, "database.reader_url");
+    ::unsetenv("HOMEOSTAT_TEST_READER_URL");
+    const std::vector<ReaderLogin> without = reader_logins(config->settings);
+    EXPECT_EQ(without[1].url, "");
+    EXPECT_THAT(without[1].problem, HasSubstr("HOMEOSTAT_TEST_READER_URL"));
+    const std::vector<std::pair<const char*, const char*>> wrong{
+        {"[{role: a}]", "its url must be"},
+        {"[{url: postgresql://a@db/app}]", "must have a role"},
+        {"[{role: a b, url: postgresql://a@db/app}]", "a name without spaces"},
+        {"[{role: a, url: \"host=db user=a\"}]", "without spaces"},
+        {"[{role: a, ulr: postgresql://a@db/app}]", "\"ulr\" is not known"},
+        {"[a]", "must be a map"},
+        {"a", "must be followed by"},
+        {"a dbname=x", "must be followed by"},
+        {"[{role: a, url: \"postgresql://a:hush@db/app\"}]", "has a password in it"},
+        {"[{role: a, url: \"postgresql://a@db/app?password=hush\"}]", "has a password in it"},
+        {"a postgresql://a@db/app; a postgresql://b@db/app", "is there twice"}};
+    for (const auto& [text, sentence] : wrong) {
+        sources.file = file(std::string("database.readers: ") + text + "\n");
+        EXPECT_THAT(refusal(), AllOf(HasSubstr(sentence), Not(HasSubstr("hush")))) << text;
+    }
+    sources.file = file("database.readers: []\n");
+    EXPECT_EQ(settings().database_readers, "");
 }
 
 TEST_F(ConfigLoad, ProductionListensBeyondThisMachineWithATokenOnly) {

@@ -184,6 +184,20 @@ TEST_F(Programs, WithoutAnEndAreAskedOnce) {
     EXPECT_EQ(runs(), 1);
 }
 
+// Whoever looks seldom sees that a program works again by the mark, whether or not what it printed has ended by then.
+TEST_F(Programs, TheMarkTellsAFailingOneFromOneWhoseTokenHasEnded) {
+    CredentialProgram program("k", {script("[ $N -ne 1 ] || exit 1; echo '{\"token\": \"tok\", \"expires_in\": 2}'")}, clock);
+    ask(program);
+    const std::size_t failing = program.mark();
+    clock.advance(1s);
+    EXPECT_EQ(ask(program), "tok");
+    const std::size_t well = program.mark();
+    EXPECT_NE(well, failing);
+    clock.advance(1h);
+    EXPECT_FALSE(program.held());
+    EXPECT_EQ(program.mark(), well);
+}
+
 TEST_F(Programs, WhatLivesForNoTimeIsPrintedOnceASecond) {
     CredentialProgram program("k", {script(R"(echo "{\"token\": \"tok-$N\", \"expires_in\": 0.001}")")}, clock);
     for (int i = 0; i < 5; ++i) EXPECT_EQ(ask(program), "tok-1");
