@@ -12,6 +12,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "controller/chunkers.hpp"
 #include "controller/config_lists.hpp"
 #include "controller/config_values.hpp"
 #include "reconcilers/embed/outbound.hpp"
@@ -90,6 +91,8 @@ private:
         const std::string where = fmt::format("{}:{}", path, node.line);
         if (name == "secrets" && node.kind == YamlNode::Kind::map) {
             take_line(name, where, secrets_line(node), found);
+        } else if (name == "chunkers" && node.kind == YamlNode::Kind::map) {
+            take_line(name, where, chunkers_line(node), found);
         } else if (node.kind == YamlNode::Kind::list && takes_list(name)) {
             take_line(name, where, list_line(node), found);
         } else if (node.kind == YamlNode::Kind::map) {
@@ -320,6 +323,8 @@ private:
                 "database.statement_timeout");
         require(s.database_statement_timeout <= s.loop_pass_timeout, "database.statement_timeout", "no longer than",
                 "loop.pass_timeout");
+        if (const auto programs = read_chunkers(s.chunkers); !programs)
+            problems_.push_back(programs.error().with_prefix("chunkers").message);
         for (const Status& good : {check_outbound(s.secrets, s.provider_allow_hosts), check_paths("exec.allow", s.exec_allow),
                                    check_paths("exec.read", s.exec_read), check_names("exec.environment", s.exec_environment)}) {
             if (!good) problems_.push_back(good.error().message);

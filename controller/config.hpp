@@ -95,6 +95,7 @@ struct Settings {
     std::uint32_t revision_keep{};
     std::uint32_t prune_floor{};
     std::string source_trusted_owners;  // names of roles, with commas between
+    std::string chunkers;  // as read_chunkers() reads it
 };
 
 // One row of the table.

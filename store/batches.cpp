@@ -36,7 +36,7 @@ const Statement kInsert{
 
 // Only kinds this binary knows: a newer one's work is left to it. What was planned for an earlier declaration, or under an
 // earlier lease that its new owner has not adopted yet, would be refused when it is paid for. The condition of suspicion is that
-// of the index batch_suspect and of kSuspects.
+// of the index batch_suspect and of kSuspects. How a pipeline is named among what is blocked: blocked_pipeline.hpp.
 const Statement kClaim{
     "batch_claim",
     "WITH ready AS (SELECT b.id, p.provider, o.uid AS o, o.generation AS g FROM homeostat.batch b"
@@ -45,7 +45,8 @@ const Statement kClaim{
     "  WHERE b.claim_token IS NULL AND b.run_after <= clock_timestamp() AND NOT p.suspend AND p.deletion_requested_at IS NULL "
     "  AND b.generation = p.generation AND b.kind IN ('heal', 'move', 'prune', 'stray')"
     "  AND (b.deaths > 0 OR b.marks >= 3) = $4::boolean AND (b.kind <> 'heal' OR (p.provider <> ALL ($5::text[])"
-    "    AND coalesce(concat_ws(E'\\n', p.provider, o.uid, o.generation), '') <> ALL ($5::text[])))"
+    "    AND coalesce(concat_ws(E'\\n', p.provider, o.uid, o.generation), '') <> ALL ($5::text[])"
+    "    AND E'\\npipeline ' || b.uid <> ALL ($5::text[])))"
     "  ORDER BY b.priority DESC, b.id LIMIT $2::int FOR UPDATE OF b SKIP LOCKED)"
     " UPDATE homeostat.batch b SET claimed_by = $1, claim_token = " +
         kToken +
@@ -63,7 +64,8 @@ const Statement kSuspects{"batch_suspects", R"sql(
         WHERE (b.deaths > 0 OR b.marks >= 3) AND b.claim_token IS NULL AND b.run_after <= clock_timestamp()
             AND NOT p.suspend AND p.deletion_requested_at IS NULL AND b.generation = p.generation
             AND b.kind IN ('heal', 'move', 'prune', 'stray') AND (b.kind <> 'heal' OR (p.provider <> ALL ($1::text[])
-                AND coalesce(concat_ws(E'\n', p.provider, o.uid, o.generation), '') <> ALL ($1::text[])))))sql"};
+                AND coalesce(concat_ws(E'\n', p.provider, o.uid, o.generation), '') <> ALL ($1::text[])
+                AND E'\npipeline ' || b.uid <> ALL ($1::text[])))))sql"};
 
 const Statement kHeartbeat{
     "batch_heartbeat",

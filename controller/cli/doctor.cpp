@@ -32,6 +32,7 @@ Checks examine(CliContext& context) {
         add(check_owners(**session));
         add(check_sources(**session));
         add(check_providers(**session, settings));
+        add(check_chunkers(**session, settings));
         add(check_sandbox(**session));
         add(check_pools(**session));
     }
