@@ -12,6 +12,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "controller/chunkers.hpp"
 #include "controller/config_lists.hpp"
 #include "controller/config_values.hpp"
 #include "controller/readers.hpp"
@@ -86,25 +87,22 @@ private:
         for (const YamlNode& document : *documents) flatten(document, "", path, found);
         return found;
     }
-
     // Both `lease: {ttl: 15s}` and `lease.ttl: 15s` are read.
     void flatten(const YamlNode& node, const std::string& name, const std::string& path, FileSettings& found) {
-        const std::string where = fmt::format("{}:{}", path, node.line);
-        if (name == "secrets" && node.kind == YamlNode::Kind::map) {
-            take_line(name, where, secrets_line(node), found);
-        } else if (name == kReaders && node.kind == YamlNode::Kind::list) {
-            take_line(name, where, readers_line(node), found);
-        } else if (node.kind == YamlNode::Kind::list && takes_list(name)) {
-            take_line(name, where, list_line(node), found);
-        } else if (node.kind == YamlNode::Kind::map) {
+        const std::string at = fmt::format("{}:{}", path, node.line);
+        const bool list = node.kind == YamlNode::Kind::list, map = node.kind == YamlNode::Kind::map;
+        if (map && name == "secrets") return take_line(name, at, secrets_line(node), found);
+        if (map && name == "chunkers") return take_line(name, at, chunkers_line(node), found);
+        if (list && name == kReaders) return take_line(name, at, readers_line(node), found);
+        if (list && takes_list(name)) return take_line(name, at, list_line(node), found);
+        if (map) {
             for (const auto& [key, value] : node.fields) flatten(value, name.empty() ? key : name + '.' + key, path, found);
-        } else if (node.kind == YamlNode::Kind::list) {
-            problems_.push_back(
-                fmt::format("{}: {} is a list; a setting has one value", where, name.empty() ? "the file" : name));
+        } else if (list) {
+            problems_.push_back(fmt::format("{}: {} is a list; a setting has one value", at, name.empty() ? "the file" : name));
         } else if (name.empty()) {
-            problems_.push_back(fmt::format("{}: the file is not a map of settings", where));
+            problems_.push_back(fmt::format("{}: the file is not a map of settings", at));
         } else {
-            found.emplace_back(name, Given{node.kind == YamlNode::Kind::null ? "" : node.scalar, where, true});
+            found.emplace_back(name, Given{node.kind == YamlNode::Kind::null ? "" : node.scalar, at, true});
         }
     }
 
@@ -325,9 +323,11 @@ private:
                 "database.statement_timeout");
         require(s.database_statement_timeout <= s.loop_pass_timeout, "database.statement_timeout", "no longer than",
                 "loop.pass_timeout");
-        for (const Status& good : {check_readers(s.database_readers), check_outbound(s.secrets, s.provider_allow_hosts),
-                                   check_paths("exec.allow", s.exec_allow), check_paths("exec.read", s.exec_read),
-                                   check_names("exec.environment", s.exec_environment)}) {
+        const auto programs = read_chunkers(s.chunkers);
+        for (const Status& good :
+             {programs ? Status() : Status(programs.error().with_prefix("chunkers")), check_readers(s.database_readers),
+              check_outbound(s.secrets, s.provider_allow_hosts), check_paths("exec.allow", s.exec_allow),
+              check_paths("exec.read", s.exec_read), check_names("exec.environment", s.exec_environment)}) {
             if (!good) problems_.push_back(good.error().message);
         }
         if (!s.http_listen.empty() && !is_address(s.http_listen)) {

@@ -99,6 +99,7 @@ struct Settings {
     std::uint32_t prune_floor{};
     std::string source_trusted_owners;  // names of roles, with commas between
     std::string database_readers;  // "ROLE URL; ..." as given, references unresolved (controller/readers.hpp)
+    std::string chunkers;  // as read_chunkers() reads it
 };
 
 // One row of the table.

@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 76> kSettings{{
+const std::array<Setting, 77> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -129,6 +129,10 @@ const std::array<Setting, 76> kSettings{{
      "Hosts (api.example.com, *.example.com), addresses and networks (10.0.0.0/8) of providers that may be asked, with commas "
      "between them; empty means all but link-local addresses and those of metadata services, which are asked only where their "
      "address is listed."},
+    {"chunkers", &S::chunkers, "", "", "", false, true,
+     "Programs that cut documents into chunks, which pipelines may name as chunker program:NAME: chunkers: {legal: {command: "
+     "[/opt/cut.py], timeout: 30s, memory: 512MiB, copies: 4}}, or in one line legal timeout=30s /opt/cut.py; several have ; "
+     "between them. exec.allow must allow each, and it runs in the sandbox of exec providers, without any variable."},
     {"exec.allow", &S::exec_allow, "", "", "", false, true,
      "Programs and folders of programs that providers of kind exec may start, absolute and with commas between them; empty means "
      "none. Whoever may declare a provider chooses their arguments: list programs that do one thing, no shell or interpreter."},

@@ -9,6 +9,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <thread>
 
+#include "controller/chunkers.hpp"
 #include "controller/election.hpp"
 #include "controller/embedders.hpp"
 #include "controller/export_prometheus.hpp"
@@ -66,6 +67,7 @@ struct Controller::Impl {
           gateway({make ? std::move(make) : make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()),
                    db.get_executor(), c, telemetry(), &reads},
                   gateway_settings(s)),
+          chunkers(registered_chunkers(s), make_chunker_maker(s, io.get_executor(), c, telemetry()), db.get_executor()),
           targets(reads, feed_db.get_executor(), c, m),
           queue(c, m),
           feeds(c, m, "feed"),
@@ -75,7 +77,7 @@ struct Controller::Impl {
           pipelines(reads, writes, gateway, memory, pressure, feed_progress, faults, c, telemetry(),
                     pipeline_settings(s, mode, s.database_observe_url.empty() ? nullptr : &standby,
                                       [this] { loop.wake_dispatcher(); })),
-          factory({reads, writes, feed_writes, gateway, targets, memory, pressure, turns, gate, faults, c, telemetry(),
+          factory({reads, writes, feed_writes, gateway, targets, memory, pressure, turns, gate, faults, chunkers, c, telemetry(),
                    io.get_executor(), db.get_executor(), feed_db.get_executor(), cpu.get_executor(),
                    [this](std::int64_t uid, bool last) { batch_ended(uid, last); }, [this] { loop.wake_dispatcher(); }},
                   factory_settings(s, mode.once)),
@@ -304,6 +306,7 @@ struct Controller::Impl {
     FeedProgress feed_progress;
     FaultLog faults;
     Gateway gateway;
+    ChunkPrograms chunkers;
     Targets targets;
     WorkQueue queue;
     WorkQueue feeds;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "reconcilers/factory/chunk_programs.hpp"
 #include "store/drift.hpp"
 
 namespace homeostat {
@@ -260,6 +261,8 @@ Result<SourceReport> validate_source(Transaction& tx, const PipelineSpec& spec, 
     append(report.remarks, judge_key(f));
     append(report.remarks, judge_version(f));
     append(report.remarks, judge_plans(f));
+    if (const Status known = check_registered(spec.chunker, settings.chunkers); !known)
+        report.remarks.push_back({Severity::warning, "ChunkerUnregistered", known.error().message, {}});
     append(report.remarks, judge_content(f));
     append(report.remarks, judge_capture(f));
     report.capture = capture_mappings(f);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/resource.hpp"
+#include "reconcilers/embed/chunker_program.hpp"
 #include "store/lineage.hpp"
 #include "store/plan_check.hpp"
 #include "store/relation.hpp"
@@ -58,6 +59,7 @@ struct SourceReport {
 struct ValidateSettings {
     std::int64_t slice = 20'000;
     SampleLimits sample;
+    std::vector<ChunkerProgram> chunkers;  // as registered
 };
 
 // An Error only where the question itself could not be asked; what is wrong with the source is a remark.

@@ -28,15 +28,14 @@ const Statement kInsert{
     " SELECT $1::bigint, $2::int, $3::bigint, $4::bigint, $5::bigint, $6, w.kind, w.class, w.priority, w.keys::text[], "
     "w.documents, CASE WHEN w.i <= $12::int THEN $13 END, CASE WHEN w.i <= $12::int THEN " +
         kToken +
-        " END,"
-        "  CASE WHEN w.i <= $12::int THEN clock_timestamp() + $14::bigint * interval '1 ms' END,"
+        " END, CASE WHEN w.i <= $12::int THEN clock_timestamp() + $14::bigint * interval '1 ms' END,"
         "  clock_timestamp() - $15::bigint * interval '1 ms'"
         " FROM unnest($7::text[], $8::text[], $9::int[], $10::text[], $11::int[]) WITH ORDINALITY"
         "  AS w(kind, class, priority, keys, documents, i) RETURNING id, claim_token"};
 
 // Only kinds this binary knows: a newer one's work is left to it. What was planned for an earlier declaration, or under an
 // earlier lease that its new owner has not adopted yet, would be refused when it is paid for. The condition of suspicion is that
-// of the index batch_suspect and of kSuspects.
+// of the index batch_suspect and of kSuspects. How a pipeline is named among what is blocked: blocked_pipeline.hpp.
 const Statement kClaim{
     "batch_claim",
     "WITH ready AS (SELECT b.id, p.provider, o.uid AS o, o.generation AS g FROM homeostat.batch b"
@@ -44,8 +43,8 @@ const Statement kClaim{
     "  LEFT JOIN homeostat.provider o ON o.name = p.provider"
     "  WHERE b.claim_token IS NULL AND b.run_after <= clock_timestamp() AND NOT p.suspend AND p.deletion_requested_at IS NULL "
     "  AND b.generation = p.generation AND b.kind IN ('heal', 'move', 'prune', 'stray')"
-    "  AND (b.deaths > 0 OR b.marks >= 3) = $4::boolean AND (b.kind <> 'heal' OR (p.provider <> ALL ($5::text[])"
-    "    AND coalesce(concat_ws(E'\\n', p.provider, o.uid, o.generation), '') <> ALL ($5::text[])))"
+    "  AND (b.deaths > 0 OR b.marks >= 3) = $4::boolean AND (b.kind <> 'heal' OR NOT ARRAY[p.provider, E'\\npipeline ' || b.uid,"
+    "    coalesce(concat_ws(E'\\n', p.provider, o.uid, o.generation), '')] && $5::text[])"
     "  AND ($6::bigint = 0 OR NOT EXISTS (SELECT FROM homeostat.run r JOIN homeostat.batch e USING (uid) WHERE r.id = b.run_id"
     "    AND r.phase <> 'sweeping' AND r.planned_in_sweep < $6::bigint AND e.run_id = r.id AND e.id <> b.id AND (e.claim_token"
     "    IS NOT NULL OR (e.id < b.id AND e.run_after <= clock_timestamp() AND (e.kind <> 'heal' OR b.kind = 'heal')"
@@ -67,7 +66,8 @@ const Statement kSuspects{"batch_suspects", R"sql(
         WHERE (b.deaths > 0 OR b.marks >= 3) AND b.claim_token IS NULL AND b.run_after <= clock_timestamp()
             AND NOT p.suspend AND p.deletion_requested_at IS NULL AND b.generation = p.generation
             AND b.kind IN ('heal', 'move', 'prune', 'stray') AND (b.kind <> 'heal' OR (p.provider <> ALL ($1::text[])
-                AND coalesce(concat_ws(E'\n', p.provider, o.uid, o.generation), '') <> ALL ($1::text[])))))sql"};
+                AND coalesce(concat_ws(E'\n', p.provider, o.uid, o.generation), '') <> ALL ($1::text[])
+                AND E'\npipeline ' || b.uid <> ALL ($1::text[])))))sql"};
 
 const Statement kHeartbeat{
     "batch_heartbeat",

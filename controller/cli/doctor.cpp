@@ -34,6 +34,7 @@ Checks examine(CliContext& context) {
         add(check_reader_logins(**session));
         add(check_sources(**session));
         add(check_providers(**session, settings));
+        add(check_chunkers(**session, settings));
         add(check_sandbox(**session));
         add(check_pools(**session));
     }

@@ -29,6 +29,10 @@ Checks check_server(Session& session, const Settings& settings);
 // Schema against this binary. Nothing below can be asked where it fails.
 Check check_schema(Session& session);
 Checks check_rights(Session& session);
+// Each program that is registered, or that a pipeline names as its chunker, is started and asked to cut one short text.
+Checks check_chunkers(Session& session, const Settings& settings);
+// The same without starting any: only what is not registered here.
+Checks check_registered_chunkers(Session& session, const Settings& settings);
 // Of what homeostat made in the database.
 Checks check_owners(Session& session);
 Checks check_sources(Session& session);

@@ -65,21 +65,51 @@ void add_rows(TextTable& table, const SeenReplica& replica) {
     }
 }
 
+std::string text_of(const Json& object, const char* name) {
+    const auto it = object.find(name);
+    return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+
+double number_of(const Json& object, const char* name) {
+    const auto it = object.find(name);
+    return it != object.end() && it->is_number() ? it->get<double>() : 0;
+}
+
+// One line a program that the replica may cut documents with.
+void add_chunkers(TextTable& table, const ReplicaLine& replica, const Json& chunkers) {
+    for (const Json& c : chunkers) {
+        if (!c.is_object()) continue;
+        const std::string state = text_of(c, "state");
+        const std::string reason = text_of(c, "reason");
+        table.add({replica.id, "program:" + text_of(c, "name"), text_of(c, "command"),
+                   Cell(reason.empty() ? state : state + ": " + reason, reason.empty() ? Tint::good : Tint::bad),
+                   fmt::format("{:.0f}", number_of(c, "requests")), fmt::format("{:.0f}", number_of(c, "failures")),
+                   fmt::format("{:.0f} ms", number_of(c, "meanSeconds") * 1'000)});
+    }
+}
+
 int show_capabilities(CliContext& context, const std::vector<ReplicaLine>& lines, bool json) {
     Json list = Json::array();
+    TextTable programs({"REPLICA", "CHUNKER", "PROGRAM", "HEALTH", "REQUESTS", "FAILED", "EACH"});
     TextTable table({"REPLICA", "SLOTS", "FREE", "BATCH", "MEMORY", "PROVIDER", "MODEL", "HEALTH", "AT A TIME", "A REQUEST"});
     for (const ReplicaLine& line : lines) {
         const Json s = snapshot_json(line);
         list.push_back({{"replica", line.id},
                         {"version", line.version},
                         {"capabilities", s.value("capabilities", Json::object())},
-                        {"providers", s.value("providers", Json::array())}});
+                        {"providers", s.value("providers", Json::array())},
+                        {"chunkers", s.value("chunkers", Json::array())}});
+        add_chunkers(programs, line, list.back()["chunkers"]);
         add_rows(table, seen_replica(line, {}));
     }
     if (json) {
         context.streams.out << list.dump(2) << '\n';
     } else {
         table.print(context.streams.out, context.streams.colour);
+        if (!programs.empty()) {
+            context.streams.out << '\n';
+            programs.print(context.streams.out, context.streams.colour);
+        }
     }
     return kExitOk;
 }

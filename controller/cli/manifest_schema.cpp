@@ -105,9 +105,10 @@ std::string written(const Json& schema, const YamlNode& node) {
 }
 
 std::string nearest_choice(const Json& schema, const YamlNode& node) {
-    if (!schema.contains("enum") || node.kind != Kind::text) return {};
+    const char* from = schema.contains("enum") ? "enum" : "examples";
+    if (!schema.contains(from) || node.kind != Kind::text) return {};
     std::vector<std::string_view> known;
-    for (const auto& v : schema.at("enum")) known.push_back(v.get_ref<const std::string&>());
+    for (const auto& v : schema.at(from)) known.push_back(v.get_ref<const std::string&>());
     return did_you_mean(node.scalar, known);
 }
 

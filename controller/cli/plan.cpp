@@ -5,6 +5,7 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
+#include "controller/chunkers.hpp"
 #include "controller/cli/arguments.hpp"
 #include "controller/cli/figures.hpp"
 #include "controller/cli/measured_time.hpp"
@@ -159,7 +160,10 @@ Result<Observation> observe(Session& session, const PipelineSpec& pipeline, cons
     settings.show = o.show;
     settings.prune_floor = s.prune_floor;
     Result<Observation> found = observe_pipeline(session, pipeline, *provider, settings);
-    if (found) measure_time(s, *provider, *found);
+    if (!found) return found;
+    measure_time(s, *provider, *found);
+    if (const Status known = check_registered(pipeline.chunker, registered_chunkers(s)); !known)
+        found->plan.warnings.push_back(known.error().message);
     return found;
 }
 

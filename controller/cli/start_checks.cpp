@@ -26,6 +26,7 @@ Checks check_start(Session& session, const Settings& settings) {
     if (out.back().health != CheckHealth::ok) return out;
     add(check_rights(session));
     add(check_sandbox(session));
+    add(check_registered_chunkers(session, settings));
     const bool local = uses_local_model(session);
     out.push_back(check_memory(settings, local));
     if (!local) return out;

@@ -7,6 +7,7 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 
+#include "controller/chunkers.hpp"
 #include "controller/cli/arguments.hpp"
 #include "controller/cli/manifest.hpp"
 #include "controller/cli/output.hpp"
@@ -32,6 +33,7 @@ Result<Reports> validate_all(Transaction& tx, const std::vector<PipelineSpec>& p
     Reports reports;
     ValidateSettings validate;
     validate.slice = settings.sweep_slice;
+    validate.chunkers = registered_chunkers(settings);
     for (const PipelineSpec& p : pipelines) {
         auto report = validate_source(tx, p, validate);
         if (!report) return report.error();

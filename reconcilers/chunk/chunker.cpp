@@ -63,6 +63,11 @@ bool fits_one_chunk(const ChunkSettings& settings, Segmenter& segmenter, std::pa
     return true;
 }
 
+std::string_view chunker_program(std::string_view chunker) noexcept {
+    constexpr std::string_view kProgram = "program:";
+    return chunker.starts_with(kProgram) ? chunker.substr(kProgram.size()) : std::string_view();
+}
+
 std::unique_ptr<Chunker> make_whole(Rules rules) { return std::make_unique<WholeChunker>(std::move(rules)); }
 
 Result<std::unique_ptr<Chunker>> make_chunker(const ChunkSettings& settings) {

@@ -28,7 +28,7 @@ namespace homeostat {
 enum class ChunkUnit : std::uint8_t { tokens, characters };
 
 struct ChunkSettings {
-    std::string chunker = "sentence";  // whole, fixed, sentence, markdown
+    std::string chunker = "sentence";  // whole, fixed, sentence, markdown; program:NAME is none of ours
     std::uint32_t size = 400;          // at most so many units of embedded_text(); ignored by "whole", as is the overlap
     std::uint32_t overlap = 0;         // at most so many units repeated from the end of the chunk before; less than size / 2
     ChunkUnit unit = ChunkUnit::tokens;
@@ -53,6 +53,9 @@ public:
     // Chunks in document order. The views live as long as `document` does.
     virtual std::vector<Chunk> chunk(std::string_view document) const = 0;
 };
+
+// NAME of "program:NAME", a program that the operator registers; empty for those of ours.
+std::string_view chunker_program(std::string_view chunker) noexcept;
 
 // Refuses an unknown chunker (with the nearest name), size 0, or an overlap of half the size or more.
 Result<std::unique_ptr<Chunker>> make_chunker(const ChunkSettings& settings);

@@ -63,8 +63,7 @@ ExecPool::ExecPool(ExecPoolSettings settings, const asio::any_io_executor& execu
       quarantine_(settings_.quarantine),
       idle_timer_(strand_) {}
 
-asio::awaitable<Result<Embeddings>> ExecPool::ask(std::string tail, std::size_t texts, SteadyTime deadline,
-                                                  std::stop_token stop) {
+asio::awaitable<Status> ExecPool::ask(ExecQuestion question, SteadyTime deadline, std::stop_token stop) {
     const auto self = shared_from_this();
     if (Status turn = co_await take_turn(deadline, stop); !turn) co_return std::move(turn).error();
     Turn turn(*this);
@@ -74,15 +73,25 @@ asio::awaitable<Result<Embeddings>> ExecPool::ask(std::string tail, std::size_t 
     }
     Result<Idle> taken = take_child();
     if (!taken) co_return std::move(taken).error();
-    Result<Embeddings> answer = co_await converse(taken->child, std::move(tail), texts, deadline, stop);
+    if (question.begins) question.begins();
+    Status answer = co_await converse(taken->child, std::move(question), deadline, stop);
     give_back(*std::move(taken));
     co_return answer;
+}
+
+asio::awaitable<Status> ExecPool::prove(SteadyTime deadline, std::stop_token stop) {
+    const auto self = shared_from_this();
+    if (Status turn = co_await take_turn(deadline, stop); !turn) co_return std::move(turn).error();
+    Turn turn(*this);
+    Status trusted = co_await probe(deadline, stop);
+    if (trusted && turn.probes()) turn.probed();
+    co_return trusted;
 }
 
 asio::awaitable<Status> ExecPool::take_turn(SteadyTime deadline, std::stop_token stop) {
     for (;;) {
         const SteadyTime now = clock_.steady_now();
-        if (stop.stop_requested() || closed_) co_return cancelled("embedding was stopped before the program was asked");
+        if (stop.stop_requested() || closed_) co_return cancelled("stopped before the program was asked");
         if (now >= deadline) {
             co_return Error{
                 .cls = ErrorClass::timeout,
@@ -117,7 +126,8 @@ void ExecPool::wake_all() {
 asio::awaitable<Status> ExecPool::probe(SteadyTime deadline, std::stop_token stop) {
     Result<Idle> fresh = new_child();
     if (!fresh) co_return std::move(fresh).error();
-    const Result<Embeddings> answer = co_await converse(fresh->child, settings_.probe, 1, deadline, stop);
+    ExecQuestion question = settings_.probe;
+    const Status answer = co_await converse(fresh->child, std::move(question), deadline, stop);
     fresh->child->kill();
     if (answer) co_return Status{};
     Error error = answer.error();
@@ -131,13 +141,11 @@ asio::awaitable<Status> ExecPool::probe(SteadyTime deadline, std::stop_token sto
 }
 
 // Whatever comes of it is noted here, in the one place that knows the protocol's refusals from the program's faults.
-asio::awaitable<Result<Embeddings>> ExecPool::converse(ChildPtr child, std::string tail, std::size_t texts, SteadyTime deadline,
-                                                       std::stop_token stop) {
+asio::awaitable<Status> ExecPool::converse(ChildPtr child, ExecQuestion question, SteadyTime deadline, std::stop_token stop) {
     const std::uint64_t id = child->next_id();
     const Duration left = deadline - std::min(deadline, clock_.steady_now());
     const Duration within = std::min<Duration>(left, settings_.timeout);
-    auto line =
-        co_await child->exchange(exec_request_line(id, tail), exec_answer_limit(texts, settings_.dimensions), within, stop);
+    auto line = co_await child->exchange(exec_request_line(id, question.tail), question.most, within, stop);
     if (!line) {
         const ErrorClass cls = line.error().cls;
         // Who gave it less than half its time cannot blame it for not being done.
@@ -147,7 +155,7 @@ asio::awaitable<Result<Embeddings>> ExecPool::converse(ChildPtr child, std::stri
         }
         co_return std::move(line).error();
     }
-    auto answer = parse_exec_answer(*std::move(line), id, settings_.model, texts, settings_.dimensions);
+    Status answer = question.read(*std::move(line), id);
     if (answer || answer.error().cls != ErrorClass::bad_answer) {
         note_success();
         co_return answer;
@@ -216,11 +224,21 @@ void ExecPool::close() {
 
 void ExecPool::note_fault(const Error& error) {
     const SteadyTime now = clock_.steady_now();
-    if (!quarantine_.fault(now, outside_text(redact_all(error.message, settings_.secrets)))) return;
+    if (quarantine_.fault(now, told(error))) begin_quarantine(now);
+}
+
+void ExecPool::distrust(const Error& error) {
+    const SteadyTime now = clock_.steady_now();
+    if (quarantine_.distrust(now, told(error))) begin_quarantine(now);
+}
+
+std::string ExecPool::told(const Error& error) const { return outside_text(redact_all(error.message, settings_.secrets)); }
+
+void ExecPool::begin_quarantine(SteadyTime now) {
     const SteadyTime until = *quarantine_.until(now);
     const std::string reason = quarantined(until).message;
-    const LogFields about{{"provider", settings_.provider}};
-    spdlog::warn("provider \"{}\": {}", settings_.provider, reason);
+    const LogFields about{{settings_.kind, settings_.name}};
+    spdlog::warn("{} \"{}\": {}", settings_.kind, settings_.name, reason);
     for (const Idle& idle : idle_) idle.child->kill();
     idle_.clear();
     const Lock lock(mutex_);
@@ -230,7 +248,7 @@ void ExecPool::note_fault(const Error& error) {
 
 void ExecPool::note_success() {
     if (!quarantine_.success(clock_.steady_now())) return;
-    spdlog::info("provider \"{}\": the program answers again and is out of quarantine", settings_.provider);
+    spdlog::info("{} \"{}\": the program answers again and is out of quarantine", settings_.kind, settings_.name);
     const Lock lock(mutex_);
     reason_.clear();
 }

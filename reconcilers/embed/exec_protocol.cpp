@@ -33,8 +33,14 @@ bool read(T from, U& to) {
 struct Refusal {
     std::string cls;
     std::string message;
-    std::optional<std::chrono::milliseconds> retry_after;
+    std::optional<double> retry_after_ms;
 };
+
+std::chrono::milliseconds bounded(double wait) {
+    const double within =
+        std::clamp(wait, static_cast<double>(kMinRetryAfter.count()), static_cast<double>(kMaxRetryAfter.count()));
+    return std::chrono::milliseconds(static_cast<std::int64_t>(within));
+}
 
 class Reader {
 public:
@@ -122,36 +128,30 @@ private:
             if (key == "class" && read(part.get_string(), text)) found.cls = text;
             if (key == "message" && read(part.get_string(), text)) found.message = text;
             double wait = 0;
-            if (key == "retry_after_ms" && read(part.get_double(), wait)) found.retry_after = bounded(wait);
+            if (key == "retry_after_ms" && read(part.get_double(), wait)) found.retry_after_ms = wait;
         }
         refusal = std::move(found);
         return {};
     }
 
-    static std::chrono::milliseconds bounded(double wait) {
-        const double within =
-            std::clamp(wait, static_cast<double>(kMinRetryAfter.count()), static_cast<double>(kMaxRetryAfter.count()));
-        return std::chrono::milliseconds(static_cast<std::int64_t>(within));
-    }
-
     std::size_t expected_;
 };
 
-Error refused(const Refusal& refusal) {
-    if (std::find(kRefusals.begin(), kRefusals.end(), refusal.cls) == kRefusals.end()) {
+}  // namespace
+
+Error exec_refusal(std::string_view cls, std::string_view message, std::optional<double> retry_after_ms) {
+    if (std::find(kRefusals.begin(), kRefusals.end(), cls) == kRefusals.end()) {
         return bad(fmt::format("the error class {} of the answer is none of content, too_large, throttled, transient{}",
-                               quoted_excerpt(refusal.cls, kMaxQuoted), did_you_mean(refusal.cls, kRefusals)));
+                               quoted_excerpt(cls, kMaxQuoted), did_you_mean(cls, kRefusals)));
     }
-    Error e{.cls = error_class_named(refusal.cls),
-            .message = fmt::format("the program says {}", quoted_excerpt(refusal.message)),
+    Error e{.cls = error_class_named(cls),
+            .message = fmt::format("the program says {}", quoted_excerpt(message)),
             .origin = Origin::theirs,
-            .code = refusal.cls};
+            .code = std::string(cls)};
     if (e.cls == ErrorClass::content) e.origin = Origin::user;
-    e.retry_after = refusal.retry_after;
+    if (retry_after_ms) e.retry_after = bounded(*retry_after_ms);
     return e;
 }
-
-}  // namespace
 
 std::string exec_request_tail(std::string_view model, std::uint32_t dimensions, TextRole role, std::string_view prefix,
                               const std::vector<std::string>& texts) {
@@ -193,7 +193,7 @@ Result<Embeddings> parse_exec_answer(std::string line, std::uint64_t id, std::st
     if (read(document.current_location(), rest)) return breach(bad("something follows the JSON object"));
     if (!reader.id) return breach(bad("the answer has no \"id\""));
     if (*reader.id != id) return breach(bad(fmt::format("request {} was asked, {} answered", id, *reader.id)));
-    if (reader.refusal) return refused(*reader.refusal);
+    if (const auto& r = reader.refusal) return exec_refusal(r->cls, r->message, r->retry_after_ms);
     if (!reader.has_vectors) return breach(bad("the answer has neither \"vectors\" nor an \"error\""));
     reader.out.model = model;
     if (auto valid = validate_embeddings(reader.out, expected_count, dimensions); !valid) return std::move(valid).error();

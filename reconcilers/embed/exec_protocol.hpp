@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,10 @@ namespace homeostat {
 std::string exec_request_tail(std::string_view model, std::uint32_t dimensions, TextRole role, std::string_view prefix,
                               const std::vector<std::string>& texts);
 std::string exec_request_line(std::uint64_t id, std::string_view tail);
+
+// What a program declares as its "error": class content, too_large, throttled or transient, with the name of that class as its
+// code; or class bad_answer where it is of no such class.
+Error exec_refusal(std::string_view cls, std::string_view message, std::optional<double> retry_after_ms);
 
 // No answer of that many vectors is longer, unless it is padded.
 std::size_t exec_answer_limit(std::size_t texts, std::uint32_t dimensions) noexcept;

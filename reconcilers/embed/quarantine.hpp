@@ -39,9 +39,16 @@ public:
         if (until(now)) return false;
         last_fault_ = std::move(reason);
         if (++faults_ < settings_.faults) return false;
-        length_ = length_.count() == 0 ? settings_.first : std::min(length_ * 2, settings_.longest);
-        until_ = now + length_;
-        proven_ = false;
+        begin(now);
+        return true;
+    }
+
+    // Begins at once: who asks has counted himself. True where it did.
+    bool distrust(SteadyTime now, std::string reason) {
+        if (until(now)) return false;
+        last_fault_ = std::move(reason);
+        faults_ = std::max(faults_, settings_.faults);
+        begin(now);
         return true;
     }
 
@@ -57,6 +64,12 @@ public:
     }
 
 private:
+    void begin(SteadyTime now) {
+        length_ = length_.count() == 0 ? settings_.first : std::min(length_ * 2, settings_.longest);
+        until_ = now + length_;
+        proven_ = false;
+    }
+
     QuarantineSettings settings_;
     bool proven_ = false;
     int faults_ = 0;

@@ -52,6 +52,7 @@ std::vector<DeadLetter> letters_of(const Batch& batch, std::vector<DeadLetter> l
 
 const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120};
 
+constexpr std::size_t kRing = 1'000;  // batches remembered
 constexpr std::uint64_t kHeldPerBatch = 256 << 10;
 // When a key that another batch is busy with is looked at again.
 constexpr std::chrono::milliseconds kContestedAfter{100};
@@ -221,6 +222,11 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::s
     // nothing is held, so that batches which wait for room cannot keep it from each other.
     std::unique_ptr<HealWork> work = std::move(running.ahead);
     std::vector<ReadDocument> documents;
+    if (!target->chunker) {
+        // Nothing is read in vain.
+        const Status able = co_await parts_.chunkers.ready(target->revision.settings.chunker);
+        if (!able) co_return able.error();
+    }
     SteadyTime began = parts_.clock.steady_now();
     if (!work) {
         const Status done = co_await read_within_budget(batch, *target, context, documents, work);
@@ -230,7 +236,11 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::s
     const std::uint64_t bytes = bytes_of(work ? work->documents() : documents);
     const Result<MemoryBudget::Hold> hold = co_await admit(bytes * kHeldPerByte + kHeldPerBatch, context);
     if (!hold) co_return hold.error();
-    if (!work) work = co_await on(parts_.cpu, [&] { return chunk(batch, *target, std::move(documents), context); });
+    if (!work) {
+        Result<std::unique_ptr<HealWork>> made = co_await cut(batch, *target, documents, context);
+        if (!made) co_return std::move(made).error();
+        work = *std::move(made);
+    }
     HOMEOSTAT_REACH("embed.before");
     if (!work->texts().empty()) {
         if (parts_.gate.state() == WriteGate::State::closed) {

@@ -15,12 +15,12 @@
 #include <map>
 #include <random>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "core/clock.hpp"
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
+#include "reconcilers/factory/chunk_programs.hpp"
 #include "reconcilers/factory/fault_log.hpp"
 #include "reconcilers/factory/gateway.hpp"
 #include "reconcilers/factory/heal.hpp"
@@ -65,6 +65,7 @@ struct FactoryParts {
     RowTurns& turns;
     WriteGate& gate;
     FaultLog& faults;
+    ChunkPrograms& chunkers;
     const Clock& clock;
     Telemetry telemetry;
     boost::asio::any_io_executor io;
@@ -123,7 +124,6 @@ private:
         double seconds = 0;
         std::string outcome;
     };
-    static constexpr std::size_t kRing = 1'000;  // batches remembered
     static constexpr std::size_t kFew = 16;  // documents whose statements take longer to plan than to run
     struct Outcome {
         BatchResult result;
@@ -155,7 +155,6 @@ private:
     boost::asio::awaitable<Result<Outcome>> execute(Running& running, std::shared_ptr<const TargetInfo> target, Context context);
     boost::asio::awaitable<Result<Outcome>> heal(Running& running, std::shared_ptr<const TargetInfo> target, Context context);
     boost::asio::awaitable<Result<MemoryBudget::Hold>> admit(std::uint64_t bytes, const Context& context);
-    static std::uint64_t bytes_of(const std::vector<ReadDocument>& documents);
     boost::asio::awaitable<Status> read_within_budget(const Batch& batch, const TargetInfo& target, Context context,
                                                       std::vector<ReadDocument>& documents, std::unique_ptr<HealWork>& work);
     std::unique_ptr<HealWork> read_ahead(Session& session, const Batch& batch, const TargetInfo& target, const Context& context);
@@ -163,6 +162,8 @@ private:
                                            bool first_anyway, const Context& context);
     std::unique_ptr<HealWork> chunk(const Batch& batch, const TargetInfo& target, std::vector<ReadDocument> documents,
                                     const Context& context);
+    boost::asio::awaitable<Result<std::unique_ptr<HealWork>>> cut(const Batch& batch, const TargetInfo& target,
+                                                                  std::vector<ReadDocument>& documents, Context context);
     Result<Outcome> write(const Batch& batch, const TargetInfo& target, HealWork& work, const Context& context);
     Result<Outcome> change(const Batch& batch, const TargetInfo& target, const Context& context);
     Status settle_failure(const Batch& batch, const TargetInfo* target, const Error& failure, const Context& context);
@@ -174,8 +175,7 @@ private:
     void record(const Batch& batch, std::string_view outcome, SteadyTime started) EXCLUDES(mutex_);
     void ended(const Batch& batch, bool healed) EXCLUDES(mutex_);
     double random() EXCLUDES(mutex_);
-    // Of an edit or two that the change feed named.
-    static bool express(const Batch& batch) { return batch.fed && batch.keys.size() <= kFew; }
+    static bool express(const Batch& batch) { return batch.fed && batch.keys.size() <= kFew; }  // an edit or two
     Pool& pool_for(const Batch& batch) { return express(batch) ? parts_.feeds : parts_.writes; }
     boost::asio::any_io_executor db_for(const Batch& batch) const { return express(batch) ? parts_.feed_db : parts_.db; }
 

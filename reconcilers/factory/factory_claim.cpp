@@ -8,6 +8,7 @@
 
 #include "core/fault_point.hpp"
 #include "reconcilers/factory/factory.hpp"
+#include "store/blocked_pipeline.hpp"
 #include "store/replicas.hpp"
 
 namespace homeostat {
@@ -73,6 +74,7 @@ Result<int> Factory::claim(const Context& context) {
 void Factory::add_blocked(std::vector<std::string>& blocked) const {
     if (settings_.once) return;
     for (const DeclaredProvider& p : parts_.gateway.blocked()) blocked.push_back(declaration_key(p));
+    for (const std::int64_t uid : parts_.chunkers.left(parts_.clock.steady_now())) blocked.push_back(blocked_pipeline(uid));
 }
 
 Result<int> Factory::take_up(int limit, bool suspects, const std::vector<std::string>& blocked, const Context& context) {

@@ -17,13 +17,9 @@ namespace {
 constexpr std::uint64_t kLittle = 16 << 10;  // of text, bytes
 constexpr Duration kMoment = std::chrono::milliseconds(50);
 
-}  // namespace
+using Made = Result<std::unique_ptr<HealWork>>;
 
-std::uint64_t Factory::bytes_of(const std::vector<ReadDocument>& documents) {
-    std::uint64_t bytes = 0;
-    for (const ReadDocument& d : documents) bytes += d.content.size();
-    return bytes;
-}
+}  // namespace
 
 asio::awaitable<Result<MemoryBudget::Hold>> Factory::admit(std::uint64_t bytes, const Context& context) {
     std::optional<MemoryBudget::Hold> hold = parts_.memory.try_admit(bytes);
@@ -51,16 +47,16 @@ asio::awaitable<Status> Factory::read_within_budget(const Batch& batch, const Ta
             read(**session, batch, target, static_cast<std::int64_t>(budget), true, context);
         if (!found) return found.error();
         documents = *std::move(found);
-        if (bytes_of(documents) <= kLittle) work = chunk(batch, target, std::move(documents), context);
+        if (target.chunker && bytes_of(documents) <= kLittle) work = chunk(batch, target, std::move(documents), context);
         return {};
     });
 }
 
 // By the thread that has just claimed it and with its connection, which spares two other threads to be woken. Where it fails, or
-// is more than a little, the batch reads by itself.
+// is more than a little, or has to ask a program how to cut it, the batch reads by itself.
 std::unique_ptr<HealWork> Factory::read_ahead(Session& session, const Batch& batch, const TargetInfo& target,
                                               const Context& context) {
-    if (batch.kind != BatchKind::heal || batch.keys.size() > kFew) return nullptr;
+    if (batch.kind != BatchKind::heal || batch.keys.size() > kFew || !target.chunker) return nullptr;
     Result<std::unique_ptr<HealWork>> work = guarded([&]() -> Result<std::unique_ptr<HealWork>> {
         Result<std::vector<ReadDocument>> found = read(session, batch, target, kLittle, false, context);
         if (!found) return found.error();
@@ -95,11 +91,26 @@ Result<std::vector<ReadDocument>> Factory::read(Session& session, const Batch& b
     return documents;
 }
 
+// Nothing is held while the program is asked but the memory of what was read.
+asio::awaitable<Result<std::unique_ptr<HealWork>>> Factory::cut(const Batch& batch, const TargetInfo& target,
+                                                                std::vector<ReadDocument>& documents, Context context) {
+    Span chunking = parts_.telemetry.tracer.start("chunk", SpanKind::internal, context.span);
+    if (target.chunker)
+        co_return co_await on(parts_.cpu, [&] { return Made(chunk(batch, target, std::move(documents), context)); });
+    Context below = context.under(chunking);
+    ChunkSettings settings = chunk_settings(target.revision.settings);
+    const Result<std::vector<CutDocument>> cut = co_await parts_.chunkers.cut(std::move(settings), documents, std::move(below));
+    if (!cut) co_return cut.error();
+    const bool rebuild = batch.cls == to_string(DriftClass::partial);
+    co_return co_await on(parts_.cpu, [&] { return Made(std::make_unique<HealWork>(std::move(documents), *cut, rebuild)); });
+}
+
 std::unique_ptr<HealWork> Factory::chunk(const Batch& batch, const TargetInfo& target, std::vector<ReadDocument> documents,
                                          const Context& context) {
     const Span chunking = parts_.telemetry.tracer.start("chunk", SpanKind::internal, context.span);
     const bool rebuild = batch.cls == to_string(DriftClass::partial);
-    return std::make_unique<HealWork>(std::move(documents), *target.chunker, rebuild);
+    const std::vector<CutDocument> cut = cut_documents(documents, *target.chunker);
+    return std::make_unique<HealWork>(std::move(documents), cut, rebuild);
 }
 
 }  // namespace homeostat

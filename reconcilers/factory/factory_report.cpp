@@ -37,6 +37,11 @@ Json lane_json(const LaneSnapshot& l) {
             {"meanSeconds", l.mean_seconds}};
 }
 
+Json chunker_json(const ChunkPrograms::Line& l) {
+    return {{"name", l.name},         {"command", l.command},   {"state", to_string(l.state)},  {"reason", l.reason},
+            {"requests", l.requests}, {"failures", l.failures}, {"meanSeconds", l.mean_seconds}};
+}
+
 template <class T, class F>
 Json newest(const std::vector<T>& lines, F f) {
     Json out = Json::array();
@@ -87,6 +92,8 @@ std::string Factory::snapshot() const {
     for (const LaneSnapshot& l : g.lanes) s["providers"].push_back(lane_json(l));
     s["leftToOthers"] = Json::array();
     for (const LeftToOthers::Line& l : g.left) s["leftToOthers"].push_back({{"provider", l.provider}, {"message", l.message}});
+    s["chunkers"] = Json::array();
+    for (const ChunkPrograms::Line& l : parts_.chunkers.lines()) s["chunkers"].push_back(chunker_json(l));
     s["inFlight"] = std::move(in_flight);
     s["cache"] = {{"bytes", c.bytes},   {"entries", c.entries},     {"hits", c.hits},
                   {"misses", c.misses}, {"evictions", c.evictions}, {"sharedLoads", c.shared_loads}};

@@ -89,6 +89,11 @@ Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, con
         parts_.targets.forget(batch.uid);
         d.delay = std::chrono::milliseconds(0);
     }
+    if (error.code == kChunkerMissing && d.fate == BatchFate::give_back) {
+        // Whoever has the program takes it at once.
+        parts_.chunkers.leave(batch.uid, parts_.clock.steady_now());
+        d.delay = settings_.retry.base;
+    }
     const bool left = leave_to_others(target, error, context);
     if (left) {
         d = {BatchFate::give_back, std::chrono::milliseconds(0)};

@@ -18,12 +18,30 @@ std::string chunk_hash(std::string_view text) {
     return out;
 }
 
-HealWork::HealWork(std::vector<ReadDocument> documents, const Chunker& chunker, bool rebuild) : documents_(std::move(documents)) {
-    for (const ReadDocument& d : documents_) {
+std::vector<CutDocument> cut_documents(const std::vector<ReadDocument>& documents, const Chunker& chunker) {
+    std::vector<CutDocument> out(documents.size());
+    for (std::size_t i = 0; i < documents.size(); ++i) {
+        if (is_cut(documents[i])) out[i].chunks = chunker.chunk(documents[i].content);
+    }
+    return out;
+}
+
+std::uint64_t bytes_of(const std::vector<ReadDocument>& documents) {
+    std::uint64_t bytes = 0;
+    for (const ReadDocument& d : documents) bytes += d.content.size();
+    return bytes;
+}
+
+HealWork::HealWork(std::vector<ReadDocument> documents, const std::vector<CutDocument>& cut, bool rebuild)
+    : documents_(std::move(documents)) {
+    for (std::size_t i = 0; i < documents_.size(); ++i) {
+        const ReadDocument& d = documents_[i];
         if (!d.in_source) {
             ++gone_;
+        } else if (!d.deferred && cut.at(i).refused) {
+            bury(d, *cut[i].refused);
         } else if (!d.deferred) {
-            add_document(d, chunker, rebuild);
+            add_document(d, cut.at(i).chunks, rebuild);
         }
     }
 }
@@ -43,9 +61,8 @@ std::vector<std::vector<Key>> HealWork::deferred(std::int64_t bytes) const {
     return out;
 }
 
-void HealWork::add_document(const ReadDocument& document, const Chunker& chunker, bool rebuild) {
+void HealWork::add_document(const ReadDocument& document, const std::vector<Chunk>& chunks, bool rebuild) {
     const std::size_t index = request_.documents.size();
-    const std::vector<Chunk> chunks = chunker.chunk(document.content);
     request_.documents.push_back({&document, static_cast<std::int32_t>(chunks.size())});
 
     // Rows that stay are found first: only what is removed can give its vector back through the journal.
@@ -99,6 +116,11 @@ void HealWork::attach(Embedded embedded) {
     if (!embedded.refused.empty()) bury(embedded.refused);
 }
 
+void HealWork::bury(const ReadDocument& d, const Error& reason) {
+    dead_.push_back(
+        {d.key, d.content_hash, std::string(to_string(reason.cls)), std::string(reason.strategy()), reason.message, 0, ""});
+}
+
 // Documents and chunks are numbered by position, so what stays moves up.
 void HealWork::bury(const std::vector<RefusedText>& refused) {
     std::map<std::size_t, const Error*> reasons;  // by text
@@ -117,9 +139,7 @@ void HealWork::bury(const std::vector<RefusedText>& refused) {
             request_.documents[kept++] = request_.documents[i];
             continue;
         }
-        const ReadDocument& d = *request_.documents[i].read;
-        dead_.push_back({d.key, d.content_hash, std::string(to_string(it->second->cls)), std::string(it->second->strategy()),
-                         it->second->message, 0, ""});
+        bury(*request_.documents[i].read, *it->second);
     }
     request_.documents.resize(kept);
     std::erase_if(request_.chunks, [&](const WriteChunk& c) { return dead.contains(c.document); });

@@ -1,9 +1,10 @@
-// What a batch of documents needs: chunked, compared with the chunks that are stored, and turned into the texts to embed and
-// the rows to write. Pure but for the chunker; one call a batch, on a CPU thread.
+// What a batch of documents needs: its chunks, compared with those that are stored, and turned into the texts to embed and the
+// rows to write. Pure; one call a batch, on a CPU thread.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -16,11 +17,23 @@
 
 namespace homeostat {
 
+// The chunks of a document, views into its content; or why there are none, which makes it a dead letter.
+struct CutDocument {
+    std::vector<Chunk> chunks;
+    std::optional<Error> refused;
+};
+// One a document, in order; nothing of those that were not read.
+std::vector<CutDocument> cut_documents(const std::vector<ReadDocument>& documents, const Chunker& chunker);
+// Whether there is anything to cut.
+inline bool is_cut(const ReadDocument& d) noexcept { return d.in_source && !d.deferred; }
+std::uint64_t bytes_of(const std::vector<ReadDocument>& documents);
+
 // Owns everything its WriteRequest points into, so it is neither copied nor moved while that is in use.
 class HealWork {
 public:
-    // `rebuild`: no stored chunk row is trusted to be as it should be; sound vectors are still reused by hash.
-    HealWork(std::vector<ReadDocument> documents, const Chunker& chunker, bool rebuild);
+    // `cut`: of these documents, where they lie now. `rebuild`: no stored chunk row is trusted to be as it should be; sound
+    // vectors are still reused by hash.
+    HealWork(std::vector<ReadDocument> documents, const std::vector<CutDocument>& cut, bool rebuild);
     HealWork(const HealWork&) = delete;
     HealWork& operator=(const HealWork&) = delete;
 
@@ -38,7 +51,8 @@ public:
     const std::vector<DeadLetter>& dead() const noexcept { return dead_; }  // attempts and trace are the caller's
 
 private:
-    void add_document(const ReadDocument& document, const Chunker& chunker, bool rebuild);
+    void add_document(const ReadDocument& document, const std::vector<Chunk>& chunks, bool rebuild);
+    void bury(const ReadDocument& document, const Error& reason);
     void bury(const std::vector<RefusedText>& refused);
     std::size_t text_index(const std::string& hash, std::string text);
 

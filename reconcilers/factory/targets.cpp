@@ -190,9 +190,11 @@ Result<Targets::Info> Targets::read(Session& session, std::int64_t uid, std::int
     // What was declared since its tables were altered last has no place in them yet: edits do not wait for that, and the run of
     // the new declaration fills it.
     std::erase_if(info->spec.metadata, [&](const std::string& name) { return revision->tables.metadata_column(name).empty(); });
-    Result<std::unique_ptr<Chunker>> chunker = make_chunker(chunk_settings(revision->settings));
-    if (!chunker) return chunker.error();
-    info->chunker = *std::move(chunker);
+    if (chunker_program(revision->settings.chunker).empty()) {
+        Result<std::unique_ptr<Chunker>> chunker = make_chunker(chunk_settings(revision->settings));
+        if (!chunker) return chunker.error();
+        info->chunker = *std::move(chunker);
+    }
     return guarded([&]() -> Result<Info> {
         Transaction tx = session.begin(TxMode::read_only);
         Result<SourceShape> source = inspect_source(tx, info->spec);

@@ -34,7 +34,7 @@ struct TargetInfo {
     SourceShape source;
     Revision revision;
     VectorExtension vectors;
-    std::unique_ptr<Chunker> chunker;
+    std::unique_ptr<Chunker> chunker;  // none where a program cuts
     std::string mark;        // as of before anything of it was read
 };
 

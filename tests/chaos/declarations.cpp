@@ -31,6 +31,7 @@ const std::map<std::string, std::vector<Json>>& words() {
         {"dimensions", {16, 16, 1, 384, 2'000, 2'001, 4'000, 4'001, 16'000}},
         {"dependsOn", {"g1", "g2", Json::array({"g3", "g4"}), "plain", "nobody"}},
         {"captureFrom", {Json::array(), Json::array({{{"table", "viewed"}, {"key", {{"id", "id"}}}}})}},
+        {"chunker", {"whole", "fixed", "sentence", "markdown", "program:none", "program:", "sentense"}},
         // At whose bounds nothing would ever be swept again, or a thousand documents be cut into single letters.
         {"chunkSize", {1, 2, 20, 400, 1'000'000}},
         {"driftInterval", {"10s", "11s", "1m", "1d", "9s", "0"}},

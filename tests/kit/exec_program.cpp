@@ -1,4 +1,5 @@
 // homeostat_exec_program MODE: a program as exec providers run it, that behaves, or misbehaves in one of the ways they meet.
+// Asked to cut documents (chunkers), it makes each line a chunk, in the context of the first line.
 // Every misbehaviour begins with the documents: the probe's text is answered well, unless the mode begins with "probe-".
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -51,6 +52,34 @@ Json answer_to(const Json& request) {
         tokens += text.get_ref<const std::string&>().size() / 4 + 1;
     }
     return {{"id", request["id"]}, {"vectors", vectors}, {"tokens", tokens}};
+}
+
+Json lines_of(const std::string& text) {
+    Json chunks = Json::array();
+    const std::string head = text.substr(0, text.find('\n'));
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = std::min(text.find('\n', at), text.size());
+        if (text.find_first_not_of(" \t", at) < end) {
+            Json chunk{{"start", at}, {"end", end}};
+            if (at > 0) chunk["context"] = head;
+            chunks.push_back(chunk);
+        }
+        at = end + 1;
+    }
+    return chunks;
+}
+
+Json cut_of(const Json& request) {
+    Json lists = Json::array();
+    for (const auto& text : request["documents"]) lists.push_back(lines_of(text));
+    return {{"id", request["id"]}, {"chunks", lists}};
+}
+
+bool any_says(const Json& request, const std::string& word) {
+    for (const auto& text : request["documents"]) {
+        if (text.get_ref<const std::string&>().find(word) != std::string::npos) return true;
+    }
+    return false;
 }
 
 void say(const std::string& line) { std::cout << line << std::endl; }  // the end of a line is what the other side waits for
@@ -201,6 +230,73 @@ const std::map<std::string, Mode>& modes() {
     return table;
 }
 
+Mode with_list(const std::function<void(Json&)>& change) {
+    return [change](const Json& r) {
+        Json answer = cut_of(r);
+        change(answer["chunks"][0]);
+        say(answer.dump());
+    };
+}
+
+void cut_or_fail(const Json& r) {
+    if (any_says(r, "hang")) hang();
+    if (any_says(r, "die")) std::_Exit(3);
+    if (any_says(r, "babble")) return say("babble");
+    Json answer = cut_of(r);
+    for (std::size_t i = 0; i < r["documents"].size(); ++i) {
+        if (r["documents"][i].get_ref<const std::string&>().find("refuse") == std::string::npos) continue;
+        answer["chunks"][i] = {{"error", {{"class", "content"}, {"message", "not this one"}}}};
+    }
+    say(answer.dump());
+}
+
+const std::map<std::string, Mode>& cutting_modes() {
+    static const std::map<std::string, Mode> table{
+        {"good", [](const Json& r) { say(cut_of(r).dump()); }},
+        {"moody", cut_or_fail},  // as the texts say
+        {"whole-refusal",
+         [](const Json& r) {
+             if (!any_says(r, "refuse")) return say(cut_of(r).dump());
+             say(Json{{"id", r["id"]}, {"error", {{"class", "content"}, {"message", "none of these"}}}}.dump());
+         }},
+        {"half",
+         [](const Json& r) {
+             std::cout << cut_of(r).dump().substr(0, 20) << std::flush;
+             std::_Exit(0);
+         }},
+        {"few-lists",
+         [](const Json& r) {
+             Json answer = cut_of(r);
+             answer["chunks"].erase(0);
+             say(answer.dump());
+         }},
+        {"outside", with_list([](Json& list) { list[0]["end"] = 1'000'000; })},
+        {"negative", with_list([](Json& list) { list[0]["start"] = -1; })},
+        {"inside", with_list([](Json& list) { list[0]["start"] = 1; })},
+        {"empty", with_list([](Json& list) { list[0]["end"] = list[0]["start"]; })},
+        {"backwards", with_list([](Json& list) { std::swap(list[0], list[1]); })},
+        {"again", with_list([](Json& list) { list.insert(list.begin(), list[0]); })},
+        {"blank", with_list([](Json& list) {
+             list.push_back({{"start", list.back()["end"]}, {"end", list.back()["end"].get<int>() + 1}});
+         })},
+        {"long-context", with_list([](Json& list) { list[0]["context"] = std::string(1'001, 'x'); })},
+        {"two-line-context", with_list([](Json& list) { list[0]["context"] = "a\nb"; })},
+        {"number-context", with_list([](Json& list) { list[0]["context"] = 1; })},
+        {"no-offsets", with_list([](Json& list) { list[0].erase("end"); })},
+        {"many", with_list([](Json& list) {
+             const Json one = list[0];
+             list = Json::array();
+             for (int i = 0; i < 20'001; ++i) list.push_back({{"start", 9 + i / 2}, {"end", 10 + i / 2 + i % 2}});
+         })},
+        {"everything-twice", with_list([](Json& list) {
+             const int end = list.back()["end"];
+             list = Json::array();
+             for (int i = 8; i < 5'000; ++i) list.push_back({{"start", i}, {"end", end}});
+         })},
+    };
+    return table;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -213,9 +309,11 @@ int main(int argc, char** argv) {
     std::ios::sync_with_stdio(false);
     for (std::string line; std::getline(std::cin, line);) {
         const Json request = Json::parse(line);
-        const bool probe = request["texts"][0].get<std::string>().ends_with(kProbeText);
+        const bool cuts = request.contains("op");
+        const bool probe = request[cuts ? "documents" : "texts"][0].get<std::string>().ends_with(kProbeText);
         const bool well = !spoilt || (probe && !spoil_probe);
-        modes().at(well ? "good" : mode)(request);
+        const auto& table = cuts && (well || cutting_modes().contains(mode)) ? cutting_modes() : modes();
+        table.at(well ? "good" : mode)(request);
     }
     return 0;
 }

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "controller/chunkers.hpp"
 #include "controller/config.hpp"
 #include "controller/readers.hpp"
 
@@ -266,6 +267,38 @@ TEST_F(ConfigLoad, ReadersAreListedWithTheirRoles) {
     }
     sources.file = file("database.readers: []\n");
     EXPECT_EQ(settings().database_readers, "");
+}
+
+TEST_F(ConfigLoad, ChunkersAreProgramsThatTheOperatorRegisters) {
+    sources.file = file(
+        "chunkers:\n  legal: {command: [/opt/cut.py, --by, law], timeout: 5s, copies: 2}\n"
+        "  plain:\n    command: /opt/plain\n    memory: 1GiB\n");
+    const Settings s = settings();
+    EXPECT_EQ(s.chunkers, "legal timeout=5s copies=2 /opt/cut.py --by law; plain memory=1GiB /opt/plain");
+    const auto programs = registered_chunkers(s);
+    ASSERT_EQ(programs.size(), 2U);
+    EXPECT_EQ(programs[0].name, "legal");
+    EXPECT_EQ(programs[0].command, (std::vector<std::string>{"/opt/cut.py", "--by", "law"}));
+    EXPECT_EQ(programs[0].timeout, std::chrono::seconds(5));
+    EXPECT_EQ(programs[0].copies, 2U);
+    EXPECT_EQ(programs[1].memory_mb, 1024U);
+    const std::vector<std::pair<const char*, const char*>> wrong{
+        {"chunkers: {a: {command: [cut.py]}}", "\"cut.py\" is no absolute path of a program"},
+        {"chunkers: {a: {}}", "chunker \"a\" has no command"},
+        {"chunkers: {a: {command: [/opt/cut, \"two words\"]}}", "no word without spaces"},
+        {"chunkers: {a: {comand: [/opt/cut]}}", "\"comand\" is not known; it has command, timeout, memory and copies"},
+        {"chunkers: {a: {command: [/opt/cut], timeout: 1h}}", "must be 100ms to 10m"},
+        {"chunkers: {a: {command: [/opt/cut], memory: 1}}", "must be 16MiB to 1TiB"},
+        {"chunkers: {a: {command: [/opt/cut], copies: 65}}", "must be 1 to 64"},
+        {"chunkers: {A: {command: [/opt/cut]}}", "\"A\" is no name of a chunker"},
+        {"chunkers: \"a /opt/cut; a /opt/cut\"", "chunker \"a\" is registered twice"},
+        {"chunkers: \"a timout=5s /opt/cut\"", "(did you mean \"timeout\"?)"},
+        {"chunkers: [a]", "chunkers is a list"}};
+    for (const auto& [text, sentence] : wrong) {
+        sources.file = file(std::string(text) + "\n");
+        EXPECT_THAT(refusal(), HasSubstr(sentence)) << text;
+    }
+    EXPECT_TRUE(registered_chunkers(Settings{}).empty());
 }
 
 TEST_F(ConfigLoad, ProductionListensBeyondThisMachineWithATokenOnly) {

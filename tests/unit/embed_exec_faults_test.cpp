@@ -124,8 +124,9 @@ TEST_F(ExecTrouble, TheProbeStandsBetweenTheProgramAndTheDocuments) {
 TEST_F(ExecTrouble, WhoeverWaitsForTheProbeIsRefusedWithIt) {
     world.mode("probe-garbage");
     const std::vector<std::string> texts{"a"};
+    const Context context;
     std::vector<std::future<Result<Embeddings>>> answers;
-    for (int i = 0; i < 8; ++i) answers.push_back(world.io.start(world.embedder().embed(texts, TextRole::document, {})));
+    for (int i = 0; i < 8; ++i) answers.push_back(world.io.start(world.embedder().embed(texts, TextRole::document, context)));
     int bad = 0;
     int refused = 0;
     for (auto& answer : answers) {
@@ -186,7 +187,8 @@ TEST_F(ExecTrouble, OneProgramsHangHoldsUpNoOther) {
     world.spec.timeout = 1500ms;
     ASSERT_TRUE(world.embed({"a"}));
     const std::vector<std::string> hang{"hang"};
-    auto stuck = world.io.start(world.embedder().embed(hang, TextRole::document, {}));
+    const Context context;
+    auto stuck = world.io.start(world.embedder().embed(hang, TextRole::document, context));
     for (int i = 0; i < 20; ++i) EXPECT_TRUE(world.embed({"b"}));
     EXPECT_EQ(stuck.wait_for(0ms), std::future_status::timeout);
     const auto late = stuck.get();

@@ -59,7 +59,8 @@ TEST_P(ExecProvider, EmbedsAndKeepsItsProgram) {
 TEST_P(ExecProvider, RunsNoMoreProgramsThanAllowed) {
     std::vector<std::future<Result<Embeddings>>> answers;
     const std::vector<std::string> texts{"a", "b"};
-    for (int i = 0; i < 12; ++i) answers.push_back(world.io.start(world.embedder().embed(texts, TextRole::document, {})));
+    const Context context;
+    for (int i = 0; i < 12; ++i) answers.push_back(world.io.start(world.embedder().embed(texts, TextRole::document, context)));
     for (auto& answer : answers) {
         const auto result = answer.get();
         EXPECT_TRUE(result) << result.error().message;

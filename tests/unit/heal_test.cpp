@@ -37,7 +37,10 @@ ReadDocument document(std::string content, std::vector<std::string> stored = {},
     return d;
 }
 
-HealWork work_of(std::vector<ReadDocument> documents, bool rebuild = false) { return {std::move(documents), Lines(), rebuild}; }
+HealWork work_of(std::vector<ReadDocument> documents, bool rebuild = false) {
+    const std::vector<CutDocument> cut = cut_documents(documents, Lines());
+    return {std::move(documents), cut, rebuild};
+}
 
 int kept(HealWork& work) {
     const auto& chunks = work.request().chunks;
@@ -119,6 +122,20 @@ TEST(Heal, ADocumentWithARefusedTextIsADeadLetterAndTheOthersAreWritten) {
     for (const WriteChunk& c : work.request().chunks) EXPECT_EQ(c.document, 0U);
     EXPECT_EQ(*work.request().chunks[0].vector, 3);
     EXPECT_EQ(*work.request().chunks[1].vector, 4);
+}
+
+TEST(Heal, ADocumentThatCannotBeCutIsADeadLetterAndTheOthersAreWritten) {
+    std::vector<ReadDocument> documents{document("bad", {"old"}), document("good")};
+    documents[1].key = {"2"};
+    std::vector<CutDocument> cut = cut_documents(documents, Lines());
+    cut[0] = {.chunks = {}, .refused = Error{.cls = ErrorClass::content, .message = "no"}};
+    HealWork work(std::move(documents), cut, false);
+    ASSERT_EQ(work.dead().size(), 1U);
+    EXPECT_EQ(work.dead()[0].key, Key{"1"});
+    EXPECT_EQ(work.dead()[0].message, "no");
+    ASSERT_EQ(work.request().documents.size(), 1U) << "what is stored of it stays as it is";
+    EXPECT_EQ(work.request().documents[0].read->key, Key{"2"});
+    EXPECT_THAT(work.texts(), ElementsAre("good"));
 }
 
 TEST(Heal, AnEmptyDocumentIsWrittenWithoutChunks) {
