@@ -22,7 +22,7 @@ constexpr std::array<std::string_view, 5> kNames{"idle", "observing", "healing",
     "moved, partial, invalid, orphaned, excess, unkeyed, dead_letters, planned, planned_in_sweep, traceparent, "            \
     "feed_trusted, bypassed, source_mark"
 
-const Statement kRead{"run_read", "SELECT " RUN_COLUMNS " FROM homeostat.run WHERE uid = $1::bigint"};
+const Statement kRead{"run_read", "SELECT " RUN_COLUMNS " FROM homeostat.own_run WHERE uid = $1::bigint"};
 const Statement kStart{
     "run_start",
     "INSERT INTO homeostat.run (uid, revision, generation, reconcile_id, trigger, deep, traceparent, feed_trusted, source_mark)"

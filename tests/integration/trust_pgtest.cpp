@@ -125,6 +125,8 @@ TEST_F(Trust, WhatWasObservedIsShownToWhomItConcerns) {
     // The same through the program.
     const kit::Program anns(db.url(ann_));
     const kit::Program bobs(db.url(bob_));
+    const auto watched = anns.run({"watch", "--timeout", "100ms"});
+    EXPECT_EQ(watched.exit.code, 0) << watched.output;
     for (const auto& arguments : {std::vector<std::string>{"get", "events"},
                                   {"get", "runs"},
                                   {"get", "batches"},
