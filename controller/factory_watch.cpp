@@ -39,6 +39,21 @@ FactoryConflict factory_conflict(const std::vector<Conflict>& conflicts, const s
     return out;
 }
 
+// What a replica says of its clock is as old as the statement was that said it: on a machine that is very slow, or behind a lock,
+// it seems to be slow. So a clock is behind by no more than it was in either of two reports.
+std::vector<SeenReplica> FactoryWatch::seen(const std::vector<ReplicaLine>& lines, const std::vector<ProviderSpec>& declared) {
+    std::vector<SeenReplica> out;
+    std::map<std::string, Heard> heard;
+    for (const ReplicaLine& line : lines) {
+        SeenReplica& r = out.emplace_back(seen_replica(line, declared));
+        Heard& h = heard[line.id] = heard_[line.id];
+        if (h.ahead != r.clock_ahead) h = {.ahead = r.clock_ahead, .before = h.ahead};
+        if (r.clock_ahead.count() < 0) r.clock_ahead = std::max(r.clock_ahead, h.before);
+    }
+    heard_ = std::move(heard);
+    return out;
+}
+
 Status FactoryWatch::look(Session& session, const Owned& owned) {
     const SteadyTime now = clock_.steady_now();
     if (now < next_) return {};
@@ -48,9 +63,7 @@ Status FactoryWatch::look(Session& session, const Owned& owned) {
     if (!lines) return lines.error();
     const Result<std::vector<ProviderSpec>> declared = list_providers(session);
     if (!declared) return declared.error();
-    std::vector<SeenReplica> seen;
-    for (const ReplicaLine& line : *lines) seen.push_back(seen_replica(line, *declared));
-    const std::vector<Conflict> conflicts = synchronise(seen, *declared, newest_migration(), 0);
+    const std::vector<Conflict> conflicts = synchronise(seen(*lines, *declared), *declared, newest_migration(), 0);
     const bool any = std::any_of(conflicts.begin(), conflicts.end(), [](const Conflict& c) { return !c.reason.empty(); });
     std::vector<std::int64_t> uids;
     for (const auto& [uid, epoch] : owned) {

@@ -3,6 +3,7 @@
 // condition FactoryConflict, and an event when it comes and when it goes. While all agree nothing is written. One thread.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "core/clock.hpp"
 #include "reconcilers/factory/synchronise.hpp"
+#include "store/providers.hpp"
 #include "store/reports.hpp"
 #include "store/session.hpp"
 
@@ -31,10 +33,17 @@ public:
     Status look(Session& session, const Owned& owned);
 
 private:
+    // How far ahead a replica's clock was in its last report, and in the one before.
+    struct Heard {
+        std::chrono::milliseconds ahead{0};
+        std::chrono::milliseconds before{0};
+    };
+    std::vector<SeenReplica> seen(const std::vector<ReplicaLine>& lines, const std::vector<ProviderSpec>& declared);
     Status tell(Session& session, const PipelineUse& use, std::int64_t epoch, const std::vector<Conflict>& conflicts);
 
     const Clock& clock_;
     SteadyTime next_{};
+    std::map<std::string, Heard> heard_;  // by replica
     std::map<std::int64_t, std::string> told_;  // signatures, of what is ours; empty: nothing is told
 };
 

@@ -55,10 +55,8 @@ SeenReplica snapshot_of(const ReplicaLine& line, const std::vector<ProviderSpec>
     f.cache_hits = at(json, "/cache/hits", std::uint64_t{0});
     f.cache_misses = at(json, "/cache/misses", std::uint64_t{0});
     f.cache_evictions = at(json, "/cache/evictions", std::uint64_t{0});
-    if (json.contains("at")) {
-        // The snapshot was written with the last sign of life, so both clocks looked at the same moment.
-        r.clock_ahead = std::chrono::milliseconds(json["at"].get<std::int64_t>()) - line.heartbeat_at;
-    }
+    if (json.contains("at") && json.contains("heardAt"))
+        r.clock_ahead = std::chrono::milliseconds(json["at"].get<std::int64_t>() - json["heardAt"].get<std::int64_t>());
     for (const Json& p : json.value("pools", Json::array())) {
         if (p.value("name", "") == "write") r.write_connections = p.value("size", 0U);
     }

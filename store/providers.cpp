@@ -84,7 +84,10 @@ const Statement kReplicas{
     "replicas_list",
     "SELECT id, version, schema_version, (extract(epoch FROM clock_timestamp() - heartbeat_at) * 1000)::bigint,"
     " (extract(epoch FROM heartbeat_at) * 1000)::bigint, coalesce(snapshot::text, '') FROM homeostat.replica ORDER BY id"};
-const Statement kSnapshot{"replica_snapshot", "UPDATE homeostat.replica SET snapshot = $2::jsonb WHERE id = $1"};
+// With when the server wrote it, beside when the replica says that it did.
+const Statement kSnapshot{"replica_snapshot",
+                          "UPDATE homeostat.replica SET snapshot = $2::jsonb || jsonb_build_object('heardAt',"
+                          " (extract(epoch FROM clock_timestamp()) * 1000)::bigint) WHERE id = $1"};
 const Statement kLive{"replicas_live",
                       "SELECT greatest(1, count(*)) FROM homeostat.replica"
                       " WHERE heartbeat_at > clock_timestamp() - interval '30 seconds' AND ended_at IS NULL"};

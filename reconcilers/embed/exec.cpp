@@ -22,7 +22,7 @@ namespace {
 namespace asio = boost::asio;
 
 ExecQuestion question_of(const std::string& model, std::uint32_t dimensions, std::string tail, std::size_t texts,
-                         std::shared_ptr<Embeddings> into) {
+                         const std::shared_ptr<Embeddings>& into) {
     return {.tail = std::move(tail),
             .most = exec_answer_limit(texts, dimensions),
             .read = [=](std::string line, std::uint64_t id) -> Status {

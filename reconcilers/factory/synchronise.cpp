@@ -25,7 +25,9 @@ void look_at_replica(const SeenReplica& r, int schema_version, unsigned write_co
     }
     if (!r.reported) return;
     if (std::chrono::abs(r.clock_ahead) > kClockSkew) {
-        out.push_back({where, "the database's clock", fmt::format("{} s off", r.clock_ahead.count() / 1000),
+        out.push_back({where, "a clock that agrees with the database's",
+                       fmt::format("{} s {}", std::chrono::abs(r.clock_ahead).count() / 1000,
+                                   r.clock_ahead.count() > 0 ? "ahead" : "behind"),
                        "leases and claims go by the database's clock; set the machine's all the same", true, "ClockOff"});
     }
     const unsigned connections = r.write_connections > 0 ? r.write_connections : write_connections;

@@ -17,7 +17,7 @@ struct SeenReplica {
     std::string id;
     int schema_version = 0;
     std::chrono::milliseconds silent_for{0};
-    std::chrono::milliseconds clock_ahead{0};  // of the database's, as far as the age of its snapshot tells
+    std::chrono::milliseconds clock_ahead{0};  // of the database's, when it wrote its report; less by as long as that took
     bool reported = false;                     // it has written a snapshot
     unsigned write_connections = 0;            // 0 where it does not say
     SeenFactory factory;

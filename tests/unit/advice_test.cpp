@@ -77,7 +77,7 @@ TEST(Synchronise, NamesEachDifferenceAndWhatIsDone) {
     const auto conflicts = synchronise({r}, {p}, 4, 3);
     ASSERT_THAT(conflicts, SizeIs(7));
     EXPECT_THAT(conflicts[0].adjustment, HasSubstr("newer binary"));
-    EXPECT_THAT(conflicts[1].found, HasSubstr("90 s off"));
+    EXPECT_THAT(conflicts[1].found, HasSubstr("90 s ahead"));
     EXPECT_THAT(conflicts[2].adjustment, HasSubstr("write_connections"));
     EXPECT_THAT(conflicts[3].found, HasSubstr("stopped"));
     EXPECT_EQ(conflicts[4].found, "takes 100");
