@@ -37,6 +37,7 @@ struct PipelineFacts {
     std::vector<Event> events;
     std::vector<ReplicaLine> replicas;
     std::optional<Suspension> suspension;
+    std::optional<PipelineLine> summary;  // where nothing else of it is shown to whoever looks
 };
 
 template <class T>
@@ -55,6 +56,12 @@ Result<PipelineFacts> read_facts(Session& session, const std::string& name) {
     if (auto s = take(read_events(session, f.spec.uid, kRecent), f.events); !s) return std::move(s).error();
     if (auto s = take(list_replicas(session), f.replicas); !s) return std::move(s).error();
     if (auto s = take(read_suspension(session, f.spec.uid), f.suspension); !s) return std::move(s).error();
+    if (!f.status.conditions.empty()) return f;
+    Result<std::vector<PipelineLine>> lines = list_pipeline_lines(session);
+    if (!lines) return lines.error();
+    for (PipelineLine& line : *lines) {
+        if (line.uid == f.spec.uid && line.reason != "NotObserved") f.summary = std::move(line);
+    }
     return f;
 }
 
@@ -132,7 +139,13 @@ void print_pipeline(CliContext& context, const PipelineFacts& f) {
     std::ostream& out = context.streams.out;
     const WallTime now = SystemClock().now();
     out << fmt::format("Pipeline {} (uid {}, generation {})\n", f.spec.name, f.spec.uid, f.spec.generation);
-    print_head(context, f.status.conditions, remedy_of(f.spec, f.status), now);
+    if (f.summary) {
+        out << printable(fmt::format("Ready: {} ({}); the rest is shown to the role that declared it, and to homeostat_admin",
+                                     f.summary->ready, f.summary->reason))
+            << '\n';
+    } else {
+        print_head(context, f.status.conditions, remedy_of(f.spec, f.status), now);
+    }
     if (f.suspension) out << printable("Suspended: " + suspension_text(*f.suspension, now)) << '\n';
     for (const auto& [key, value] : f.spec.labels) out << fmt::format("Label: {}={}\n", key, value);
     out << "Spec:\n";

@@ -125,6 +125,9 @@ TEST_F(Trust, WhatWasObservedIsShownToWhomItConcerns) {
     // The same through the program.
     const kit::Program anns(db.url(ann_));
     const kit::Program bobs(db.url(bob_));
+    // Of another's it says what everybody may know, and not that nobody has looked.
+    EXPECT_THAT(bobs.run({"describe", "pipeline", "a"}).output,
+                AllOf(HasSubstr("shown to the role that declared it"), Not(HasSubstr("NotObserved"))));
     const auto watched = anns.run({"watch", "--timeout", "100ms"});
     EXPECT_EQ(watched.exit.code, 0) << watched.output;
     for (const auto& arguments : {std::vector<std::string>{"get", "events"},
