@@ -32,8 +32,9 @@ Error wrong(std::string message) {
 std::optional<int> digits(std::string_view& text, std::size_t count) {
     int out = 0;
     if (text.size() < count) return std::nullopt;
-    const auto [end, ec] = std::from_chars(text.data(), text.data() + count, out);
-    if (ec != std::errc() || end != text.data() + count || text.front() == '-') return std::nullopt;
+    const std::string_view part = text.substr(0, count);
+    const auto [end, ec] = std::from_chars(part.data(), part.data() + part.size(), out);
+    if (ec != std::errc() || end != part.data() + part.size() || part.front() == '-') return std::nullopt;
     text.remove_prefix(count);
     return out;
 }
