@@ -67,7 +67,7 @@ Rows take_apart(Transaction& tx, std::int64_t uid, const SourceShape& source, co
     const std::size_t n = source.key.size();
     std::string named;
     for (std::size_t i = 1; i <= n; ++i) named += fmt::format(", c.key_{}::text", i);
-    const Rows taken = tx.exec(
+    Rows taken = tx.exec(
         {revision.tables.prefix + "_take_apart",
          fmt::format(
              "DELETE FROM {0} c WHERE c.ctid = ANY (ARRAY(SELECT o.ctid FROM {0} o LIMIT $1::bigint)) RETURNING c.change::text,"
