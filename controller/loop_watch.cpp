@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "controller/loop.hpp"
+#include "store/feed.hpp"
 #include "store/leases.hpp"
 #include "store/rest.hpp"
 #include "store/source_fingerprint.hpp"
@@ -61,6 +62,7 @@ Status Loop::look() {
     health_.set_ready({});
     upkeep(**session);
     look_at_resting(**session);
+    look_at_full_feeds(**session);
     const Lock lock(mutex_);
     for (const Declared& d : *declared) {
         const auto it = seen_.find(d.uid);
@@ -113,6 +115,16 @@ void Loop::look_at_ailing() {
     next_ailing_ = now + kBetweenAiling;
     const Lock lock(mutex_);
     for (const std::int64_t uid : ailing_) queue_.add(uid, kPriorityDrift);
+}
+
+// Whose feed sleeps is called by who fills it, unless that writer is undone.
+void Loop::look_at_full_feeds(Session& session) {
+    const Result<std::vector<std::int64_t>> full = full_feeds(session);
+    if (!full) spdlog::debug("full feeds cannot be noticed at once: {}", full.error().message);
+    const Lock lock(mutex_);
+    for (const std::int64_t uid : full ? *full : std::vector<std::int64_t>()) {
+        if (fed_.contains(uid)) feeds_.add(uid);
+    }
 }
 
 void Loop::look_at_resting(Session& session) {

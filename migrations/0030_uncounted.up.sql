@@ -90,7 +90,7 @@ FROM (
     LEFT JOIN LATERAL (
         SELECT least(f.incomplete_since, CASE WHEN NOT u.feed_trusted AND u.trigger <> 'spec'
                                               THEN least(u.started_at, f.last_gap_since) END,
-                     -- Full, and nobody has taken note. Whoever holds the lease is called, so it was later.
+                     -- Full, and nobody has taken note. Whoever holds the lease looks every second, so it was later.
                      CASE WHEN c.gap THEN greatest(f.trusted_since, coalesce(c.oldest, (
                          SELECT least(l.expires_at, clock_timestamp()) FROM homeostat.lease l
                          WHERE l.resource = format('pipeline/%s', p.uid)))) END) AS since

@@ -191,9 +191,6 @@ Result<bool> Feed::tend_room(Session& session, std::int64_t uid, const ChangesSe
             return true;
         });
         if (!shut) return shut;
-        if (seen.untold) {
-            if (const Status noted = note_full(session, uid); !noted) return noted.error();
-        }
         return !std::exchange(known.full, true) || *shut;
     }
     known.full = false;

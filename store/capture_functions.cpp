@@ -71,19 +71,15 @@ std::string CaptureFunctions::text(std::string_view event) const {
         "    EXCEPTION WHEN OTHERS THEN\n        BEGIN\n            homeostat_named := pg_catalog.setval({}, {});\n"
         "            {}\n        EXCEPTION WHEN OTHERS THEN NULL;\n        END;\n        RETURN NULL;\n    END;\n"
         "    {}\n    RETURN NULL;\nEND {}",
-        stem_, event, tag, does, regclass(full_sequence(uid_)), kFullUntold, call_if_allowed,
-        event == "truncate" ? "" : write(event), tag);
+        stem_, event, tag, does, regclass(full_sequence(uid_)), kFull, call_if_allowed, event == "truncate" ? "" : write(event),
+        tag);
 }
 
-// One number, which all writers share: where they read more they wait for each other. Who filled it called, and his call was
-// undone with him if he was; so until the one who takes changes up has taken note, whoever finds no room calls too.
+// One number, which all writers share: where they read more they wait for each other. So whoever finds no room calls nobody; who
+// filled it called, and where his call was undone with him the number is seen at the next poll (full_feeds).
 std::string CaptureFunctions::gate() const {
-    return fmt::format(
-        "homeostat_counted := pg_catalog.pg_sequence_last_value({});\n"
-        "    IF homeostat_counted OPERATOR(pg_catalog.>=) {} THEN\n"
-        "        IF homeostat_counted OPERATOR(pg_catalog.=) {} THEN\n"
-        "            homeostat_asleep := {};\n            {}\n        END IF;\n        RETURN NULL;\n    END IF;\n    ",
-        regclass(full_sequence(uid_)), kFull, kFullUntold, asleep(), ring());
+    return fmt::format("IF pg_catalog.pg_sequence_last_value({}) OPERATOR(pg_catalog.=) {} THEN RETURN NULL; END IF;\n    ",
+                       regclass(full_sequence(uid_)), kFull);
 }
 
 std::string CaptureFunctions::body(std::string_view event) const {
@@ -143,7 +139,7 @@ std::string CaptureFunctions::rows(std::string_view event) const {
                "    homeostat_named := pg_catalog.setval({0}, pg_catalog.pg_sequence_last_value({0}) OPERATOR(pg_catalog.+)"
                " homeostat_named);\n    IF homeostat_held IS NULL THEN\n        {3}\n        homeostat_asleep := {4};\n"
                "    END IF;",
-               regclass(named_sequence(uid_)), regclass(full_sequence(uid_)), kFullUntold, mark(), asleep());
+               regclass(named_sequence(uid_)), regclass(full_sequence(uid_)), kFull, mark(), asleep());
 }
 
 // Raised inside the block that catches it.
@@ -205,7 +201,7 @@ std::string CaptureFunctions::row_update() const {
                "        IF homeostat_counted OPERATOR(pg_catalog.>=) pg_catalog.pg_sequence_last_value({3}) THEN\n"
                "            homeostat_counted := pg_catalog.setval({4}, {5});\n        END IF;\n    END IF;",
                kCountedAtOnce, kFirstsCounted, regclass(named_sequence(uid_)), regclass(room_sequence(uid_)),
-               regclass(full_sequence(uid_)), kFullUntold);
+               regclass(full_sequence(uid_)), kFull);
 }
 
 // After the block: the transaction holds the table as it was when it first wrote to it, and the values are of its types.

@@ -83,7 +83,6 @@ std::string full_sequence(std::int64_t uid);   // kFull: there was no room for s
 
 constexpr std::int64_t kNotFull = 1;
 constexpr std::int64_t kFull = 2;
-constexpr std::int64_t kFullUntold = 4;  // and whoever finds it so calls who sleeps, as he who filled it may have been undone
 // Of changes. Reading 200,000 rows to find what changed costs about as much as naming so many and taking them up by name.
 constexpr std::int64_t kRoomAtLeast = 4'000;
 constexpr std::int64_t kRowsForRoom = 50;  // of a larger source, for each change more

@@ -230,18 +230,22 @@ Result<ChangesSeen> look_at_changes(Session& session, std::int64_t uid) {
         return ChangesSeen{.any = rows.boolean(0, 0),
                            .full = full >= kFull,
                            .shut = rows.boolean(0, 4),
-                           .untold = full == kFullUntold,
                            .asleep = rows.boolean(0, 5),
                            .named = rows.i64(0, 2),
                            .room = rows.i64(0, 3)};
     });
 }
 
-Status note_full(Session& session, std::int64_t uid) {
+Result<std::vector<std::int64_t>> full_feeds(Session& session) {
+    static const Statement kFilled{
+        "feeds_full",
+        "SELECT f.uid FROM homeostat.feed f WHERE f.settles IS DISTINCT FROM $1::bigint AND"
+        " pg_sequence_last_value(to_regclass(format('homeostat_data.p%s_full', f.uid))) >= $2::bigint"};
     return guarded([&] {
-        session.exec({fmt::format("p{}_noted", uid),
-                      fmt::format("SELECT setval('{0}'::regclass, {1}) WHERE pg_sequence_last_value('{0}'::regclass) = {2}",
-                                  full_sequence(uid), kFull, kFullUntold)});
+        const Rows rows = session.exec(kFilled, Params::of(kNotOpened, kFull));
+        std::vector<std::int64_t> uids;
+        for (int i = 0; i < rows.size(); ++i) uids.push_back(rows.i64(i, 0));
+        return uids;
     });
 }
 

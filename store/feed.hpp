@@ -75,15 +75,14 @@ struct ChangesSeen {
     bool any = false;   // to take
     bool full = false;  // some may have been left out
     bool shut = false;  // and that is noted; a writer who had found room before may fill it again when it has been opened
-    bool untold = false;  // and whoever finds it full calls, until note_full()
     bool asleep = false;  // whoever names something calls
     std::int64_t named = 0;  // so far, in all
     std::int64_t room = 0;  // for more
 };
 Result<ChangesSeen> look_at_changes(Session& session, std::int64_t uid);
-// From now on writers need not call for what there is no room for. By the one who takes the changes up, after shut_feed() has
-// committed: should he die before he sweeps, his successor finds the feed full at its first look.
-Status note_full(Session& session, std::int64_t uid);
+// Feeds that are full and not shut: who filled one called, and was perhaps undone with his call. One statement, for all there
+// are.
+Result<std::vector<std::int64_t>> full_feeds(Session& session);
 
 // Rows that were inserted, updated or deleted so far in the tables whose changes the feed is told of, as PostgreSQL's statistics
 // have them: a second late, and 0 where track_counts is off.

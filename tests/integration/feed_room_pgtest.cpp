@@ -66,8 +66,8 @@ TEST_F(FeedRoom, AWriterWhoFoundItFullIsSweptForWhenItHasCommitted) {
     end_converged(run, "docs", kWanted);
 }
 
-// Its call was undone with it: who finds no room for what he commits calls in its place, long before the next look.
-TEST_F(FeedRoom, WhoFilledItAndThoughtBetterLeavesTheCallToTheNext) {
+// Its call was undone with it; that it is full is seen at the next poll, long before the next look at the triggers.
+TEST_F(FeedRoom, WhoFilledItAndThoughtBetterLeavesNothingBehindForLong) {
     db.exec("UPDATE homeostat.pipeline SET drift_interval = '1 hour'");
     kit::Process run = start();
     ASSERT_TRUE(asleep());
