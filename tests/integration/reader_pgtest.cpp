@@ -175,8 +175,8 @@ TEST_F(Reader, ASourceThatNeverEndsIsEnded) {
     quick["HOMEOSTAT_DATABASE_ANSWER_TIMEOUT"] = "1s";
     kit::Process run = as_controller_.start({"run"}, quick);
     const char* const ways[] = {"PERFORM pg_sleep(1000)", "PERFORM set_config('statement_timeout', '0', false); LOOP END LOOP",
-                                "PERFORM set_config('client_connection_check_interval', '0', false);"
-                                " LOOP BEGIN PERFORM pg_sleep(1000); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP"};
+                                ("PERFORM set_config('client_connection_check_interval', '0', false);"
+                                 " LOOP BEGIN PERFORM pg_sleep(1000); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP")};
     for (std::size_t i = 0; i < std::size(ways); ++i) {
         as(ann_).exec(
             fmt::format("CREATE OR REPLACE FUNCTION ann.f(t text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN IF current_user LIKE "
