@@ -17,12 +17,6 @@ constexpr std::array<std::string_view, 4> kOfChunker{"command", "timeout", "memo
 constexpr std::string_view kNameLetters = "abcdefghijklmnopqrstuvwxyz0123456789_-";
 constexpr std::uint64_t kMiB = 1ULL << 20U;
 
-bool is_word(const YamlNode& node) {
-    const bool scalar =
-        node.kind != YamlNode::Kind::map && node.kind != YamlNode::Kind::list && node.kind != YamlNode::Kind::null;
-    return scalar && !node.scalar.empty() && node.scalar.find_first_of(" \t\r\n;") == std::string::npos;
-}
-
 Result<std::string> chunker_line(const std::string& name, const YamlNode& node) {
     if (node.kind != YamlNode::Kind::map) return invalid(fmt::format("chunker \"{}\" must be a map with a command", name));
     std::string options;

@@ -26,7 +26,6 @@ namespace homeostat {
 namespace {
 
 constexpr std::string_view kPrefix = "HOMEOSTAT_";
-constexpr std::string_view kReaders = "database.readers";
 // Not settings, and not slips either: what selects the file and the profile, what Kubernetes puts into every pod when a Service
 // is named homeostat, and what the tests and fault points of our own use.
 constexpr std::array<std::string_view, 7> kOtherVariables{"CONFIG", "PROFILE", "SERVICE_", "PORT", "TEST_", "FAULT", "PLANT"};
@@ -87,13 +86,14 @@ private:
         for (const YamlNode& document : *documents) flatten(document, "", path, found);
         return found;
     }
+
     // Both `lease: {ttl: 15s}` and `lease.ttl: 15s` are read.
     void flatten(const YamlNode& node, const std::string& name, const std::string& path, FileSettings& found) {
         const std::string at = fmt::format("{}:{}", path, node.line);
         const bool list = node.kind == YamlNode::Kind::list, map = node.kind == YamlNode::Kind::map;
         if (map && name == "secrets") return take_line(name, at, secrets_line(node), found);
         if (map && name == "chunkers") return take_line(name, at, chunkers_line(node), found);
-        if (list && name == kReaders) return take_line(name, at, readers_line(node), found);
+        if (list && name == "database.readers") return take_line(name, at, readers_line(node), found);
         if (list && takes_list(name)) return take_line(name, at, list_line(node), found);
         if (map) {
             for (const auto& [key, value] : node.fields) flatten(value, name.empty() ? key : name + '.' + key, path, found);
@@ -230,7 +230,7 @@ private:
 
     static bool is_url(const Setting& setting) { return setting.name.ends_with(".url") || setting.name.ends_with("_url"); }
     static std::string shown(const Setting& setting, std::string_view text) {
-        if (!setting.secret) return setting.name == kReaders ? shown_readers(text) : std::string(text);
+        if (!setting.secret) return setting.name == "database.readers" ? shown_readers(text) : std::string(text);
         return is_url(setting) ? redact_url(text) : std::string(text.empty() ? "" : "***");
     }
 

@@ -19,11 +19,6 @@ bool is_scalar(const YamlNode& node) {
     return node.kind != YamlNode::Kind::map && node.kind != YamlNode::Kind::list && node.kind != YamlNode::Kind::null;
 }
 
-// A word of the line of secrets.
-bool is_word(const YamlNode& node) {
-    return is_scalar(node) && !node.scalar.empty() && node.scalar.find_first_of(" \t\r\n;") == std::string::npos;
-}
-
 // The program exec:/PATH with its arguments, as one text or as a list; anything else is a word.
 Result<std::string> source_text(const std::string& name, const YamlNode* node) {
     const Error wrong = invalid(fmt::format(
@@ -83,6 +78,10 @@ Status check_each(std::string_view setting, std::string_view line, std::string_v
 }
 
 }  // namespace
+
+bool is_word(const YamlNode& node) {
+    return is_scalar(node) && !node.scalar.empty() && node.scalar.find_first_of(" \t\r\n;") == std::string::npos;
+}
 
 bool takes_list(std::string_view setting) noexcept { return std::find(kLists.begin(), kLists.end(), setting) != kLists.end(); }
 

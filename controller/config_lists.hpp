@@ -12,6 +12,8 @@ namespace homeostat {
 
 // Whether a list in the file may stand for the setting's value.
 bool takes_list(std::string_view setting) noexcept;
+// A value that can stand as one word in such a line, in which ; ends an entry.
+bool is_word(const YamlNode& node);
 // [a, b] as "a, b"; refused where one of them is no single word, or holds what is between them.
 Result<std::string> list_line(const YamlNode& node);
 // {NAME: {source: S, origins: [A, B]}} as "NAME S A B; ...".

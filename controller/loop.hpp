@@ -91,9 +91,9 @@ private:
     bool usable() const EXCLUDES(mutex_);
     Status fits_schema(Session& session) EXCLUDES(mutex_);
     void upkeep(Session& session);
-    // Of the pipelines at rest whose interval has passed, those that changed are called.
     void look_at_ailing() EXCLUDES(mutex_);
     void look_at_full_feeds(Session& session) EXCLUDES(mutex_);
+    // Of the pipelines at rest whose interval has passed, those that changed are called.
     void look_at_resting(Session& session);
     bool settled(std::int64_t uid) const EXCLUDES(mutex_);
 

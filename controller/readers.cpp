@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "controller/config.hpp"
+#include "controller/config_lists.hpp"
 #include "controller/config_values.hpp"
 #include "reconcilers/embed/secret.hpp"
 
@@ -37,12 +38,6 @@ std::vector<std::pair<std::string_view, std::string_view>> entries(std::string_v
     return out;
 }
 
-bool is_word(const YamlNode* node) {
-    return node != nullptr && node->kind != YamlNode::Kind::map && node->kind != YamlNode::Kind::list &&
-           node->kind != YamlNode::Kind::null && !node->scalar.empty() &&
-           node->scalar.find_first_of(" \t\r\n;") == std::string::npos;
-}
-
 }  // namespace
 
 Result<std::string> readers_line(const YamlNode& node) {
@@ -55,8 +50,8 @@ Result<std::string> readers_line(const YamlNode& node) {
         }
         const YamlNode* role = one.find("role");
         const YamlNode* url = one.find("url");
-        if (!is_word(role)) return invalid("each must have a role, a name without spaces");
-        if (!is_word(url)) {
+        if (role == nullptr || !is_word(*role)) return invalid("each must have a role, a name without spaces");
+        if (url == nullptr || !is_word(*url)) {
             return invalid(
                 fmt::format("role \"{}\": its url must be postgresql://… without spaces, or a reference to one "
                             "(env:NAME, file:PATH)",

@@ -16,19 +16,9 @@
 #include "reconcilers/embed/exec.hpp"
 #include "tests/kit/io_thread.hpp"
 #include "tests/kit/sim_clock.hpp"
+#include "tests/kit/soon.hpp"
 
 namespace homeostat::kit {
-
-// Asks until it is so, for ten seconds.
-template <class F>
-bool soon(F condition) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > end) return false;
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return true;
-}
 
 // Processes that are children of this one (zombies too), or carry the mark among their arguments, wherever they hang in the tree.
 inline std::size_t processes(const std::string& mark) {

@@ -11,7 +11,6 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <thread>
 
 #include "reconcilers/embed/openai.hpp"
 #include "reconcilers/embed/outbound.hpp"
@@ -19,6 +18,7 @@
 #include "tests/kit/fake_endpoint.hpp"
 #include "tests/kit/io_thread.hpp"
 #include "tests/kit/sim_clock.hpp"
+#include "tests/kit/soon.hpp"
 
 namespace homeostat {
 namespace {
@@ -150,11 +150,7 @@ protected:
         co_return true;
     }
     // Of a run in the background nobody waits for.
-    static void until(const std::function<bool()>& true_now) {
-        bool well = false;
-        for (int i = 0; i < 4000 && !(well = true_now()); ++i) std::this_thread::sleep_for(5ms);
-        EXPECT_TRUE(well);
-    }
+    static void until(const std::function<bool()>& true_now) { EXPECT_TRUE(kit::soon(true_now)); }
 
     std::string folder;
     kit::SimulatedClock clock;
