@@ -141,7 +141,8 @@ TEST_F(StandbyWorld, AQueryThatIsCancelledForReplayIsAskedOfThePrimary) {
     kit::Environment patient = with;
     patient["HOMEOSTAT_DATABASE_STATEMENT_TIMEOUT"] = "50s";
     kit::Sql there(standby->url(db->name()));
-    there.exec("ALTER SYSTEM SET max_standby_streaming_delay = 0");
+    // A second, for what is quick on the way there: not that is to be cancelled, by whatever else is replayed.
+    there.exec("ALTER SYSTEM SET max_standby_streaming_delay = '1s'");
     there.exec("SELECT pg_reload_conf()");
     kit::Process run = homeostat->start({"run", "--once"}, patient);
     ASSERT_TRUE(kit::eventually([&] {
