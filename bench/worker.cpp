@@ -2,31 +2,21 @@
 // to PostgreSQL, one kept-alive connection to the endpoint, batches of a hundred, vectors as text.
 #include <arpa/inet.h>
 #include <fmt/format.h>
-#include <libpq-fe.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <functional>
-#include <memory>
 #include <nlohmann/json.hpp>
-#include <numeric>
-#include <string_view>
+#include <string>
+#include <vector>
 
 #include "bench/measure.hpp"
+#include "tests/kit/cluster.hpp"
 
 namespace homeostat::bench {
 
 namespace {
-
-using Result = std::unique_ptr<PGresult, decltype(&PQclear)>;
-
-Result ask(PGconn* db, const std::string& sql, const std::vector<std::string>& values) {
-    std::vector<const char*> pointers;
-    for (const std::string& v : values) pointers.push_back(v.c_str());
-    return {PQexecParams(db, sql.c_str(), static_cast<int>(values.size()), nullptr, pointers.data(), nullptr, nullptr, 0),
-            PQclear};
-}
 
 int dial(const std::string& port) {
     const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
@@ -64,68 +54,61 @@ std::string post(int fd, const std::string& body) {
     return answer.substr(answer.find("\r\n\r\n") + 4);
 }
 
-std::string hash_of(const char* body) { return fmt::format("{:x}", std::hash<std::string_view>{}(body)); }
+std::string hash_of(const std::string& body) { return fmt::format("{:x}", std::hash<std::string>{}(body)); }
 
-// Embeds these rows (id, body, …) of an answer with one request, and stores them with one statement.
-bool embed_rows(PGconn* db, int fd, const PGresult* rows, const std::vector<int>& which) {
+// Embeds these rows (id, body, …) with one request, and stores them with one statement.
+bool embed_rows(kit::Sql& db, int fd, const std::vector<const kit::Row*>& rows) {
     nlohmann::json request{{"model", "fake"}, {"input", nlohmann::json::array()}};
-    for (const int i : which) request["input"].push_back(PQgetvalue(rows, i, 1));
+    for (const kit::Row* row : rows) request["input"].push_back(*row->at(1));
     const nlohmann::json answer = nlohmann::json::parse(post(fd, request.dump()), nullptr, false);
     if (!answer.is_object()) return false;
     std::string sql = "INSERT INTO worker_vectors (id, body, hash, embedding) VALUES ";
     std::vector<std::string> values;
-    for (std::size_t n = 0; n < which.size(); ++n) {
+    for (std::size_t n = 0; n < rows.size(); ++n) {
         sql += fmt::format("{}(${}, ${}, ${}, ${}::vector)", n == 0 ? "" : ", ", 4 * n + 1, 4 * n + 2, 4 * n + 3, 4 * n + 4);
-        values.emplace_back(PQgetvalue(rows, which[n], 0));
-        values.emplace_back(PQgetvalue(rows, which[n], 1));
-        values.push_back(hash_of(PQgetvalue(rows, which[n], 1)));
+        values.push_back(*rows[n]->at(0));
+        values.push_back(*rows[n]->at(1));
+        values.push_back(hash_of(*rows[n]->at(1)));
         values.push_back(answer["data"][n]["embedding"].dump());
     }
     sql += " ON CONFLICT (id) DO UPDATE SET body = excluded.body, hash = excluded.hash, embedding = excluded.embedding";
-    return PQresultStatus(ask(db, sql, values).get()) == PGRES_COMMAND_OK;
+    db.query(sql, values);
+    return true;
+}
+
+// Over the whole table, `sql` a page of it after $1; those of a page that `differs` says are embedded.
+template <class Differs>
+bool over_pages(const std::string& url, const std::string& port, const std::string& sql, Differs differs) {
+    kit::Sql db(url);
+    const int fd = dial(port);
+    if (fd < 0) return false;
+    std::string last = "0";
+    for (;;) {
+        const std::vector<kit::Row> rows = db.query(sql, {last});
+        if (rows.empty()) break;
+        std::vector<const kit::Row*> differing;
+        for (const kit::Row& row : rows) {
+            if (differs(row)) differing.push_back(&row);
+        }
+        if (!differing.empty() && !embed_rows(db, fd, differing)) return false;
+        last = *rows.back().at(0);
+    }
+    ::close(fd);
+    return true;
 }
 
 }  // namespace
 
 bool run_worker(const std::string& url, const std::string& port) {
-    const std::unique_ptr<PGconn, decltype(&PQfinish)> db(PQconnectdb(url.c_str()), PQfinish);
-    const int fd = dial(port);
-    if (PQstatus(db.get()) != CONNECTION_OK || fd < 0) return false;
-    std::string last = "0";
-    for (;;) {
-        const Result rows = ask(db.get(), "SELECT id, body FROM public.source WHERE id > $1 ORDER BY id LIMIT 100", {last});
-        const int n = PQntuples(rows.get());
-        if (n == 0) break;
-        std::vector<int> all(static_cast<std::size_t>(n));
-        std::iota(all.begin(), all.end(), 0);
-        if (!embed_rows(db.get(), fd, rows.get(), all)) return false;
-        last = PQgetvalue(rows.get(), n - 1, 0);
-    }
-    ::close(fd);
-    return true;
+    return over_pages(url, port, "SELECT id, body FROM public.source WHERE id > $1 ORDER BY id LIMIT 100",
+                      [](const kit::Row&) { return true; });
 }
 
 bool run_worker_again(const std::string& url, const std::string& port) {
-    const std::unique_ptr<PGconn, decltype(&PQfinish)> db(PQconnectdb(url.c_str()), PQfinish);
-    const int fd = dial(port);
-    if (PQstatus(db.get()) != CONNECTION_OK || fd < 0) return false;
-    std::string last = "0";
-    for (;;) {
-        const Result rows = ask(db.get(),
-                                "SELECT s.id, s.body, v.hash FROM public.source s LEFT JOIN worker_vectors v ON v.id = s.id"
-                                " WHERE s.id > $1 ORDER BY s.id LIMIT 1000",
-                                {last});
-        const int n = PQntuples(rows.get());
-        if (n == 0) break;
-        std::vector<int> differing;
-        for (int i = 0; i < n; ++i) {
-            if (hash_of(PQgetvalue(rows.get(), i, 1)) != PQgetvalue(rows.get(), i, 2)) differing.push_back(i);
-        }
-        if (!differing.empty() && !embed_rows(db.get(), fd, rows.get(), differing)) return false;
-        last = PQgetvalue(rows.get(), n - 1, 0);
-    }
-    ::close(fd);
-    return true;
+    return over_pages(url, port,
+                      "SELECT s.id, s.body, v.hash FROM public.source s LEFT JOIN worker_vectors v ON v.id = s.id"
+                      " WHERE s.id > $1 ORDER BY s.id LIMIT 1000",
+                      [](const kit::Row& row) { return hash_of(*row.at(1)) != row.at(2).value_or(""); });
 }
 
 }  // namespace homeostat::bench

@@ -4,6 +4,17 @@ set(HOMEOSTAT_DEPS_DIR "${CMAKE_SOURCE_DIR}/.deps" CACHE PATH "Where scripts/boo
 
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
+# Debian 12's own libpqxx is 6.4, so scripts/bootstrap builds one into .deps/pqxx; on Debian 13 it is the package libpqxx-dev.
+list(PREPEND CMAKE_PREFIX_PATH "${HOMEOSTAT_DEPS_DIR}/pqxx")
+pkg_check_modules(libpqxx IMPORTED_TARGET GLOBAL libpqxx)
+if(NOT libpqxx_FOUND OR libpqxx_VERSION VERSION_LESS 7.7)
+  set(found "was not found")
+  if(libpqxx_FOUND)
+    set(found "is version ${libpqxx_VERSION}")
+  endif()
+  message(FATAL_ERROR "libpqxx 7.7 or later is needed, and ${found}. Run scripts/bootstrap: on Debian 12 it builds one into "
+    "${HOMEOSTAT_DEPS_DIR}/pqxx, on Debian 13 it installs libpqxx-dev.")
+endif()
 pkg_check_modules(libpq REQUIRED IMPORTED_TARGET GLOBAL libpq>=14)  # pipeline mode
 find_package(Boost 1.81 CONFIG REQUIRED)
 find_package(OpenSSL 3 REQUIRED)
@@ -34,7 +45,6 @@ endif()
 if(HOMEOSTAT_TESTS)
   find_package(GTest REQUIRED)
   find_package(rapidcheck REQUIRED)
-  find_package(PostgreSQL REQUIRED)
 endif()
 if(HOMEOSTAT_BENCH)
   find_package(benchmark QUIET)

@@ -30,7 +30,7 @@ struct ConnectOptions {
     std::uint32_t lock_timeout_ms = 5'000;
     std::uint32_t idle_timeout_ms = 5'000;  // of a transaction whose owner has stopped, before the server ends it
     std::uint32_t connect_timeout_s = 10;
-    std::uint32_t answer_timeout_ms = 4'000;  // without a word, before it is asked after (store/link.hpp)
+    std::uint32_t answer_timeout_ms = 4'000;  // without a word, before it is asked after (store/pg/connection.hpp)
     std::stop_token abandon;  // requested: calls that wait end at once, as when the link breaks
     std::vector<ReaderLogin> readers;  // the first that fits reads; where none does, this login
     std::vector<std::string> trusted_owners;  // roles whose code may run where sources are read by this login

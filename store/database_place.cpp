@@ -1,26 +1,17 @@
 #include "store/database_place.hpp"
 
-#include <libpq-fe.h>
+#include <utility>
 
-#include <memory>
-#include <string_view>
+#include "store/pg/libpq.hpp"
 
 namespace homeostat {
 
 namespace {
 
-using Options = std::unique_ptr<PQconninfoOption, void (*)(PQconninfoOption*)>;
-
-void fill(const PQconninfoOption* options, DatabasePlace& place, std::string& user) {
-    for (const PQconninfoOption* o = options; o != nullptr && o->keyword != nullptr; ++o) {
-        if (o->val == nullptr || *o->val == '\0') continue;
-        const std::string_view name(o->keyword);
-        std::string* part = name == "host"     ? &place.host
-                            : name == "port"   ? &place.port
-                            : name == "dbname" ? &place.database
-                            : name == "user"   ? &user
-                                               : nullptr;
-        if (part != nullptr) *part = o->val;
+void fill(const libpq::ConnectWords& words, DatabasePlace& place, std::string& user) {
+    for (const auto& [word, part] :
+         {std::pair{"host", &place.host}, {"port", &place.port}, {"dbname", &place.database}, {"user", &user}}) {
+        if (const auto found = words.find(word); found != words.end() && !found->second.empty()) *part = found->second;
     }
 }
 
@@ -31,12 +22,12 @@ std::string DatabasePlace::text() const { return host + ":" + port + "/" + datab
 DatabasePlace database_place(const std::string& url) {
     DatabasePlace place;
     std::string user;
-    fill(Options(PQconndefaults(), &PQconninfoFree).get(), place, user);
+    fill(libpq::default_words(), place, user);
     // A word alone is the database's name.
     if (!url.empty() && url.find('=') == std::string::npos && url.find("://") == std::string::npos) {
         place.database = url;
     } else if (!url.empty()) {
-        fill(Options(PQconninfoParse(url.c_str(), nullptr), &PQconninfoFree).get(), place, user);
+        fill(libpq::parse_url(url).value_or(libpq::ConnectWords{}), place, user);
     }
     if (place.database.empty()) place.database = user;
     if (place.host.empty()) place.host = "local";

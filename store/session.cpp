@@ -1,65 +1,19 @@
 #include "store/session.hpp"
 
 #include <fmt/format.h>
-#include <libpq-fe.h>
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <utility>
 
+#include "store/pg/flight.hpp"
 #include "store/pg_error.hpp"
 #include "store/session_settings.hpp"
-#include "store/wire.hpp"
 
 namespace homeostat {
 
-namespace {
-
-template <class Number>
-Number number_of(std::string_view text) {
-    Number out{};
-    const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), out);
-    if (problem != std::errc{} || end != text.data() + text.size()) {
-        throw StoreFailure(internal_error(fmt::format("the database answered \"{}\" where a number was expected", text)));
-    }
-    return out;
-}
-
-}  // namespace
-
-Params& Params::add(double d) { return values_.emplace_back(fmt::format("{}", d)), *this; }
-
-int Rows::size() const noexcept { return result_ ? PQntuples(result_.get()) : 0; }
-bool Rows::null(int row, int column) const { return PQgetisnull(result_.get(), row, column) == 1; }
-
-std::int64_t Rows::affected() const {
-    const std::string_view n = result_ ? PQcmdTuples(const_cast<pg_result*>(result_.get())) : "";
-    return n.empty() ? 0 : number_of<std::int64_t>(n);
-}
-
-std::string_view Rows::view(int row, int column) const {
-    const char* value = PQgetvalue(result_.get(), row, column);
-    if (value == nullptr) throw StoreFailure(internal_error(fmt::format("an answer has no row {}, column {}", row, column)));
-    return {value, static_cast<std::size_t>(PQgetlength(result_.get(), row, column))};
-}
-
-std::optional<std::string> Rows::maybe(int row, int column) const {
-    if (null(row, column)) return std::nullopt;
-    return text(row, column);
-}
-
-std::int64_t Rows::i64(int row, int column) const { return number_of<std::int64_t>(view(row, column)); }
-
-std::optional<std::int64_t> Rows::maybe_i64(int row, int column) const {
-    if (null(row, column)) return std::nullopt;
-    return i64(row, column);
-}
-
-double Rows::f64(int row, int column) const { return number_of<double>(view(row, column)); }
-
 struct Session::Impl {
-    explicit Impl(const ConnectOptions& o) : options(o), wire(link_of(o), o.prepare) {}
+    explicit Impl(const ConnectOptions& o) : options(o), flight(connection_of(o), o.prepare) {}
 
     // Two at a time would be one inside the other.
     void expect_idle() const {
@@ -67,7 +21,7 @@ struct Session::Impl {
     }
 
     ConnectOptions options;
-    Wire wire;
+    Flight flight;
     bool busy = false;
     bool keeps_plans = false;
     bool pooled = false;  // what is set, prepared or listened for outlasts no transaction
@@ -83,25 +37,25 @@ struct Transaction::Impl {
 
     ~Impl() {
         session.busy = false;
-        if (!begun || committed || !session.wire.usable()) return;
+        if (!begun || committed || !session.flight.usable()) return;
         try {
             // Locks that outlast a transaction are the only thing that code without rights can leave behind.
-            session.wire.run(session.options.reader ? "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()" : "ROLLBACK");
+            session.flight.run(session.options.reader ? "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()" : "ROLLBACK");
         } catch (const StoreFailure&) {  // NOLINT(bugprone-empty-catch)
             // The link is broken: the server rolls back by itself.
         }
     }
 
     struct Waiting {
-        Wire::Call call;
+        Flight::Call call;
         std::function<void(const Rows&)> use;
         bool checks = false;  // before COMMIT may be sent
     };
 
     // What comes before the first statement: BEGIN, where there is one; behind a pooler the settings, for as long as it lasts. Of
     // the reader before each: what it runs may set what it likes.
-    std::vector<Wire::Call> opening() const {
-        std::vector<Wire::Call> calls;
+    std::vector<Flight::Call> opening() const {
+        std::vector<Flight::Call> calls;
         if (!begun && !begin.empty()) calls.push_back({{"", std::string(begin)}, {}});
         if (!begun && !snapshot.empty()) calls.push_back({{"", "SET TRANSACTION SNAPSHOT '" + snapshot + "'"}, {}});
         if ((!begun && session.pooled) || session.options.reader) calls.push_back(pin_settings(session.options, 0));
@@ -110,11 +64,11 @@ struct Transaction::Impl {
     }
 
     // Everything that waits, and this, at once. Its answer, or that of the last.
-    Answer flush(std::optional<Wire::Call> last, bool commits) {
+    Answer flush(std::optional<Flight::Call> last, bool commits) {
         if (refused || committed) throw StoreFailure(internal_error("a transaction is used after its end"));
         // Without BEGIN what is sent together is one transaction.
         if (begin.empty() && waiting.empty() && !last) return {};
-        std::vector<Wire::Call> calls = opening();
+        std::vector<Flight::Call> calls = opening();
         const std::size_t first = calls.size();
         std::vector<Waiting> sent = std::exchange(waiting, {});
         for (Waiting& w : sent) calls.push_back(std::move(w.call));
@@ -123,7 +77,7 @@ struct Transaction::Impl {
         begun = begun || !begin.empty();
         std::vector<Answer> answers;
         try {
-            session.wire.run(calls, commits, answers);
+            session.flight.run(calls, commits, answers);
         } catch (const StoreFailure&) {
             // What a check says of an answer explains what failed after it.
             hear(sent, answers, first, true);
@@ -140,7 +94,7 @@ struct Transaction::Impl {
         try {
             return f();
         } catch (const StoreFailure& failure) {
-            if (!session.options.reader || (!session.wire.usable() && failure.error.code != kTookTooLong)) throw;
+            if (!session.options.reader || (!session.flight.usable() && failure.error.code != kTookTooLong)) throw;
             throw StoreFailure(of_reader(failure.error));
         }
     }
@@ -171,7 +125,7 @@ Transaction::Transaction(Transaction&&) noexcept = default;
 Transaction::~Transaction() = default;
 
 Rows Transaction::exec(const Statement& statement, const Params& params) {
-    return impl_->told([&] { return Rows(impl_->flush(Wire::Call{statement, params}, false)); });
+    return impl_->told([&] { return Rows(impl_->flush(Flight::Call{statement, params}, false)); });
 }
 
 Rows Transaction::exec(std::string_view sql) {
@@ -179,15 +133,15 @@ Rows Transaction::exec(std::string_view sql) {
         // As it is: savepoints, which are gone back to when nothing else may be done, and what they enclose.
         return impl_->told([&] {
             if (!impl_->begun) impl_->flush(std::nullopt, false);
-            return Rows(impl_->session.wire.run(std::string(sql)));
+            return Rows(impl_->session.flight.run(std::string(sql)));
         });
     }
     if (!impl_->begun && impl_->waiting.empty() && !impl_->begin.empty() && !impl_->session.pooled) {
         impl_->begun = true;
-        return Rows(impl_->session.wire.run(fmt::format("{}; {}", impl_->begin, sql)));
+        return Rows(impl_->session.flight.run(fmt::format("{}; {}", impl_->begin, sql)));
     }
     impl_->flush(std::nullopt, false);
-    return Rows(impl_->session.wire.run(std::string(sql)));
+    return Rows(impl_->session.flight.run(std::string(sql)));
 }
 
 void Transaction::later(Statement statement, Params params, std::function<void(const Rows&)> check) {
@@ -208,9 +162,9 @@ void Transaction::commit() {
         return;
     }
     if (!impl_->begun && impl_->waiting.empty()) return;  // nothing was done
-    const Answer answer = impl_->flush(Wire::Call{{"", "COMMIT"}, {}}, true);
+    const Answer answer = impl_->flush(Flight::Call{{"", "COMMIT"}, {}}, true);
     // What the server answers where a statement had failed before.
-    if (std::string_view(PQcmdStatus(const_cast<pg_result*>(answer.get()))) != "COMMIT") {
+    if (libpq::command(answer.get()) != "COMMIT") {
         throw StoreFailure(internal_error("a transaction was committed in which a statement had failed"));
     }
 }
@@ -257,11 +211,11 @@ Session::~Session() = default;
 Result<std::unique_ptr<Session>> Session::connect(const ConnectOptions& options) {
     return guarded([&] {
         auto impl = std::make_unique<Impl>(options);
-        const Rows rows(impl->wire.run(pin_settings(options, impl->wire.server_pid())));
+        const Rows rows(impl->flight.run(pin_settings(options, impl->flight.server_pid())));
         const auto pid = static_cast<int>(rows.i64(0, 0));
         // A pooler gives numbers of its own.
-        impl->pooled = pid != impl->wire.server_pid();
-        impl->wire.knows_server(!impl->pooled);
+        impl->pooled = pid != impl->flight.server_pid();
+        impl->flight.knows_server(!impl->pooled);
         // Whoever acts as another role (options=-c role=...) is not told when his own session began: its end is then known by its
         // silence alone. Of a reader nobody asks.
         if (!impl->pooled && !options.reader) impl->server = {pid, rows.maybe_i64(0, 1).value_or(0)};
@@ -276,15 +230,15 @@ Transaction Session::begin(TxMode mode) {
 
 Rows Session::exec(const Statement& statement, const Params& params) {
     impl_->expect_idle();
-    if (!impl_->pooled) return Rows(impl_->wire.run({statement, params}));
+    if (!impl_->pooled) return Rows(impl_->flight.run({statement, params}));
     std::vector<Answer> answers;
-    impl_->wire.run({pin_settings(impl_->options, 0), {statement, params}}, false, answers);
+    impl_->flight.run({pin_settings(impl_->options, 0), {statement, params}}, false, answers);
     return Rows(answers.back());
 }
 
 Rows Session::exec(std::string_view sql) {
     impl_->expect_idle();
-    return Rows(impl_->wire.run(std::string(sql)));
+    return Rows(impl_->flight.run(std::string(sql)));
 }
 
 void Session::keep_plans(bool keep) {
@@ -293,9 +247,9 @@ void Session::keep_plans(bool keep) {
     impl_->keeps_plans = keep;
 }
 
-bool Session::usable() const noexcept { return impl_->wire.usable(); }
+bool Session::usable() const noexcept { return impl_->flight.usable(); }
 
-bool Session::alive() noexcept { return impl_->wire.alive(); }
+bool Session::alive() noexcept { return impl_->flight.alive(); }
 
 const ServerSession& Session::server() const noexcept { return impl_->server; }
 
@@ -309,9 +263,9 @@ bool Session::await_notification(std::uint32_t timeout_ms) {
     const auto tell = [&](std::string_view channel, std::string_view payload) {
         if (const auto found = impl_->listeners.find(channel); found != impl_->listeners.end()) found->second(payload);
     };
-    return impl_->wire.notifications(timeout_ms, tell) > 0;
+    return impl_->flight.notifications(timeout_ms, tell) > 0;
 }
 
-std::string Session::quote_name(std::string_view identifier) const { return impl_->wire.quote_name(identifier); }
+std::string Session::quote_name(std::string_view identifier) const { return impl_->flight.quote_name(identifier); }
 
 }  // namespace homeostat

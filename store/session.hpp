@@ -1,4 +1,5 @@
-// One connection to PostgreSQL as the rest of the store sees it: named statements, transactions, rows. libpq stays behind it.
+// One connection to PostgreSQL as the rest of the store sees it: named statements, transactions, rows. libpqxx and libpq stay
+// behind it.
 //
 // A Session and everything made from it belong to one thread at a time. Calls throw StoreFailure, which carries an Error mapped
 // from the SQLSTATE; the functions of the store's families catch it at their door with guarded(), so nothing is thrown past it.
@@ -9,17 +10,13 @@
 #include <exception>
 #include <functional>
 #include <memory>
-#include <optional>
-#include <span>
 #include <string>
 #include <string_view>
-#include <variant>
-#include <vector>
 
 #include "core/error.hpp"
 #include "store/connect_options.hpp"
-
-struct pg_result;
+#include "store/pg/params.hpp"
+#include "store/pg/rows.hpp"
 
 namespace homeostat {
 
@@ -52,70 +49,6 @@ auto guarded(F&& f) {
         return Out{internal_error(e.what())};
     }
 }
-
-// Values for $1, $2, ... Text unless made by bytes(), whose type the server infers from the statement's cast.
-class Params {
-public:
-    Params() = default;
-    template <class... T>
-    static Params of(T&&... values) {
-        Params p;
-        (p.add(std::forward<T>(values)), ...);
-        return p;
-    }
-
-    Params& add(std::nullptr_t) { return values_.emplace_back(std::monostate{}), *this; }
-    Params& add(std::string_view text) { return values_.emplace_back(std::string(text)), *this; }
-    Params& add(const char* text) { return add(std::string_view(text)); }
-    Params& add(const std::string& text) { return add(std::string_view(text)); }
-    Params& add(bool b) { return add(std::string_view(b ? "t" : "f")); }
-    template <class I>
-        requires std::is_integral_v<I>
-    Params& add(I i) {
-        return values_.emplace_back(std::to_string(i)), *this;
-    }
-    Params& add(double d);
-    template <class T>
-    Params& add(const std::optional<T>& v) {
-        return v ? add(*v) : add(nullptr);
-    }
-    // PostgreSQL's binary format of the parameter's type (see store/arrays.hpp).
-    Params& bytes(std::vector<std::byte> data) { return values_.emplace_back(std::move(data)), *this; }
-
-    using Value = std::variant<std::monostate, std::string, std::vector<std::byte>>;
-    const std::vector<Value>& values() const noexcept { return values_; }
-
-private:
-    std::vector<Value> values_;
-};
-
-// The rows of an answer; cheap to copy, keeps the answer alive. Views point into it.
-class Rows {
-public:
-    Rows() = default;
-    explicit Rows(std::shared_ptr<const pg_result> result) : result_(std::move(result)) {}
-    int size() const noexcept;
-    bool empty() const noexcept { return size() == 0; }
-    std::int64_t affected() const;
-
-    bool null(int row, int column) const;
-    std::string_view view(int row, int column) const;  // "" for NULL
-    std::string text(int row, int column) const { return std::string(view(row, column)); }
-    std::optional<std::string> maybe(int row, int column) const;
-    std::int64_t i64(int row, int column) const;
-    std::optional<std::int64_t> maybe_i64(int row, int column) const;
-    double f64(int row, int column) const;
-    bool boolean(int row, int column) const { return view(row, column) == "t"; }
-
-private:
-    std::shared_ptr<const pg_result> result_;
-};
-
-// A statement and the name it is prepared under; the same name with other text is prepared anew. Without a name it never is.
-struct Statement {
-    std::string name;
-    std::string sql;
-};
 
 // none: each statement by itself. read_snapshot: REPEATABLE READ, READ ONLY.
 enum class TxMode : std::uint8_t { write, none, read_only, read_snapshot };

@@ -85,7 +85,7 @@ const std::string& pinning() {
 
 }  // namespace
 
-Wire::Call pin_settings(const ConnectOptions& o, int pid) {
+Flight::Call pin_settings(const ConnectOptions& o, int pid) {
     return {{"", pinning()}, Params::of(o.statement_timeout_ms, o.lock_timeout_ms, o.idle_timeout_ms, pid)};
 }
 
@@ -100,7 +100,7 @@ std::string_view begin_of(TxMode mode) {
     return "BEGIN ISOLATION LEVEL READ COMMITTED";
 }
 
-LinkOptions link_of(const ConnectOptions& o) {
+ConnectionOptions connection_of(const ConnectOptions& o) {
     using std::chrono::milliseconds;
     return {full_url(o),
             std::chrono::seconds(o.connect_timeout_s),

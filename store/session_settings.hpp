@@ -4,16 +4,15 @@
 #include <memory>
 #include <string_view>
 
-#include "store/link.hpp"
+#include "store/pg/flight.hpp"
 #include "store/session.hpp"
-#include "store/wire.hpp"
 
 namespace homeostat {
 
 std::string_view begin_of(TxMode mode);
-LinkOptions link_of(const ConnectOptions& o);
+ConnectionOptions connection_of(const ConnectOptions& o);
 // Sets all that is pinned: for the session where the server's number is `pid`, else for the transaction.
-Wire::Call pin_settings(const ConnectOptions& o, int pid);
+Flight::Call pin_settings(const ConnectOptions& o, int pid);
 
 inline constexpr std::string_view kReaderRefused = "ReaderRefused";
 

@@ -1,54 +1,27 @@
 #include "store/standby.hpp"
 
 #include <fmt/format.h>
-#include <libpq-fe.h>
 
-#include <map>
-#include <memory>
-#include <string_view>
 #include <utility>
+
+#include "store/pg/libpq.hpp"
 
 namespace homeostat {
 
 namespace {
 
-using Words = std::map<std::string, std::string, std::less<>>;
-
-// Of a connection string, as libpq reads it; what it cannot read has none, and connecting says why.
-Words words_of(const std::string& url) {
-    const std::unique_ptr<PQconninfoOption, void (*)(PQconninfoOption*)> options(PQconninfoParse(url.c_str(), nullptr),
-                                                                                 &PQconninfoFree);
-    Words words;
-    for (const PQconninfoOption* o = options.get(); o != nullptr && o->keyword != nullptr; ++o) {
-        if (o->val != nullptr) words[o->keyword] = o->val;
-    }
-    return words;
-}
-
-std::string text_of(const Words& words) {
-    std::string out;
-    for (const auto& [word, value] : words) {
-        out += fmt::format("{}{}='", out.empty() ? "" : " ", word);
-        for (const char c : value) {
-            if (c == '\'' || c == '\\') out += '\\';
-            out += c;
-        }
-        out += '\'';
-    }
-    return out;
-}
-
 // The place that `at` names, by the login, and with the other words, of `who`.
 std::string at_place(const std::string& who, const std::string& at) {
-    Words words = words_of(who);
-    const Words place = words_of(at);
+    // What cannot be read is left as it is: connecting says why.
+    libpq::ConnectWords words = libpq::parse_url(who).value_or(libpq::ConnectWords{});
+    const libpq::ConnectWords place = libpq::parse_url(at).value_or(libpq::ConnectWords{});
     if (words.empty() || place.empty()) return who;
     for (const char* word : {"host", "hostaddr", "port", "target_session_attrs", "load_balance_hosts"}) {
         words.erase(word);
         if (const auto found = place.find(word); found != place.end()) words.emplace(found->first, found->second);
     }
     words.try_emplace("target_session_attrs", "any");
-    return text_of(words);
+    return libpq::url_of(words);
 }
 
 // What anybody sees had its commit record inserted before. Where the next record would begin a page, its place is behind the

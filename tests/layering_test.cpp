@@ -52,7 +52,8 @@ struct ThirdParty {
 };
 const std::vector<ThirdParty>& third_parties() {
     static const std::vector<ThirdParty> table{
-        {"libpq-fe\\.h", R"((store|tests/kit|bench)/.*\.cpp)"},
+        {"libpq-fe\\.h", R"(store/pg/libpq\.cpp)"},
+        {"pqxx/.*", R"((store/pg|tests/kit)/.*\.cpp)"},
         {"boost/beast.*", R"((controller/http|reconcilers/embed|tests)/.*\.cpp)"},
         // An executor handed down is a plain value; the rest of Asio stays where coroutines are written.
         {R"(boost/asio/any_io_executor\.hpp)", "(reconcilers|controller|tests|bench)/.*"},
@@ -164,8 +165,8 @@ Words wrong_links_of(const std::string& library, const std::string& arguments) {
             if (!rooms().at(room).contains(to)) out.push_back(library + " links " + w + ": " + room + " must not know it");
         } else if (section == "PUBLIC" && w.find("::") != std::string::npos && w != "Threads::Threads") {
             out.push_back(library + " links " + w + " PUBLIC, so that its headers leak into other rooms");
-        } else if (w == "PkgConfig::libpq" && room != "store") {
-            out.push_back(library + " links libpq, which only the store may");
+        } else if (w.starts_with("PkgConfig::libpq") && room != "store") {
+            out.push_back(library + " links libpq or libpqxx, which only the store may");
         }
     }
     return out;
@@ -242,16 +243,18 @@ TEST(LayeringRules, FindAWrongDirection) {
 }
 
 TEST(LayeringRules, FindAStrayThirdParty) {
-    EXPECT_EQ(wrong_includes("store/a.hpp", "#include <libpq-fe.h>\n").size(), 1U);
+    EXPECT_EQ(wrong_includes("store/pg/flight.cpp", "#include <libpq-fe.h>\n").size(), 1U);
     EXPECT_EQ(wrong_includes("reconcilers/target/a.cpp", "#  include <libpq-fe.h>\n").size(), 1U);
+    EXPECT_EQ(wrong_includes("store/runs.cpp", "#include <pqxx/pqxx>\n").size(), 1U);
+    EXPECT_EQ(wrong_includes("store/pg/connection.hpp", "#include <pqxx/connection>\n").size(), 1U);
     EXPECT_EQ(wrong_includes("controller/a.hpp", "#include <nlohmann/json.hpp>\n").size(), 1U);
     EXPECT_EQ(wrong_includes("core/a.cpp", "#include <never/heard_of.hpp>\n").size(), 1U);
-    EXPECT_TRUE(wrong_includes("store/a.cpp", "#include <libpq-fe.h>\n#include <unistd.h>\n").empty());
+    EXPECT_TRUE(wrong_includes("store/pg/libpq.cpp", "#include <libpq-fe.h>\n#include <unistd.h>\n").empty());
 }
 
 TEST(LayeringRules, FindAWrongLink) {
     EXPECT_EQ(wrong_links("x", "homeostat_library(homeostat_core SOURCES a.cpp PUBLIC homeostat_store)").size(), 1U);
-    EXPECT_EQ(wrong_links("x", "homeostat_library(homeostat_store SOURCES a.cpp PUBLIC PkgConfig::libpq)").size(), 1U);
+    EXPECT_EQ(wrong_links("x", "homeostat_library(homeostat_store SOURCES a.cpp PUBLIC PkgConfig::libpqxx)").size(), 1U);
     EXPECT_EQ(wrong_links("x", "homeostat_library(homeostat_target SOURCES a.cpp PRIVATE PkgConfig::libpq)").size(), 1U);
     EXPECT_EQ(wrong_links("x", "file(GLOB s *.cpp)").size(), 1U);
     EXPECT_TRUE(wrong_links("x", "homeostat_library(homeostat_store SOURCES a.cpp PUBLIC homeostat_core)").empty());

@@ -50,8 +50,9 @@ protected:
     // leaves pg_stat_activity; this one, which has read the table too, when it is told to.
     static std::int64_t looks(kit::Sql& at) {
         EXPECT_TRUE(kit::eventually([&] {
-            return at.value("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                            " AND backend_type = 'client backend' AND pid <> pg_backend_pid()") == "0";
+            return at.value(
+                       "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                       " AND backend_type = 'client backend' AND pid <> pg_backend_pid()") == "0";
         }));
         at.exec("SELECT pg_stat_force_next_flush()");
         return std::stoll(at.value("SELECT seq_scan + coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE relname = 'docs'"));

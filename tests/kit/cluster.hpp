@@ -17,7 +17,7 @@ namespace homeostat::kit {
 
 using Row = std::vector<std::optional<std::string>>;  // NULL is an absent value
 
-// One plain libpq connection: the tests' own eyes and hands, independent of the store that they check.
+// One connection by libpqxx alone: the tests' own eyes and hands, independent of the store that they check.
 class Sql {
 public:
     explicit Sql(const std::string& url);
@@ -27,6 +27,8 @@ public:
 
     // Any number of statements; the rows are those of the last one.
     std::vector<Row> query(const std::string& sql);
+    // One statement with values for $1, $2, …
+    std::vector<Row> query(const std::string& sql, const std::vector<std::string>& values);
     void exec(const std::string& sql) { query(sql); }
     // The only value of the only row; "" where it is NULL. Throws where there is not exactly one.
     std::string value(const std::string& sql);

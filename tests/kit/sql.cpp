@@ -1,5 +1,4 @@
-#include <libpq-fe.h>
-
+#include <pqxx/pqxx>
 #include <stdexcept>
 #include <utility>
 
@@ -9,28 +8,34 @@ namespace homeostat::kit {
 
 namespace {
 
-struct ResultDeleter {
-    void operator()(PGresult* r) const noexcept { PQclear(r); }
-};
-using ResultPtr = std::unique_ptr<PGresult, ResultDeleter>;
+std::runtime_error failed(const pqxx::failure& failure, const std::string& sql) {
+    std::string why = failure.what();
+    if (!why.ends_with('\n')) why += '\n';
+    return std::runtime_error(why + "in: " + sql);
+}
 
-void ignore_notice(void*, const PGresult*) {}
+std::vector<Row> rows_of(const pqxx::result& result) {
+    std::vector<Row> rows;
+    for (const auto& answered : result) {
+        Row& row = rows.emplace_back();
+        for (const auto& field : answered) row.push_back(field.as<std::optional<std::string>>());
+    }
+    return rows;
+}
 
 }  // namespace
 
 struct Sql::Connection {
-    explicit Connection(PGconn* c) : pg(c) {}
-    ~Connection() { PQfinish(pg); }
-    Connection(const Connection&) = delete;
-    Connection& operator=(const Connection&) = delete;
-    PGconn* pg;
+    explicit Connection(const std::string& url) : pg(url) {}
+    pqxx::connection pg;
 };
 
-Sql::Sql(const std::string& url) : connection_(std::make_unique<Connection>(PQconnectdb(url.c_str()))) {
-    if (PQstatus(connection_->pg) != CONNECTION_OK) {
-        throw std::runtime_error("cannot connect to " + url + ": " + PQerrorMessage(connection_->pg));
+Sql::Sql(const std::string& url) {
+    try {
+        connection_ = std::make_unique<Connection>(url);
+    } catch (const pqxx::failure& failure) {
+        throw std::runtime_error("cannot connect to " + url + ": " + failure.what());
     }
-    PQsetNoticeReceiver(connection_->pg, ignore_notice, nullptr);
 }
 
 Sql::~Sql() = default;
@@ -38,20 +43,23 @@ Sql::Sql(Sql&&) noexcept = default;
 Sql& Sql::operator=(Sql&&) noexcept = default;
 
 std::vector<Row> Sql::query(const std::string& sql) {
-    const ResultPtr result(PQexec(connection_->pg, sql.c_str()));
-    const ExecStatusType status = PQresultStatus(result.get());
-    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
-        throw std::runtime_error(std::string(PQerrorMessage(connection_->pg)) + "in: " + sql);
+    try {
+        pqxx::nontransaction plain(connection_->pg);
+        return rows_of(plain.exec(sql));
+    } catch (const pqxx::failure& failure) {
+        throw failed(failure, sql);
     }
-    std::vector<Row> rows;
-    for (int r = 0; r < PQntuples(result.get()); ++r) {
-        Row& row = rows.emplace_back();
-        for (int c = 0; c < PQnfields(result.get()); ++c) {
-            row.push_back(PQgetisnull(result.get(), r, c) != 0 ? std::nullopt
-                                                               : std::optional<std::string>(PQgetvalue(result.get(), r, c)));
-        }
+}
+
+std::vector<Row> Sql::query(const std::string& sql, const std::vector<std::string>& values) {
+    try {
+        pqxx::params params;
+        for (const std::string& value : values) params.append(value);
+        pqxx::nontransaction plain(connection_->pg);
+        return rows_of(plain.exec(sql, params));
+    } catch (const pqxx::failure& failure) {
+        throw failed(failure, sql);
     }
-    return rows;
 }
 
 std::string Sql::value(const std::string& sql) {

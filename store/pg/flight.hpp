@@ -1,7 +1,8 @@
-// The one connection of a session, as libpq has it: statements out, answers back, several at once without waiting in between.
+// The statements of a session on their way: several at once without waiting in between, in libpq's pipeline mode, on a connection
+// that libpqxx owns.
 //
-// Of the store's own; only session.cpp and this file's source know it, and no type of libpq is named in a header. Not safe from
-// several threads. What fails is thrown as StoreFailure.
+// A flight begins and ends idle, with pipeline mode off. For session.cpp. Belongs to one thread at a time. What fails is thrown
+// as StoreFailure.
 #pragma once
 
 #include <functional>
@@ -10,20 +11,18 @@
 #include <string_view>
 #include <vector>
 
-#include "store/link.hpp"
+#include "store/pg/connection.hpp"
 #include "store/session.hpp"
 #include "store/statement_cache.hpp"
 
 namespace homeostat {
 
-using Answer = std::shared_ptr<const pg_result>;
-
-class Wire {
+class Flight {
 public:
-    Wire(LinkOptions link, bool prepare) : prepare_(prepare), link_(std::move(link)) {}
-    ~Wire() = default;
-    Wire(const Wire&) = delete;
-    Wire& operator=(const Wire&) = delete;
+    Flight(ConnectionOptions to, bool prepare) : prepare_(prepare), connection_(std::move(to)) {}
+    ~Flight() = default;
+    Flight(const Flight&) = delete;
+    Flight& operator=(const Flight&) = delete;
 
     struct Call {
         Statement statement;  // without a name it is never prepared
@@ -41,14 +40,14 @@ public:
     bool usable() const noexcept;
     // Whether the other side is still there, as far as this side has heard; asks nobody.
     bool alive() noexcept;
-    // By which number the server's side of the connection was introduced; see Link::knows_server.
+    // By which number the server's side of the connection was introduced; see Connection::knows_server.
     int server_pid() const noexcept;
     // Where it does not, nothing is prepared: the server's session is others' too.
     void knows_server(bool direct) noexcept {
         prepare_ = prepare_ && direct;
-        link_.knows_server(direct);
+        connection_.knows_server(direct);
     }
-    std::string quote_name(std::string_view identifier) const;
+    std::string quote_name(std::string_view identifier) const { return connection_.quote_name(identifier); }
     // Calls `f` with channel and payload of each notification that has arrived; waits for one where none has. How many came.
     int notifications(std::uint32_t timeout_ms, const std::function<void(std::string_view, std::string_view)>& f);
 
@@ -61,14 +60,14 @@ private:
     };
     std::vector<Sent> send(const std::vector<Call>& calls, bool commits);
     void send_call(const Call& call, std::size_t index, bool commits, std::vector<Sent>& sent);
-    void check_sent(int ok, bool commits) const;
+    void check_sent(bool sent, bool commits) const;
     [[noreturn]] void settle_failure(const std::vector<Call>& calls, const std::vector<Sent>& sent, std::size_t failed,
                                      const pg_result* answer, bool commits);
     [[noreturn]] void fail(const pg_result* answer, bool commits) const;
     void tidy();
 
     bool prepare_;
-    Link link_;
+    Connection connection_;
     StatementCache statements_;
     bool confused_ = false;  // what the server has prepared is not what we think
 };
