@@ -2,210 +2,28 @@
 
 #include <fmt/core.h>
 
-#include <nlohmann/json.hpp>
-
+#include "store/control/declared_columns.hpp"
 #include "store/target_views.hpp"
-#include "store/text_array.hpp"
 
 namespace homeostat {
 
 namespace {
 
-// Reads the columns of one row from left to right, so that a reader's order is the statement's order and nothing is numbered.
-class RowReader {
-public:
-    RowReader(const Rows& rows, int row) : rows_(rows), row_(row) {}
+const std::string kPipelineColumns =
+    selected(pipeline_columns()) + ", suspend, suspend_reason, reconcile_requested, approval, deletion_requested_at IS NOT NULL";
+const std::string kProviderColumns = selected(provider_columns());
 
-    std::string text() { return rows_.text(row_, column_++); }
-    std::optional<std::string> maybe() { return rows_.maybe(row_, column_++); }
-    bool boolean() { return rows_.boolean(row_, column_++); }
-    double real() { return rows_.f64(row_, column_++); }
-    std::optional<double> maybe_real() {
-        const int column = column_++;
-        return rows_.maybe(row_, column) ? std::optional<double>(rows_.f64(row_, column)) : std::nullopt;
-    }
-    Millis millis() { return Millis{rows_.i64(row_, column_++)}; }
-    template <class I = std::int64_t>
-    I integer() {
-        return static_cast<I>(rows_.i64(row_, column_++));
-    }
-    template <class I>
-    std::optional<I> maybe_integer() {
-        const auto value = rows_.maybe_i64(row_, column_++);
-        return value ? std::optional<I>(static_cast<I>(*value)) : std::nullopt;
-    }
-    std::optional<Millis> maybe_millis() {
-        const auto value = rows_.maybe_i64(row_, column_++);
-        return value ? std::optional<Millis>(Millis{*value}) : std::nullopt;
-    }
-    std::optional<WallTime> maybe_time() {
-        const auto micros = rows_.maybe_i64(row_, column_++);
-        return micros ? std::optional<WallTime>(WallTime(std::chrono::microseconds(*micros))) : std::nullopt;
-    }
-    // Names as homeostat.column_list_text writes them: quoted where needed, with ", " between.
-    std::vector<std::string> names() {
-        std::vector<std::string> out;
-        std::string_view rest = rows_.view(row_, column_++);
-        while (!rest.empty()) {
-            std::string name;
-            std::size_t at = 0;
-            const bool quoted = rest[0] == '"';
-            for (at = quoted ? 1 : 0; at < rest.size(); ++at) {
-                if (quoted ? rest[at] == '"' : rest[at] == ',') {
-                    if (!quoted || at + 1 >= rest.size() || rest[at + 1] != '"') break;
-                    ++at;
-                }
-                name += rest[at];
-            }
-            out.push_back(std::move(name));
-            rest.remove_prefix(
-                std::min(rest.size(), rest.find(", ", at) == std::string_view::npos ? rest.size() : rest.find(", ", at) + 2));
-        }
-        return out;
-    }
-    std::vector<std::string> words() { return parse_text_array(rows_.view(row_, column_++)); }
-    StringMap map() {
-        const std::string_view json = rows_.view(row_, column_++);
-        StringMap out;
-        if (json.empty() || json == "{}") return out;
-        const auto object = nlohmann::json::parse(json);  // named: items() refers to it while the loop runs
-        for (const auto& [key, value] : object.items()) {
-            out[key] = value.is_string() ? value.get<std::string>() : value.dump();
-        }
-        return out;
-    }
-    std::vector<CaptureBase> bases() {
-        std::vector<CaptureBase> out;
-        for (const auto& base : nlohmann::json::parse(rows_.view(row_, column_++))) {
-            out.push_back({base.at("table").get<std::string>(), base.at("key").get<StringMap>()});
-        }
-        return out;
-    }
-
-private:
-    const Rows& rows_;
-    int row_;
-    int column_ = 0;
-};
-
-constexpr std::string_view kPipelineColumns = R"(uid, name, generation, labels, source, key, content, template, metadata,
-    version_column, documents, provider, model, dimensions, chunker, chunk_size, chunk_overlap, chunk_unit, target, vector_type,
-    index_method, distance, mode, management, drift_policy, priority, completeness,
-    round(extract(epoch FROM max_staleness) * 1000)::bigint, round(extract(epoch FROM drift_interval) * 1000)::bigint,
-    round(extract(epoch FROM deep_interval) * 1000)::bigint, prune, max_prune_ratio, max_prune_rows, deletion_policy, depends_on,
-    backpressure, capture, capture_from, round(extract(epoch FROM sweep_interval) * 1000)::bigint,
-    row_security, suspend, suspend_reason, reconcile_requested, approval, deletion_requested_at IS NOT NULL)";
-
-PipelineSpec pipeline_of(RowReader r) {
-    PipelineSpec p;
-    p.uid = r.integer();
-    p.name = r.text();
-    p.generation = r.integer();
-    p.labels = r.map();
-    p.source = r.text();
-    p.key = r.names();
-    p.content = r.names();
-    p.content_template = r.maybe();
-    p.metadata = r.names();
-    p.version_column = r.maybe();
-    p.documents = r.maybe_integer<std::int64_t>();
-    p.provider = r.text();
-    p.model = r.maybe();
-    p.dimensions = r.maybe_integer<std::uint32_t>();
-    p.chunker = r.text();
-    p.chunk_size = r.integer<std::uint32_t>();
-    p.chunk_overlap = r.integer<std::uint32_t>();
-    p.chunk_unit = r.text();
-    p.target = r.text();
-    p.vector_type = r.text();
-    p.index_method = r.text();
-    p.distance = r.text();
-    p.mode = r.text();
-    p.management = r.text();
-    p.drift_policy = r.text();
-    p.priority = r.integer<std::int32_t>();
-    p.completeness = r.real();
-    p.max_staleness = r.maybe_millis();
-    p.drift_interval = r.millis();
-    p.deep_interval = r.millis();
-    p.prune = r.text();
-    p.max_prune_ratio = r.real();
-    p.max_prune_rows = r.integer();
-    p.deletion_policy = r.text();
-    p.depends_on = r.names();
-    p.backpressure = r.text();
-    p.capture = r.text();
-    p.capture_from = r.bases();
-    p.sweep_interval = r.millis();
-    p.row_security = r.text();
-    p.suspend = r.boolean();
-    p.suspend_reason = r.maybe();
-    p.reconcile_requested = r.maybe();
-    p.approval = r.maybe();
-    p.deleting = r.boolean();
+PipelineSpec pipeline_of(RowReader row) {
+    PipelineSpec p = read_columns(row, pipeline_columns());
+    p.suspend = row.boolean();
+    p.suspend_reason = row.maybe();
+    p.reconcile_requested = row.maybe();
+    p.approval = row.maybe();
+    p.deleting = row.boolean();
     return p;
 }
 
-constexpr std::string_view kProviderColumns =
-    R"(uid, name, generation, kind, endpoint, model, dimensions, credential, organization,
-    headers, document_prefix, query_prefix, request, query_request, answers_as, encoding, send_dimensions, ca_file,
-    client_certificate, client_key, proxy, max_batch, max_text_tokens, too_long, max_in_flight, breaker_failures, breaker_share,
-    round(extract(epoch FROM breaker_pause) * 1000)::bigint, round(extract(epoch FROM breaker_pause_cap) * 1000)::bigint,
-    requests_per_minute, tokens_per_minute, round(extract(epoch FROM timeout) * 1000)::bigint, price_per_million_tokens, rank, labels,
-    pool, canary_tolerance, command, environment, memory_limit_mb)";
-
-ProviderSpec provider_of(RowReader r) {
-    ProviderSpec p;
-    p.uid = r.integer();
-    p.name = r.text();
-    p.generation = r.integer();
-    p.kind = r.text();
-    p.endpoint = r.maybe();
-    p.model = r.maybe();
-    p.dimensions = r.maybe_integer<std::uint32_t>();
-    p.credential = r.maybe();
-    p.organization = r.maybe();
-    p.headers = r.map();
-    p.document_prefix = r.text();
-    p.query_prefix = r.text();
-    p.request = r.text();
-    p.query_request = r.text();
-    p.answers_as = r.maybe();
-    p.encoding = r.text();
-    p.send_dimensions = r.boolean();
-    p.ca_file = r.maybe();
-    p.client_certificate = r.maybe();
-    p.client_key = r.maybe();
-    p.proxy = r.maybe();
-    p.max_batch = r.integer<std::uint32_t>();
-    p.max_text_tokens = r.maybe_integer<std::uint32_t>();
-    p.too_long = r.text();
-    p.max_in_flight = r.integer<std::uint32_t>();
-    p.breaker_failures = r.maybe_integer<std::uint32_t>();
-    p.breaker_share = r.maybe_real();
-    p.breaker_pause = r.maybe_millis();
-    p.breaker_pause_cap = r.maybe_millis();
-    p.requests_per_minute = r.maybe_integer<std::uint32_t>();
-    p.tokens_per_minute = r.maybe_integer<std::uint64_t>();
-    p.timeout = r.millis();
-    p.price_per_million_tokens = r.real();
-    p.rank = r.integer<std::int32_t>();
-    p.labels = r.map();
-    p.pool = r.maybe();
-    p.canary_tolerance = r.real();
-    p.command = r.words();
-    p.environment = r.words();
-    p.memory_limit_mb = r.integer<std::uint32_t>();
-    return p;
-}
-
-template <class F>
-auto all_of(const Rows& rows, F read) {
-    std::vector<decltype(read(RowReader(rows, 0)))> out;
-    out.reserve(static_cast<std::size_t>(rows.size()));
-    for (int i = 0; i < rows.size(); ++i) out.push_back(read(RowReader(rows, i)));
-    return out;
-}
+ProviderSpec provider_of(RowReader row) { return read_columns(row, provider_columns()); }
 
 // "pipeline "x" does not exist (did you mean "y"?)"
 template <class Asked>

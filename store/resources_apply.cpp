@@ -2,8 +2,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <array>
 
+#include "store/control/declared_columns.hpp"
 #include "store/resources.hpp"
 
 namespace homeostat {
@@ -15,89 +15,17 @@ struct Column {
     std::string_view type;
 };
 
-constexpr std::array<Column, 37> kPipeline{{{"labels", "jsonb"},
-                                            {"source", "text"},
-                                            {"key", "text"},
-                                            {"content", "text"},
-                                            {"template", "text"},
-                                            {"metadata", "text"},
-                                            {"version_column", "text"},
-                                            {"documents", "bigint"},
-                                            {"provider", "text"},
-                                            {"model", "text"},
-                                            {"dimensions", "int"},
-                                            {"chunker", "text"},
-                                            {"chunk_size", "int"},
-                                            {"chunk_overlap", "int"},
-                                            {"chunk_unit", "text"},
-                                            {"target", "text"},
-                                            {"vector_type", "text"},
-                                            {"index_method", "text"},
-                                            {"distance", "text"},
-                                            {"mode", "text"},
-                                            {"management", "text"},
-                                            {"drift_policy", "text"},
-                                            {"priority", "int"},
-                                            {"completeness", "numeric"},
-                                            {"max_staleness", "interval"},
-                                            {"drift_interval", "interval"},
-                                            {"deep_interval", "interval"},
-                                            {"prune", "text"},
-                                            {"max_prune_ratio", "numeric"},
-                                            {"max_prune_rows", "bigint"},
-                                            {"deletion_policy", "text"},
-                                            {"depends_on", "text"},
-                                            {"backpressure", "text"},
-                                            {"capture", "text"},
-                                            {"capture_from", "jsonb"},
-                                            {"sweep_interval", "interval"},
-                                            {"row_security", "text"}}};
-
-constexpr std::array<Column, 37> kProvider{{{"labels", "jsonb"},
-                                            {"kind", "text"},
-                                            {"endpoint", "text"},
-                                            {"model", "text"},
-                                            {"dimensions", "int"},
-                                            {"credential", "text"},
-                                            {"organization", "text"},
-                                            {"headers", "jsonb"},
-                                            {"document_prefix", "text"},
-                                            {"query_prefix", "text"},
-                                            {"request", "jsonb"},
-                                            {"query_request", "jsonb"},
-                                            {"answers_as", "text"},
-                                            {"encoding", "text"},
-                                            {"send_dimensions", "boolean"},
-                                            {"ca_file", "text"},
-                                            {"client_certificate", "text"},
-                                            {"client_key", "text"},
-                                            {"proxy", "text"},
-                                            {"max_batch", "int"},
-                                            {"max_text_tokens", "int"},
-                                            {"too_long", "text"},
-                                            {"max_in_flight", "int"},
-                                            {"breaker_failures", "int"},
-                                            {"breaker_share", "double precision"},
-                                            {"breaker_pause", "interval"},
-                                            {"breaker_pause_cap", "interval"},
-                                            {"requests_per_minute", "int"},
-                                            {"tokens_per_minute", "bigint"},
-                                            {"timeout", "interval"},
-                                            {"price_per_million_tokens", "numeric"},
-                                            {"rank", "int"},
-                                            {"pool", "text"},
-                                            {"canary_tolerance", "double precision"},
-                                            {"command", "text[]"},
-                                            {"environment", "text[]"},
-                                            {"memory_limit_mb", "int"}}};
-
-constexpr std::array<Column, 5> kTargetView{{{"labels", "jsonb"},
-                                             {"relation", "text"},
-                                             {"on_removal", "text"},
-                                             {"max_removal_ratio", "numeric"},
-                                             {"interval", "interval"}}};
+template <class Spec>
+std::vector<Column> columns_of(std::span<const DeclaredColumn<Spec>> declared) {
+    std::vector<Column> out;
+    for (const auto& c : declared) out.push_back({c.name, c.type});
+    return out;
+}
 
 std::span<const Column> columns_of(ResourceKind kind) {
+    static const std::vector<Column> kPipeline = columns_of(pipeline_columns());
+    static const std::vector<Column> kProvider = columns_of(provider_columns());
+    static const std::vector<Column> kTargetView = columns_of(target_view_columns());
     switch (kind) {
         case ResourceKind::pipeline: return kPipeline;
         case ResourceKind::target_view: return kTargetView;

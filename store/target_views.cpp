@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
+#include "store/control/declared_columns.hpp"
 #include "store/statuses.hpp"
 #include "store/timestamps.hpp"
 
@@ -12,14 +12,15 @@ namespace homeostat {
 
 namespace {
 
-#define VIEW_COLUMNS                                                                                                    \
-    "SELECT uid, name, generation, labels, relation, on_removal, max_removal_ratio,"                                    \
-    " round(extract(epoch FROM interval) * 1000)::bigint, suspend, suspend_reason, approval, deletion_requested_at IS " \
-    "NOT NULL FROM homeostat.target_view"
+std::string select_views(const std::string& which) {
+    return fmt::format(
+        "SELECT {}, suspend, suspend_reason, approval, deletion_requested_at IS NOT NULL FROM homeostat.target_view {}",
+        selected(target_view_columns()), which);
+}
 
-const Statement kList{"target_view_list", VIEW_COLUMNS " ORDER BY name, uid"};
-const Statement kRead{"target_view_read", VIEW_COLUMNS " WHERE uid = $1::bigint"};
-const Statement kFind{"target_view_find", VIEW_COLUMNS " WHERE name = $1 AND deletion_requested_at IS NULL"};
+const Statement kList{"target_view_list", select_views("ORDER BY name, uid")};
+const Statement kRead{"target_view_read", select_views("WHERE uid = $1::bigint")};
+const Statement kFind{"target_view_find", select_views("WHERE name = $1 AND deletion_requested_at IS NULL")};
 const Statement kNames{"target_view_names",
                        "SELECT name FROM homeostat.target_view WHERE deletion_requested_at IS NULL ORDER BY 1 LIMIT 1000"};
 
@@ -68,27 +69,13 @@ const Statement kApprove{
 const Statement kClearApproval{"target_view_clear_approval",
                                "UPDATE homeostat.target_view SET approval = NULL WHERE uid = $1::bigint AND approval = $2"};
 
-StringMap map_of(std::string_view json) {
-    StringMap out;
-    const auto object = nlohmann::json::parse(json);  // named: items() refers to it while the loop runs
-    for (const auto& [key, value] : object.items()) out[key] = value.is_string() ? value.get<std::string>() : value.dump();
-    return out;
-}
-
 TargetViewSpec spec_at(const Rows& rows, int i) {
-    TargetViewSpec v;
-    v.uid = rows.i64(i, 0);
-    v.name = rows.text(i, 1);
-    v.generation = rows.i64(i, 2);
-    v.labels = map_of(rows.view(i, 3));
-    v.relation = rows.text(i, 4);
-    v.on_removal = rows.text(i, 5);
-    v.max_removal_ratio = rows.f64(i, 6);
-    v.interval = Millis(rows.i64(i, 7));
-    v.suspend = rows.boolean(i, 8);
-    v.suspend_reason = rows.maybe(i, 9);
-    v.approval = rows.maybe(i, 10);
-    v.deleting = rows.boolean(i, 11);
+    RowReader row(rows, i);
+    TargetViewSpec v = read_columns(row, target_view_columns());
+    v.suspend = row.boolean();
+    v.suspend_reason = row.maybe();
+    v.approval = row.maybe();
+    v.deleting = row.boolean();
     return v;
 }
 
