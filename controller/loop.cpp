@@ -111,7 +111,7 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     wake_dispatcher();
     if (outcome) {
         well(pass_of(item.key));
-        count(outcome->settled ? "success" : "requeue_after");
+        count(ended(outcome->end) ? "success" : "requeue_after");
         settle(item.key, *outcome);
         return follow(item, *outcome);
     }
@@ -137,25 +137,25 @@ void Loop::follow(const WorkQueue::Item& item, const ReconcileOutcome& outcome) 
     {
         const Lock lock(mutex_);
         failures_.erase(item.key);
-        if (outcome.converged || outcome.gone) {
+        if (outcome.end == PassEnd::converged || outcome.end == PassEnd::gone) {
             ailing_.erase(item.key);
-        } else if (outcome.settled) {
+        } else if (ended(outcome.end)) {
             ailing_.insert(item.key);
         }
-        outcome.fed ? void(fed_.insert(item.key)) : void(fed_.erase(item.key));
+        outcome.has_feed ? void(fed_.insert(item.key)) : void(fed_.erase(item.key));
     }
-    if (outcome.fed) feeds_.add(item.key);
+    if (outcome.has_feed) feeds_.add(item.key);
     if (outcome.rests && !settings_.once) {
         resting_.put(item.key, clock_.steady_now(), outcome.again_in, *outcome.rests);
         return;
     }
     resting_.remove(item.key);
-    if (outcome.gone) {
+    if (outcome.end == PassEnd::gone) {
         not_ours(item.key);
         if (const Status left = election_.leave(pipeline_lease(item.key)); !left)
             spdlog::debug("the lease of pipeline {} stays: {}", item.key, left.error().message);
     } else if (!settled(item.key)) {
-        queue_.add(item.key, outcome.settled ? kPriorityDrift : item.priority, outcome.again_in);
+        queue_.add(item.key, ended(outcome.end) ? kPriorityDrift : item.priority, outcome.again_in);
     }
 }
 
@@ -222,10 +222,11 @@ void Loop::not_ours(std::int64_t uid) {
 void Loop::well(const std::string& who) { faults_.over(who, clock_.steady_now()); }
 
 void Loop::settle(std::int64_t uid, const ReconcileOutcome& outcome) {
-    if (!settings_.once || !outcome.settled) return;
+    if (!settings_.once || !ended(outcome.end)) return;
     const Lock lock(mutex_);
     if (!settled_.insert(uid).second) return;
-    ++(outcome.failed ? counts_.failed : outcome.converged ? counts_.converged : counts_.drift_left);
+    const bool well = outcome.end == PassEnd::converged || outcome.end == PassEnd::gone;
+    ++(outcome.end == PassEnd::failed ? counts_.failed : well ? counts_.converged : counts_.drift_left);
     changed_.notify_all();
 }
 

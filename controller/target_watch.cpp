@@ -116,10 +116,10 @@ void TargetWatch::visit(std::int64_t uid, const std::string& name, const std::st
     failures_.erase(uid);
     faults_.over(who, clock_.steady_now());
     due_[uid] = clock_.steady_now() + (settings_.once ? std::chrono::milliseconds(0) : outcome->again_in);
-    if (!outcome->settled || unsettled_.erase(uid) == 0) return;
+    if (!ended(outcome->end) || unsettled_.erase(uid) == 0) return;
     // A target view is not counted with the pipelines that converged, only where it keeps the whole from being so.
-    if (outcome->failed) ++counts_.failed;
-    if (!outcome->failed && !outcome->converged) ++counts_.drift_left;
+    if (outcome->end == PassEnd::failed) ++counts_.failed;
+    if (outcome->end == PassEnd::settled) ++counts_.drift_left;
 }
 
 }  // namespace homeostat

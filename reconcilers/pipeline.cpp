@@ -26,7 +26,7 @@ namespace {
 // A feed that lost its trust, or a source that was refreshed, is swept soon, but not once after the other.
 constexpr milliseconds kBetweenSweeps{5'000};
 
-const ReconcileOutcome kGone{.settled = true, .converged = true, .gone = true};
+constexpr ReconcileOutcome kGone{.end = PassEnd::gone};
 
 }  // namespace
 
@@ -64,7 +64,7 @@ Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const C
     if (outcome && pass.declared.deleting) return outcome;
     if (outcome) {
         // Also while a run goes on, however long that takes: an edit does not wait for the end of a fill.
-        outcome->fed = pass.feed.kept && !settings_.once;
+        outcome->has_feed = pass.feed.kept && !settings_.once;
         return outcome;
     }
     const Error& error = outcome.error();
@@ -142,7 +142,7 @@ void PipelineReconciler::disregard_future(Pass& pass) const {
 Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
     if (pass.declared.suspend) {
         if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
-        return ReconcileOutcome{pass.declared.drift_interval, true, false};
+        return ReconcileOutcome{.end = PassEnd::settled, .again_in = pass.declared.drift_interval};
     }
     if (const Status looked = look_whether_mended(pass); !looked) return looked.error();
     bool deep = false;
@@ -153,17 +153,16 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
     }
     if (!pass.run && !due(pass, pass.trigger, deep)) {
         if (const Status told = record_between(pass); !told) return told.error();
-        return ReconcileOutcome{.again_in = until_due(pass),
-                                .settled = true,
-                                .converged = pass.state.failures == 0 && pass.status.drift.total() == 0,
-                                .rests = rests_for(pass)};
+        const bool converged = pass.state.failures == 0 && pass.status.drift.total() == 0;
+        return ReconcileOutcome{
+            .end = converged ? PassEnd::converged : PassEnd::settled, .again_in = until_due(pass), .rests = rests_for(pass)};
     }
     Result<std::string> awaited = awaits(pass);
     if (!awaited) return awaited.error();
     if (!awaited->empty()) {
         pass.waiting_for = *std::move(awaited);
         if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
-        return ReconcileOutcome{milliseconds(settings_.once ? 1'000 : 30'000), false, false};
+        return ReconcileOutcome{.end = PassEnd::waiting, .again_in = milliseconds(settings_.once ? 1'000 : 30'000)};
     }
     if (const Status turn = turn_to_alter(pass); !turn) return turn.error();
     if (const Status ready = prepare_revision(pass); !ready) return ready.error();

@@ -153,7 +153,7 @@ Result<ReconcileOutcome> PipelineReconciler::wait_for_lock(Pass& pass, const Err
     const bool known = std::any_of(had.begin(), had.end(), [](const Condition& c) { return c.reason == kWaitingForLock; });
     if (!known) spdlog::info("pipeline \"{}\": {}", pass.declared.name, pass.lock_wait);
     if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
-    return ReconcileOutcome{.again_in = kHeldLook};
+    return ReconcileOutcome{.end = PassEnd::waiting, .again_in = kHeldLook};
 }
 
 Status PipelineReconciler::say_who_holds_it(Pass& pass, const Error& error) {

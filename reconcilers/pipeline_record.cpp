@@ -209,7 +209,8 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     suffers_no_more(pass.uid);
     spdlog::info("pipeline \"{}\": {} ({}, {})", pass.declared.name, result, plural(pass.status.documents, "document"),
                  plural(pass.status.chunks, "chunk"));
-    return ReconcileOutcome{.again_in = until_due(pass), .settled = true, .converged = converged, .rests = rests_for(pass)};
+    return ReconcileOutcome{
+        .end = converged ? PassEnd::converged : PassEnd::settled, .again_in = until_due(pass), .rests = rests_for(pass)};
 }
 
 void PipelineReconciler::suffers_no_more(std::int64_t uid) {
@@ -270,8 +271,7 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
     publish(pass);
     faults_.met(pipeline_of(pass.uid), error, fmt::format("pipeline \"{}\": {}", pass.declared.name, error.message),
                 clock_.steady_now(), pass.declared.provider);
-    return ReconcileOutcome{
-        .again_in = std::min(wait, pass.declared.drift_interval), .settled = true, .converged = false, .failed = true};
+    return ReconcileOutcome{.end = PassEnd::failed, .again_in = std::min(wait, pass.declared.drift_interval)};
 }
 
 void PipelineReconciler::note_pace(const Pass& pass, double documents_per_second) {

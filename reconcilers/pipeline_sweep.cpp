@@ -84,25 +84,24 @@ Result<ReconcileOutcome> PipelineReconciler::advance(Pass& pass) {
         const std::int64_t room = window(pass) - pass.open.batches;
         if (room <= 0) {
             if (const Status s = record_progress(pass); !s) return s.error();
-            return ReconcileOutcome{milliseconds(1'000), false, false};
+            return ReconcileOutcome{.end = PassEnd::waiting, .again_in = milliseconds(1'000)};
         }
         if (pass.context.stop.stop_requested()) return cancelled("stopped during a sweep");
         // Its time is up: others have their turn, and the cursor knows where to go on.
-        if (clock_.steady_now() >= pass.context.deadline) return ReconcileOutcome{milliseconds(1), false, false};
+        if (clock_.steady_now() >= pass.context.deadline) return ReconcileOutcome{.again_in = milliseconds(1)};
         if (const milliseconds pause = pause_left(pass); pause > milliseconds(0)) {
             if (swept || !told) {
                 if (const Status s = record_pause(pass); !s) return s.error();
             }
-            return ReconcileOutcome{.again_in = pause};
+            return ReconcileOutcome{.end = PassEnd::waiting, .again_in = pause};
         }
         if (const Status s = sweep(pass); !s) return s.error();
         swept = true;
     }
     if (pass.open.batches > 0) {
         if (const Status s = record_progress(pass); !s) return s.error();
-        return ReconcileOutcome{
-            pass.open.next_in ? std::clamp(*pass.open.next_in, milliseconds(20), milliseconds(1'000)) : milliseconds(1'000),
-            false, false};
+        const milliseconds next = pass.open.next_in.value_or(milliseconds(1'000));
+        return ReconcileOutcome{.end = PassEnd::waiting, .again_in = std::clamp(next, milliseconds(20), milliseconds(1'000))};
     }
     return verify_or_finish(pass);
 }
@@ -266,12 +265,13 @@ Result<ReconcileOutcome> PipelineReconciler::verify_or_finish(Pass& pass) {
     // The feed has yet to bring what is served now to the revision that is to take over: it is looked for again, ever less often.
     if (heals && pass.shed == 0 && run.found.missing > 0 && pass.next_to_serve() && run.planned_in_sweep == 0) {
         if (const Status again = sweep_again(pass, false); !again) return again.error();
-        return ReconcileOutcome{.again_in =
-                                    std::min(milliseconds(500) * (1 << std::min(run.sweeps, 7)), pass.declared.drift_interval)};
+        return ReconcileOutcome{
+            .end = PassEnd::waiting,
+            .again_in = std::min(milliseconds(500) * (1 << std::min(run.sweeps, 7)), pass.declared.drift_interval)};
     }
     Result<bool> waits = waits_for_feed(pass);
     if (!waits) return waits.error();
-    if (*waits) return ReconcileOutcome{.again_in = kLookAtFeed};
+    if (*waits) return ReconcileOutcome{.end = PassEnd::waiting, .again_in = kLookAtFeed};
     if (const Status indexed = keep_index(pass); !indexed) return indexed.error();
     const bool clean = run.found.total() == 0 && run.dead_letters == 0;
     return finish(pass, clean ? "Converged" : heals ? "DriftLeft" : "Observed", "");
@@ -374,7 +374,7 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
         return {};
     });
     if (!done) return done.error();
-    return ReconcileOutcome{milliseconds(1'000), false, false};
+    return ReconcileOutcome{.again_in = milliseconds(1'000)};
 }
 
 }  // namespace homeostat

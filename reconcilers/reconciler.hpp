@@ -15,15 +15,22 @@
 
 namespace homeostat {
 
-// Done: nothing to do until something changes or the drift interval has passed. Otherwise: again after `again_in`.
-// An Error is retried with backoff where it is retryable, and waits for a change (or the slow re-probe) where it is not.
+// How a pass ended. The first two go on; after the others nothing is left to do until something changes or `again_in` has passed.
+enum class PassEnd : std::uint8_t {
+    again,  // there is more to do
+    waiting,  // for somebody else: a lock, a pipeline that it depends on, batches that replicas work on, the feed
+    settled,  // what could be healed is healed, or nothing may be done now; drift is left
+    converged,  // no drift is left
+    failed,  // in an error that the object's status tells
+    gone  // there is no such object any more
+};
+constexpr bool ended(PassEnd end) noexcept { return end >= PassEnd::settled; }
+
+// An Error instead is retried with backoff where it is retryable, and waits for a change (or the slow re-probe) where it is not.
 struct ReconcileOutcome {
+    PassEnd end = PassEnd::again;
     std::chrono::milliseconds again_in{0};
-    bool settled = false;    // the pass has ended: what could be healed is healed, or nothing can be done now
-    bool converged = false;  // and no drift is left
-    bool failed = false;     // the pass ended in an error that the object's status tells
-    bool fed = false;        // it has a change feed to be looked at
-    bool gone = false;       // there is no such object any more
+    bool has_feed = false;  // it has a change feed to be looked at
     // As long as nothing that concerns it changes, a call within this time would find nothing to do (store/rest.hpp).
     std::optional<std::chrono::milliseconds> rests;
 };

@@ -185,7 +185,7 @@ Result<ReconcileOutcome> TargetViewReconciler::reconcile(std::int64_t uid, const
         Result<Pool::Lease> session = reads_.acquire(context);
         if (!session) return session.error();
         Result<TargetViewSpec> view = read_target_view(**session, uid);
-        if (!view && view.error().cls == ErrorClass::not_found) return ReconcileOutcome{.settled = true, .converged = true};
+        if (!view && view.error().cls == ErrorClass::not_found) return ReconcileOutcome{.end = PassEnd::gone};
         if (!view) return view.error();
         pass.view = *std::move(view);
         Result<TargetViewStatus> before = read_target_view_status(**session, uid);
@@ -197,7 +197,7 @@ Result<ReconcileOutcome> TargetViewReconciler::reconcile(std::int64_t uid, const
         TargetViewStatus status = pass.before;
         status.observed_generation = pass.view.generation;
         status.conditions = {ready(pass.view, "False", "Suspended", pass.view.suspend_reason.value_or(""))};
-        return record(pass, status, {.again_in = pass.view.interval, .settled = true});
+        return record(pass, status, {.end = PassEnd::settled, .again_in = pass.view.interval});
     }
     return run_pass(pass);
 }
@@ -218,7 +218,7 @@ Result<ReconcileOutcome> TargetViewReconciler::run_pass(Pass& pass) {
         status.last_error = e.message;
         status.conditions = {ready(pass.view, "Unknown", unreadable_reason(e), e.message)};
         if (differs(pass.before, status)) spdlog::warn("target view \"{}\": {}", pass.view.name, e.message);
-        return record(pass, status, {.again_in = std::max(pass.view.interval, Millis(5'000)), .settled = true, .failed = true});
+        return record(pass, status, {.end = PassEnd::failed, .again_in = std::max(pass.view.interval, Millis(5'000))});
     }
     pass.sight = *std::move(sight);
     std::string plan_before;
@@ -232,10 +232,8 @@ Result<ReconcileOutcome> TargetViewReconciler::run_pass(Pass& pass) {
     // A relation that is slow to read is read less often, whatever the interval says.
     const auto took = std::chrono::duration_cast<Millis>(clock_.steady_now() - started);
     const bool clean = pass.sight.refused.empty() && pass.sight.taken.empty() && !pass.plan.removal.blocked;
-    return ReconcileOutcome{.again_in = std::max(pass.view.interval, took * 4),
-                            .settled = !pass.plan.unconfirmed,
-                            .converged = clean,
-                            .failed = false};
+    const PassEnd end = pass.plan.unconfirmed ? PassEnd::again : clean ? PassEnd::converged : PassEnd::settled;
+    return ReconcileOutcome{.end = end, .again_in = std::max(pass.view.interval, took * 4)};
 }
 
 // In steps that are each kept. Rows may rest on each other (depends_on), so those that were refused are tried again for as long
@@ -338,7 +336,7 @@ Result<ReconcileOutcome> TargetViewReconciler::finalize(Pass& pass) {
     }
     telemetry_.metrics.forget("target_view", pass.view.name);
     declared_();
-    return ReconcileOutcome{.settled = true, .converged = true};
+    return ReconcileOutcome{.end = PassEnd::gone};
 }
 
 void TargetViewReconciler::publish(const TargetViewSpec& view, const TargetViewStatus& s) {
