@@ -12,6 +12,7 @@
 #include <cstdlib>
 
 #include "controller/controller.hpp"
+#include "reconcilers/chunk/hash.hpp"
 #include "reconcilers/factory/heal.hpp"
 #include "store/arrays.hpp"
 #include "store/drift.hpp"

@@ -139,12 +139,6 @@ struct OpenBatches {
 // Of that run; the change feed's are not.
 Result<OpenBatches> open_batches(Session& session, std::int64_t uid, std::int64_t epoch, std::int64_t run_id);
 
-// Of these keys, those that an open heal of this revision holds, in the order given. A heal commits its documents together with
-// the end of its batch: so one statement sees either the batch or what it has written, and a document that is in neither now
-// comes to be only by a heal that reads the source after now.
-std::vector<bool> keys_under_way(Transaction& tx, std::int64_t uid, std::int32_t revision, const SourceShape& source,
-                                 const std::vector<Key>& keys);
-
 struct DeadLetter {
     Key key;
     std::string content_hash;  // raw bytes

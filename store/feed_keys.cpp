@@ -5,9 +5,9 @@
 #include <algorithm>
 
 #include "store/arrays.hpp"
-#include "store/batches.hpp"
 #include "store/capture.hpp"
 #include "store/feed.hpp"
+#include "store/keys_under_way.hpp"
 #include "store/source_rows.hpp"
 #include "store/sql_fragments.hpp"
 

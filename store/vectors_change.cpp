@@ -5,7 +5,7 @@
 #include <set>
 
 #include "store/arrays.hpp"
-#include "store/batches.hpp"
+#include "store/keys_under_way.hpp"
 #include "store/source_rows.hpp"
 #include "store/sql_fragments.hpp"
 #include "store/vectors.hpp"

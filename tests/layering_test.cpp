@@ -66,7 +66,7 @@ const std::vector<ThirdParty>& third_parties() {
         {"(yaml-cpp|CLI|valijson)/.*", R"(controller/(cli|config).*\.cpp|tests/.*\.cpp)"},
         {"(spdlog|fmt)/.*", R"((.*\.cpp|tests/(integration|chaos)/.*))"},
         {"(prometheus|opentelemetry)/.*", R"(controller/.*\.cpp|tests/.*\.cpp)"},
-        {"openssl/.*", R"((reconcilers/(embed|factory)|controller/http)/.*\.cpp|tests/.*)"},
+        {"openssl/.*", R"((reconcilers/(chunk|embed|factory)|controller/http)/.*\.cpp|tests/.*)"},
         {"brotli/.*", R"(reconcilers/embed/.*\.cpp)"},
         {"unicode/.*", R"((reconcilers/(chunk|embed)|tests)/.*\.cpp)"},
         {"xxhash\\.h", R"((reconcilers|store)/.*\.cpp)"},

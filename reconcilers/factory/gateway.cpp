@@ -9,9 +9,9 @@
 #include <span>
 
 #include "reconcilers/chunk/chunker.hpp"
+#include "reconcilers/chunk/hash.hpp"
 #include "reconcilers/factory/blame.hpp"
 #include "reconcilers/factory/embed_job.hpp"
-#include "reconcilers/factory/heal.hpp"
 #include "reconcilers/factory/on.hpp"
 
 namespace homeostat {

@@ -1,22 +1,11 @@
 #include "reconcilers/factory/heal.hpp"
 
-#include <openssl/evp.h>
-#include <openssl/sha.h>
-
 #include <map>
 #include <set>
-#include <stdexcept>
+
+#include "reconcilers/chunk/hash.hpp"
 
 namespace homeostat {
-
-// The algorithm is looked up once: OpenSSL 3 takes as long to find it as to hash a kilobyte.
-std::string chunk_hash(std::string_view text) {
-    static const EVP_MD* const kSha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
-    std::string out(SHA256_DIGEST_LENGTH, '\0');
-    if (EVP_Digest(text.data(), text.size(), reinterpret_cast<unsigned char*>(out.data()), nullptr, kSha256, nullptr) != 1)
-        throw std::runtime_error("OpenSSL has no SHA-256");
-    return out;
-}
 
 std::vector<CutDocument> cut_documents(const std::vector<ReadDocument>& documents, const Chunker& chunker) {
     std::vector<CutDocument> out(documents.size());

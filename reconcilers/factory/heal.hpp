@@ -67,7 +67,4 @@ private:
     std::int32_t gone_ = 0;
 };
 
-// SHA-256, raw bytes: the same as PostgreSQL's sha256() of the same text, so that a sweep can check what is stored.
-std::string chunk_hash(std::string_view text);
-
 }  // namespace homeostat

@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "reconcilers/chunk/chunker.hpp"
-#include "reconcilers/factory/heal.hpp"
+#include "reconcilers/chunk/hash.hpp"
 #include "reconcilers/factory/on.hpp"
 
 namespace homeostat {

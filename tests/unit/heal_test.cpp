@@ -1,5 +1,6 @@
 // Which chunks of a document are embedded, which stay, which get their vectors back.
 #include "reconcilers/factory/heal.hpp"
+#include "reconcilers/chunk/hash.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
