@@ -83,7 +83,7 @@ void Lane::note_failure(const Permit& permit, const Error& error, SteadyTime now
             note_breaker(permit, suspect, &error, now);
             break;
         case ErrorClass::too_large:
-            if (limits_.refused(permit.texts, permit.tokens, permit.bytes, error.message)) dirty_ = true;
+            if (limits_.refused(permit.texts, permit.tokens, permit.bytes, error.said)) dirty_ = true;
             if (permit.texts > 1) return note_breaker(permit, CallResult::success, nullptr, now);
             [[fallthrough]];
         default:  // it answered, and the fault is ours; but of the good text none is
