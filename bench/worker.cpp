@@ -7,11 +7,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <string_view>
+#include <thread>
+#include <vector>
 
 #include "bench/measure.hpp"
 
@@ -87,13 +90,18 @@ bool embed_rows(PGconn* db, int fd, const PGresult* rows, const std::vector<int>
 
 }  // namespace
 
-bool run_worker(const std::string& url, const std::string& port) {
+namespace {
+
+// Every `of`-th hundred of ids.
+bool work(const std::string& url, const std::string& port, int part, int of) {
     const std::unique_ptr<PGconn, decltype(&PQfinish)> db(PQconnectdb(url.c_str()), PQfinish);
     const int fd = dial(port);
     if (PQstatus(db.get()) != CONNECTION_OK || fd < 0) return false;
     std::string last = "0";
     for (;;) {
-        const Result rows = ask(db.get(), "SELECT id, body FROM public.source WHERE id > $1 ORDER BY id LIMIT 100", {last});
+        const Result rows =
+            ask(db.get(), "SELECT id, body FROM public.source WHERE id > $1 AND id / 100 % $2 = $3 ORDER BY id LIMIT 100",
+                {last, std::to_string(of), std::to_string(part)});
         const int n = PQntuples(rows.get());
         if (n == 0) break;
         std::vector<int> all(static_cast<std::size_t>(n));
@@ -103,6 +111,16 @@ bool run_worker(const std::string& url, const std::string& port) {
     }
     ::close(fd);
     return true;
+}
+
+}  // namespace
+
+bool run_worker(const std::string& url, const std::string& port, int loops) {
+    std::vector<std::jthread> threads;
+    std::atomic<int> done{0};
+    for (int i = 0; i < loops; ++i) threads.emplace_back([&, i] { done += work(url, port, i, loops) ? 1 : 0; });
+    threads.clear();
+    return done == loops;
 }
 
 bool run_worker_again(const std::string& url, const std::string& port) {
