@@ -106,21 +106,22 @@ private:
     pid_t child_ = -1;
 };
 
-void against_worker(kit::Database& db, const std::string& port, std::int64_t documents, double rate) {
+void against_worker(kit::Database& db, const std::string& port, std::int64_t documents, double rate, int loops) {
     std::vector<double> seconds;
     for (int i = 0; i < rounds; ++i) {
         db.exec(
             "DROP TABLE IF EXISTS worker_vectors;"
             "CREATE TABLE worker_vectors (id bigint PRIMARY KEY, body text NOT NULL, hash text NOT NULL, embedding vector(384) "
             "NOT NULL)");
-        const Usage u = in_child([&] { return run_worker(db.url(), port); });
+        const Usage u = in_child([&] { return run_worker(db.url(), port, loops); });
         check(u.ok && db.value("SELECT count(*) FROM worker_vectors") == std::to_string(documents), "hand-written worker");
         seconds.push_back(u.seconds);
     }
     const double theirs = static_cast<double>(documents) / median(seconds);
     fmt::print(
-        "| the same by a hand-written worker (one loop, text vectors) | homeostat {:.0f} docs/s | {:.0f} docs/s | {:.2f} x |\n",
-        rate, theirs, rate / theirs);
+        "| the same by a hand-written worker ({} at a time, text vectors) | homeostat {:.0f} docs/s | {:.0f} docs/s | {:.2f} x "
+        "|\n",
+        loops, rate, theirs, rate / theirs);
 }
 
 void http(kit::Cluster& cluster, const std::string& program, int delay_ms, std::int64_t documents) {
@@ -141,7 +142,8 @@ void http(kit::Cluster& cluster, const std::string& program, int delay_ms, std::
         seconds.push_back(u.seconds);
     }
     const double rate = static_cast<double>(documents) / median(seconds);
-    if (delay_ms == 0) against_worker(db, endpoint.port, documents, rate);
+    against_worker(db, endpoint.port, documents, rate, 1);
+    if (delay_ms > 0) against_worker(db, endpoint.port, documents, rate, 8);
     const std::string ceiling =
         delay_ms > 0 ? fmt::format("{:.0f} % of the endpoint's ceiling", rate / (8.0 * 100 * 1000 / delay_ms) * 100)
                      : std::string("");
@@ -229,6 +231,7 @@ int main(int argc, char** argv) {
         http(cluster, endpoint, 0, 20'000);
         http(cluster, endpoint, 50, 20'000);
     }
+    if (what == "http50") http(cluster, endpoint, 50, argc > 2 ? documents : 10'000);
     if (what == "all" || what == "once")
         once_more(cluster, self.substr(0, self.rfind('/')) + "/../homeostat", endpoint, documents);
     return 0;

@@ -54,7 +54,8 @@ bool run_once(const std::string& url, Embedding embedding);
 bool run_floor(const std::string& url);
 
 // What people write by hand: one loop that fetches a hundred documents, posts them, and upserts the vectors as text.
-bool run_worker(const std::string& url, const std::string& port);
+// `loops` of it side by side, each with its share of the documents.
+bool run_worker(const std::string& url, const std::string& port, int loops = 1);
 // The same once more: it reads every document, compares it with the hash that it noted, and posts those that differ.
 bool run_worker_again(const std::string& url, const std::string& port);
 

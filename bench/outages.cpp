@@ -38,11 +38,13 @@ constexpr const char* kWritten = "SELECT coalesce(sum(written), 0) FROM homeosta
 // A cluster that may be stopped, with documents of its own and replicas behind a gate.
 struct Scene {
     Scene(const std::string& program, std::int64_t documents, milliseconds delay)
+        : Scene(program, documents, {.dimensions = 64, .keep_requests = 1, .delay = delay}) {}
+    Scene(const std::string& program, std::int64_t documents, kit::FakeEndpointOptions options)
         : binary(program),
           cluster({"fsync=on", "shared_buffers=256MB", "max_wal_size=2GB"}),
           db(kit::Schema::migrated, cluster),
           gate(cluster.folder() + "/.s.PGSQL.5432"),
-          endpoint({.dimensions = 64, .keep_requests = 1, .delay = delay}) {
+          endpoint(std::move(options)) {
         make_source(db, documents, 500);
         db.exec(
             fmt::format("INSERT INTO homeostat.provider (name, kind, endpoint, model, dimensions, max_batch, max_in_flight)"
@@ -212,6 +214,34 @@ void faults_cost_little(const std::string& program) {
         faulty, median(calls[1]), clean, median(calls[0]), faulty / clean, median(calls[1]) / median(calls[0]));
 }
 
+// Endpoints that take so many requests a second and refuse what is more: how much of that is used, and how much is refused.
+void real_limits_are_kept(const std::string& program) {
+    const auto fill = [&](const char* says, std::int64_t documents, double rate, double burst, const std::string& retry_after) {
+        Scene scene(program, documents,
+                    {.dimensions = 64,
+                     .keep_requests = 1,
+                     .delay = milliseconds(20),
+                     .requests_a_second = rate,
+                     .burst = burst,
+                     .retry_after = retry_after});
+        const auto started = Clock::now();
+        scene.start();
+        scene.settle();
+        const double took = seconds_since(started);
+        const auto calls = static_cast<double>(scene.endpoint.calls());
+        const auto refused = static_cast<double>(scene.endpoint.refused());
+        const double needed = (static_cast<double>(documents) / 20 - burst) / rate;
+        fmt::print(
+            "| {:.0f} requests a second are taken, bursts of {:.0f}, {}: {} documents in requests of 20 | {:.1f} s, {:.0f} of "
+            "{:.0f} calls refused | {:.1f} s at that rate | refused {:.1f} %, time {:.2f} x |\n",
+            rate, burst, says, documents, took, refused, calls, needed, 100 * refused / calls, took / needed);
+    };
+    fill("without a word", 10'000, 20, 1, "");
+    fill("without a word", 10'000, 20, 20, "");
+    fill("Retry-After: 1", 10'000, 20, 1, "1");
+    fill("without a word", 20'000, 100, 10, "");
+}
+
 void nothing_grows(const std::string& program, int minutes) {
     Scene scene(program, 5'000, milliseconds(5));
     scene.start();
@@ -268,6 +298,7 @@ int main(int argc, char** argv) {
     if (asked("stop")) stopped_under_load(program);
     if (asked("told")) faults_are_told(program);
     if (asked("faults")) faults_cost_little(program);
+    if (asked("rates")) real_limits_are_kept(program);
     if (asked("soak")) nothing_grows(program, argc > 2 ? std::atoi(argv[2]) : 10);
     return 0;
 }

@@ -6,9 +6,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "bench/measure.hpp"
@@ -99,9 +101,18 @@ bool over_pages(const std::string& url, const std::string& port, const std::stri
 
 }  // namespace
 
-bool run_worker(const std::string& url, const std::string& port) {
-    return over_pages(url, port, "SELECT id, body FROM public.source WHERE id > $1 ORDER BY id LIMIT 100",
-                      [](const kit::Row&) { return true; });
+bool run_worker(const std::string& url, const std::string& port, int loops) {
+    std::atomic<int> done{0};
+    // Each has every so-many-th hundred of ids.
+    const auto work = [&](int part) {
+        const std::string sql = fmt::format(
+            "SELECT id, body FROM public.source WHERE id > $1 AND id / 100 % {} = {} ORDER BY id LIMIT 100", loops, part);
+        if (over_pages(url, port, sql, [](const kit::Row&) { return true; })) ++done;
+    };
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < loops; ++i) threads.emplace_back(work, i);
+    threads.clear();
+    return done == loops;
 }
 
 bool run_worker_again(const std::string& url, const std::string& port) {

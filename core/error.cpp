@@ -88,8 +88,8 @@ std::string_view Error::strategy() const noexcept { return facts(cls).strategy; 
 
 Error Error::with_prefix(std::string_view prefix) const {
     Error e = *this;
-    const std::string said = std::string(prefix) + ": ";
-    if (!e.message.starts_with(said)) e.message.insert(0, said);
+    const std::string head = std::string(prefix) + ": ";
+    if (!e.message.starts_with(head)) e.message.insert(0, head);
     return e;
 }
 

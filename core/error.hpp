@@ -51,6 +51,7 @@ struct Error {
     std::string code{};  // SQLSTATE, HTTP status or errno name where there is one
     std::optional<std::chrono::milliseconds> retry_after{};
     bool outcome_unknown = false;  // the link broke while committing: look before doing it again
+    std::string said{};  // the other side's own words, without any of ours: limits are read from them and from nothing else
 
     // True where the same call may succeed later without anybody changing anything.
     [[nodiscard]] bool retryable() const noexcept;

@@ -86,9 +86,9 @@ const Statement kFinish{
     "WITH gone AS (DELETE FROM homeostat.batch WHERE id = $1::bigint AND claim_token = $2::bigint"
     "  RETURNING id, uid, run_id, kind, class, documents, tokens, wasted_tokens)"
     " INSERT INTO homeostat.batch_history (id, uid, run_id, kind, class, outcome, claim_token, claimed_by, documents, written,"
-    "  dropped, removed, chunks, embedded, tokens, wasted_tokens, error_class, error_code, message)"
+    "  dropped, removed, chunks, embedded, tokens, wasted_tokens, error_class, error_code, message, saved_tokens)"
     " SELECT id, uid, run_id, kind, class, $4, $2::bigint, $3, documents, $5::int, $6::int, $7::int, $8::int, $9::int,"
-    "  tokens + $10::bigint, wasted_tokens + $14::bigint, $11, $12, left($13, 1024)"
+    "  tokens + $10::bigint, wasted_tokens + $14::bigint, $11, $12, left($13, 1024), $15::bigint"
     " FROM gone RETURNING id"};
 
 const Statement kRest{
@@ -299,7 +299,7 @@ void finish_batch(Transaction& tx, const Batch& batch, std::string_view replica,
     tx.later(kFinish, Params::of(batch.id, batch.token, replica, r.outcome, r.written, r.dropped, r.removed, r.chunks, r.embedded,
                                  batch.tokens, r.error ? to_string(r.error->cls) : std::string_view(),
                                  r.error ? r.error->code : std::string(), r.error ? r.error->message : std::string(),
-                                 batch.wasted_tokens));
+                                 batch.wasted_tokens, batch.saved_tokens));
 }
 
 void insert_rest(Transaction& tx, const Batch& batch, const std::vector<std::vector<Key>>& parts, std::int32_t attempts,

@@ -30,6 +30,7 @@ constexpr std::array kRun{ListingColumn{"name"},
                           ListingColumn{"revision", number, true},
                           ListingColumn{"tokens", number, true},
                           ListingColumn{"wastedTokens", number, true},
+                          ListingColumn{"savedTokens", number, true},
                           ListingColumn{"reconcileId", text, true}};
 constexpr std::array kReplica{ListingColumn{"name"},
                               ListingColumn{"object", text, true},
@@ -87,11 +88,12 @@ constexpr std::string_view kEvents =
 constexpr std::string_view kRuns =
     "SELECT r.id::text, 'pipeline/' || r.pipeline, r.trigger, r.result, r.planned, (extract(epoch FROM r.started_at) * "
     "1000000)::bigint,"
-    " (extract(epoch FROM r.ended_at) * 1000000)::bigint, r.message, r.revision, r.tokens, r.wasted_tokens, r.reconcile_id,"
+    " (extract(epoch FROM r.ended_at) * 1000000)::bigint, r.message, r.revision, r.tokens, r.wasted_tokens, r.saved_tokens, "
+    "r.reconcile_id,"
     " r.pipeline, r.started_at, r.id"
     " FROM homeostat.own_run_history r"
     " UNION ALL SELECT u.id::text, 'pipeline/' || p.name, u.trigger, 'under way', u.planned,"
-    " (extract(epoch FROM u.started_at) * 1000000)::bigint, NULL, u.phase, u.revision, NULL, NULL, u.reconcile_id, p.name,"
+    " (extract(epoch FROM u.started_at) * 1000000)::bigint, NULL, u.phase, u.revision, NULL, NULL, NULL, u.reconcile_id, p.name,"
     " u.started_at, u.id"
     " FROM homeostat.own_run u JOIN homeostat.pipeline p USING (uid)";
 constexpr std::string_view kReplicas =

@@ -46,12 +46,13 @@ const Statement kEnd{
     "run_end",
     "WITH gone AS (DELETE FROM homeostat.run WHERE id = $1::bigint RETURNING *)"
     " INSERT INTO homeostat.run_history (id, uid, pipeline, revision, generation, reconcile_id, trigger, deep, result, message,"
-    "  planned, started_at, traceparent, tokens, wasted_tokens)"
+    "  planned, started_at, traceparent, tokens, wasted_tokens, saved_tokens)"
     " SELECT id, uid, $2, revision, generation, reconcile_id, trigger, deep, $3, left($4, 1024), planned, started_at,"
-    "  traceparent, s.tokens, s.wasted FROM gone,"
-    " LATERAL (SELECT coalesce(sum(b.tokens), 0) AS tokens, coalesce(sum(b.wasted_tokens), 0) AS wasted FROM ("
-    "  SELECT h.tokens, h.wasted_tokens FROM homeostat.batch_history h WHERE h.run_id = gone.id UNION ALL"
-    "  SELECT o.tokens, o.wasted_tokens FROM homeostat.batch o WHERE o.uid = gone.uid AND o.run_id = gone.id) b) s"};
+    "  traceparent, s.tokens, s.wasted, s.saved FROM gone,"
+    " LATERAL (SELECT coalesce(sum(b.tokens), 0) AS tokens, coalesce(sum(b.wasted_tokens), 0) AS wasted,"
+    "  coalesce(sum(b.saved_tokens), 0) AS saved FROM ("
+    "  SELECT h.tokens, h.wasted_tokens, h.saved_tokens FROM homeostat.batch_history h WHERE h.run_id = gone.id UNION ALL"
+    "  SELECT o.tokens, o.wasted_tokens, 0 FROM homeostat.batch o WHERE o.uid = gone.uid AND o.run_id = gone.id) b) s"};
 
 const Statement kNote{
     "prune_note",

@@ -34,6 +34,7 @@ struct Embeddings {
 struct Spending {
     std::uint64_t used = 0;  // as billed or estimated
     std::uint64_t wasted = 0;  // asked for, and the answer was late or of no use
+    std::uint64_t saved = 0;  // not asked for, because a cache had the vectors; as estimated
 };
 
 struct EmbedderLimits {

@@ -147,7 +147,8 @@ Error exec_refusal(std::string_view cls, std::string_view message, std::optional
     Error e{.cls = error_class_named(cls),
             .message = fmt::format("the program says {}", quoted_excerpt(message)),
             .origin = Origin::theirs,
-            .code = std::string(cls)};
+            .code = std::string(cls),
+            .said = std::string(message)};
     if (e.cls == ErrorClass::content) e.origin = Origin::user;
     if (retry_after_ms) e.retry_after = bounded(*retry_after_ms);
     return e;

@@ -19,6 +19,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::size_t kMaxParsed = 256 * 1024;  // of an error body; beyond it is not a message for people
+constexpr std::size_t kMaxSaid = 2 * 1024;           // of what the other side said
 constexpr std::size_t kMaxLooked = 2 * 1024;         // of one that is no JSON
 
 // What the table looks at.
@@ -93,6 +94,9 @@ bool about_encoding(const Seen& s) {
     return refused && (s.param == "encoding_format" || has_any(s.lower, kWords));
 }
 
+// One request alone is more than the rate permits: it would be refused at any time.
+bool more_than_a_minute(const Seen& s) { return s.status == 429 && has(s.lower, "request too large") && has(s.lower, "reduced"); }
+
 struct Row {
     std::string_view name;
     bool (*matches)(const Seen&);
@@ -104,12 +108,13 @@ struct Row {
 bool refused_input(const Seen& s) { return s.status == 400 || s.status == 422; }
 
 // First match decides. Every row has its case in tests/unit/embed_http_error_test.cpp.
-constexpr std::array<Row, 18> kRows{{
+constexpr std::array<Row, 19> kRows{{
     {"budget used up", over_budget, ErrorClass::auth, Origin::user, "raise the budget; waiting does not help"},
     {"quota used up", [](const Seen& s) { return (s.status == 429 || s.status == 403) && out_of_quota(s); }, ErrorClass::auth,
      Origin::user, "raise the quota or pay the bill; waiting does not help"},
     {"no model yet", without_its_model, ErrorClass::transient, Origin::theirs,
      "it is sent again; check the endpoint where that lasts"},
+    {"more than a minute may have", more_than_a_minute, ErrorClass::too_large, Origin::ours, "it is sent again in smaller parts"},
     {"throttled", [](const Seen& s) { return s.status == 429; }, ErrorClass::throttled, Origin::theirs, "it is sent again later"},
     {"overloaded", [](const Seen& s) { return s.status == 529 || (s.status == 503 && s.wait); }, ErrorClass::throttled,
      Origin::theirs, "it is sent again later"},
@@ -204,18 +209,24 @@ std::string text_of_list(const nlohmann::json& object, const char* key) {
     return out;
 }
 
+// Google puts its errors into a list of one.
+const nlohmann::json& first_of(const nlohmann::json& json) {
+    return json.is_array() && json.size() == 1 && json.front().is_object() ? json.front() : json;
+}
+
 // {"error": {"message", "type", "param", "code"}} as OpenAI has it, {"error": "..."}, {"message": ...} or {"detail": ...} as
 // others do.
 void read_body(std::string_view whole, Seen& seen) {
     const std::string_view body = without_mark(whole);
     const auto json = body.size() > kMaxParsed ? nlohmann::json(nlohmann::json::value_t::discarded)
                                                : nlohmann::json::parse(body, nullptr, false);
-    if (!json.is_object()) {
+    if (!first_of(json).is_object()) {
         seen.text = body.substr(0, kMaxLooked);
         return;
     }
-    const auto it = json.find("error");
-    const nlohmann::json& e = it != json.end() && it->is_object() ? *it : json;
+    const nlohmann::json& object = first_of(json);
+    const auto it = object.find("error");
+    const nlohmann::json& e = it != object.end() && it->is_object() ? *it : object;
     seen.code = lower(text_of(e, "code") + " " + text_of(e, "type"));
     seen.param = lower(text_of(e, "param"));
     for (const char* key : {"message", "detail", "error"}) {
@@ -317,13 +328,15 @@ Error error_of_status(const HttpAnswer& answer, std::string_view where, WallTime
     }
     if (!seen.text.empty()) e.message += fmt::format(", saying \"{}\"", clean_excerpt(seen.text));
     e.message += fmt::format("; {}", row.advice);
+    e.said = clean_excerpt(seen.text, kMaxSaid);
     if (e.cls == ErrorClass::throttled || e.cls == ErrorClass::transient) e.retry_after = seen.wait;
     return e;
 }
 
 std::optional<Error> error_inside(const HttpAnswer& answer, std::string_view where, WallTime now) {
     if (answer.body.size() > kMaxParsed) return std::nullopt;
-    const auto json = nlohmann::json::parse(without_mark(answer.body), nullptr, false);
+    const auto whole = nlohmann::json::parse(without_mark(answer.body), nullptr, false);
+    const nlohmann::json& json = first_of(whole);
     if (!json.is_object() || json.contains("data")) return std::nullopt;
     const auto error = json.find("error");
     const bool told = error != json.end() && !error->is_null() && *error != false;

@@ -18,7 +18,7 @@ constexpr std::array<std::string_view, 13> kTogether{
     "per request",      "tokens_per_request",     "batch",    "request size", "in one request", "in a request",
     "total tokens",     "total number of tokens", "combined", "sum of",       "all inputs",     "the request has",
     "tokens in request"};
-constexpr std::array<std::string_view, 21> kOneText{"context length",
+constexpr std::array<std::string_view, 24> kOneText{"context length",
                                                     "context window",
                                                     "context size",
                                                     "sequence length",
@@ -38,14 +38,22 @@ constexpr std::array<std::string_view, 21> kOneText{"context length",
                                                     "above_max_length",
                                                     "maximum input",
                                                     "max_seq_len",
-                                                    "too large to process"};
-constexpr std::array<std::string_view, 12> kItems{"batch size", "batch_size", "batch of",  "inputs",   "texts",    "items",
-                                                  "documents",  "elements",   "sentences", "instance", "requests", "strings"};
+                                                    "too large to process",
+                                                    "maxlength",
+                                                    "max input token",
+                                                    "maximum allowed token size"};
+// The same where tokens are counted; of a list they would be its length.
+constexpr std::array<std::string_view, 5> kOneTextTokens{"maximum length", "max length", "max_length", "input text",
+                                                         "reduce your input"};
+constexpr std::array<std::string_view, 14> kItems{"batch size", "batch_size", "batch of",   "inputs",         "texts",
+                                                  "items",      "documents",  "elements",   "sentences",      "instance",
+                                                  "requests",   "strings",    "item count", "embeddings size"};
 constexpr std::array<std::string_view, 5> kLists{"array too long", "list too long", "list should have", "array length",
                                                  "in one batch"};
-constexpr std::array<std::string_view, 17> kBounds{"at most",   "maximum", "max ",    "max_",     "no more than", "larger than",
-                                                   "more than", "exceed",  "limit",   "too many", "too large",    "too long",
-                                                   "less than", "up to",   "allowed", "too big",  "greater than"};
+constexpr std::array<std::string_view, 22> kBounds{
+    "at most",      "maximum",  "max ",      "max_",        "no more than", "larger than", "more than", "exceed",
+    "limit",        "too many", "too large", "too long",    "less than",    "up to",       "allowed",   "too big",
+    "greater than", "<=",       "≤",         "longer than", "fewer than",   " > "};
 constexpr std::array<std::string_view, 8> kBytes{"bytes",          "payload",        "request body",   "body too",
                                                  "request entity", "content length", "content-length", "request too large"};
 
@@ -105,7 +113,7 @@ bool follows_bound(std::string_view text, std::size_t at) {
     constexpr std::size_t kNear = 24;
     const std::size_t from = at > kNear ? at - kNear : 0;
     const std::string_view before = text.substr(from, at - from);
-    return any(before, kBounds) || before.find("<=") != std::string_view::npos || before.find("≤") != std::string_view::npos;
+    return any(before, kBounds);
 }
 
 std::uint64_t unit_behind(std::string_view text, std::size_t at) {
@@ -124,7 +132,7 @@ LimitOf limit_in_words(std::string_view said) {
     if (names_one(text)) return any(text, kBounds) || any(text, kOneText) ? LimitOf::text : LimitOf::nothing;
     if (text.find("token") != std::string::npos) {
         if (any(text, kTogether) && text.find("physical batch") == std::string::npos) return LimitOf::tokens;
-        if (any(text, kOneText)) return LimitOf::text;
+        if (any(text, kOneText) || any(text, kOneTextTokens)) return LimitOf::text;
         return any(text, kBounds) ? LimitOf::tokens : LimitOf::nothing;
     }
     if (any(text, kLists)) return LimitOf::items;

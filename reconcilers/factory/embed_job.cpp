@@ -146,7 +146,7 @@ asio::awaitable<Status> EmbedJob::solve_in_turn(Part all) {
 bool EmbedJob::to_be_cut(const Part& part, const Error& error) const {
     if (part.size() == 1) return false;
     if (error.cls == ErrorClass::timeout) return true;
-    return error.cls == ErrorClass::too_large && limit_in_words(said_in(error.message)) != LimitOf::text;
+    return error.cls == ErrorClass::too_large && limit_in_words(error.said) != LimitOf::text;
 }
 
 asio::awaitable<Status> EmbedJob::solve(Part part) {

@@ -255,6 +255,7 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::s
         Result<Embedded> embedded = co_await parts_.gateway.embed(std::move(order), work->texts(), context);
         running.batch.tokens = static_cast<std::int64_t>(spent.used);
         running.batch.wasted_tokens = static_cast<std::int64_t>(spent.wasted);
+        running.batch.saved_tokens = static_cast<std::int64_t>(spent.saved);
         if (!embedded) co_return std::move(embedded).error();
         work->attach(*std::move(embedded));
     }

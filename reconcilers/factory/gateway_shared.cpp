@@ -76,6 +76,7 @@ asio::awaitable<void> Gateway::keep_shared(const EmbedOrder& order, const std::v
 
 void Gateway::note_saved(const EmbedOrder& order, std::string_view cache, std::uint64_t tokens) {
     if (tokens == 0) return;
+    if (order.spent != nullptr) order.spent->saved += tokens;
     parts_.telemetry.metrics
         .counter("homeostat_cache_saved_tokens_total",
                  "Tokens, as estimated, that were not asked for because a cache had the vectors.",

@@ -72,6 +72,10 @@ Lane::Lane(const ProviderSpec& provider, std::string model, const Clock& clock, 
                                            {{"provider", provider_}, {"model", model_}})),
       gate_gauge_(telemetry.metrics.gauge("homeostat_gate_closed_seconds", "How long the provider still wants to be left alone.",
                                           {{"provider", provider_}, {"model", model_}})),
+      rate_gauge_(
+          telemetry.metrics.gauge("homeostat_learnt_requests_per_second",
+                                  "Requests a second that a provider takes, as its refusals tell; 0 while none is held back.",
+                                  {{"provider", provider_}, {"model", model_}})),
       random_(seed),
       remote_(breaker),
       local_(breaker),
@@ -106,14 +110,19 @@ std::optional<Error> Lane::left_alone(const Breaker& breaker, SteadyTime now) co
     return e;
 }
 
+SteadyTime Lane::earliest(SteadyTime now) const {
+    SteadyTime earliest = std::max(gate_.opens_at(), learnt_.earliest(now));
+    for (const auto* rate : {&requests_rate_, &tokens_rate_}) {
+        if (*rate) earliest = std::max(earliest, (*rate)->earliest(now));
+    }
+    return earliest;
+}
+
 std::optional<Error> Lane::refusal(SteadyTime now) const {
     if (retired_) return declared_anew(provider_);
     if (auto e = left_alone(remote_, now)) return e;
     if (auto e = left_alone(local_, now)) return e;
-    SteadyTime earliest = gate_.opens_at();
-    for (const auto* rate : {&requests_rate_, &tokens_rate_}) {
-        if (*rate) earliest = std::max(earliest, (*rate)->earliest(now));
-    }
+    const SteadyTime earliest = this->earliest(now);
     if (earliest <= now || earliest - now <= kPatience) return std::nullopt;
     Error e{.cls = ErrorClass::throttled, .message = {}, .origin = Origin::theirs, .code = "Throttled"};
     e.message = fmt::format("provider \"{}\" takes no requests for another {}, by what it said or is declared to take", provider_,
@@ -124,10 +133,7 @@ std::optional<Error> Lane::refusal(SteadyTime now) const {
 
 Lane::Verdict Lane::judge(std::size_t texts, std::uint64_t tokens, bool urgent, SteadyTime now) {
     if (auto e = refusal(now)) return {.go = false, .until = {}, .refusal = std::move(e)};
-    SteadyTime earliest = gate_.opens_at();
-    for (const auto* rate : {&requests_rate_, &tokens_rate_}) {
-        if (*rate) earliest = std::max(earliest, (*rate)->earliest(now));
-    }
+    const SteadyTime earliest = this->earliest(now);
     if (earliest > now) return {.go = false, .until = earliest, .refusal = {}};
     if (limits_.over(texts, tokens)) {
         // Cut before the limit was learnt, while it waited here.
@@ -153,6 +159,7 @@ Lane::Permit Lane::admit(std::size_t texts, std::uint64_t tokens, SteadyTime now
     ++counts_.requests;
     requests_total_.add();
     retries_.requested(now);
+    learnt_.take(now);
     if (requests_rate_) requests_rate_->take(1, now);
     if (tokens_rate_) tokens_rate_->take(static_cast<double>(tokens), now);
     return p;
@@ -352,6 +359,7 @@ void Lane::publish(SteadyTime now) {
     });
     breaker_gauge_.set(state == BreakerState::open ? 2 : state == BreakerState::half_open ? 1 : 0);
     limit_gauge_.set(concurrency_.limit());
+    rate_gauge_.set(learnt_.rate().value_or(0));
     const SteadyTime opens = gate_.opens_at();
     gate_gauge_.set(opens > now ? std::chrono::duration<double>(opens - now).count() : 0);
 }

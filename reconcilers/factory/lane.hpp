@@ -19,6 +19,7 @@
 #include "core/telemetry.hpp"
 #include "reconcilers/factory/breaker.hpp"
 #include "reconcilers/factory/lane_snapshot.hpp"
+#include "reconcilers/factory/learnt_rate.hpp"
 #include "reconcilers/factory/limiter.hpp"
 #include "reconcilers/factory/ranking.hpp"
 #include "reconcilers/factory/request_limits.hpp"
@@ -119,6 +120,7 @@ private:
         std::shared_ptr<Wake> wake;
         bool urgent = false;
     };
+    SteadyTime earliest(SteadyTime now) const REQUIRES(mutex_);  // by gate and rates
     Verdict judge(std::size_t texts, std::uint64_t tokens, bool urgent, SteadyTime now) REQUIRES(mutex_);
     void queue(Waiter waiter) REQUIRES(mutex_);
     bool is_next(bool urgent) const REQUIRES(mutex_);
@@ -153,12 +155,14 @@ private:
     Gauge& breaker_gauge_;
     Gauge& limit_gauge_;
     Gauge& gate_gauge_;
+    Gauge& rate_gauge_;
 
     mutable Mutex mutex_;
     std::mt19937_64 random_ GUARDED_BY(mutex_);
     Breaker remote_ GUARDED_BY(mutex_);
     Breaker local_ GUARDED_BY(mutex_);
     ThrottleGate gate_ GUARDED_BY(mutex_);
+    LearntRate learnt_ GUARDED_BY(mutex_);
     ConcurrencyLimit concurrency_ GUARDED_BY(mutex_);
     std::optional<RateLimit> requests_rate_ GUARDED_BY(mutex_);
     std::optional<RateLimit> tokens_rate_ GUARDED_BY(mutex_);

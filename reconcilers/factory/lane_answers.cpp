@@ -21,6 +21,7 @@ void Lane::note_answer(const Permit& permit, std::uint64_t billed, SteadyTime no
     limits_.answered(permit.texts, took);
     concurrency_.succeeded(in_flight_ + 1);
     gate_.succeeded();
+    learnt_.succeeded(now);
     if (tokens_rate_ && billed > 0) tokens_rate_->give_back(static_cast<double>(permit.tokens) - static_cast<double>(billed));
     if (!answered_ || *answered_ < permit.started) answered_ = permit.started;
     disproof_.reset();
@@ -38,11 +39,14 @@ void Lane::note(const Permit& permit, const Error* error, std::uint64_t billed, 
         case ErrorClass::throttled:
             ++counts_.throttled;
             throttled_total_.add();
-            gate_.throttled(error->retry_after, permit.started, now, random());
+            gate_.throttled(error->retry_after,
+                            std::chrono::duration_cast<Duration>(std::chrono::duration<double>(counts_.mean_seconds)),
+                            permit.started, now, random());
+            learnt_.refused(error->retry_after.has_value(), permit.started, now);
             // A single refusal that asks for nothing is no sign yet that there were too many.
-            if (error->retry_after || gate_.in_a_row() > 1) {
+            if (error->retry_after) {
                 concurrency_.throttled(permit.started, now);
-            } else {
+            } else if (gate_.in_a_row() > 1) {
                 concurrency_.timed_out(permit.started, now);
             }
             if (permit.proof) remote_.undecided();
@@ -79,7 +83,7 @@ void Lane::note_failure(const Permit& permit, const Error& error, SteadyTime now
             note_breaker(permit, suspect, &error, now);
             break;
         case ErrorClass::too_large:
-            if (limits_.refused(permit.texts, permit.tokens, permit.bytes, error.message)) dirty_ = true;
+            if (limits_.refused(permit.texts, permit.tokens, permit.bytes, error.said)) dirty_ = true;
             if (permit.texts > 1) return note_breaker(permit, CallResult::success, nullptr, now);
             [[fallthrough]];
         default:  // it answered, and the fault is ours; but of the good text none is

@@ -7,7 +7,9 @@ namespace homeostat {
 namespace {
 
 constexpr double kBurstSeconds = 10;
-constexpr Duration kPauseBase = std::chrono::milliseconds(100);
+constexpr Duration kPauseBase = std::chrono::milliseconds(100);  // the first, at most
+constexpr Duration kPauseUnknown = kPauseBase / 4;               // where none was answered yet
+constexpr int kPauseShare = 4;                                   // of the time that answers take
 constexpr Duration kPauseCap = std::chrono::minutes(1);
 
 }  // namespace
@@ -54,8 +56,8 @@ void RateLimit::give_back(double units) {
     if (empty_at_ != SteadyTime::min()) empty_at_ -= cost(units);
 }
 
-void ThrottleGate::throttled(std::optional<std::chrono::milliseconds> retry_after, SteadyTime started, SteadyTime now,
-                             double random) {
+void ThrottleGate::throttled(std::optional<std::chrono::milliseconds> retry_after, Duration answers, SteadyTime started,
+                             SteadyTime now, double random) {
     const bool known = started < closed_at_;
     if (known && !retry_after) return;
     if (!known) ++in_a_row_;
@@ -64,7 +66,8 @@ void ThrottleGate::throttled(std::optional<std::chrono::milliseconds> retry_afte
         pause = std::clamp<Duration>(*retry_after, kShortest, kLongest);
     } else {
         // Somewhere between one and two times what it has grown to, so that replicas do not come back together.
-        const Duration least = std::min<Duration>(kPauseCap / 2, kPauseBase * (1LL << std::clamp(in_a_row_ - 1, 0, 10)));
+        const Duration first = answers > Duration{} ? std::clamp(answers / kPauseShare, kBriefest, kPauseBase) : kPauseUnknown;
+        const Duration least = std::min<Duration>(kPauseCap / 2, first * (1LL << std::clamp(in_a_row_ - 1, 0, 16)));
         pause = least + std::chrono::duration_cast<Duration>(least * random);
     }
     opens_at_ = std::max(opens_at_, now + pause);

@@ -62,15 +62,19 @@ private:
     SteadyTime empty_at_ = SteadyTime::min();  // the theoretical arrival time of the algorithm
 };
 
-// Closed while the provider wants to be left alone. How long it says is bounded; where it says nothing, pauses grow.
+// Closed while the provider wants to be left alone. How long it says is bounded; where it says nothing, a pause is a quarter to
+// a half of the time that its answers take, and pauses grow until it answers.
 class ThrottleGate {
 public:
-    static constexpr Duration kShortest = std::chrono::milliseconds(100);
+    static constexpr Duration kShortest = std::chrono::milliseconds(100);  // that was asked for
+    static constexpr Duration kBriefest = std::chrono::milliseconds(1);  // that was not
     static constexpr Duration kLongest = std::chrono::minutes(10);
 
     SteadyTime opens_at() const noexcept { return opens_at_; }
-    // `random` in [0, 1). Many refusals of requests sent before the gate closed are one event.
-    void throttled(std::optional<std::chrono::milliseconds> retry_after, SteadyTime started, SteadyTime now, double random);
+    // `answers`: the time that they take, zero where there was none yet. `random` in [0, 1). Many refusals of requests sent
+    // before the gate closed are one event.
+    void throttled(std::optional<std::chrono::milliseconds> retry_after, Duration answers, SteadyTime started, SteadyTime now,
+                   double random);
     void succeeded() noexcept { in_a_row_ = 0; }
     int in_a_row() const noexcept { return in_a_row_; }  // times it was closed, without an answer between
     // There is a reason to ask before that.

@@ -26,15 +26,6 @@ RequestLimits::RequestLimits(std::uint32_t declared_texts, Duration timeout)
                                 static_cast<double>(declared_))
                    : declared_) {}
 
-// An error of an endpoint quotes what it said among words and numbers of ours (http_error.cpp); that alone teaches anything.
-std::string_view said_in(std::string_view message) {
-    constexpr std::string_view kSaying = "saying \"";
-    const std::size_t at = message.find(kSaying);
-    if (at == std::string_view::npos) return message.find(" answered ") == std::string_view::npos ? message : std::string_view();
-    const std::string_view said = message.substr(at + kSaying.size());
-    return said.substr(0, said.rfind('"'));
-}
-
 std::uint32_t RequestLimits::max_texts() const noexcept {
     const std::uint32_t most = texts_ == 0 ? declared_ : std::min(declared_, texts_);
     return std::max(1U, std::min(most, static_cast<std::uint32_t>(pace_)));
@@ -58,8 +49,7 @@ void RequestLimits::accepted(std::size_t texts, std::uint64_t tokens) noexcept {
     proven_tokens_ = std::max(proven_tokens_, tokens);
 }
 
-bool RequestLimits::refused(std::size_t texts, std::uint64_t tokens, std::uint64_t bytes, std::string_view error) {
-    const std::string_view said = said_in(error);
+bool RequestLimits::refused(std::size_t texts, std::uint64_t tokens, std::uint64_t bytes, std::string_view said) {
     const LimitOf of = limit_in_words(said);
     if (of == LimitOf::text) return false;
     if (texts <= 1) {

@@ -35,8 +35,8 @@ public:
     // Larger than what is known to be taken: not worth sending.
     bool over(std::size_t texts, std::uint64_t tokens) const noexcept;
     void accepted(std::size_t texts, std::uint64_t tokens) noexcept;
-    // Learns from a refusal. True where a limit is another now.
-    bool refused(std::size_t texts, std::uint64_t tokens, std::uint64_t bytes, std::string_view error);
+    // Learns from a refusal and what the endpoint said, in its own words. True where a limit is another now.
+    bool refused(std::size_t texts, std::uint64_t tokens, std::uint64_t bytes, std::string_view said);
     // More texts than `passed` are refused without a word of a limit, though each of them is taken. True where that is news. Not
     // `sure`: it may have been chance, once.
     bool found(std::size_t refused, std::size_t passed, bool sure) noexcept;
@@ -63,9 +63,6 @@ private:
     std::size_t proven_texts_ = 0;
     std::uint64_t proven_tokens_ = 0;
 };
-
-// What an endpoint said, out of an error that quotes it among words and numbers of ours; the whole message where it quotes none.
-std::string_view said_in(std::string_view message);
 
 // The texts in order, cut into requests within the limits. `tokens` has one entry a text; a text over the limit goes alone.
 std::vector<std::vector<std::size_t>> cut_requests(std::span<const std::size_t> texts, std::span<const std::uint64_t> tokens,

@@ -5,7 +5,6 @@
 #include "reconcilers/chunk/chunker.hpp"
 #include "reconcilers/embed/limit_words.hpp"
 #include "reconcilers/factory/blame.hpp"
-#include "reconcilers/factory/request_limits.hpp"
 
 namespace homeostat {
 
@@ -30,7 +29,7 @@ bool begins_letter(char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0
 }  // namespace
 
 std::string shortened_text(std::string_view text, const Error& refusal) {
-    auto keep = static_cast<std::size_t>(static_cast<double>(text.size()) * share_to_keep(text, said_in(refusal.message)));
+    auto keep = static_cast<std::size_t>(static_cast<double>(text.size()) * share_to_keep(text, refusal.said));
     while (keep > 0 && !begins_letter(text[keep])) --keep;
     if (keep > 0 || text.empty()) return std::string(text.substr(0, keep));
     std::size_t letter = 1;

@@ -197,16 +197,18 @@ TEST_F(Claims, WhatABatchHasCostGoesWithIt) {
     Batch first = claim("r", 1).front();
     first.tokens = 50;
     first.wasted_tokens = 20;
+    first.saved_tokens = 5;  // and again by the claim after it: only that of the last one counts
     ASSERT_TRUE(release_batch(*session, first, true, 0ms, "the write failed"));
     Batch again = claim("r", 1).front();
     again.tokens = 7;
+    again.saved_tokens = 6;
     EXPECT_TRUE(guarded([&] {
         Transaction tx = session->begin();
         fence_batch(tx, again);
         finish_batch(tx, again, "r", {});
         tx.commit();
     }));
-    EXPECT_EQ(db.value("SELECT tokens || ' ' || wasted_tokens FROM homeostat.batch_history"), "57 20");
+    EXPECT_EQ(db.value("SELECT tokens || ' ' || wasted_tokens || ' ' || saved_tokens FROM homeostat.batch_history"), "57 20 6");
 }
 
 TEST_F(Claims, TheOnlyBatchInFlightIsBlamed) {

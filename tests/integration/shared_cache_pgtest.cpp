@@ -36,6 +36,10 @@ TEST_F(SharedCaching, ASecondPipelineInAnotherProcessPaysNothing) {
     EXPECT_EQ(endpoint.texts(), 40U);
     expect_converged("docs", kWanted);
     expect_converged("again", kWanted);
+    // The record says what was paid, and what would have been.
+    EXPECT_EQ(number("SELECT sum(saved_tokens) FROM homeostat.run_history WHERE pipeline = 'docs'"), 0);
+    EXPECT_EQ(number("SELECT sum(tokens) FROM homeostat.run_history WHERE pipeline = 'again'"), 0);
+    EXPECT_GT(number("SELECT sum(saved_tokens) FROM homeostat.run_history WHERE pipeline = 'again'"), 0);
 }
 
 TEST_F(SharedCaching, WithoutTheSettingNothingIsKept) {

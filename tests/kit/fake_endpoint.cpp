@@ -99,6 +99,8 @@ FakeEndpoint::FakeEndpoint(FakeEndpointOptions options) : options_(std::move(opt
     if (options_.tls) ca_ = std::make_unique<TestCa>(options_.names);
     if (options_.tls && options_.knows_clients) ca_->ask_for_clients();
     always_.delay = options_.delay;
+    bucket_ = options_.burst;
+    filled_ = std::chrono::steady_clock::now();
     listener_ = listen_on(options_.port, port_);
     acceptor_ = std::thread([this] { accept_loop(); });
 }
@@ -263,6 +265,16 @@ std::optional<FakeAnswer> FakeEndpoint::over_limit(const FakeRequest& request) c
     return refusal;
 }
 
+bool FakeEndpoint::over_rate() {
+    if (options_.requests_a_second <= 0) return false;
+    const auto now = std::chrono::steady_clock::now();
+    const double since = std::chrono::duration<double>(now - std::exchange(filled_, now)).count();
+    bucket_ = std::min(options_.burst, bucket_ + since * options_.requests_a_second);
+    if (bucket_ < 1) return true;
+    bucket_ -= 1;
+    return false;
+}
+
 FakeAnswer FakeEndpoint::take_answer(const FakeRequest& request) {
     const Lock lock(mutex_);
     ++arrived_;
@@ -271,6 +283,12 @@ FakeAnswer FakeEndpoint::take_answer(const FakeRequest& request) {
         requests_.push_back(request);
     }
     changed_.notify_all();
+    if (over_rate()) {
+        ++refused_;
+        FakeAnswer refusal{.status = 429};
+        if (!options_.retry_after.empty()) refusal.headers.emplace_back("Retry-After", options_.retry_after);
+        return refusal;
+    }
     if (auto refusal = over_limit(request)) return *std::move(refusal);
     if (options_.mixes_above > 0 && request.texts.size() > options_.mixes_above) return {.flaw = options_.mixes};
     if (!script_.empty()) {

@@ -82,6 +82,9 @@ struct FakeEndpointOptions {
     std::chrono::milliseconds delay_a_text{0};  // of an answer, besides
     std::size_t mixes_above = 0;  // texts of a request; an answer to more of them has the flaw `mixes`. 0 = none has
     Flaw mixes = Flaw::none;
+    double requests_a_second = 0;  // more are refused with 429, by a token bucket that is full at first. 0 = any number
+    double burst = 1;  // requests that the bucket holds
+    std::string retry_after;  // the header of such a refusal; "" = none
     std::string salt;  // makes another model of it: the vectors are those of salt + text
 };
 
@@ -111,6 +114,7 @@ public:
     std::vector<FakeRequest> requests() const EXCLUDES(mutex_);
     std::uint64_t calls() const noexcept { return calls_; }  // requests worked on
     std::uint64_t texts() const noexcept { return texts_; }  // texts embedded: what would be billed
+    std::uint64_t refused() const noexcept { return refused_; }  // requests over requests_a_second
     std::uint64_t connections() const noexcept { return accepted_; }
     // Blocks until so many requests have arrived, answered or not; false after ten seconds.
     bool wait_for_requests(std::uint64_t n) EXCLUDES(mutex_);
@@ -131,6 +135,7 @@ private:
     bool handle(Wire& wire, WireRequest http);
     std::optional<FakeAnswer> over_limit(const FakeRequest& request) const;
     FakeAnswer take_answer(const FakeRequest& request) EXCLUDES(mutex_);
+    bool over_rate() REQUIRES(mutex_);
     bool wait(std::chrono::milliseconds delay) EXCLUDES(mutex_);
     bool wait_for_release() EXCLUDES(mutex_);
     bool send(Wire& wire, const FakeRequest& request, const FakeAnswer& answer);
@@ -141,12 +146,15 @@ private:
     std::uint16_t port_ = 0;
     std::atomic<std::uint64_t> calls_{0};
     std::atomic<std::uint64_t> texts_{0};
+    std::atomic<std::uint64_t> refused_{0};
     std::atomic<std::uint64_t> accepted_{0};
 
     std::stop_source stop_;
     mutable Mutex mutex_;
     CondVar changed_;
     std::uint64_t arrived_ GUARDED_BY(mutex_) = 0;
+    double bucket_ GUARDED_BY(mutex_) = 0;  // requests that may come now
+    std::chrono::steady_clock::time_point filled_ GUARDED_BY(mutex_);
     std::deque<FakeAnswer> script_ GUARDED_BY(mutex_);
     std::vector<std::pair<std::string, FakeAnswer>> by_text_ GUARDED_BY(mutex_);
     FakeAnswer always_ GUARDED_BY(mutex_);

@@ -37,6 +37,13 @@ const std::vector<Case>& cases() {
         {"no model yet", {400, {}, openai_error("No models loaded. Please load a model")}, ErrorClass::transient, Origin::theirs},
         {"no model yet", {404, {}, openai_error("Failed to load model m")}, ErrorClass::transient, Origin::theirs},
         {"no model yet", {503, {}, "model is loading"}, ErrorClass::transient, Origin::theirs},
+        {"more than a minute may have",
+         {429,
+          {},
+          openai_error("Request too large for m on tokens per min (TPM): Limit 40000, Requested 50000. The input must be "
+                       "reduced")},
+         ErrorClass::too_large,
+         Origin::ours},
         {"throttled",
          {429, {}, openai_error("Rate limit reached", "rate_limit_exceeded")},
          ErrorClass::throttled,
@@ -148,6 +155,20 @@ TEST(HttpErrorTable, TheMessageSaysWhatWhereAndWhatToDo) {
     EXPECT_LT(long_one.message.size(), 450U);
 }
 
+// Limits are read from that, and nothing of ours is in it.
+TEST(HttpErrorTable, WhatTheOtherSideSaidIsKeptApartFromOurWords) {
+    const auto said = [](unsigned status, const std::string& body) {
+        return error_of_status({status, {}, body}, "http://h:8080/v1/embeddings", WallTime{}).said;
+    };
+    EXPECT_EQ(said(413, ""), "");
+    EXPECT_EQ(said(400, openai_error(R"(at most 96 \"texts\")")), R"(at most 96 "texts")");
+    EXPECT_EQ(said(400, openai_error(std::string(400, 'x') + " at most 96 texts")), std::string(400, 'x') + " at most 96 texts");
+    EXPECT_EQ(said(422, R"({"detail":[{"loc":["body","input"],"msg":"List should have at most 32 items"}]})"),
+              "input: List should have at most 32 items");
+    EXPECT_EQ(said(400, "[" + openai_error("a list of one") + "]"), "a list of one");
+    EXPECT_EQ(error_of_fault(HttpFault::timeout, "POST http://h/", "after 60 s").said, "");
+}
+
 TEST(RetryAfter, SecondsDatesAndResetHeadersWithinBounds) {
     const WallTime now = std::chrono::system_clock::from_time_t(1'700'000'000);  // Tue, 14 Nov 2023 22:13:20 GMT
     const auto wait = [&](HttpHeaders headers) { return retry_after(headers, now); };
@@ -179,6 +200,7 @@ TEST(RetryAfter, IsReadFromTheBodyWhereNoHeaderSaysIt) {
         R"({"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"8s"}]}})";
     EXPECT_EQ(said(google), milliseconds(8'000));
     EXPECT_EQ(said("\xEF\xBB\xBF" + google), milliseconds(8'000));
+    EXPECT_EQ(said("[" + google + "]"), milliseconds(8'000)) << "as Google's endpoint of OpenAI's kind answers";
     EXPECT_EQ(said(openai_error("Rate limit reached for m on tokens per min (TPM). Please try again in 20s. Visit …")),
               milliseconds(20'000));
     EXPECT_EQ(said(openai_error("Please try again in 6m0s.")), milliseconds(360'000));

@@ -87,9 +87,12 @@ TEST(ShortenedText, EndsBetweenTwoLetters) {
     EXPECT_EQ(shortened_text("", halves), "");
     EXPECT_EQ(shortened_text(std::string(4, '\x80'), halves), std::string(4, '\x80')) << "what is no text stays what it is";
     const Error named{.cls = ErrorClass::too_large,
-                      .message = "maximum context length is 1000 tokens, however you requested 4000 tokens",
-                      .origin = Origin::ours};
-    EXPECT_EQ(shortened_text(std::string(16'000, 'x'), named).size(), 3'800U);
+                      .message = "maximum 10 tokens, as we say",
+                      .origin = Origin::ours,
+                      .said = "maximum context length is 1000 tokens, however you requested 4000 tokens"};
+    EXPECT_EQ(shortened_text(std::string(16'000, 'x'), named).size(), 3'800U) << "only what the endpoint said counts";
+    const Error silent{.cls = ErrorClass::too_large, .message = named.said, .origin = Origin::ours};
+    EXPECT_EQ(shortened_text(std::string(16'000, 'x'), silent).size(), 8'000U) << "and no message of ours";
 }
 
 TEST_F(GatewayDeclared, TheBreakerOpensWhereItIsDeclaredToAndIsCounted) {

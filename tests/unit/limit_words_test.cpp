@@ -30,6 +30,31 @@ TEST(LimitWords, TellWhatIsLimited) {
              {"input (600 tokens) is too large to process. increase the physical batch size", LimitOf::text},
              {"input is too large to process. increase the physical batch size", LimitOf::text},
              {"the input length exceeds the context length", LimitOf::text},
+             {"input list length 100 exceeds max_batch_size 32", LimitOf::items},
+             {"maximum of 2048 inputs per request", LimitOf::items},
+             {"`input` array must have <= 2048 elements", LimitOf::items},
+             {"The batch size limit is 128. Your batch size is 256.", LimitOf::items},
+             {"BatchEmbedContentsRequest.requests: at most 100 requests can be in one batch", LimitOf::items},
+             {"Input list cannot have more than 2048 items", LimitOf::items},
+             {"litellm.BadRequestError: OpenAIException - Invalid 'input': array too long. Expected an array with maximum length"
+              " 2048, but got an array with length 3000 instead.",
+              LimitOf::items},
+             {"Malformed input request: #/texts: expected maximum item count: 96, found: 100, please reformat your input",
+              LimitOf::items},
+             {"Too many inputs in request, split into more batches.", LimitOf::items},
+             {"Input embeddings size is too large, exceeding 150 limit for databricks-gte-large-en", LimitOf::items},
+             {"Too many tokens overall, split into more batches.", LimitOf::tokens},
+             {"Request too large for m on tokens per min (TPM): Limit 40000, Requested 50000. The input or output tokens must be"
+              " reduced in order to run successfully.",
+              LimitOf::tokens},
+             {"Input text exceeds maximum length of 8194 tokens", LimitOf::text},
+             {"Too many input tokens. Max input tokens: 8192, request input token count: 9000", LimitOf::text},
+             {"Malformed input request: expected maxLength: 2048, actual: 3000, please reformat your input", LimitOf::text},
+             {"Range of input length should be [1, 8192]", LimitOf::text},
+             {"Input length 600 exceeds maximum allowed token size 512", LimitOf::text},
+             {"This model's maximum context length is 512 tokens. However, your request has 700 input tokens. Please reduce the"
+              " length of the input messages.",
+              LimitOf::text},
              {"'$.input' is invalid", LimitOf::nothing},
              {"input[3] must not be empty", LimitOf::nothing},
              {"Extra inputs are not permitted", LimitOf::nothing},
@@ -42,6 +67,11 @@ TEST(LimitWords, TellWhatIsLimited) {
 TEST(LimitWords, NameTheNumberAndNotAnother) {
     EXPECT_EQ(limit_named("batch size 64 > maximum allowed batch size 32", 64, true), 32U);
     EXPECT_EQ(limit_named("error 3: at most 1 input is supported", 100, true), 1U);
+    EXPECT_EQ(limit_named("input list length 100 exceeds max_batch_size 32", 100, true), 32U);
+    EXPECT_EQ(limit_named("`input` array must have <= 2048 elements", 3000, true), 2048U);
+    EXPECT_EQ(limit_named("expected maximum item count: 96, found: 100", 100, true), 96U);
+    EXPECT_EQ(limit_named("size is too large, exceeding 150 limit for databricks-gte-large-en", 200, true), 150U);
+    EXPECT_EQ(limit_named("tokens per min (TPM): Limit 40000, Requested 50000", 50'000, false), 40'000U);
     EXPECT_EQ(limit_named("too many inputs", 100, true), std::nullopt);
     EXPECT_EQ(limit_named("max 300,000 tokens per request, requested 350000", 400'000, false), 300'000U);
     EXPECT_EQ(count_named("max 300000 tokens per request, requested 350000", 300'000, 400'000), 350'000U);

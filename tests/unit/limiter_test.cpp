@@ -85,14 +85,14 @@ TEST(ThrottleGate, ObeysWithinBounds) {
     const SteadyTime now{1h};
     const auto pause = [&](std::optional<std::chrono::milliseconds> asked) {
         ThrottleGate gate;
-        gate.throttled(asked, now, now, 0.5);
+        gate.throttled(asked, {}, now, now, 0.5);
         return gate.opens_at() - now;
     };
     EXPECT_EQ(pause(20s), 20s);
     EXPECT_EQ(pause(0ms), 100ms);
     EXPECT_EQ(pause(9h), 10min);
-    EXPECT_GE(pause(std::nullopt), 100ms);
-    EXPECT_LE(pause(std::nullopt), 200ms);
+    EXPECT_GE(pause(std::nullopt), 25ms);
+    EXPECT_LE(pause(std::nullopt), 50ms);
 }
 
 TEST(ThrottleGate, PausesGrowWhereNothingIsSaidAndBeginAnewAfterAnAnswer) {
@@ -100,26 +100,43 @@ TEST(ThrottleGate, PausesGrowWhereNothingIsSaidAndBeginAnewAfterAnAnswer) {
     SteadyTime now{1h};
     Duration last{};
     for (int i = 0; i < 5; ++i) {
-        gate.throttled(std::nullopt, now, now, 0.99);
+        gate.throttled(std::nullopt, {}, now, now, 0.99);
         const Duration pause = gate.opens_at() - now;
         EXPECT_GT(pause, last);
         EXPECT_LE(pause, 1min);
         last = pause;
         now = gate.opens_at();
     }
-    EXPECT_GE(last, 1600ms);
+    EXPECT_GE(last, 400ms);
     gate.succeeded();
-    gate.throttled(std::nullopt, now, now, 0.99);
-    EXPECT_LE(gate.opens_at() - now, 200ms);
-    gate.throttled(9h, now + 200ms, now + 200ms, 0);
+    gate.throttled(std::nullopt, {}, now, now, 0.99);
+    EXPECT_LE(gate.opens_at() - now, 50ms);
+    gate.throttled(9h, {}, now + 200ms, now + 200ms, 0);
     gate.allow_probe(now + 300ms);
     EXPECT_LE(gate.opens_at(), now + 300ms);
+}
+
+// Whatever the time that answers take: a quarter to a half of it, within bounds; twice that for each refusal without an answer.
+RC_GTEST_PROP(ThrottleGateProperty, APauseThatNobodyAskedForIsOfTheLengthOfAnAnswer, ()) {
+    const Duration answers = std::chrono::microseconds(*rc::gen::inRange(1, 5'000'000));
+    ThrottleGate gate;
+    SteadyTime now{1h};
+    Duration first = std::clamp<Duration>(answers / 4, 1ms, 100ms);
+    for (int i = 0; i < *rc::gen::inRange(1, 12); ++i, first *= 2) {
+        gate.throttled(std::nullopt, answers, now, now, *rc::gen::inRange(0, 99) / 100.0);
+        const Duration pause = gate.opens_at() - now;
+        RC_ASSERT(pause >= std::min<Duration>(first, 30s) && pause <= std::min<Duration>(2 * first, 60s));
+        now = gate.opens_at();
+    }
+    gate.succeeded();
+    gate.throttled(std::nullopt, answers, now, now, 0);
+    RC_ASSERT(gate.opens_at() - now <= 100ms);
 }
 
 TEST(ThrottleGate, WhatWasInFlightIsOneEvent) {
     ThrottleGate gate;
     const SteadyTime now{1h};
-    for (int i = 0; i < 8; ++i) gate.throttled(std::nullopt, now - 50ms, now + i * 1ms, 0.99);
+    for (int i = 0; i < 8; ++i) gate.throttled(std::nullopt, {}, now - 50ms, now + i * 1ms, 0.99);
     EXPECT_LE(gate.opens_at() - now, 200ms);
 }
 
