@@ -14,11 +14,11 @@
 #include "controller/controller.hpp"
 #include "reconcilers/chunk/hash.hpp"
 #include "reconcilers/factory/heal.hpp"
-#include "store/arrays.hpp"
-#include "store/drift.hpp"
-#include "store/resources.hpp"
-#include "store/revisions.hpp"
-#include "store/session.hpp"
+#include "store/control/resources.hpp"
+#include "store/data/drift.hpp"
+#include "store/data/revisions.hpp"
+#include "store/pg/arrays.hpp"
+#include "store/pg/session.hpp"
 
 namespace homeostat::bench {
 

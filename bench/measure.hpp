@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "controller/config.hpp"
-#include "reconcilers/factory/gateway.hpp"
+#include "controller/config/config.hpp"
+#include "reconcilers/gateway/gateway.hpp"
 #include "tests/kit/cluster.hpp"
 
 namespace homeostat {

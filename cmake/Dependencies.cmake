@@ -1,4 +1,4 @@
-# Every third-party package, found once. Rooms link them PRIVATE, so that an include cannot leak into the next room.
+# Every third-party package, found once. Layers link them PRIVATE, so that an include cannot leak into the next layer.
 # What is not a package of this Debian stands in .deps/, put there by scripts/bootstrap.
 set(HOMEOSTAT_DEPS_DIR "${CMAKE_SOURCE_DIR}/.deps" CACHE PATH "Where scripts/bootstrap put PostgreSQL and the model")
 

@@ -27,7 +27,7 @@ foreach(up IN LISTS FILES)
   string(APPEND rows "    {${number}, \"${name}\",\n${up_text},\n${down_text}},\n")
 endforeach()
 file(WRITE "${OUTPUT}" "// Written by cmake/EmbedMigrations.cmake from migrations/.
-#include \"store/migrations_embedded.hpp\"
+#include \"store/control/migrations_embedded.hpp\"
 
 #include <array>
 

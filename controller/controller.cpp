@@ -9,10 +9,10 @@
 #include <boost/asio/thread_pool.hpp>
 #include <thread>
 
-#include "controller/chunkers.hpp"
+#include "controller/config/chunkers.hpp"
 #include "controller/election.hpp"
 #include "controller/embedders.hpp"
-#include "controller/export_prometheus.hpp"
+#include "controller/export/export_prometheus.hpp"
 #include "controller/http/health.hpp"
 #include "controller/http/server.hpp"
 #include "controller/liveness.hpp"
@@ -24,12 +24,12 @@
 #include "controller/target_watch.hpp"
 #include "controller/workqueue.hpp"
 #include "reconcilers/factory/factory.hpp"
-#include "reconcilers/pipeline.hpp"
-#include "reconcilers/sweep_standby.hpp"
+#include "reconcilers/pipeline/pipeline.hpp"
+#include "reconcilers/pipeline/sweep_standby.hpp"
 #include "reconcilers/target_view.hpp"
-#include "store/migrator.hpp"
-#include "store/pool.hpp"
-#include "store/watch.hpp"
+#include "store/control/migrator.hpp"
+#include "store/control/watch.hpp"
+#include "store/pg/pool.hpp"
 
 namespace homeostat {
 

@@ -12,12 +12,12 @@
 #include <stop_token>
 #include <string>
 
-#include "controller/config.hpp"
-#include "controller/run_mode.hpp"
+#include "controller/config/config.hpp"
+#include "controller/config/run_mode.hpp"
 #include "core/clock.hpp"
 #include "core/error.hpp"
 #include "core/telemetry.hpp"
-#include "reconcilers/factory/gateway.hpp"
+#include "reconcilers/gateway/gateway.hpp"
 
 namespace homeostat {
 

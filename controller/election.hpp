@@ -17,9 +17,9 @@
 #include "core/clock.hpp"
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
-#include "store/leases.hpp"
-#include "store/pool.hpp"
-#include "store/session.hpp"
+#include "store/control/leases.hpp"
+#include "store/pg/pool.hpp"
+#include "store/pg/session.hpp"
 
 namespace homeostat {
 

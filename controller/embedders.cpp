@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <thread>
 
-#include "controller/config_lists.hpp"
+#include "controller/config/config_lists.hpp"
 #include "core/outside_text.hpp"
 #include "core/sync.hpp"
 #include "reconcilers/embed/exec.hpp"

@@ -3,10 +3,10 @@
 
 #include <boost/asio/any_io_executor.hpp>
 
-#include "controller/config.hpp"
+#include "controller/config/config.hpp"
 #include "core/clock.hpp"
 #include "core/telemetry.hpp"
-#include "reconcilers/factory/gateway.hpp"
+#include "reconcilers/gateway/gateway.hpp"
 
 namespace homeostat {
 

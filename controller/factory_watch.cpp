@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "controller/seen_replica.hpp"
-#include "store/migrator.hpp"
-#include "store/resources.hpp"
+#include "store/control/migrator.hpp"
+#include "store/control/resources.hpp"
 
 namespace homeostat {
 

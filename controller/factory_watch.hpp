@@ -11,9 +11,9 @@
 
 #include "core/clock.hpp"
 #include "reconcilers/factory/synchronise.hpp"
-#include "store/providers.hpp"
-#include "store/reports.hpp"
-#include "store/session.hpp"
+#include "store/control/providers.hpp"
+#include "store/control/reports.hpp"
+#include "store/pg/session.hpp"
 
 namespace homeostat {
 

@@ -1,5 +1,5 @@
 #include "controller/liveness.hpp"
-#include "reconcilers/factory/plural.hpp"
+#include "reconcilers/gateway/plural.hpp"
 
 #include <spdlog/spdlog.h>
 

@@ -1,4 +1,4 @@
-// That this replica lives, for others to see, and which of the others do not (store/replicas.hpp).
+// That this replica lives, for others to see, and which of the others do not (store/control/replicas.hpp).
 //
 // The session that it is known by is its own and carries what may wait for nothing: renewals, heartbeats, rescue. Belongs to one
 // thread at a time: the keeper, and whoever stops it, afterwards.
@@ -11,8 +11,8 @@
 
 #include "core/clock.hpp"
 #include "core/telemetry.hpp"
-#include "store/replicas.hpp"
-#include "store/session.hpp"
+#include "store/control/replicas.hpp"
+#include "store/pg/session.hpp"
 
 namespace homeostat {
 

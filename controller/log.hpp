@@ -1,7 +1,7 @@
 // Logs of the process: text for people or one JSON object a line, on stderr.
 #pragma once
 
-#include "controller/config.hpp"
+#include "controller/config/config.hpp"
 
 namespace homeostat {
 

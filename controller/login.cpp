@@ -2,7 +2,7 @@
 
 #include <fmt/core.h>
 
-#include "store/diagnosis.hpp"
+#include "store/inspect/diagnosis.hpp"
 
 namespace homeostat {
 

@@ -1,9 +1,9 @@
 // Whom homeostat may read sources as.
 #pragma once
 
-#include "controller/config.hpp"
+#include "controller/config/config.hpp"
 #include "core/error.hpp"
-#include "store/session.hpp"
+#include "store/pg/session.hpp"
 
 namespace homeostat {
 

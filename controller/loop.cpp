@@ -7,7 +7,7 @@
 
 #include "core/log_fields.hpp"
 #include "reconcilers/factory/retry.hpp"
-#include "store/batches.hpp"
+#include "store/control/batches.hpp"
 
 namespace homeostat {
 

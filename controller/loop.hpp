@@ -21,8 +21,8 @@
 #include "reconcilers/feed.hpp"
 #include "reconcilers/feed_progress.hpp"
 #include "reconcilers/reconciler.hpp"
-#include "store/pool.hpp"
-#include "store/watch.hpp"
+#include "store/control/watch.hpp"
+#include "store/pg/pool.hpp"
 
 namespace homeostat {
 

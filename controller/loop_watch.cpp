@@ -4,10 +4,10 @@
 #include <algorithm>
 
 #include "controller/loop.hpp"
-#include "store/feed.hpp"
-#include "store/leases.hpp"
-#include "store/rest.hpp"
-#include "store/source_fingerprint.hpp"
+#include "store/control/leases.hpp"
+#include "store/data/source_fingerprint.hpp"
+#include "store/feed/feed.hpp"
+#include "store/feed/rest.hpp"
 
 namespace homeostat {
 

@@ -6,8 +6,8 @@
 #include <thread>
 #include <vector>
 
-#include "controller/config_values.hpp"
-#include "controller/readers.hpp"
+#include "controller/config/config_values.hpp"
+#include "controller/config/readers.hpp"
 
 namespace homeostat {
 

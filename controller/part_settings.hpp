@@ -8,13 +8,13 @@
 #include <string>
 #include <utility>
 
-#include "controller/config.hpp"
-#include "controller/run_mode.hpp"
+#include "controller/config/config.hpp"
+#include "controller/config/run_mode.hpp"
 #include "reconcilers/factory/factory.hpp"
-#include "reconcilers/factory/gateway.hpp"
 #include "reconcilers/feed.hpp"
-#include "reconcilers/pipeline.hpp"
-#include "store/session.hpp"
+#include "reconcilers/gateway/gateway.hpp"
+#include "reconcilers/pipeline/pipeline.hpp"
+#include "store/pg/session.hpp"
 
 namespace homeostat {
 

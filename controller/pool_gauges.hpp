@@ -4,7 +4,7 @@
 #include <string>
 
 #include "core/telemetry.hpp"
-#include "store/pool.hpp"
+#include "store/pg/pool.hpp"
 
 namespace homeostat {
 

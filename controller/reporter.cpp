@@ -8,9 +8,9 @@
 #include <mutex>
 #include <utility>
 
-#include "reconcilers/pipeline_gauges.hpp"
-#include "reconcilers/report.hpp"
-#include "store/waiting.hpp"
+#include "reconcilers/pipeline/pipeline_gauges.hpp"
+#include "reconcilers/pipeline/report.hpp"
+#include "store/control/waiting.hpp"
 
 namespace homeostat {
 

@@ -18,10 +18,10 @@
 #include "controller/election.hpp"
 #include "controller/factory_watch.hpp"
 #include "core/telemetry.hpp"
-#include "reconcilers/factory/fault_log.hpp"
 #include "reconcilers/feed_progress.hpp"
-#include "store/pool.hpp"
-#include "store/reports.hpp"
+#include "reconcilers/gateway/fault_log.hpp"
+#include "store/control/reports.hpp"
+#include "store/pg/pool.hpp"
 
 namespace homeostat {
 

@@ -1,8 +1,8 @@
 // Pipelines at rest: a pass has found nothing to do, and none will until something that concerns them changes or a time has come.
 //
-// Each is due for a look once in its interval. The look compares marks (store/rest.hpp), many with a few statements; those whose
-// mark is as it was are put off for another interval, the others are handed back for a pass. A mark counts only when a pass that
-// began after it was read found nothing to do. Safe from any thread; blocks on nothing.
+// Each is due for a look once in its interval. The look compares marks (store/feed/rest.hpp), many with a few statements; those
+// whose mark is as it was are put off for another interval, the others are handed back for a pass. A mark counts only when a pass
+// that began after it was read found nothing to do. Safe from any thread; blocks on nothing.
 #pragma once
 
 #include <chrono>

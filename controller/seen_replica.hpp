@@ -6,7 +6,7 @@
 
 #include "core/resource.hpp"
 #include "reconcilers/factory/synchronise.hpp"
-#include "store/providers.hpp"
+#include "store/control/providers.hpp"
 
 namespace homeostat {
 

@@ -8,7 +8,7 @@
 #include <random>
 
 #include "core/log_fields.hpp"
-#include "store/target_views.hpp"
+#include "store/control/target_views.hpp"
 
 namespace homeostat {
 

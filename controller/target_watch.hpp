@@ -11,9 +11,9 @@
 #include "controller/controller.hpp"
 #include "controller/election.hpp"
 #include "core/clock.hpp"
-#include "reconcilers/factory/fault_log.hpp"
+#include "reconcilers/gateway/fault_log.hpp"
 #include "reconcilers/reconciler.hpp"
-#include "store/pool.hpp"
+#include "store/pg/pool.hpp"
 
 namespace homeostat {
 

@@ -13,8 +13,8 @@
 #include "core/fault_point.hpp"
 #include "reconcilers/factory/plan.hpp"
 #include "reconcilers/factory/prune.hpp"
-#include "store/batches.hpp"
-#include "store/leases.hpp"
+#include "store/control/batches.hpp"
+#include "store/control/leases.hpp"
 
 namespace homeostat {
 

@@ -24,8 +24,8 @@
 #include "reconcilers/factory/row_turns.hpp"
 #include "reconcilers/factory/targets.hpp"
 #include "reconcilers/factory/writer_pressure.hpp"
-#include "store/feed.hpp"
-#include "store/pool.hpp"
+#include "store/feed/feed.hpp"
+#include "store/pg/pool.hpp"
 
 namespace homeostat {
 

@@ -31,7 +31,7 @@ struct ReconcileOutcome {
     PassEnd end = PassEnd::again;
     std::chrono::milliseconds again_in{0};
     bool has_feed = false;  // it has a change feed to be looked at
-    // As long as nothing that concerns it changes, a call within this time would find nothing to do (store/rest.hpp).
+    // As long as nothing that concerns it changes, a call within this time would find nothing to do (store/feed/rest.hpp).
     std::optional<std::chrono::milliseconds> rests;
 };
 

@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <set>
 
-#include "reconcilers/factory/plural.hpp"
-#include "store/leases.hpp"
-#include "store/statuses.hpp"
+#include "reconcilers/gateway/plural.hpp"
+#include "store/control/leases.hpp"
+#include "store/control/statuses.hpp"
 
 namespace homeostat {
 

@@ -1,9 +1,9 @@
 // The target view reconciler: rows of a relation become pipelines, change them, and let them go.
 //
-// A pass looks once (store/target_views.hpp), decides here what may go, and writes in transactions that hold the view's lease.
-// What a relation does not show in two complete looks in a row goes as the view says, behind brakes like those for documents:
-// nothing goes where the relation reads as empty or shrank by more than half, and no more than a share within the hour, unless a
-// person has approved exactly that set. A relation that cannot be read is Unknown: nothing changes.
+// A pass looks once (store/control/target_views.hpp), decides here what may go, and writes in transactions that hold the view's
+// lease. What a relation does not show in two complete looks in a row goes as the view says, behind brakes like those for
+// documents: nothing goes where the relation reads as empty or shrank by more than half, and no more than a share within the
+// hour, unless a person has approved exactly that set. A relation that cannot be read is Unknown: nothing changes.
 //
 // The decisions are pure. The reconciler is thread-safe as the Reconciler contract says; all state is in the database but for the
 // plan that the look before saw.
@@ -17,8 +17,8 @@
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
 #include "reconcilers/reconciler.hpp"
-#include "store/pool.hpp"
-#include "store/target_views.hpp"
+#include "store/control/target_views.hpp"
+#include "store/pg/pool.hpp"
 
 namespace homeostat {
 

@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <array>
 
-#include "controller/cli/kinds.hpp"
-#include "controller/cli/listing.hpp"
-#include "controller/cli/manifest.hpp"
+#include "controller/cli/manifest/kinds.hpp"
+#include "controller/cli/manifest/manifest.hpp"
+#include "controller/cli/text/listing.hpp"
 #include "controller/cli/verbs.hpp"
-#include "store/declared_rows.hpp"
+#include "store/control/declared_rows.hpp"
 
 namespace homeostat {
 

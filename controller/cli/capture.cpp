@@ -1,6 +1,6 @@
 // `capture`: the triggers of a pipeline's change feed, as SQL for whoever may make them.
-#include "store/capture.hpp"
-#include "controller/cli/arguments.hpp"
+#include "store/feed/capture.hpp"
+#include "controller/cli/text/arguments.hpp"
 
 #include <fmt/core.h>
 
@@ -11,8 +11,8 @@
 
 #include "controller/cli/verbs.hpp"
 #include "reconcilers/factory/targets.hpp"
-#include "store/resources.hpp"
-#include "store/revisions.hpp"
+#include "store/control/resources.hpp"
+#include "store/data/revisions.hpp"
 
 namespace homeostat {
 

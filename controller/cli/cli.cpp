@@ -13,13 +13,13 @@
 #include <vector>
 
 #include "controller/cli/completion.hpp"
-#include "controller/cli/listing.hpp"
-#include "controller/cli/usage.hpp"
+#include "controller/cli/text/listing.hpp"
+#include "controller/cli/text/usage.hpp"
 #include "controller/cli/verbs.hpp"
-#include "controller/config_values.hpp"
-#include "controller/readers.hpp"
+#include "controller/config/config_values.hpp"
+#include "controller/config/readers.hpp"
 #include "core/outside_text.hpp"
-#include "store/pg_error.hpp"
+#include "store/pg/pg_error.hpp"
 
 namespace homeostat {
 

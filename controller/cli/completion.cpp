@@ -7,7 +7,7 @@
 #include <array>
 #include <set>
 
-#include "controller/cli/kinds.hpp"
+#include "controller/cli/manifest/kinds.hpp"
 #include "controller/cli/verbs.hpp"
 
 namespace homeostat {

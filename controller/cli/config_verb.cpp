@@ -5,7 +5,7 @@
 #include <CLI/Formatter.hpp>
 #include <CLI/Validators.hpp>
 
-#include "controller/cli/output.hpp"
+#include "controller/cli/text/output.hpp"
 #include "controller/cli/verbs.hpp"
 
 namespace homeostat {

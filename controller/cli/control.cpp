@@ -5,13 +5,13 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
-#include "controller/cli/arguments.hpp"
-#include "controller/cli/kinds.hpp"
-#include "controller/cli/manifest.hpp"
-#include "controller/cli/output.hpp"
+#include "controller/cli/manifest/kinds.hpp"
+#include "controller/cli/manifest/manifest.hpp"
+#include "controller/cli/text/arguments.hpp"
+#include "controller/cli/text/output.hpp"
 #include "controller/cli/verbs.hpp"
-#include "store/suspension.hpp"
-#include "store/target_views.hpp"
+#include "store/control/suspension.hpp"
+#include "store/control/target_views.hpp"
 
 namespace homeostat {
 

@@ -1,6 +1,6 @@
 // `dead-letters`: the documents that were refused, and another try for them.
-#include "store/dead_letters.hpp"
-#include "controller/cli/arguments.hpp"
+#include "store/control/dead_letters.hpp"
+#include "controller/cli/text/arguments.hpp"
 
 #include <fmt/core.h>
 
@@ -9,11 +9,11 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 
-#include "controller/cli/figures.hpp"
-#include "controller/cli/output.hpp"
+#include "controller/cli/text/figures.hpp"
+#include "controller/cli/text/output.hpp"
 #include "controller/cli/verbs.hpp"
-#include "controller/config_yaml.hpp"
-#include "store/resources.hpp"
+#include "controller/config/config_yaml.hpp"
+#include "store/control/resources.hpp"
 
 namespace homeostat {
 

@@ -5,22 +5,22 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 
-#include "controller/cli/activity.hpp"
-#include "controller/cli/figures.hpp"
-#include "controller/cli/kinds.hpp"
-#include "controller/cli/listing.hpp"
-#include "controller/cli/object_text.hpp"
-#include "controller/cli/output.hpp"
-#include "controller/cli/remedy.hpp"
-#include "controller/cli/truth.hpp"
+#include "controller/cli/manifest/kinds.hpp"
+#include "controller/cli/text/activity.hpp"
+#include "controller/cli/text/figures.hpp"
+#include "controller/cli/text/listing.hpp"
+#include "controller/cli/text/object_text.hpp"
+#include "controller/cli/text/output.hpp"
+#include "controller/cli/text/remedy.hpp"
+#include "controller/cli/text/truth.hpp"
 #include "controller/cli/verbs.hpp"
-#include "reconcilers/conditions.hpp"
 #include "reconcilers/embed/sandbox.hpp"
-#include "store/batches.hpp"
-#include "store/providers.hpp"
-#include "store/statuses.hpp"
-#include "store/suspension.hpp"
-#include "store/target_views.hpp"
+#include "reconcilers/pipeline/conditions.hpp"
+#include "store/control/batches.hpp"
+#include "store/control/providers.hpp"
+#include "store/control/statuses.hpp"
+#include "store/control/suspension.hpp"
+#include "store/control/target_views.hpp"
 
 namespace homeostat {
 

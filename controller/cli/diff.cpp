@@ -7,16 +7,16 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 
-#include "controller/cli/figures.hpp"
-#include "controller/cli/kinds.hpp"
-#include "controller/cli/manifest.hpp"
-#include "controller/cli/manifest_schema.hpp"
-#include "controller/cli/measured_time.hpp"
-#include "controller/cli/output.hpp"
+#include "controller/cli/checks/measured_time.hpp"
+#include "controller/cli/manifest/kinds.hpp"
+#include "controller/cli/manifest/manifest.hpp"
+#include "controller/cli/manifest/manifest_schema.hpp"
+#include "controller/cli/text/figures.hpp"
+#include "controller/cli/text/output.hpp"
 #include "controller/cli/verbs.hpp"
-#include "controller/config_values.hpp"
-#include "reconcilers/observation.hpp"
-#include "store/declared_rows.hpp"
+#include "controller/config/config_values.hpp"
+#include "reconcilers/inspect/observation.hpp"
+#include "store/control/declared_rows.hpp"
 
 namespace homeostat {
 

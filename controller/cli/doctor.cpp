@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <iterator>
 
-#include "controller/cli/doctor_checks.hpp"
-#include "controller/cli/output.hpp"
+#include "controller/cli/checks/doctor_checks.hpp"
+#include "controller/cli/text/output.hpp"
 #include "controller/cli/verbs.hpp"
 
 namespace homeostat {

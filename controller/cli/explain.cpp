@@ -6,14 +6,14 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 
-#include "controller/cli/arguments.hpp"
-#include "controller/cli/figures.hpp"
-#include "controller/cli/output.hpp"
+#include "controller/cli/text/arguments.hpp"
+#include "controller/cli/text/figures.hpp"
+#include "controller/cli/text/output.hpp"
 #include "controller/cli/verbs.hpp"
 #include "controller/login.hpp"
 #include "reconcilers/factory/targets.hpp"
-#include "store/document_facts.hpp"
-#include "store/resources.hpp"
+#include "store/control/resources.hpp"
+#include "store/inspect/document_facts.hpp"
 
 namespace homeostat {
 

@@ -7,15 +7,15 @@
 #include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
-#include "controller/cli/arguments.hpp"
-#include "controller/cli/factory_plan.hpp"
-#include "controller/cli/output.hpp"
+#include "controller/cli/checks/factory_plan.hpp"
+#include "controller/cli/text/arguments.hpp"
+#include "controller/cli/text/output.hpp"
 #include "controller/cli/verbs.hpp"
 #include "controller/seen_replica.hpp"
 #include "reconcilers/factory/synchronise.hpp"
-#include "store/migrator.hpp"
-#include "store/providers.hpp"
-#include "store/resources.hpp"
+#include "store/control/migrator.hpp"
+#include "store/control/providers.hpp"
+#include "store/control/resources.hpp"
 
 namespace homeostat {
 

@@ -8,12 +8,12 @@
 #include <array>
 #include <map>
 
-#include "controller/cli/field_path.hpp"
-#include "controller/cli/interruption.hpp"
-#include "controller/cli/listing.hpp"
-#include "controller/cli/listing_print.hpp"
+#include "controller/cli/text/field_path.hpp"
+#include "controller/cli/text/interruption.hpp"
+#include "controller/cli/text/listing.hpp"
+#include "controller/cli/text/listing_print.hpp"
 #include "controller/cli/verbs.hpp"
-#include "controller/config_values.hpp"
+#include "controller/config/config_values.hpp"
 
 namespace homeostat {
 

@@ -4,9 +4,9 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
-#include "controller/cli/output.hpp"
+#include "controller/cli/text/output.hpp"
 #include "controller/cli/verbs.hpp"
-#include "store/migrator.hpp"
+#include "store/control/migrator.hpp"
 
 namespace homeostat {
 

@@ -5,15 +5,15 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
-#include "controller/chunkers.hpp"
-#include "controller/cli/arguments.hpp"
-#include "controller/cli/figures.hpp"
-#include "controller/cli/measured_time.hpp"
-#include "controller/cli/output.hpp"
+#include "controller/cli/checks/measured_time.hpp"
+#include "controller/cli/text/arguments.hpp"
+#include "controller/cli/text/figures.hpp"
+#include "controller/cli/text/output.hpp"
 #include "controller/cli/verbs.hpp"
+#include "controller/config/chunkers.hpp"
 #include "controller/login.hpp"
-#include "reconcilers/observation.hpp"
-#include "store/resources.hpp"
+#include "reconcilers/inspect/observation.hpp"
+#include "store/control/resources.hpp"
 
 namespace homeostat {
 

@@ -9,16 +9,16 @@
 #include <optional>
 #include <thread>
 
-#include "controller/cli/doctor_checks.hpp"
-#include "controller/cli/figures.hpp"
+#include "controller/cli/checks/doctor_checks.hpp"
+#include "controller/cli/text/figures.hpp"
 #include "controller/cli/verbs.hpp"
 #include "controller/cli/watch.hpp"
 #include "controller/controller.hpp"
-#include "controller/export_traces.hpp"
+#include "controller/export/export_traces.hpp"
 #include "controller/log.hpp"
 #include "core/log_fields.hpp"
-#include "store/database_place.hpp"
-#include "store/resources.hpp"
+#include "store/control/resources.hpp"
+#include "store/pg/database_place.hpp"
 
 namespace homeostat {
 

@@ -6,14 +6,14 @@
 #include <CLI/Formatter.hpp>
 #include <CLI/Validators.hpp>
 
-#include "controller/cli/arguments.hpp"
-#include "controller/cli/ask_provider.hpp"
-#include "controller/cli/figures.hpp"
-#include "controller/cli/output.hpp"
+#include "controller/cli/checks/ask_provider.hpp"
+#include "controller/cli/text/arguments.hpp"
+#include "controller/cli/text/figures.hpp"
+#include "controller/cli/text/output.hpp"
 #include "controller/cli/verbs.hpp"
 #include "reconcilers/factory/targets.hpp"
-#include "store/resources.hpp"
-#include "store/search.hpp"
+#include "store/control/resources.hpp"
+#include "store/inspect/search.hpp"
 
 namespace homeostat {
 

@@ -6,12 +6,12 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 
-#include "controller/cli/figures.hpp"
-#include "controller/cli/listing.hpp"
-#include "controller/cli/remedy.hpp"
-#include "controller/cli/truth.hpp"
+#include "controller/cli/text/figures.hpp"
+#include "controller/cli/text/listing.hpp"
+#include "controller/cli/text/remedy.hpp"
+#include "controller/cli/text/truth.hpp"
 #include "controller/cli/verbs.hpp"
-#include "store/target_views.hpp"
+#include "store/control/target_views.hpp"
 
 namespace homeostat {
 

@@ -7,15 +7,15 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 
-#include "controller/chunkers.hpp"
-#include "controller/cli/arguments.hpp"
-#include "controller/cli/manifest.hpp"
-#include "controller/cli/output.hpp"
-#include "controller/cli/validate_print.hpp"
+#include "controller/cli/manifest/manifest.hpp"
+#include "controller/cli/text/arguments.hpp"
+#include "controller/cli/text/output.hpp"
+#include "controller/cli/text/validate_print.hpp"
 #include "controller/cli/verbs.hpp"
+#include "controller/config/chunkers.hpp"
 #include "controller/login.hpp"
-#include "reconcilers/validation.hpp"
-#include "store/resources.hpp"
+#include "reconcilers/inspect/validation.hpp"
+#include "store/control/resources.hpp"
 
 namespace homeostat {
 

@@ -4,10 +4,10 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
-#include "controller/cli/output.hpp"
+#include "controller/cli/text/output.hpp"
 #include "controller/cli/verbs.hpp"
-#include "controller/config_yaml.hpp"
-#include "store/migrator.hpp"
+#include "controller/config/config_yaml.hpp"
+#include "store/control/migrator.hpp"
 
 namespace homeostat {
 

@@ -8,10 +8,10 @@
 #include <array>
 #include <map>
 
-#include "controller/cli/arguments.hpp"
-#include "controller/cli/field_path.hpp"
-#include "controller/cli/interruption.hpp"
-#include "controller/cli/listing.hpp"
+#include "controller/cli/text/arguments.hpp"
+#include "controller/cli/text/field_path.hpp"
+#include "controller/cli/text/interruption.hpp"
+#include "controller/cli/text/listing.hpp"
 #include "controller/cli/verbs.hpp"
 
 namespace homeostat {

@@ -15,16 +15,16 @@
 #include <mutex>
 #include <tuple>
 
-#include "controller/cli/arguments.hpp"
-#include "controller/cli/figures.hpp"
-#include "controller/cli/interruption.hpp"
-#include "controller/cli/output.hpp"
-#include "controller/cli/progress.hpp"
-#include "controller/cli/screen.hpp"
+#include "controller/cli/text/arguments.hpp"
+#include "controller/cli/text/figures.hpp"
+#include "controller/cli/text/interruption.hpp"
+#include "controller/cli/text/output.hpp"
+#include "controller/cli/text/progress.hpp"
+#include "controller/cli/text/screen.hpp"
 #include "controller/cli/verbs.hpp"
-#include "controller/config_values.hpp"
-#include "store/lock_holders.hpp"
-#include "store/relation.hpp"
+#include "controller/config/config_values.hpp"
+#include "store/data/relation.hpp"
+#include "store/pg/lock_holders.hpp"
 
 namespace homeostat {
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <array>
 
-#include "reconcilers/factory/on.hpp"
+#include "reconcilers/gateway/on.hpp"
 
 namespace homeostat {
 

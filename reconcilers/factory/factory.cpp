@@ -8,10 +8,10 @@
 #include <set>
 
 #include "core/fault_point.hpp"
-#include "reconcilers/factory/on.hpp"
-#include "store/feed.hpp"
-#include "store/replicas.hpp"
-#include "store/runs.hpp"
+#include "reconcilers/gateway/on.hpp"
+#include "store/control/replicas.hpp"
+#include "store/control/runs.hpp"
+#include "store/feed/feed.hpp"
 
 namespace homeostat {
 

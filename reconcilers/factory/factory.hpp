@@ -21,10 +21,7 @@
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
 #include "reconcilers/factory/chunk_programs.hpp"
-#include "reconcilers/factory/fault_log.hpp"
-#include "reconcilers/factory/gateway.hpp"
 #include "reconcilers/factory/heal.hpp"
-#include "reconcilers/factory/memory.hpp"
 #include "reconcilers/factory/places.hpp"
 #include "reconcilers/factory/retry.hpp"
 #include "reconcilers/factory/row_turns.hpp"
@@ -32,8 +29,11 @@
 #include "reconcilers/factory/trial_turns.hpp"
 #include "reconcilers/factory/write_gate.hpp"
 #include "reconcilers/factory/writer_pressure.hpp"
-#include "store/batches.hpp"
-#include "store/pool.hpp"
+#include "reconcilers/gateway/fault_log.hpp"
+#include "reconcilers/gateway/gateway.hpp"
+#include "reconcilers/gateway/memory.hpp"
+#include "store/control/batches.hpp"
+#include "store/pg/pool.hpp"
 
 namespace homeostat {
 

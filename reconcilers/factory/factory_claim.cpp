@@ -8,8 +8,8 @@
 
 #include "core/fault_point.hpp"
 #include "reconcilers/factory/factory.hpp"
-#include "store/blocked_pipeline.hpp"
-#include "store/replicas.hpp"
+#include "store/control/blocked_pipeline.hpp"
+#include "store/control/replicas.hpp"
 
 namespace homeostat {
 

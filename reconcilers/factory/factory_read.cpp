@@ -4,9 +4,9 @@
 
 #include "core/fault_point.hpp"
 #include "reconcilers/factory/factory.hpp"
-#include "reconcilers/factory/on.hpp"
-#include "reconcilers/factory/wake.hpp"
-#include "store/document_ids.hpp"
+#include "reconcilers/gateway/on.hpp"
+#include "reconcilers/gateway/wake.hpp"
+#include "store/data/document_ids.hpp"
 
 namespace homeostat {
 

@@ -3,7 +3,7 @@
 #include <thread>
 
 #include "reconcilers/factory/factory.hpp"
-#include "store/providers.hpp"
+#include "store/control/providers.hpp"
 
 namespace homeostat {
 

@@ -4,7 +4,7 @@
 
 #include "core/log_fields.hpp"
 #include "reconcilers/factory/factory.hpp"
-#include "store/feed.hpp"
+#include "store/feed/feed.hpp"
 
 namespace homeostat {
 

@@ -11,9 +11,9 @@
 
 #include "reconcilers/chunk/chunker.hpp"
 #include "reconcilers/embed/embedder.hpp"
-#include "reconcilers/factory/gateway.hpp"
-#include "store/batches.hpp"
-#include "store/vectors.hpp"
+#include "reconcilers/gateway/gateway.hpp"
+#include "store/control/batches.hpp"
+#include "store/data/vectors.hpp"
 
 namespace homeostat {
 

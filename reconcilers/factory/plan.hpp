@@ -8,8 +8,8 @@
 
 #include "core/resource.hpp"
 #include "reconcilers/embed/embedder.hpp"
-#include "store/batches.hpp"
-#include "store/drift.hpp"
+#include "store/control/batches.hpp"
+#include "store/data/drift.hpp"
 
 namespace homeostat {
 

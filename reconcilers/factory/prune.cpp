@@ -1,5 +1,5 @@
 #include "reconcilers/factory/prune.hpp"
-#include "reconcilers/factory/plural.hpp"
+#include "reconcilers/gateway/plural.hpp"
 
 #include <fmt/format.h>
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "reconcilers/factory/blame.hpp"
+#include "reconcilers/gateway/blame.hpp"
 
 namespace homeostat {
 

@@ -2,7 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
-#include "store/lock_holders.hpp"
+#include "store/pg/lock_holders.hpp"
 
 namespace homeostat {
 

@@ -17,7 +17,7 @@
 
 #include "core/clock.hpp"
 #include "core/sync.hpp"
-#include "store/session.hpp"
+#include "store/pg/session.hpp"
 
 namespace homeostat {
 

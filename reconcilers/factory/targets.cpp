@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <functional>
 
-#include "reconcilers/factory/on.hpp"
-#include "store/revision_keys.hpp"
+#include "reconcilers/gateway/on.hpp"
+#include "store/data/revision_keys.hpp"
 
 namespace homeostat {
 

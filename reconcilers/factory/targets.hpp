@@ -16,14 +16,14 @@
 
 #include "core/sync.hpp"
 #include "reconcilers/chunk/chunker.hpp"
-#include "reconcilers/factory/cache.hpp"
-#include "reconcilers/factory/gateway.hpp"
-#include "store/pool.hpp"
-#include "store/providers.hpp"
-#include "store/relation.hpp"
-#include "store/resources.hpp"
-#include "store/revisions.hpp"
-#include "store/target_mark.hpp"
+#include "reconcilers/gateway/cache.hpp"
+#include "reconcilers/gateway/gateway.hpp"
+#include "store/control/providers.hpp"
+#include "store/control/resources.hpp"
+#include "store/data/relation.hpp"
+#include "store/data/revisions.hpp"
+#include "store/data/target_mark.hpp"
+#include "store/pg/pool.hpp"
 
 namespace homeostat {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "store/text_array.hpp"
+#include "store/pg/text_array.hpp"
 
 namespace homeostat {
 

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "store/pg_error.hpp"
-#include "store/session.hpp"
+#include "store/pg/pg_error.hpp"
+#include "store/pg/session.hpp"
 
 namespace homeostat {
 

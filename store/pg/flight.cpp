@@ -1,6 +1,6 @@
 #include "store/pg/flight.hpp"
 
-#include "store/pg_error.hpp"
+#include "store/pg/pg_error.hpp"
 
 namespace homeostat {
 

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "store/pg/connection.hpp"
-#include "store/session.hpp"
-#include "store/statement_cache.hpp"
+#include "store/pg/session.hpp"
+#include "store/pg/statement_cache.hpp"
 
 namespace homeostat {
 

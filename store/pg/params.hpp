@@ -37,7 +37,7 @@ public:
     Params& add(const std::optional<T>& v) {
         return v ? add(*v) : add(nullptr);
     }
-    // PostgreSQL's binary format of the parameter's type (see store/arrays.hpp).
+    // PostgreSQL's binary format of the parameter's type (see store/pg/arrays.hpp).
     Params& bytes(std::vector<std::byte> data) { return values_.emplace_back(std::move(data)), *this; }
 
     using Value = std::variant<std::monostate, std::string, std::vector<std::byte>>;

@@ -5,7 +5,7 @@
 #include <pqxx/strconv>
 
 #include "store/pg/libpq.hpp"
-#include "store/session.hpp"
+#include "store/pg/session.hpp"
 
 namespace homeostat {
 

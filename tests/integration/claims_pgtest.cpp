@@ -6,10 +6,10 @@
 
 #include <future>
 
-#include "store/batches.hpp"
-#include "store/feed.hpp"
-#include "store/leases.hpp"
-#include "store/replicas.hpp"
+#include "store/control/batches.hpp"
+#include "store/control/leases.hpp"
+#include "store/control/replicas.hpp"
+#include "store/feed/feed.hpp"
 #include "tests/kit/cluster.hpp"
 #include "tests/kit/process.hpp"
 

@@ -5,8 +5,8 @@
 #include <sstream>
 
 #include "controller/cli/cli.hpp"
-#include "controller/cli/manifest_schema.hpp"
-#include "controller/config_values.hpp"
+#include "controller/cli/manifest/manifest_schema.hpp"
+#include "controller/config/config_values.hpp"
 #include "tests/kit/cluster.hpp"
 
 namespace homeostat {

@@ -1,7 +1,7 @@
 // `doctor` on servers that are well and servers that are not: each fault is found, and its fix, carried out, mends it.
 #include <nlohmann/json.hpp>
 
-#include "controller/cli/doctor_checks.hpp"
+#include "controller/cli/checks/doctor_checks.hpp"
 #include "tests/integration/cli_case.hpp"
 #include "tests/kit/fake_endpoint.hpp"
 

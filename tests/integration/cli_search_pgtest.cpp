@@ -1,9 +1,9 @@
 // `search`: the nearest documents by the distance declared, through the served view and its index.
 #include <nlohmann/json.hpp>
 
-#include "store/arrays.hpp"
-#include "store/resources.hpp"
-#include "store/search.hpp"
+#include "store/control/resources.hpp"
+#include "store/inspect/search.hpp"
+#include "store/pg/arrays.hpp"
 #include "tests/integration/cli_case.hpp"
 #include "tests/kit/fake_endpoint.hpp"
 

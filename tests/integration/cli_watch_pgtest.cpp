@@ -1,6 +1,6 @@
 // `watch`: its arithmetic by example, and its lines on a real database.
-#include "controller/cli/figures.hpp"
-#include "controller/cli/progress.hpp"
+#include "controller/cli/text/figures.hpp"
+#include "controller/cli/text/progress.hpp"
 #include "tests/integration/cli_case.hpp"
 
 namespace homeostat {

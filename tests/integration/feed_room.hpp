@@ -7,7 +7,7 @@
 #include <chrono>
 #include <string>
 
-#include "store/capture_functions.hpp"
+#include "store/feed/capture_functions.hpp"
 #include "tests/integration/feed_world.hpp"
 
 namespace homeostat {

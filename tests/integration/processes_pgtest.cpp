@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "controller/pool_gauges.hpp"
-#include "store/pool.hpp"
+#include "store/pg/pool.hpp"
 #include "tests/integration/world.hpp"
 #include "tests/kit/tcp_gate.hpp"
 

@@ -7,8 +7,8 @@
 #include <atomic>
 #include <thread>
 
-#include "store/leases.hpp"
-#include "store/lock_holders.hpp"
+#include "store/control/leases.hpp"
+#include "store/pg/lock_holders.hpp"
 #include "tests/kit/cluster.hpp"
 #include "tests/kit/process.hpp"
 #include "tests/kit/sim_clock.hpp"

@@ -7,8 +7,8 @@
 #include <limits>
 #include <random>
 
-#include "store/arrays.hpp"
-#include "store/session.hpp"
+#include "store/pg/arrays.hpp"
+#include "store/pg/session.hpp"
 #include "tests/kit/cluster.hpp"
 
 namespace homeostat {

@@ -1,6 +1,6 @@
 // The declared half against a real database: what is written is read back, what is wrong is refused with the database's sentence,
 // and applying the same thing again writes nothing.
-#include "store/resources.hpp"
+#include "store/control/resources.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

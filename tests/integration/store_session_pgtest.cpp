@@ -5,10 +5,10 @@
 
 #include <thread>
 
-#include "store/feed.hpp"
-#include "store/lock_holders.hpp"
-#include "store/providers.hpp"
-#include "store/session.hpp"
+#include "store/control/providers.hpp"
+#include "store/feed/feed.hpp"
+#include "store/pg/lock_holders.hpp"
+#include "store/pg/session.hpp"
 #include "tests/kit/cluster.hpp"
 #include "tests/kit/process.hpp"
 

@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-#include "store/migrator.hpp"
+#include "store/control/migrator.hpp"
 
 namespace homeostat::kit {
 

@@ -1,9 +1,9 @@
 // Binary arrays, byte by byte where the layout is the point; what the server makes of them is asked in store_pgtest.
-#include "store/arrays.hpp"
+#include "store/pg/arrays.hpp"
 
 #include <gtest/gtest.h>
 
-#include "store/text_array.hpp"
+#include "store/pg/text_array.hpp"
 
 namespace homeostat {
 namespace {

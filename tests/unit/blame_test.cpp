@@ -1,5 +1,5 @@
 // Whose fault a failure is, as a pure question.
-#include "reconcilers/factory/blame.hpp"
+#include "reconcilers/gateway/blame.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // The breaker, under events in simulated time: what opens it, what closes it, and what can never happen.
-#include "reconcilers/factory/breaker.hpp"
+#include "reconcilers/gateway/breaker.hpp"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>

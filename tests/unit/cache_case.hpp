@@ -8,7 +8,7 @@
 #include <string>
 #include <thread>
 
-#include "reconcilers/factory/cache.hpp"
+#include "reconcilers/gateway/cache.hpp"
 #include "tests/kit/io_thread.hpp"
 #include "tests/kit/sim_clock.hpp"
 

@@ -1,5 +1,5 @@
 // Property tests of the policy, and its hit ratio beside a plain LRU's on traces of a fixed seed.
-#include "reconcilers/factory/cache_policy.hpp"
+#include "reconcilers/gateway/cache_policy.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

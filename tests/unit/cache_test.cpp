@@ -1,4 +1,4 @@
-#include "reconcilers/factory/cache.hpp"
+#include "reconcilers/gateway/cache.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

@@ -2,12 +2,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "controller/cli/field_path.hpp"
-#include "controller/cli/kinds.hpp"
-#include "controller/cli/listing_print.hpp"
-#include "controller/cli/screen.hpp"
-#include "reconcilers/factory/plural.hpp"
-#include "store/pg_error.hpp"
+#include "controller/cli/manifest/kinds.hpp"
+#include "controller/cli/text/field_path.hpp"
+#include "controller/cli/text/listing_print.hpp"
+#include "controller/cli/text/screen.hpp"
+#include "reconcilers/gateway/plural.hpp"
+#include "store/pg/pg_error.hpp"
 
 namespace homeostat {
 namespace {

@@ -1,4 +1,4 @@
-#include "reconcilers/conditions.hpp"
+#include "reconcilers/pipeline/conditions.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

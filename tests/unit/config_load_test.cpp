@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <fstream>
 
-#include "controller/chunkers.hpp"
-#include "controller/config.hpp"
-#include "controller/readers.hpp"
+#include "controller/config/chunkers.hpp"
+#include "controller/config/config.hpp"
+#include "controller/config/readers.hpp"
 
 namespace homeostat {
 namespace {

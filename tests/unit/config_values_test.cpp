@@ -1,11 +1,11 @@
 // Durations, sizes, shares and the tree of YAML: what people write and what it means.
-#include "controller/config_values.hpp"
+#include "controller/config/config_values.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
-#include "controller/config_yaml.hpp"
+#include "controller/config/config_yaml.hpp"
 
 namespace homeostat {
 namespace {

@@ -1,4 +1,4 @@
-#include "reconcilers/factory/fault_log.hpp"
+#include "reconcilers/gateway/fault_log.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

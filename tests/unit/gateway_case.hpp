@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "reconcilers/embed/openai.hpp"
-#include "reconcilers/factory/gateway.hpp"
+#include "reconcilers/gateway/gateway.hpp"
 #include "tests/kit/fake_endpoint.hpp"
 #include "tests/kit/io_thread.hpp"
 

@@ -1,7 +1,7 @@
 // What is declared of how a provider is treated: texts that are too long, and when it is left alone.
 #include <cmath>
 
-#include "reconcilers/factory/shorten.hpp"
+#include "reconcilers/gateway/shorten.hpp"
 #include "tests/unit/gateway_case.hpp"
 
 namespace homeostat {

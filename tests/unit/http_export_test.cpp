@@ -10,8 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "controller/export_prometheus.hpp"
-#include "controller/export_traces.hpp"
+#include "controller/export/export_prometheus.hpp"
+#include "controller/export/export_traces.hpp"
 #include "core/sync.hpp"
 #include "tests/kit/io_thread.hpp"
 

@@ -1,5 +1,5 @@
 // How many requests a second a provider takes, found out from its refusals, in simulated time: limits are kept, chance is none.
-#include "reconcilers/factory/learnt_rate.hpp"
+#include "reconcilers/gateway/learnt_rate.hpp"
 
 #include <gmock/gmock.h>
 #include <rapidcheck/gtest.h>
@@ -8,7 +8,7 @@
 #include <queue>
 #include <random>
 
-#include "reconcilers/factory/limiter.hpp"
+#include "reconcilers/gateway/limiter.hpp"
 
 namespace homeostat {
 namespace {

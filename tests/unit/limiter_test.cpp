@@ -1,13 +1,13 @@
 // How fast a provider is asked, in simulated time; how requests are cut; who is asked first.
-#include "reconcilers/factory/limiter.hpp"
+#include "reconcilers/gateway/limiter.hpp"
 
 #include <gmock/gmock.h>
 #include <rapidcheck/gtest.h>
 
 #include <numeric>
 
-#include "reconcilers/factory/ranking.hpp"
-#include "reconcilers/factory/request_limits.hpp"
+#include "reconcilers/gateway/ranking.hpp"
+#include "reconcilers/gateway/request_limits.hpp"
 
 namespace homeostat {
 namespace {

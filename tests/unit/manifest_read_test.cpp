@@ -7,8 +7,8 @@
 #include <iterator>
 #include <sstream>
 
-#include "controller/cli/manifest.hpp"
-#include "controller/cli/manifest_schema.hpp"
+#include "controller/cli/manifest/manifest.hpp"
+#include "controller/cli/manifest/manifest_schema.hpp"
 
 namespace homeostat {
 namespace {

@@ -1,4 +1,4 @@
-#include "reconcilers/factory/memory.hpp"
+#include "reconcilers/gateway/memory.hpp"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>

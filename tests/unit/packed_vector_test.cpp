@@ -1,4 +1,4 @@
-#include "reconcilers/factory/packed_vector.hpp"
+#include "reconcilers/gateway/packed_vector.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

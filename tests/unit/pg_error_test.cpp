@@ -1,5 +1,5 @@
 // A test for each row of the table of the database edge.
-#include "store/pg_error.hpp"
+#include "store/pg/pg_error.hpp"
 
 #include <gtest/gtest.h>
 

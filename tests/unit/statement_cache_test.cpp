@@ -1,4 +1,4 @@
-#include "store/statement_cache.hpp"
+#include "store/pg/statement_cache.hpp"
 
 #include <gtest/gtest.h>
 

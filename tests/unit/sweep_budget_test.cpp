@@ -1,5 +1,5 @@
 // How long a slice of a sweep waits for the one before it, and how large it may be.
-#include "reconcilers/sweep_budget.hpp"
+#include "reconcilers/pipeline/sweep_budget.hpp"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>

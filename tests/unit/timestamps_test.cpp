@@ -1,9 +1,9 @@
-#include "store/timestamps.hpp"
+#include "store/pg/timestamps.hpp"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
-#include "store/session.hpp"
+#include "store/pg/session.hpp"
 
 namespace homeostat {
 namespace {

@@ -1,11 +1,11 @@
 // What facts about a source are judged to mean: severities, sentences, proposals. And the form in which the catalog keeps
 // queries.
-#include "reconcilers/validation.hpp"
+#include "reconcilers/inspect/validation.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "store/node_tree.hpp"
+#include "store/data/node_tree.hpp"
 
 namespace homeostat {
 namespace {

@@ -1,0 +1,51 @@
+# homeostat_library(NAME SOURCES a.cpp ... PUBLIC layers... PRIVATE libs...)
+# One static library of a layer. PUBLIC is for layers (their headers appear in ours), PRIVATE for third parties.
+function(homeostat_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  if(NOT ARG_SOURCES)
+    add_library(${name} INTERFACE)
+    target_include_directories(${name} INTERFACE "${CMAKE_SOURCE_DIR}")
+    target_link_libraries(${name} INTERFACE ${ARG_PUBLIC})
+    return()
+  endif()
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_include_directories(${name} PUBLIC "${CMAKE_SOURCE_DIR}")
+  target_link_libraries(${name} PUBLIC ${ARG_PUBLIC} PRIVATE homeostat_warnings ${ARG_PRIVATE})
+endfunction()
+
+# homeostat_embed_files(OUT.cpp SCRIPT FILES ...): runs cmake/SCRIPT at build time to write OUT.cpp from FILES.
+function(homeostat_embed_files output script)
+  cmake_parse_arguments(ARG "" "" "FILES" ${ARGN})
+  string(REPLACE ";" "|" joined "${ARG_FILES}")
+  add_custom_command(
+    OUTPUT "${output}"
+    COMMAND "${CMAKE_COMMAND}" "-DOUTPUT=${output}" "-DFILES=${joined}" -P "${CMAKE_SOURCE_DIR}/cmake/${script}"
+    DEPENDS ${ARG_FILES} "${CMAKE_SOURCE_DIR}/cmake/${script}" "${CMAKE_SOURCE_DIR}/cmake/EmbedText.cmake"
+    COMMENT "Embedding files into ${output}"
+    VERBATIM)
+endfunction()
+
+# homeostat_test(NAME LABELS unit|pg|integration|chaos|conformance SOURCES ... LIBS ...)
+# One test binary, one ctest entry. Every label but "unit" has the shared PostgreSQL cluster, which ctest starts once a run, and
+# finds the program under test in HOMEOSTAT_BINARY.
+function(homeostat_test name)
+  cmake_parse_arguments(ARG "" "" "LABELS;SOURCES;LIBS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE homeostat_warnings homeostat_kit ${ARG_LIBS} GTest::gtest GTest::gmock_main rapidcheck
+                                        rapidcheck_gtest)
+  add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 300)
+  # `ninja unit_tests` builds what `ctest -L unit` runs; so for each label.
+  foreach(label IN LISTS ARG_LABELS)
+    if(NOT TARGET ${label}_tests)
+      add_custom_target(${label}_tests)
+    endif()
+    add_dependencies(${label}_tests ${name})
+  endforeach()
+  if(NOT "unit" IN_LIST ARG_LABELS)
+    target_link_libraries(${name} PRIVATE homeostat_kit_pg)
+    set_tests_properties(${name} PROPERTIES
+      FIXTURES_REQUIRED postgres
+      ENVIRONMENT "HOMEOSTAT_TEST_CLUSTER=${HOMEOSTAT_TEST_CLUSTER_FILE};HOMEOSTAT_BINARY=${CMAKE_BINARY_DIR}/homeostat;HOMEOSTAT_MODEL_DIR=${HOMEOSTAT_DEPS_DIR}/model")
+  endif()
+endfunction()

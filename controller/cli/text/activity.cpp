@@ -1,0 +1,83 @@
+#include "controller/cli/text/activity.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <tuple>
+
+namespace homeostat {
+
+namespace {
+
+using Json = nlohmann::json;
+
+struct Line {
+    std::chrono::milliseconds age{0};
+    std::string replica;
+    std::size_t place = 0;  // in the replica's list, newest last
+    Json what;
+};
+
+// The lines of a list of all snapshots that `wanted` takes. What is no JSON, or of another version's making, is passed over.
+std::vector<Line> newest(const std::vector<ReplicaLine>& replicas, const char* list,
+                         const std::function<bool(const Json&)>& wanted) {
+    std::vector<Line> out;
+    for (const ReplicaLine& r : replicas) {
+        const Json snapshot = Json::parse(r.snapshot.empty() ? "{}" : r.snapshot, nullptr, false);
+        if (!snapshot.is_object() || !snapshot.contains(list) || !snapshot[list].is_array()) continue;
+        const auto at = snapshot.value("at", std::int64_t{0});
+        std::size_t place = 0;
+        for (const Json& what : snapshot[list]) {
+            ++place;
+            if (!what.is_object() || !wanted(what)) continue;
+            const std::chrono::milliseconds before(std::max<std::int64_t>(0, at - what.value("at", at)));
+            out.push_back({before + r.silent_for, r.id, place, what});
+        }
+    }
+    std::sort(out.begin(), out.end(), [](const Line& a, const Line& b) {
+        return std::tie(a.age, a.replica, b.place) < std::tie(b.age, b.replica, a.place);
+    });
+    if (out.size() > kActivityShown) out.resize(kActivityShown);
+    return out;
+}
+
+std::string age(const Line& line) { return age_text(WallTime{}, WallTime{} + line.age); }
+std::string seconds(const Line& line) { return fmt::format("{:.3f} s", line.what.value("seconds", 0.0)); }
+std::string count(const Line& line, const char* name) { return std::to_string(line.what.value(name, std::int64_t{0})); }
+
+Cell outcome(const Line& line, std::string_view good) {
+    const std::string text = line.what.value("outcome", "");
+    return {text, text == good ? Tint::good : Tint::warning};
+}
+
+}  // namespace
+
+TextTable calls_table(const std::vector<ReplicaLine>& replicas, const std::string& provider) {
+    TextTable table({"AGE", "REPLICA", "MODEL", "TEXTS", "TOOK", "OUTCOME"});
+    for (const Line& l : newest(replicas, "calls", [&](const Json& c) { return c.value("provider", "") == provider; })) {
+        table.add({age(l), l.replica, l.what.value("model", ""), count(l, "texts"), seconds(l), outcome(l, "ok")});
+    }
+    return table;
+}
+
+TextTable selections_table(const std::vector<ReplicaLine>& replicas, const std::string& provider) {
+    TextTable table({"AGE", "REPLICA", "MODEL", "CHOSEN", "INSTEAD OF"});
+    const auto wanted = [&](const Json& s) { return s.value("chosen", "") == provider || s.value("insteadOf", "") == provider; };
+    for (const Line& l : newest(replicas, "selections", wanted)) {
+        table.add({age(l), l.replica, l.what.value("model", ""), l.what.value("chosen", ""), l.what.value("insteadOf", "")});
+    }
+    return table;
+}
+
+TextTable batches_table(const std::vector<ReplicaLine>& replicas, std::int64_t uid) {
+    TextTable table({"AGE", "REPLICA", "BATCH", "DOCUMENTS", "TOOK", "OUTCOME"});
+    for (const Line& l :
+         newest(replicas, "batches", [&](const Json& b) { return b.value("pipeline", std::int64_t{-1}) == uid; })) {
+        table.add({age(l), l.replica, count(l, "batch"), count(l, "documents"), seconds(l), outcome(l, "done")});
+    }
+    return table;
+}
+
+}  // namespace homeostat

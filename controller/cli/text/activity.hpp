@@ -1,0 +1,23 @@
+// What the replicas last did, as they write it of themselves into homeostat.replica: the newest calls of a provider, selections
+// within its pool, batches of a pipeline. Ages are reckoned from the replica's own clock and its last sign of life, so that
+// clocks that differ make no difference. One thread.
+#pragma once
+
+#include <cstdint>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "controller/cli/text/output.hpp"
+#include "store/control/providers.hpp"
+
+namespace homeostat {
+
+inline constexpr std::size_t kActivityShown = 10;
+
+// Newest first, at most kActivityShown of all replicas together.
+TextTable calls_table(const std::vector<ReplicaLine>& replicas, const std::string& provider);
+TextTable selections_table(const std::vector<ReplicaLine>& replicas, const std::string& provider);
+TextTable batches_table(const std::vector<ReplicaLine>& replicas, std::int64_t uid);
+
+}  // namespace homeostat

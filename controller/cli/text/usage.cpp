@@ -1,0 +1,111 @@
+#include "controller/cli/text/usage.hpp"
+
+#include <fmt/core.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "core/error.hpp"
+
+namespace homeostat {
+
+namespace {
+
+// What hands that know other programs type.
+struct Habit {
+    std::string_view word;
+    std::string_view verb;
+};
+constexpr std::array kHabits{
+    Habit{"create", "apply"},      Habit{"replace", "apply"},     Habit{"edit", "apply"},      Habit{"patch", "apply"},
+    Habit{"set", "apply"},         Habit{"list", "get"},          Habit{"ls", "get"},          Habit{"show", "describe"},
+    Habit{"inspect", "describe"},  Habit{"rm", "delete"},         Habit{"remove", "delete"},   Habit{"destroy", "delete"},
+    Habit{"pause", "suspend"},     Habit{"stop", "suspend"},      Habit{"unpause", "resume"},  Habit{"sync", "reconcile"},
+    Habit{"refresh", "reconcile"}, Habit{"top", "watch"},         Habit{"logs", "get events"}, Habit{"events", "get events"},
+    Habit{"start", "run"},         Habit{"serve", "run"},         Habit{"query", "search"},    Habit{"check", "doctor"},
+    Habit{"init", "migrate up"},   Habit{"upgrade", "migrate up"}};
+
+std::string meant_verb(const std::string& word, const CLI::App& app) {
+    for (const Habit& h : kHabits) {
+        if (h.word == word && app.get_parent() == nullptr) return fmt::format(" (did you mean \"{}\"?)", h.verb);
+    }
+    std::vector<std::string> names;
+    for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(sub->get_name());
+    const std::vector<std::string_view> views(names.begin(), names.end());
+    return did_you_mean(word, views);
+}
+
+constexpr std::array<std::string_view, 4> kOfNamespaces{"-n", "--namespace", "-A", "--all-namespaces"};
+
+std::string meant_flag(const std::string& flag, const CLI::App& app) {
+    if (std::find(kOfNamespaces.begin(), kOfNamespaces.end(), flag) != kOfNamespaces.end())
+        return " (there are no namespaces: leave it away)";
+    if (flag.size() == 2) return "";  // every letter is near every other
+    std::vector<std::string> names;
+    for (const CLI::App* at = &app; at != nullptr; at = at->get_parent()) {
+        for (const CLI::Option* option : at->get_options()) {
+            for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+            for (const std::string& name : option->get_snames()) names.push_back("-" + name);
+        }
+    }
+    const std::vector<std::string_view> views(names.begin(), names.end());
+    return did_you_mean(flag, views);
+}
+
+// The parser's own words for the commonest mistakes, as we say them.
+std::string said_plainly(const CLI::ParseError& error) {
+    std::string said = error.what();
+    if (const std::string_view tail = " is required"; error.get_name() == "RequiredError" && said.ends_with(tail)) {
+        said.resize(said.size() - tail.size());
+        return said.starts_with('-') ? said + " must be given" : "say which " + said;
+    }
+    if (const std::size_t colon = said.find(':');
+        error.get_name() == "ArgumentMismatch" && colon != std::string::npos && said.starts_with('-'))
+        return said.substr(0, colon) + " needs a value";
+    // "Could not convert: --limit = 1x"
+    const std::size_t equals = said.find(" = ");
+    if (const std::string_view head = "Could not convert: "; said.starts_with(head) && equals != std::string::npos)
+        return fmt::format("{}: \"{}\" is not a number", said.substr(head.size(), equals - head.size()), said.substr(equals + 3));
+    // "--limit: Value abc not in range 0 to 1.8e308"
+    const std::size_t value = said.find(": Value "), range = said.find(" not in range ");
+    if (value != std::string::npos && range != std::string::npos)
+        return fmt::format("{}: \"{}\" is no number that it takes", said.substr(0, value),
+                           said.substr(value + 8, range - value - 8));
+    return said;
+}
+
+// "homeostat", "homeostat get", "homeostat dead-letters list".
+std::string path_of(const CLI::App& app) {
+    return app.get_parent() == nullptr ? "homeostat" : path_of(*app.get_parent()) + " " + app.get_name();
+}
+
+}  // namespace
+
+std::string usage_sentence(const CLI::App& app, const CLI::ParseError& error, std::span<const std::string> arguments) {
+    if (arguments.empty()) return "say what to do; see homeostat --help";
+    const CLI::App* at = &app;
+    while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+    const std::string path = path_of(*at);
+    const bool wants_verb = !at->get_subcommands([](const CLI::App*) { return true; }).empty();
+    if (const std::vector<std::string> left = app.remaining(true); !left.empty()) {
+        const std::string& word = left.front();
+        if (word.size() > 1 && word.starts_with('-')) {
+            const std::string flag = word.substr(0, word.find('='));
+            if (at != &app && at->get_option_no_throw(flag) != nullptr)
+                return fmt::format("{} stands after the command: {} ... {}", flag, path, flag);
+            return fmt::format("{} is not a flag of {}{}; see {} --help", flag, path, meant_flag(flag, *at), path);
+        }
+        if (wants_verb)
+            return fmt::format("\"{}\" is not a command{}{}; see {} --help", word, at == &app ? "" : " of " + path,
+                               meant_verb(word, *at), path);
+        return fmt::format("\"{}\" is one argument too many; see {} --help", word, path);
+    }
+    if (wants_verb) return fmt::format("say what {} is to do; see {} --help", path, path);
+    return fmt::format("{}; see {} --help", said_plainly(error), path);
+}
+
+}  // namespace homeostat

@@ -1,0 +1,96 @@
+// The texts of one batch on their way through the gateway; internal to gateway.cpp, embed_job.cpp and embed_job_isolate.cpp.
+#pragma once
+
+#include <atomic>
+
+#include "reconcilers/gateway/blame.hpp"
+#include "reconcilers/gateway/gateway.hpp"
+
+namespace homeostat {
+
+class EmbedJob {
+public:
+    EmbedJob(Gateway& gateway, std::vector<Gateway::ChannelPtr> channels, EmbedOrder order, const std::vector<std::string>& texts,
+             Context context);
+
+    // What was got before an error stopped it is paid for: it is handed out with the error.
+    struct Outcome {
+        Embedded embedded;
+        std::vector<bool> placed;  // by text: its row is its vector
+        Spending spent;
+        std::optional<Error> error;
+    };
+    boost::asio::awaitable<Outcome> run() EXCLUDES(mutex_);
+
+private:
+    using Part = std::vector<std::size_t>;  // indexes of texts
+    using ChannelPtr = Gateway::ChannelPtr;
+
+    // How one request went, however often it was sent.
+    struct Asked {
+        Result<Embeddings> answer = internal_error("nothing was asked");
+        ChannelPtr channel;      // that failed
+        int failures = 0;        // in the same way, one after the other
+        SteadyTime sent_at{};
+        SteadyTime failed_at{};
+    };
+    // What is known of a part that failed: the last that was said of it, and who said it.
+    struct Refusal {
+        Error error;
+        ChannelPtr channel;
+        SteadyTime sent_at{};
+        SteadyTime at{};
+        Evidence evidence;
+    };
+
+    // What halving has found out.
+    struct Sizes {
+        std::size_t refused = 0;  // texts of the smallest request that was
+        std::size_t passed = 0;   // of the largest that was answered
+        int refusals = 1;         // of requests of more than one
+    };
+
+    // All of a part: placed, refused, or the error that stopped it.
+    boost::asio::awaitable<Status> solve(Part part);
+    boost::asio::awaitable<Status> solve_in_turn(Part all);
+    bool is_trial(const Part& part) const;
+    boost::asio::awaitable<Status> isolate(Part part, Refusal refusal);
+    // Whether a part of what was refused is taken.
+    boost::asio::awaitable<Result<bool>> try_part(const Part& part, Refusal& refusal, Sizes& sizes);
+    boost::asio::awaitable<Status> judge(std::size_t index, Refusal refusal, bool& taken);
+    // Asks for less and less of a text that is too long; true once its vector is placed.
+    boost::asio::awaitable<Result<bool>> shorten(std::size_t index, Refusal& refusal);
+    std::string text_now(std::size_t index) EXCLUDES(mutex_);
+    // Whether the provider has taken a text since then; it is asked for one that it should take, where it has not.
+    boost::asio::awaitable<Status> vouch(Refusal refusal);
+    boost::asio::awaitable<Status> solve_all(std::vector<Part> parts);
+    boost::asio::awaitable<void> solve_into(Status& out, Part part, std::function<void()> done);
+    // One request, sent again or elsewhere where that helps: at most twice, where it fails in the same way; `once` never again.
+    boost::asio::awaitable<Asked> call(const Part& part, bool once);
+    boost::asio::awaitable<Asked> send(ChannelPtr channel, const Part& part);
+    static void again(Refusal& refusal, Asked& asked);
+    boost::asio::awaitable<Status> pause(Duration length);
+
+    ChannelPtr choose(const std::set<std::string>& without);
+    std::vector<Part> cut(const Part& part) const;
+    void place(const Part& part, const Embeddings& answer) EXCLUDES(mutex_);
+    void refuse(std::size_t index, const Error& error) EXCLUDES(mutex_);
+    void note_wasted(std::uint64_t tokens) EXCLUDES(mutex_);
+    bool to_be_cut(const Part& part, const Error& error) const;
+
+    Gateway& gateway_;
+    const std::vector<ChannelPtr> channels_;
+    const EmbedOrder order_;
+    const std::vector<std::string>& texts_;
+    const Context context_;
+    std::vector<std::uint64_t> tokens_;  // estimated, a text
+    std::atomic<bool> failed_{false};  // what has not begun need not begin
+    Mutex mutex_;
+    Embedded result_ GUARDED_BY(mutex_);
+    std::vector<bool> placed_ GUARDED_BY(mutex_);
+    std::map<std::size_t, std::string> shortened_ GUARDED_BY(mutex_);
+    std::string chosen_ GUARDED_BY(mutex_);
+    Spending spent_ GUARDED_BY(mutex_);
+};
+
+}  // namespace homeostat

@@ -1,0 +1,369 @@
+#include "reconcilers/pipeline/pipeline.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "core/fault_point.hpp"
+#include "core/log_fields.hpp"
+#include "reconcilers/factory/targets.hpp"
+#include "reconcilers/inspect/observation.hpp"
+#include "reconcilers/pipeline/pipeline_pass.hpp"
+#include "store/control/leases.hpp"
+#include "store/control/steadiness.hpp"
+#include "store/feed/capture.hpp"
+#include "store/feed/feed.hpp"
+#include "store/pg/lock_holders.hpp"
+#include "store/pg/pg_error.hpp"
+
+namespace homeostat {
+
+using std::chrono::milliseconds;
+
+namespace {
+
+// A feed that lost its trust, or a source that was refreshed, is swept soon, but not once after the other.
+constexpr milliseconds kBetweenSweeps{5'000};
+
+constexpr ReconcileOutcome kGone{.end = PassEnd::gone};
+
+}  // namespace
+
+Transaction fenced_transaction(Session& session, const std::string& lease, const Context& context) {
+    Transaction tx = session.begin();
+    hold_lease(tx, lease, context.epoch);
+    return tx;
+}
+
+PipelineReconciler::PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const MemoryBudget& memory,
+                                       const WriterPressure& pressure, FeedProgress& feeds, FaultLog& faults, const Clock& clock,
+                                       Telemetry telemetry, PipelineSettings settings)
+    : reads_(reads),
+      writes_(writes),
+      gateway_(gateway),
+      memory_(memory),
+      pressure_(pressure),
+      feeds_(feeds),
+      faults_(faults),
+      clock_(clock),
+      telemetry_(telemetry),
+      settings_(std::move(settings)) {}
+
+Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const Context& context) {
+    Pass pass(uid, context);
+    if (const Status loaded = load(pass); !loaded) {
+        if (loaded.error().cls == ErrorClass::not_found) return kGone;
+        return loaded.error();
+    }
+    const LogFields about{{"pipeline", pass.declared.name}, {"provider", pass.declared.provider}};
+    if (pass.declared.suspend) suffers_no_more(uid);
+    Result<ReconcileOutcome> outcome = pass.declared.deleting ? finalize(pass) : run_pass(pass);
+    if (!outcome && !settings_.once && (outcome.error().code == kLockHeld || outcome.error().code == kLockNotAvailable))
+        outcome = wait_for_lock(pass, outcome.error());
+    if (outcome && pass.declared.deleting) return outcome;
+    if (outcome) {
+        // Also while a run goes on, however long that takes: an edit does not wait for the end of a fill.
+        outcome->has_feed = pass.feed.kept && !settings_.once;
+        return outcome;
+    }
+    const Error& error = outcome.error();
+    // What says nothing about the pipeline is the loop's business; all else is told to whoever looks at the pipeline. A statement
+    // that took too long is most likely its source's.
+    if (error.cls == ErrorClass::fenced || error.cls == ErrorClass::cancelled ||
+        (error.cls == ErrorClass::db_transient && error.code != kTookTooLong))
+        return outcome;
+    Result<ReconcileOutcome> recorded = record_failure(pass, error);
+    return recorded ? std::move(recorded) : Result<ReconcileOutcome>(error);
+}
+
+Status PipelineReconciler::load(Pass& pass) {
+    Result<Pool::Lease> session = reads_.acquire(pass.context);
+    if (!session) return session.error();
+    Result<PipelineSpec> declared = read_pipeline(**session, pass.uid);
+    if (!declared) return declared.error();
+    pass.declared = *std::move(declared);
+    pass.spec = pass.declared;
+    Result<LoopState> state = read_loop_state(**session, pass.uid);
+    if (!state) return state.error();
+    pass.state = *std::move(state);
+    pass.loaded = clock_.steady_now();
+    Result<PipelineStatus> status = read_status(**session, pass.uid);
+    if (!status) return status.error();
+    pass.status = *std::move(status);
+    Result<std::optional<Run>> run = read_run(**session, pass.uid);
+    if (!run) return run.error();
+    pass.run = *std::move(run);
+    Result<std::vector<Revision>> revisions = read_revisions(**session, pass.uid);
+    if (!revisions) return revisions.error();
+    pass.revisions = *std::move(revisions);
+    if (const Revision* served = pass.served()) {
+        Result<bool> there = is_there(**session, pass.declared.target, *served);
+        if (!there) return there.error();
+        pass.served_gone = !*there;
+    }
+    Result<OpenBatches> open = open_batches(**session, pass.uid, pass.context.epoch, pass.run ? pass.run->id : 0);
+    if (!open) return open.error();
+    pass.open = *std::move(open);
+    Result<std::int64_t> dead = count_dead_letters(**session, pass.uid);
+    if (!dead) return dead.error();
+    pass.stored_dead_letters = *dead;
+    Result<ProviderSpec> provider = find_provider(**session, pass.declared.provider);
+    if (!provider) return provider.error();
+    pass.provider = *std::move(provider);
+    pass.renewed = renewed(pass);
+    Result<FeedRow> feed = read_feed(**session, pass.uid);
+    if (!feed) return feed.error();
+    pass.feed = *std::move(feed);
+    disregard_future(pass);
+    recall_prune(pass);
+    return {};
+}
+
+WallTime PipelineReconciler::now(const Pass& pass) const {
+    return HOMEOSTAT_PLANTED("clock") ? clock_.now() : pass.now(clock_.steady_now());
+}
+
+// A time that has not come yet was written by a clock that ran ahead; what hangs on it is due. So is a next attempt that is
+// further away than any is put off.
+void PipelineReconciler::disregard_future(Pass& pass) const {
+    if (HOMEOSTAT_PLANTED("clock")) return;
+    const WallTime now = pass.state.at;
+    if (pass.status.last_sweep && *pass.status.last_sweep > now && pass.state.failures == 0) pass.state.next_attempt.reset();
+    for (std::optional<WallTime>* at : {&pass.status.last_sweep, &pass.status.last_deep_sweep, &pass.state.window.start}) {
+        if (*at && **at > now) at->reset();
+    }
+    const milliseconds furthest =
+        pass.state.failures > 0 ? std::max(settings_.retry_cap, settings_.reprobe) : pass.declared.drift_interval;
+    if (pass.state.next_attempt && *pass.state.next_attempt > now + furthest) pass.state.next_attempt.reset();
+}
+
+// Aloud: is it wanted now, is there a place for its vectors, is a run under way, take that further.
+Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
+    if (pass.declared.suspend) {
+        if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
+        return ReconcileOutcome{.end = PassEnd::settled, .again_in = pass.declared.drift_interval};
+    }
+    if (const Status looked = look_whether_mended(pass); !looked) return looked.error();
+    bool deep = false;
+    // What failed is left alone until its time has come, its triggers too.
+    const bool resting = !pass.run && pass.state.failures > 0 && !due(pass, pass.trigger, deep);
+    if (!resting) {
+        if (const Status kept = keep_capture(pass); !kept) return kept.error();
+    }
+    if (!pass.run && !due(pass, pass.trigger, deep)) {
+        if (const Status told = record_between(pass); !told) return told.error();
+        const bool converged = pass.state.failures == 0 && pass.status.drift.total() == 0;
+        return ReconcileOutcome{
+            .end = converged ? PassEnd::converged : PassEnd::settled, .again_in = until_due(pass), .rests = rests_for(pass)};
+    }
+    Result<std::string> awaited = awaits(pass);
+    if (!awaited) return awaited.error();
+    if (!awaited->empty()) {
+        pass.waiting_for = *std::move(awaited);
+        if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
+        return ReconcileOutcome{.end = PassEnd::waiting, .again_in = milliseconds(settings_.once ? 1'000 : 30'000)};
+    }
+    if (const Status turn = turn_to_alter(pass); !turn) return turn.error();
+    if (const Status ready = prepare_revision(pass); !ready) return ready.error();
+    if (pass.run && (pass.run->generation != pass.declared.generation || pass.run->revision != pass.revision.number)) {
+        if (const Status ended = supersede(pass); !ended) return ended.error();
+        pass.run.reset();
+        pass.open = {};
+        due(pass, pass.trigger, deep);
+    }
+    if (!pass.run) {
+        if (const Status begun = begin_run(pass); !begun) return begun.error();
+    }
+    return advance(pass);
+}
+
+// What does not wait for its time; "" where nothing is asked for.
+std::string_view PipelineReconciler::wanted_at_once(const Pass& pass) const {
+    if (settings_.once) return "once";
+    if (pass.asked()) return "requested";
+    if (pass.status.observed_generation != pass.declared.generation) return "spec";
+    if (pass.approved()) return "approved";
+    // Nothing is found by search meanwhile.
+    if (pass.state.failures == 0) return pass.served_gone ? "repair" : "";
+    // An endpoint or a credential that was put right is tried at once, and so is a source that was refreshed since it failed.
+    if (pass.state.provider_generation != pass.provider.generation || pass.renewed) return "provider";
+    return pass.mended ? "mended" : pass.refreshed() ? "refresh" : "";
+}
+
+// Of the pipelines that this one depends on, the first that is not ready.
+Result<std::string> PipelineReconciler::awaits(const Pass& pass) {
+    if (pass.declared.depends_on.empty()) return std::string();
+    Result<Pool::Lease> session = reads_.acquire(pass.context);
+    if (!session) return session.error();
+    for (const std::string& name : pass.declared.depends_on) {
+        Result<PipelineSpec> other = find_pipeline(**session, name);
+        Result<PipelineStatus> status = other ? read_status(**session, other->uid) : Result<PipelineStatus>(other.error());
+        const bool ready = status && status->observed_generation == other->generation &&
+                           std::any_of(status->conditions.begin(), status->conditions.end(),
+                                       [](const Condition& c) { return c.type == "Ready" && c.status == "True"; });
+        if (!ready) return name;
+    }
+    return std::string();
+}
+
+// The spec was edited under way: what was planned for the old one is of no use.
+Status PipelineReconciler::supersede(Pass& pass) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    return guarded([&] {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        discard_outdated_batches(tx, pass.uid, pass.declared.generation, pass.revision.number);
+        end_run(tx, *pass.run, pass.declared.name, "Superseded", "the spec changed under way");
+        discard_run_batches(tx, pass.uid, pass.run->id);
+        tx.commit();
+    });
+}
+
+bool PipelineReconciler::due(const Pass& pass, std::string& trigger, bool& deep) const {
+    const WallTime now = this->now(pass);
+    const bool deep_due = !pass.status.last_deep_sweep || *pass.status.last_deep_sweep + pass.declared.deep_interval <= now;
+    deep = deep_due;
+    if (const std::string_view wanted = wanted_at_once(pass); !wanted.empty()) {
+        trigger = wanted;
+        deep = deep_due || settings_.deep || (trigger == "requested" && !pass.retries_refused()) ||
+               pass.status.observed_generation != pass.declared.generation;
+        return true;
+    }
+    if (const std::optional<WallTime> at = sweep_due(pass)) {
+        if (*at > now && !deep_due) return false;
+        trigger = pass.refreshed() ? "refresh" : pass.feed.trusted && !pass.feed.full ? "interval" : "feed";
+        return true;
+    }
+    if (pass.state.next_attempt && *pass.state.next_attempt > now) return false;
+    trigger = pass.state.failures > 0 ? "retry" : "interval";
+    return true;
+}
+
+// While the feed can be trusted there is nothing to find but what came past it.
+std::optional<WallTime> PipelineReconciler::sweep_due(const Pass& pass) const {
+    const PipelineSpec& p = pass.declared;
+    if (pass.state.failures > 0 || !pass.status.last_sweep) return std::nullopt;
+    if (pass.refreshed()) return *pass.status.last_sweep + kBetweenSweeps;
+    if (pass.capture_fingerprint.empty()) return std::nullopt;
+    // What it has named and nobody can take up is seen by a sweep at once, and then by those that there would be without it.
+    if (const auto trouble = feeds_.trouble(pass.uid, clock_.steady_now()))
+        return *pass.status.last_sweep + (trouble->swept ? p.drift_interval : kBetweenSweeps);
+    // While a writer goes on of whom the feed may know nothing, one sweep more would not be the last.
+    if (pass.feed.unsettled) return *pass.status.last_sweep + p.drift_interval;
+    if (!pass.feed.trusted || pass.feed.full) return *pass.status.last_sweep + kBetweenSweeps;
+    // What a run has found and left is nobody's to name.
+    if (pass.status.drift.total() > 0) return *pass.status.last_sweep + p.drift_interval;
+    return *pass.status.last_sweep + std::max(p.sweep_interval, p.drift_interval);
+}
+
+milliseconds PipelineReconciler::until_due(const Pass& pass) const {
+    const bool held = pass.feed_seen.health == FeedHealth::pending || (pass.declared.capture == "Off" && pass.feed.kept);
+    if (held) return std::min(kHeldLook, pass.declared.drift_interval);
+    const WallTime now = this->now(pass);
+    const auto left = [&](WallTime at) {
+        return std::max(std::chrono::duration_cast<milliseconds>(at - now), milliseconds(100));
+    };
+    if (pass.feed.unsettled) return std::min(kBetweenSweeps, pass.declared.drift_interval);
+    if (const std::optional<WallTime> at = sweep_due(pass)) return std::min(left(*at), pass.declared.drift_interval);
+    // What fails is looked at all the same: the source may have been put right.
+    if (pass.state.next_attempt) return std::min(left(*pass.state.next_attempt), pass.declared.drift_interval);
+    return pass.declared.drift_interval;
+}
+
+// Where the feed is trusted, only time and what a mark tells of (store/feed/rest.hpp) decide that there is something to do.
+std::optional<milliseconds> PipelineReconciler::rests_for(const Pass& pass) const {
+    const std::optional<WallTime> sweep = sweep_due(pass);
+    if (!sweep || !pass.feed.trusted || pass.feed.full || !pass.status.last_deep_sweep) return std::nullopt;
+    if (feeds_.trouble(pass.uid, clock_.steady_now())) return std::nullopt;
+    const WallTime until = std::min(*sweep, *pass.status.last_deep_sweep + pass.declared.deep_interval);
+    return std::max(std::chrono::duration_cast<milliseconds>(until - now(pass)), milliseconds(0));
+}
+
+Status PipelineReconciler::begin_run(Pass& pass) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    bool deep = false;
+    due(pass, pass.trigger, deep);
+    if (pass.trigger == "requested" || pass.trigger == "provider") gateway_.allow_probe(pass.provider.name);
+    tried(pass);
+    Result<Totals> stored = count_stored(**session, pass.revision);
+    if (!stored) return stored.error();
+    if (const Status opened = open_full_feed(**session, pass); !opened) return opened;
+    if (settings_.once) take_over_feed(**session, pass);
+    const bool moves = !feeds_.trouble(pass.uid, clock_.steady_now());
+    feeds_.swept(pass.uid);
+    const Status begun = guarded([&] {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        // What the feed planned for what was declared before would be refused for ever; this run sees what it was for.
+        discard_outdated_batches(tx, pass.uid, pass.declared.generation, pass.revision.number);
+        Run run;
+        run.uid = pass.uid;
+        run.revision = pass.revision.number;
+        run.generation = pass.declared.generation;
+        run.reconcile_id = pass.context.reconcile_id;
+        run.trigger = pass.trigger;
+        run.deep = deep && stored->documents > 0;  // where nothing is stored there is nothing to look at deeply
+        run.traceparent = pass.context.span.traceparent();
+        // What a refresh brings is nothing that a trigger should have named, nor is a refused document that is tried again.
+        run.feed_trusted = moves && pass.feed.trusted && !pass.feed.full && !pass.capture_fingerprint.empty() &&
+                           !pass.refreshed() && !pass.retries_refused();
+        // Whatever changes from here on is named, and what changed before is seen by this sweep; where the feed was full, by the
+        // one that begins when all have ended who found it full.
+        if (!pass.capture_fingerprint.empty()) pass.feed.trusted = keep_feed(tx, pass.uid, pass.capture_fingerprint, true);
+        pass.run = start_run(tx, run);
+        if (versions_outdated(tx, pass.uid, pass.run->id, pass.source.version)) pass.run->deep = true;
+        tx.exec({"checkpoint_open",
+                 "INSERT INTO homeostat.checkpoint (uid, revision, run_id, name, documents, chunks)"
+                 " VALUES ($1::bigint, $2::int, $3::bigint, 'run-' || $3, $4::bigint, $5::bigint)"},
+                Params::of(pass.uid, pass.revision.number, pass.run->id, stored->documents, stored->chunks));
+        tx.commit();
+    });
+    HOMEOSTAT_REACH("run.after_start");
+    if (begun) {
+        const Result<double> rate = recent_rate(**session, pass.uid);
+        note_pace(pass, rate ? *rate : 0);
+    }
+    return begun;
+}
+
+// Whoever reads what is to go is not waited for: it goes as soon as nobody does.
+Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    if (pass.declared.deletion_policy == "Delete") {
+        if (const Status turn = turn_to_alter(pass); !turn) return turn.error();
+        if (const Status dropped = drop_pipeline_data(**session, pass.declared); !dropped) return dropped.error();
+    }
+    const LockTurn turn = turn_to_lock(**session, pass, of_triggers(pass, InTheWay::everybody));
+    if (!turn.waits.empty()) return lock_held(turn.waits, kLockNotAvailable);
+    const Status gone = guarded([&] {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        tx.exec(turn.timeout);
+        if (const Status removed = remove_capture(tx, pass.uid); !removed) throw StoreFailure(removed.error());
+        add_event(tx, {.uid = pass.uid,
+                       .reason = "Deleted",
+                       .message = fmt::format("pipeline \"{}\" is deleted; its vectors are {}", pass.declared.name,
+                                              pass.declared.deletion_policy == "Delete" ? "gone" : "left in place"),
+                       .reconcile_id = pass.context.reconcile_id});
+        tx.exec({"pipeline_finalize", "UPDATE homeostat.pipeline SET finalizers = '{}' WHERE uid = $1::bigint"},
+                Params::of(pass.uid));
+        tx.exec({"pipeline_delete", "DELETE FROM homeostat.pipeline WHERE uid = $1::bigint"}, Params::of(pass.uid));
+        tx.commit();
+    });
+    if (!gone) return gone.error();
+    suffers_no_more(pass.uid);
+    telemetry_.metrics.forget("pipeline", pass.declared.name);
+    {
+        const Lock lock(mutex_);
+        slice_limits_.erase({pass.uid, false});
+        slice_limits_.erase({pass.uid, true});
+        paces_.erase(pass.uid);
+        tried_.erase(pass.uid);
+        held_off_.erase({pass.uid, false});
+        held_off_.erase({pass.uid, true});
+    }
+    return kGone;
+}
+
+}  // namespace homeostat

@@ -1,0 +1,371 @@
+// Keeping the change feed: its triggers are made where they may be made, looked at in every pass, and trusted only as long as
+// nobody has touched them.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "reconcilers/factory/targets.hpp"
+#include "reconcilers/pipeline/pipeline.hpp"
+#include "reconcilers/pipeline/pipeline_pass.hpp"
+#include "store/control/batches.hpp"
+#include "store/control/leases.hpp"
+#include "store/feed/capture.hpp"
+#include "store/feed/feed.hpp"
+#include "store/pg/lock_holders.hpp"
+
+namespace homeostat {
+
+namespace {
+
+constexpr Duration kHoldOff = std::chrono::seconds(60);
+
+bool may_make_all(const CapturePlan& plan, std::string& refused) {
+    for (const CapturedRelation& r : plan.relations) {
+        if (!r.may_trigger) refused = r.described;
+    }
+    return refused.empty();
+}
+
+FeedSeen told(FeedHealth health, std::string message) { return {health, std::move(message)}; }
+
+FeedSeen blind(const BlindSpot& spot) {
+    switch (spot.why) {
+        case CaptureBlind::subscribed:
+            return told(FeedHealth::subscribed,
+                        fmt::format("a subscription writes to {}, which fires no triggers of statements; sweeps find what "
+                                    "changes there, every drift_interval",
+                                    spot.described));
+        case CaptureBlind::foreign:
+            return told(FeedHealth::foreign, fmt::format("{} is on another server and fires no triggers; sweeps find what "
+                                                         "changes there, every drift_interval",
+                                                         spot.described));
+        case CaptureBlind::filtered:
+            return told(FeedHealth::filtered, fmt::format("a policy chooses rows of {}, by what no trigger is told of; sweeps "
+                                                          "find what changes, every drift_interval",
+                                                          spot.described));
+        case CaptureBlind::none: break;
+    }
+    return {};
+}
+
+}  // namespace
+
+// What is there and what is missing is looked at without a lock or a write: mostly nothing is to be done.
+Status PipelineReconciler::keep_capture(Pass& pass) {
+    if (pass.declared.capture != "Auto" || pass.declared.management != "Manage") return drop_capture(pass);
+    if (settings_.once) return {};  // nobody would take out what triggers put in
+    std::optional<CaptureState> state;
+    Result<CapturePlan> plan = [&]() -> Result<CapturePlan> {
+        Result<Pool::Lease> session = reads_.acquire(pass.context);
+        if (!session) return session.error();
+        return guarded([&]() -> Result<CapturePlan> {
+            Transaction tx = (*session)->begin(TxMode::read_only);
+            // As the revision has it that this declaration means, or will have it once it is made.
+            const Revision* same = revision_holding(pass.revisions, RevisionSettings::of(pass.declared, pass.provider));
+            const PipelineSpec spec = same == nullptr ? pass.declared : spec_of_revision(pass.declared, same->settings);
+            Result<SourceShape> source = inspect_source(tx, spec);
+            if (!source) return source.error();
+            Result<CapturePlan> planned = plan_capture(tx, spec, *source);
+            if (!planned || planned->relations.empty()) return planned;
+            Result<CaptureState> seen = look_at_capture(tx, pass.uid, *planned);
+            if (!seen) return seen.error();
+            state = *std::move(seen);
+            return planned;
+        });
+    }();
+    if (!plan) return plan.error();
+    if (!state) {
+        pass.feed_seen = told(FeedHealth::off, plan->none_because + "; sweeps find what changes");
+        return {};
+    }
+    if (pass.feed.kept && state->complete && pass.feed.fingerprint == state->fingerprint) {
+        tell_capture(pass, *state, "");
+        return {};
+    }
+    return align_capture(pass, *plan);
+}
+
+PipelineReconciler::LockOf PipelineReconciler::of_triggers(const Pass& pass, InTheWay who) {
+    LockOf of{{pass.declared.source, change_table(pass.uid)}, who};
+    for (const CaptureBase& base : pass.declared.capture_from) of.relations.push_back(base.table);
+    return of;
+}
+
+Result<PipelineReconciler::LockOf> PipelineReconciler::of_data(Session& session, const Pass& pass) {
+    Result<std::vector<Revision>> revisions = read_revisions(session, pass.uid);
+    if (!revisions) return revisions.error();
+    LockOf of{{pass.declared.target}, InTheWay::everybody, true};
+    for (const Revision& r : *revisions)
+        of.relations.insert(of.relations.end(), {r.tables.document, r.tables.chunk, r.tables.journal});
+    return of;
+}
+
+// Whoever waits for a lock has others wait behind him: a tenth of a second once a minute. In between, only where nobody holds it.
+PipelineReconciler::LockTurn PipelineReconciler::turn_to_lock(Session& session, const Pass& pass, const LockOf& of) {
+    std::string message;
+    {
+        const Lock lock(mutex_);
+        const auto it = held_off_.find({pass.uid, of.ours});
+        if (settings_.once || it == held_off_.end() || clock_.steady_now() >= it->second.until) return {"", kShortLock};
+        message = it->second.message;
+    }
+    const Result<std::optional<std::string>> holder = lock_holder(session, of.relations, of.who);
+    if (holder && !*holder) return {"", kBriefLock};
+    return {message, kBriefLock};
+}
+
+// Says who holds it.
+std::string PipelineReconciler::hold_off(Session& session, const Pass& pass, const LockOf& of, std::string_view what) {
+    const Result<std::optional<std::string>> holder = lock_holder(session, of.relations, of.who);
+    std::string message = fmt::format("{}: they wait for {}; tried again as soon as nobody holds it", what,
+                                      holder && *holder ? **holder : "a lock that somebody held a moment ago");
+    const SteadyTime now = clock_.steady_now();
+    const Lock lock(mutex_);
+    HeldOff& held = held_off_[{pass.uid, of.ours}];
+    if (now >= held.until) held.until = now + kHoldOff;
+    held.message = message;
+    return message;
+}
+
+Error PipelineReconciler::lock_held(std::string message, std::string_view code) {
+    return Error{
+        .cls = ErrorClass::db_transient, .message = std::move(message), .origin = Origin::theirs, .code = std::string(code)};
+}
+
+// What could not be altered a moment ago is not asked for again while somebody holds it.
+Status PipelineReconciler::turn_to_alter(const Pass& pass) {
+    {
+        const Lock lock(mutex_);
+        if (!held_off_.contains({pass.uid, true})) return {};
+    }
+    Result<Pool::Lease> session = reads_.acquire(pass.context);
+    if (!session) return session.error();
+    Result<LockOf> of = of_data(**session, pass);
+    if (!of) return of.error();
+    const LockTurn turn = turn_to_lock(**session, pass, *of);
+    if (turn.waits.empty()) return {};
+    return lock_held(turn.waits, kLockHeld);
+}
+
+// Told, and looked at again soon: nothing is wrong with the pipeline, and what is served and fed goes on.
+Result<ReconcileOutcome> PipelineReconciler::wait_for_lock(Pass& pass, const Error& error) {
+    if (const Status told = say_who_holds_it(pass, error); !told) return told.error();
+    const auto& had = pass.status.conditions;
+    const bool known = std::any_of(had.begin(), had.end(), [](const Condition& c) { return c.reason == kWaitingForLock; });
+    if (!known) spdlog::info("pipeline \"{}\": {}", pass.declared.name, pass.lock_wait);
+    if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
+    return ReconcileOutcome{.end = PassEnd::waiting, .again_in = kHeldLook};
+}
+
+Status PipelineReconciler::say_who_holds_it(Pass& pass, const Error& error) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    if (error.code == kLockHeld) {
+        Result<LockOf> of = of_data(**session, pass);
+        if (!of) return of.error();
+        pass.lock_wait = hold_off(**session, pass, *of,
+                                  pass.declared.deleting ? "its vectors could not be removed yet"
+                                                         : "tables and views of ours could not be altered yet");
+        return {};
+    }
+    if (pass.declared.deleting) {
+        pass.lock_wait =
+            hold_off(**session, pass, of_triggers(pass, InTheWay::everybody), "its triggers could not be removed yet");
+        return {};
+    }
+    const LockOf of = of_triggers(pass, InTheWay::owners);
+    const Result<std::optional<std::string>> holder = lock_holder(**session, of.relations, of.who);
+    pass.lock_wait = holder && *holder ? fmt::format("the source could not be read yet: it waits for {}", **holder)
+                                       : fmt::format("a lock was waited for in vain: {}", error.message);
+    return {};
+}
+
+Status PipelineReconciler::drop_capture(Pass& pass) {
+    if (!pass.feed.kept) return {};
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    const LockTurn turn = turn_to_lock(**session, pass, of_triggers(pass, InTheWay::everybody));
+    if (!turn.waits.empty()) {
+        pass.feed_seen = told(FeedHealth::off, turn.waits);
+        return {};
+    }
+    Status dropped = guarded([&]() -> Status {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        tx.exec(turn.timeout);
+        if (const Status removed = remove_capture(tx, pass.uid); !removed) return removed;
+        tx.commit();
+        return {};
+    });
+    if (!dropped && dropped.error().code == kLockNotAvailable && !settings_.once) {
+        pass.feed_seen = told(FeedHealth::off, hold_off(**session, pass, of_triggers(pass, InTheWay::everybody),
+                                                        "capture is Off, and the triggers are still there"));
+        return {};
+    }
+    if (!dropped) return dropped;
+    pass.feed = {};
+    pass.feed_seen = told(FeedHealth::off, "capture is Off: sweeps find what changes");
+    return {};
+}
+
+void PipelineReconciler::tell_capture(Pass& pass, const CaptureState& state, const std::string& refused) const {
+    pass.capture_fingerprint = state.complete ? state.fingerprint : "";
+    const auto trouble = feeds_.trouble(pass.uid, clock_.steady_now());
+    if (state.complete && trouble) {
+        pass.feed_seen = told(
+            FeedHealth::failing,
+            fmt::format("what the feed names cannot be taken up, and sweeps find it until it can: {}", trouble->error.message));
+    } else if (state.complete && (pass.feed.full || pass.feed.unsettled)) {
+        pass.feed_seen = told(FeedHealth::overrun,
+                              pressure_.pressing(pass.uid, clock_.steady_now())
+                                  ? "writers keep the database busy with changes; sweeps find them and heal them in "
+                                    "feed.overrun_share of the time, and all of it once the writers let up"
+                                  : "writers changed more at a time than is worth naming document by document; sweeps find it, "
+                                    "and the feed names changes again when they are done");
+    } else if (state.complete) {
+        pass.feed_seen = told(FeedHealth::active, "");
+    } else if (state.blind.why != CaptureBlind::none) {
+        pass.feed_seen = blind(state.blind);
+    } else if (!state.disabled.empty()) {
+        pass.feed_seen = told(FeedHealth::disabled,
+                              fmt::format("triggers of {} are switched off, so sweeps find what changes there; switch them on "
+                                          "again with ALTER TABLE {} ENABLE TRIGGER ALL, or declare capture: Off",
+                                          state.disabled, state.disabled));
+    } else {
+        pass.feed_seen = told(FeedHealth::no_right,
+                              fmt::format("homeostat's role may not make triggers on {}; `homeostat capture sql {}` prints "
+                                          "them for somebody who may; until then sweeps find what changes",
+                                          refused, pass.declared.name));
+    }
+}
+
+// What we may do about what is missing, in one transaction that holds the lease.
+Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    const LockTurn turn = turn_to_lock(**session, pass, of_triggers(pass, InTheWay::writers));
+    if (!turn.waits.empty()) {
+        pass.feed_seen = told(FeedHealth::pending, turn.waits);
+        return {};
+    }
+    std::string refused;
+    const bool may = may_make_all(plan, refused);
+    Status aligned = guarded([&]() -> Status {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        tx.exec(turn.timeout);
+        Result<CaptureState> state = look_at_capture(tx, pass.uid, plan);
+        if (!state) return state.error();
+        const bool make = !state->current || (may && !state->missing.empty());
+        if (!state->current) {
+            if (const Status made = make_capture_tables(tx, plan); !made) return made;
+        }
+        if (make && may) {
+            if (const Status made = make_capture_triggers(tx, plan); !made) return made;
+        }
+        if (make) {
+            state = look_at_capture(tx, pass.uid, plan);
+            if (!state) return state.error();
+        }
+        // Triggers that were away, switched off, or are new may have missed something.
+        if (pass.feed.fingerprint != state->fingerprint) pass.feed.trusted = false;
+        keep_feed(tx, pass.uid, state->fingerprint, false);
+        if (!state->complete) distrust_feed(tx, pass.uid, std::chrono::milliseconds(0));
+        tx.commit();
+        tell_capture(pass, *state, refused);
+        return {};
+    });
+    if (aligned) {
+        faults_.over(triggers_of(pass.uid), clock_.steady_now());
+        Result<FeedRow> feed = read_feed(**session, pass.uid);
+        if (!feed) return feed.error();
+        pass.feed = *std::move(feed);
+        return {};
+    }
+    // A source that is locked, or a right that is gone: the feed waits, the pipeline goes on.
+    const Error& error = aligned.error();
+    if (error.code == kLockNotAvailable) {
+        pass.feed_seen = told(FeedHealth::pending,
+                              hold_off(**session, pass, of_triggers(pass, InTheWay::writers), "triggers could not be made"));
+        faults_.met(triggers_of(pass.uid), triggers_of(pass.uid),
+                    fmt::format("pipeline \"{}\": {}", pass.declared.name, pass.feed_seen.message), clock_.steady_now());
+        return {};
+    }
+    if (error.cls == ErrorClass::fenced || error.cls == ErrorClass::cancelled || error.cls == ErrorClass::db_transient)
+        return aligned;
+    faults_.met(triggers_of(pass.uid), triggers_of(pass.uid),
+                fmt::format("pipeline \"{}\": its triggers could not be made: {}", pass.declared.name, error.message),
+                clock_.steady_now());
+    pass.feed_seen =
+        told(FeedHealth::pending, fmt::format("triggers could not be made and will be tried again: {}", error.message));
+    return {};
+}
+
+// It may have filled since the pass began. What follows sees all that was not named, but of writers who are still under way.
+Status PipelineReconciler::open_full_feed(Session& session, Pass& pass) {
+    if (!pass.feed.kept) return {};
+    Result<FeedRow> feed = read_feed(session, pass.uid);
+    if (!feed) return feed.error();
+    pass.feed = *std::move(feed);
+    if (!pass.feed.full || pass.capture_fingerprint.empty()) return {};
+    const auto in_turn = [&](void (*step)(Transaction&, std::int64_t)) {
+        return guarded([&] {
+            Transaction tx = fenced_transaction(session, pass.lease(), pass.context);
+            step(tx, pass.uid);
+            tx.commit();
+        });
+    };
+    if (const Status shut = in_turn(shut_feed); !shut) return shut;
+    if (const Status opened = open_feed(session, pass.uid); !opened) return opened;
+    return in_turn(note_opened);
+}
+
+// Somebody waits for this run, which sees whatever the feed has named and nobody took up: no change feed is consumed meanwhile,
+// and none may be for long. A feed that cannot be emptied keeps what it has; the run heals it all the same.
+void PipelineReconciler::take_over_feed(Session& session, Pass& pass) {
+    if (!pass.feed.kept) return;
+    const Status taken = guarded([&] {
+        Transaction tx = fenced_transaction(session, pass.lease(), pass.context);
+        take_over_changes(tx, pass.uid, pass.feed.run_id);
+        tx.commit();
+    });
+    if (!taken)
+        spdlog::warn("pipeline \"{}\": its change feed keeps what it has named: {}", pass.declared.name, taken.error().message);
+}
+
+// Drift of this slice that is not the feed's to heal already.
+Status PipelineReconciler::leave_to_feed(Pass& pass, Transaction& tx, Observed& seen) const {
+    std::vector<DriftItem>& items = seen.slice.items;
+    if (settings_.once || !pass.feed.kept || pass.capture_fingerprint.empty()) return {};
+    // What is named and never taken up is not the feed's to heal.
+    const bool moves = !feeds_.trouble(pass.uid, clock_.steady_now());
+    Result<std::vector<bool>> known = known_to_feed(tx, pass.source, pass.revision, pass.feed.run_id, items, moves);
+    if (!known) return known.error();
+    std::vector<DriftItem> rest;
+    std::vector<Key> missing;
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        if (!(*known)[i]) {
+            rest.push_back(std::move(items[i]));
+        } else if (items[i].cls == DriftClass::missing) {
+            missing.push_back(std::move(items[i].key));
+        }
+    }
+    items = std::move(rest);
+    // What search finds now and would not find in the next revision keeps that from taking over.
+    if (const Revision* served = pass.served(); served != nullptr && served->number != pass.revision.number)
+        seen.still_to_come = served_among(tx, pass.source, *served, pass.revision, missing);
+    return {};
+}
+
+// A row that went unnamed, by TRUNCATE for instance, while the feed's first heal of it was on the way: the document comes to be
+// when this sweep has passed, and nobody would look for it. So a deletion by its key waits for that heal. Of a deletion that is
+// named Feed::plan does the same.
+void PipelineReconciler::take_back_too_late(Transaction& tx, const Pass& pass, const std::vector<Key>& keys) const {
+    if (keys.empty() || pass.declared.prune == "Never") return;
+    PlannedBatch gone{BatchKind::prune, DriftClass::orphaned, pass.declared.priority * 100, {}};
+    for (const Key& key : keys) {
+        gone.keys.push_back({"0"});
+        gone.keys.back().insert(gone.keys.back().end(), key.begin(), key.end());
+    }
+    insert_batches(tx, pass.uid, pass.run->revision, pass.run->generation, pass.context.epoch, pass.feed.run_id,
+                   pass.context.span.traceparent(), {std::move(gone)});
+}
+
+}  // namespace homeostat

@@ -1,0 +1,82 @@
+// What one call of the pipeline reconciler has read; internal to its source files.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "reconcilers/pipeline/conditions.hpp"
+#include "reconcilers/pipeline/pipeline.hpp"
+#include "store/control/dead_letters.hpp"
+#include "store/control/leases.hpp"
+#include "store/feed/feed.hpp"
+
+namespace homeostat {
+
+struct PipelineReconciler::Pass {
+    std::int64_t uid = 0;
+    const Context& context;
+    PipelineSpec declared;
+    PipelineSpec spec;          // the declared one, with what decides vectors as the revision under work has it
+    ProviderSpec provider;
+    SourceShape source;
+    VectorExtension vectors;
+    std::vector<Revision> revisions;
+    Revision revision;          // under work: the newest
+    LoopState state;
+    PipelineStatus status;
+    std::optional<Run> run;
+    OpenBatches open;
+    PruneDecision prune;
+    std::int64_t stored_dead_letters = 0;
+    std::int64_t unconfirmed = 0;  // deletions that only one observation has seen
+    std::optional<Totals> counted;  // and told, of what is served, by this pass: nothing of this run is under way since
+    std::int64_t shed = 0;         // documents that wait for memory
+    std::string waiting_for;       // a pipeline that this one depends on and that is not ready
+    std::string lock_wait;         // what waits for a lock that somebody holds, and who that is
+    std::string trigger;
+    FeedRow feed;
+    bool mended = false;       // its source could not be used, and can be now
+    bool renewed = false;      // it failed, and there is a new reason to ask its provider
+    bool served_gone = false;  // what was served is not there any more
+    std::string capture_fingerprint;  // of triggers that are all in place; "" where they are not
+    FeedSeen feed_seen;
+    SteadyTime loaded{};  // ours, when the server's clock was read
+    std::optional<ProviderTrouble> provider_trouble;
+
+    explicit Pass(std::int64_t id, const Context& c) : uid(id), context(c) {}
+
+    const Revision* served() const {
+        for (const Revision& r : revisions) {
+            if (r.state == "served") return &r;
+        }
+        return nullptr;
+    }
+    // Under work to take over from what is served.
+    bool next_to_serve() const { return revision.state != "served" && served() != nullptr; }
+    // Whether the condition of that type was told to be True.
+    bool is(std::string_view type) const {
+        return std::any_of(status.conditions.begin(), status.conditions.end(),
+                           [&](const Condition& c) { return c.type == type && c.status == "True"; });
+    }
+    // For a pass that has not ended yet.
+    bool asked() const { return declared.reconcile_requested && declared.reconcile_requested != state.last_handled_reconcile; }
+    // Asked for by whoever has refused documents tried again.
+    bool retries_refused() const { return asked() && declared.reconcile_requested->starts_with(kRetriesRefused); }
+    // Since the last run that ended.
+    bool refreshed() const { return state.source_mark && state.source_mark != state.observed_mark; }
+    // For deletions that are held back.
+    bool approved() const { return declared.approval && status.blocked_prunes > 0 && *declared.approval == status.blocked_plan; }
+    bool heals() const { return declared.management == "Manage" && declared.drift_policy == "Enforce"; }
+    std::string lease() const { return pipeline_lease(uid); }
+    // The time by the server: what is stored, and compared with what is stored, is by no other clock. `steady` is ours, now.
+    WallTime now(SteadyTime steady) const { return state.at + std::chrono::duration_cast<WallTime::duration>(steady - loaded); }
+};
+
+inline constexpr std::chrono::milliseconds kHeldLook{2'000};  // from a look at whether a lock is still held to the next
+
+// An exclusive transaction of a pass: its lease held at our epoch for as long as it lasts.
+Transaction fenced_transaction(Session& session, const std::string& lease, const Context& context);
+
+}  // namespace homeostat

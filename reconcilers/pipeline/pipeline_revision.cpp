@@ -1,0 +1,185 @@
+// The part of a pass that keeps the tables of the revision under work and the served view as the declaration and the source want
+// them.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "core/fault_point.hpp"
+#include "reconcilers/factory/targets.hpp"
+#include "reconcilers/pipeline/pipeline.hpp"
+#include "reconcilers/pipeline/pipeline_pass.hpp"
+#include "store/data/revision_columns.hpp"
+#include "store/data/revision_keys.hpp"
+#include "store/data/vector_index.hpp"
+
+namespace homeostat {
+
+// What the transaction has changed so far.
+struct PipelineReconciler::Prepared {
+    bool changed = false;             // tables, so that the view may be outdated
+    std::vector<std::string> grants;  // to give back once the view is made
+};
+
+// Finds the revision to work on, or makes it. One whose keys can be values of the source's type no more is left as it is, and the
+// next one is filled beside it.
+Result<PipelineReconciler::Prepared> PipelineReconciler::find_or_make_revision(Pass& pass, Transaction& tx,
+                                                                               const RevisionSettings& wanted) {
+    Prepared out;
+    const Revision* same = revision_holding(pass.revisions, wanted);
+    if (same != nullptr) {
+        pass.revision = *same;
+        pass.spec = spec_of_revision(pass.declared, pass.revision.settings);
+    }
+    Result<SourceShape> source = inspect_source(tx, pass.spec);
+    if (!source) return source.error();
+    pass.source = *std::move(source);
+    KeyAlignment keys;
+    const bool lost = same != nullptr && !make_whole(tx, *same, pass.vectors);
+    if (same != nullptr && !lost) {
+        Result<KeyAlignment> aligned = align_keys(tx, pass.spec, pass.revision, pass.source);
+        if (!aligned) return aligned.error();
+        keys = *std::move(aligned);
+        out.grants = keys.grants;
+    }
+    const bool fresh = same == nullptr || lost || keys.done == KeysAligned::impossible;
+    const bool turned = turn_to_revision(tx, pass.uid, fresh ? 0 : pass.revision.number, pass.revisions);
+    out.changed = fresh || turned || keys.done == KeysAligned::altered;
+    if (fresh) {
+        if (lost) tell_lost(pass, tx, *same);
+        pass.spec = pass.declared;
+        if (const Status made = make_revision(pass, tx, wanted); !made) return made.error();
+        return out;
+    }
+    pass.revision = *revision_holding(pass.revisions, wanted);
+    Result<bool> metadata = align_metadata(tx, pass.revision, pass.source);
+    if (!metadata) return metadata.error();
+    out.changed = out.changed || *metadata;
+    return out;
+}
+
+// A column that was put back, a right that was granted: nobody waits for the time of the next try.
+Status PipelineReconciler::look_whether_mended(Pass& pass) {
+    if (pass.state.failures == 0) return {};
+    const auto& told = pass.status.conditions;
+    const bool unusable = std::any_of(told.begin(), told.end(), [](const Condition& c) {
+        return c.type == "Stalled" && c.status == "True" &&
+               (c.reason == "SourceUnusable" || c.reason == "RightMissing" || c.reason == kSourceFiltered);
+    });
+    if (!unusable) return {};
+    Result<Pool::Lease> session = reads_.acquire(pass.context);
+    if (!session) return session.error();
+    return guarded([&] {
+        Transaction tx = (*session)->begin(TxMode::read_only);
+        const Revision* same = revision_holding(pass.revisions, RevisionSettings::of(pass.declared, pass.provider));
+        pass.mended = inspect_source(tx, same == nullptr ? pass.declared : spec_of_revision(pass.declared, same->settings)).ok();
+    });
+}
+
+// Somebody dropped them, perhaps with something they hung on.
+void PipelineReconciler::tell_lost(Pass& pass, Transaction& tx, const Revision& revision) {
+    const std::string message = fmt::format(
+        "pipeline \"{}\": of its revision {} somebody else has dropped {}, in whole or in part; everything is embedded anew",
+        pass.declared.name, revision.number, fmt::join(lost_tables(tx, revision), ", "));
+    spdlog::warn("{}", message);
+    add_event(tx, {.uid = pass.uid,
+                   .type = "Warning",
+                   .reason = "TablesGone",
+                   .message = message,
+                   .reconcile_id = pass.context.reconcile_id});
+}
+
+Status PipelineReconciler::make_revision(Pass& pass, Transaction& tx, const RevisionSettings& wanted) {
+    const std::int32_t number = pass.revisions.empty() ? 1 : pass.revisions.back().number + 1;
+    Result<Revision> made = create_revision(tx, pass.declared, wanted, pass.source, pass.vectors, number);
+    if (!made) return made.error();
+    pass.revision = *std::move(made);
+    pass.revisions.push_back(pass.revision);
+    add_event(tx, {.uid = pass.uid,
+                   .reason = "RevisionCreated",
+                   .message = fmt::format("revision {}: {} with {} dimensions, {} chunks", number, wanted.model,
+                                          wanted.dimensions, wanted.chunker),
+                   .reconcile_id = pass.context.reconcile_id});
+    return {};
+}
+
+// A first revision is served at once, so that search works while it fills; a later one is built beside the one that is served.
+Status PipelineReconciler::prepare_revision(Pass& pass) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    const RevisionSettings wanted = RevisionSettings::of(pass.declared, pass.provider);
+    return guarded([&]() -> Status {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        Result<VectorExtension> vectors = find_vector_extension(tx);
+        if (!vectors) return vectors.error();
+        pass.vectors = *std::move(vectors);
+        Result<Prepared> prepared = find_or_make_revision(pass, tx, wanted);
+        if (!prepared) return prepared.error();
+        bool changed = prepared->changed;
+        // What has lost its tables shows nobody anything: the next one is shown as it is filled.
+        const bool first = pass.served() == nullptr || !make_whole(tx, *pass.served(), pass.vectors);
+        const bool serving = first || pass.revision.state == "served";
+        if (serving && !changed) {
+            Result<bool> current = view_is_current(tx, pass.spec, pass.revision, pass.source);
+            if (!current) return current.error();
+            changed = !*current;
+        }
+        if (serving && (changed || first)) {
+            if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served)
+                return served;
+            for (const std::string& grant : prepared->grants) tx.exec(grant);
+            pass.revision.state = "served";
+            for (Revision& r : pass.revisions) {
+                if (r.number == pass.revision.number) r.state = "served";
+            }
+        }
+        drop_unused_metadata(tx, pass.revision, pass.source);
+        for (Revision& r : pass.revisions) {
+            if (r.state == "retired" && r.number != pass.revision.number) drop_unused_metadata(tx, r, pass.source);
+        }
+        HOMEOSTAT_REACH("revision.before_commit");
+        tx.commit();
+        HOMEOSTAT_REACH("revision.after_commit");
+        return {};
+    });
+}
+
+Status PipelineReconciler::enter_indexing(Pass& pass) {
+    if (pass.run->phase != RunPhase::indexing) {
+        Result<Pool::Lease> session = writes_.acquire(pass.context);
+        if (!session) return session.error();
+        pass.run->phase = RunPhase::indexing;
+        const Status saved = guarded([&] {
+            Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+            save_run(tx, *pass.run);
+            tx.commit();
+        });
+        if (!saved) return saved;
+    }
+    return record_progress(pass);
+}
+
+Status PipelineReconciler::keep_index(Pass& pass) {
+    {
+        Result<Pool::Lease> session = writes_.acquire(pass.context);
+        if (!session) return session.error();
+        Result<IndexState> state = index_state(**session, pass.spec, pass.revision);
+        if (!state) return state.error();
+        if (*state == IndexState::valid || pass.declared.management != "Manage") return {};
+        HOMEOSTAT_REACH("index.before");
+        if (*state == IndexState::absent) {
+            Result<bool> built = build_small_index(**session, pass.spec, pass.revision, pass.vectors);
+            if (!built) return built.error();
+            if (*built) return {};
+        }
+    }
+    if (const Status told = enter_indexing(pass); !told) return told;
+    const Span span = telemetry_.tracer.start("build index", SpanKind::internal, pass.context.span);
+    // A connection of its own: a build may take as long as it takes, and needs the session's timeouts off.
+    ConnectOptions options = writes_.options();
+    options.application_name = "homeostat-index";
+    options.statement_timeout_ms = 0;
+    Result<std::unique_ptr<Session>> own = Session::connect(options);
+    if (!own) return own.error();
+    return build_index(**own, pass.spec, pass.revision, pass.vectors);
+}
+
+}  // namespace homeostat

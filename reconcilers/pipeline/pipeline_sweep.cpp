@@ -1,0 +1,380 @@
+// The part of the way through that observes, diffs, plans and dispatches, and what follows when a sweep is complete.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "core/fault_point.hpp"
+#include "reconcilers/factory/plan.hpp"
+#include "reconcilers/factory/retry.hpp"
+#include "reconcilers/pipeline/pipeline.hpp"
+#include "reconcilers/pipeline/pipeline_pass.hpp"
+#include "reconcilers/pipeline/sweep_standby.hpp"
+#include "store/control/leases.hpp"
+#include "store/data/vector_index.hpp"
+
+namespace homeostat {
+
+using std::chrono::milliseconds;
+
+namespace {
+
+void count(DriftCounts& counts, DriftClass cls) {
+    switch (cls) {
+        case DriftClass::missing: ++counts.missing; break;
+        case DriftClass::stale: ++counts.stale; break;
+        case DriftClass::moved: ++counts.moved; break;
+        case DriftClass::partial: ++counts.partial; break;
+        case DriftClass::invalid: ++counts.invalid; break;
+        case DriftClass::orphaned: ++counts.orphaned; break;
+        case DriftClass::excess: ++counts.excess; break;
+        case DriftClass::touched: break;  // the content is as it was: not drift, only a version to note
+    }
+}
+
+bool to_embed(DriftClass c) {
+    return c == DriftClass::missing || c == DriftClass::stale || c == DriftClass::partial || c == DriftClass::invalid;
+}
+// From here on a planner without fresh statistics would choose badly.
+constexpr std::int64_t kManyDocuments = 5'000;
+constexpr std::size_t kMostStrays = 10'000;  // taken away by one sweep
+
+// What a feed that was trusted when the run began should have named. Later sweeps of the run see what came meanwhile, and what is
+// left on purpose is found by each of them; a run that is tried again finds what the one that failed had found.
+bool unnamed(const Run& run, bool heals, bool held, DriftClass c) {
+    return run.feed_trusted && run.sweeps == 1 && heals && run.trigger != "retry" &&
+           (c == DriftClass::missing || c == DriftClass::stale || (c == DriftClass::orphaned && !held));
+}
+
+constexpr milliseconds kLookAtFeed{50};  // from one look at whether it has caught up to the next
+
+bool to_prune(DriftClass c) { return c == DriftClass::orphaned || c == DriftClass::excess; }
+
+}  // namespace
+
+// What was planned so far: whose it is now, and whether any of it has failed for good.
+Status PipelineReconciler::answer_for_planned(Pass& pass) {
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    // What an earlier holder of the lease planned is ours now. It cannot plan more: its epoch is behind.
+    if (pass.open.of_others) {
+        const Status adopted = guarded([&] {
+            Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+            adopt_batches(tx, pass.uid, pass.context.epoch);
+            tx.commit();
+        });
+        if (!adopted) return adopted;
+        pass.open.of_others = false;
+    }
+    Result<std::optional<Error>> failed = failed_batch(**session, pass.run->id);
+    if (!failed) return failed.error();
+    if (*failed) return **failed;
+    return {};
+}
+
+Result<ReconcileOutcome> PipelineReconciler::advance(Pass& pass) {
+    Run& run = *pass.run;
+    if (const Status answered = answer_for_planned(pass); !answered) return answered.error();
+    const bool told = pass.is("Reconciling");
+    bool swept = false;
+    if (pressed(pass)) {
+        if (const Status withdrawn = withdraw(pass); !withdrawn) return withdrawn.error();
+    }
+    while (run.phase == RunPhase::sweeping) {
+        const std::int64_t room = window(pass) - pass.open.batches;
+        if (room <= 0) {
+            if (const Status s = record_progress(pass); !s) return s.error();
+            return ReconcileOutcome{.end = PassEnd::waiting, .again_in = milliseconds(1'000)};
+        }
+        if (pass.context.stop.stop_requested()) return cancelled("stopped during a sweep");
+        // Its time is up: others have their turn, and the cursor knows where to go on.
+        if (clock_.steady_now() >= pass.context.deadline) return ReconcileOutcome{.again_in = milliseconds(1)};
+        if (const milliseconds pause = pause_left(pass); pause > milliseconds(0)) {
+            if (swept || !told) {
+                if (const Status s = record_pause(pass); !s) return s.error();
+            }
+            return ReconcileOutcome{.end = PassEnd::waiting, .again_in = pause};
+        }
+        if (const Status s = sweep(pass); !s) return s.error();
+        swept = true;
+    }
+    if (pass.open.batches > 0) {
+        if (const Status s = record_progress(pass); !s) return s.error();
+        const milliseconds next = pass.open.next_in.value_or(milliseconds(1'000));
+        return ReconcileOutcome{.end = PassEnd::waiting, .again_in = std::clamp(next, milliseconds(20), milliseconds(1'000))};
+    }
+    return verify_or_finish(pass);
+}
+
+// One slice: observed in a read-only snapshot, then its batches and the cursor in one transaction.
+Status PipelineReconciler::sweep(Pass& pass) {
+    Run& run = *pass.run;
+    const SliceRequest request{.after = run.cursor,
+                               .limit = slice_limit(pass),
+                               .seen = run.seen,
+                               .documents = pass.declared.documents,
+                               .deep = run.deep};
+    Result<Observed> observed = observe(pass, request);
+    if (!observed) return observed.error();
+    Slice& slice = observed->slice;
+    learn_slice(pass, request.limit, observed->took);
+    note_slice(pass, observed->took, slice.source_rows, slice.items.size());
+    HOMEOSTAT_REACH("observe.after_slice");
+    if (!run.cursor) run.unkeyed = observed->unkeyed;
+    // A document whose content was refused is left alone until it is edited: what cannot be healed must not be retried for ever.
+    std::vector<DriftItem> live;
+    for (std::size_t i = 0; i < slice.items.size(); ++i) {
+        if (i < observed->dead.size() && observed->dead[i] && to_embed(slice.items[i].cls)) {
+            ++run.dead_letters;
+        } else {
+            if (!pass.retries_refused() && unnamed(run, pass.heals(), pass.status.blocked_prunes > 0, slice.items[i].cls))
+                ++run.bypassed;
+            live.push_back(std::move(slice.items[i]));
+        }
+    }
+    slice.items = std::move(live);
+    if (const Status left = leave_unsteady(pass, slice.items); !left) return left;
+    return dispatch(pass, *observed);
+}
+
+Result<PipelineReconciler::Observed> PipelineReconciler::observe(Pass& pass, const SliceRequest& request) {
+    Span span = telemetry_.tracer.start("observe", SpanKind::internal, pass.context.span);
+    const auto look = [&](Transaction& tx) -> Result<Observed> {
+        const SteadyTime started = clock_.steady_now();
+        Observed seen;
+        use_operators(tx, pass.source);
+        if (!request.after) {
+            Result<std::int64_t> n = count_unkeyed(tx, pass.source);
+            if (!n) return n.error();
+            seen.unkeyed = *n;
+            if (pass.feed.kept) seen.too_late = keys_coming_too_late(tx, pass.source, pass.revision, pass.feed.run_id);
+        }
+        Result<Slice> slice = observe_slice(tx, pass.source, pass.revision, request);
+        if (!slice) return slice.error();
+        seen.slice = *std::move(slice);
+        if (const Status left = leave_to_feed(pass, tx, seen); !left) return left.error();
+        if (pass.stored_dead_letters > 0) {
+            std::vector<Key> keys;
+            for (const DriftItem& item : seen.slice.items) keys.push_back(item.key);
+            Result<std::vector<bool>> among = dead_letters_among(tx, pass.source, pass.revision, keys);
+            if (!among) return among.error();
+            seen.dead = *std::move(among);
+        }
+        seen.took = clock_.steady_now() - started;
+        return seen;
+    };
+    Result<Observed> observed = Observed();
+    const auto on_standby = [&](Transaction& tx) -> Status {
+        observed = look(tx);
+        return observed ? Status() : observed.error();
+    };
+    const bool spared =
+        settings_.standby != nullptr && settings_.standby->read(pass.uid, pass.declared.name, pass.context, on_standby);
+    if (!spared) {
+        Result<Pool::Lease> session = reads_.acquire(pass.context);
+        if (!session) return session.error();
+        observed = guarded([&] {
+            Transaction tx = (*session)->begin(TxMode::read_snapshot);
+            return look(tx);
+        });
+    }
+    telemetry_.metrics
+        .counter("homeostat_sweep_slices_total", "Slices of sweeps, by the server that they were read from.",
+                 {{"server", spared ? "standby" : "primary"}})
+        .add();
+    if (!observed) {
+        span.fail(observed.error().message);
+        return observed.error();
+    }
+    span.set("homeostat.source_rows", observed->slice.source_rows);
+    span.set("homeostat.drift", static_cast<std::int64_t>(observed->slice.items.size()));
+    return observed;
+}
+
+Status PipelineReconciler::dispatch(Pass& pass, const Observed& observed) {
+    Run& run = *pass.run;
+    const Slice& slice = observed.slice;
+    const Span span = telemetry_.tracer.start("plan", SpanKind::internal, pass.context.span);
+    std::vector<DriftItem> prunes;
+    for (const DriftItem& item : slice.items) {
+        count(run.found, item.cls);
+        if (to_prune(item.cls)) prunes.push_back(item);
+    }
+    run.found.missing += observed.still_to_come;
+    const bool heals = pass.heals();
+    std::vector<PlannedBatch> batches;
+    if (heals) {
+        EmbedderLimits limits;
+        limits.max_batch = pass.provider.max_batch;
+        batches = plan_batches(wanted_now(pass, slice.items), {batch_documents(limits, settings_.batch_documents),
+                                                               pass.declared.priority, pass.declared.mode == "emergency"});
+    }
+    for (const PlannedBatch& b : batches) {
+        run.planned += static_cast<std::int64_t>(b.keys.size());
+        run.planned_in_sweep += static_cast<std::int64_t>(b.keys.size());
+    }
+    run.cursor = slice.last;
+    run.seen += slice.source_rows;
+    if (slice.final) run.phase = RunPhase::healing;
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    Status dispatched = guarded([&] {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        insert_batches(tx, pass.uid, run.revision, run.generation, pass.context.epoch, run.id, pass.context.span.traceparent(),
+                       batches);
+        if (heals) note_prune_candidates(tx, run, prunes);
+        if (heals) take_back_too_late(tx, pass, observed.too_late);
+        save_run(tx, run);
+        HOMEOSTAT_REACH("dispatch.before_commit");
+        tx.commit();
+        HOMEOSTAT_REACH("dispatch.after_commit");
+    });
+    if (!dispatched) return dispatched;
+    pass.open.batches += static_cast<std::int64_t>(batches.size());
+    // Healed while the next slice is observed, not after the last one.
+    if (!batches.empty() && settings_.planned) settings_.planned();
+    return {};
+}
+
+// Batches planned ahead: the back-pressure. One, where the event that began the run is to be met one batch at a time.
+std::int64_t PipelineReconciler::window(const Pass& pass) const {
+    if (pass.run && (settings_.sequential.contains(pass.run->trigger) || pressed(pass))) return 1;
+    if (pass.declared.backpressure != "throttle") return settings_.window;
+    if (memory_.state().level == MemoryLevel::stopped) return 1;
+    return std::max<std::int64_t>(1, static_cast<std::int64_t>(settings_.window * memory_.scale()));
+}
+
+// The sweep is complete and everything it dispatched is healed: prune what two observations agree on, look again where something
+// changed, and finish where nothing did.
+Result<ReconcileOutcome> PipelineReconciler::verify_or_finish(Pass& pass) {
+    Run& run = *pass.run;
+    const bool heals = pass.heals();
+    if (run.phase == RunPhase::healing && heals) {
+        Result<ReconcileOutcome> completed = complete_sweep(pass);
+        if (!completed) return completed;
+        if (pass.open.batches > 0) return completed;
+    }
+    const bool unconfirmed = heals && pass.declared.prune == "Auto" && !pass.prune.blocked && pass.unconfirmed > 0;
+    if (heals && (run.planned_in_sweep > 0 || unconfirmed) && run.sweeps < settings_.max_sweeps) {
+        HOMEOSTAT_REACH("sweep.before_restart");
+        // A deep look is repeated only where it found what a look at versions cannot see.
+        const bool deep = run.deep && (run.found.partial + run.found.invalid > 0 || pass.declared.mode == "complete");
+        if (const Status again = sweep_again(pass, deep); !again) return again.error();
+        return advance(pass);
+    }
+    // The feed has yet to bring what is served now to the revision that is to take over: it is looked for again, ever less often.
+    if (heals && pass.shed == 0 && run.found.missing > 0 && pass.next_to_serve() && run.planned_in_sweep == 0) {
+        if (const Status again = sweep_again(pass, false); !again) return again.error();
+        return ReconcileOutcome{
+            .end = PassEnd::waiting,
+            .again_in = std::min(milliseconds(500) * (1 << std::min(run.sweeps, 7)), pass.declared.drift_interval)};
+    }
+    Result<bool> waits = waits_for_feed(pass);
+    if (!waits) return waits.error();
+    if (*waits) return ReconcileOutcome{.end = PassEnd::waiting, .again_in = kLookAtFeed};
+    if (const Status indexed = keep_index(pass); !indexed) return indexed.error();
+    const bool clean = run.found.total() == 0 && run.dead_letters == 0;
+    return finish(pass, clean ? "Converged" : heals ? "DriftLeft" : "Observed", "");
+}
+
+// The connection is given back before the sweep goes on: it needs one itself.
+Status PipelineReconciler::sweep_again(Pass& pass, bool deep) {
+    Run& run = *pass.run;
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    if (run.planned_in_sweep >= kManyDocuments) {
+        if (const Status tended = tend_tables(**session, pass.revision); !tended) {
+            spdlog::warn("pipeline \"{}\": its tables could not be analysed: {}", pass.declared.name, tended.error().message);
+        }
+    }
+    return guarded([&] {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        restart_sweep(tx, run, deep);
+        tx.commit();
+        pass.counted.reset();
+    });
+}
+
+Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
+    Run& run = *pass.run;
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    // Counted where something may go, and where the run ends here; a sweep that is repeated counts at its end.
+    const bool ends = run.planned_in_sweep == 0 || run.sweeps >= settings_.max_sweeps;
+    const bool counts = ends || run.found.orphaned + run.found.excess > 0;
+    Result<Totals> stored = counts ? count_stored(**session, pass.revision) : Totals();
+    if (!stored) return stored.error();
+    Result<std::vector<std::int64_t>> strays =
+        run.deep ? stray_chunks(**session, pass.revision, kMostStrays) : std::vector<std::int64_t>();
+    if (!strays) return strays.error();
+    const Status done = guarded([&]() -> Status {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        const PruneCandidates candidates = settle_prune_candidates(tx, run);
+        pass.unconfirmed = candidates.all - candidates.confirmed;
+        if (!pass.state.window.start || *pass.state.window.start + std::chrono::hours(1) <= now(pass)) {
+            pass.state.window = {now(pass), 0};
+        }
+        PruneInput input;
+        input.policy = pass.declared.prune;
+        input.confirmed = candidates.confirmed;
+        input.documents = stored->documents;
+        input.source_rows = run.seen;
+        // A sweep that ended at the declared count says nothing about how long the source is: it did not shrink.
+        const bool counted_out = pass.declared.documents && run.seen >= *pass.declared.documents;
+        if (!counted_out) input.previous_source_rows = pass.state.previous_source_documents;
+        input.pruned_in_window = pass.state.window.pruned;
+        input.max_ratio = pass.declared.max_prune_ratio;
+        input.max_rows = pass.declared.max_prune_rows;
+        input.floor = settings_.prune_floor;
+        input.approved = pass.declared.approval && *pass.declared.approval == candidates.plan;
+        pass.prune = decide_prune(input);
+        pass.status.blocked_prunes = pass.prune.blocked ? candidates.confirmed - pass.prune.allowed : 0;
+        std::vector<PlannedBatch> batches;
+        if (pass.prune.allowed > 0) {
+            const std::vector<std::int64_t> ids = take_confirmed_candidates(tx, run, static_cast<int>(pass.prune.allowed));
+            for (std::size_t at = 0; at < ids.size(); at += 1'000) {
+                PlannedBatch b{BatchKind::prune, DriftClass::orphaned, 0, {}};
+                for (std::size_t i = at; i < std::min(ids.size(), at + 1'000); ++i) b.keys.push_back({std::to_string(ids[i])});
+                batches.push_back(std::move(b));
+            }
+            run.planned += static_cast<std::int64_t>(ids.size());
+            run.planned_in_sweep += static_cast<std::int64_t>(ids.size());
+            pass.state.window.pruned += static_cast<std::int64_t>(ids.size());
+        }
+        // What is held back is named after what was let go, so that approving it means exactly that set.
+        pass.status.blocked_plan = pass.prune.blocked ? prune_plan(tx, run) : "";
+        if (pass.prune.blocked) pass.prune.message += fmt::format("; the plan is {}", pass.status.blocked_plan);
+        if (run.deep) note_deep_sweep(pass, tx);
+        for (std::size_t at = 0; at < strays->size(); at += 1'000) {
+            PlannedBatch b{BatchKind::stray, DriftClass::partial, 0, {}};
+            for (std::size_t i = at; i < std::min(strays->size(), at + 1'000); ++i)
+                b.keys.push_back({std::to_string((*strays)[i])});
+            batches.push_back(std::move(b));
+        }
+        insert_batches(tx, pass.uid, run.revision, run.generation, pass.context.epoch, run.id, pass.context.span.traceparent(),
+                       batches);
+        pass.open.batches += static_cast<std::int64_t>(batches.size());
+        run.phase = RunPhase::pruning;
+        save_run(tx, run);
+        StatusUpdate update = status_update(pass);
+        if (counts && pass.revision.state == "served") {
+            // Known from here on, not only when the run has ended, which may have an index to build.
+            pass.status.documents = stored->documents;
+            pass.status.source_documents = run.seen;
+            update.status.source_documents = run.seen;
+            update.counted = *stored;
+            update.source_counted = true;
+            pass.counted = Totals{stored->documents, stored->chunks, stored->documents, stored->chunks};
+        }
+        for (Condition& c : conditions_of(seen_in(pass, true))) {
+            if (c.type == "PruneBlocked") update.status.conditions.push_back(std::move(c));
+        }
+        write_status(tx, update, pass.context.reconcile_id);
+        tx.commit();
+        return {};
+    });
+    if (!done) return done.error();
+    return ReconcileOutcome{.again_in = milliseconds(1'000)};
+}
+
+}  // namespace homeostat

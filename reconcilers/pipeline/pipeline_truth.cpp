@@ -1,0 +1,121 @@
+// The part of the way through that reads, beside the pipeline, what is true of it now: what waits, how its provider is, what is
+// held back; and makes of it what conditions are made of.
+#include <algorithm>
+#include <utility>
+
+#include "reconcilers/factory/plan.hpp"
+#include "reconcilers/pipeline/pipeline.hpp"
+#include "reconcilers/pipeline/pipeline_pass.hpp"
+#include "store/control/providers.hpp"
+#include "store/control/waiting.hpp"
+
+namespace homeostat {
+
+// Again whenever something is recorded: a pass may take long.
+Status PipelineReconciler::read_truth(Session& session, Pass& pass) const {
+    Result<Waiting> waiting = read_waiting(session, pass.uid);
+    if (!waiting) return waiting.error();
+    pass.status.waiting = *std::move(waiting);
+    const std::string model = RevisionSettings::of(pass.declared, pass.provider).model;
+    Gateway::Health health = gateway_.health(pass.provider, model);
+    pass.provider_trouble = std::move(health.trouble);
+    if (health.known) return {};
+    Result<std::optional<ProviderRecord>> record = read_provider_record(session, pass.provider.uid, model);
+    if (!record) return record.error();
+    if (*record && (*record)->generation == pass.provider.generation && !(*record)->healthy)
+        pass.provider_trouble = ProviderTrouble{(*record)->reason, (*record)->message};
+    return {};
+}
+
+// What the sweep left to the feed may be older than what named it: of a source that was not fed until this run, or of a gap,
+// nobody knows since when it differs. So the run ends, and is told to have converged, once that is healed, or has waited for so
+// long that homeostat.waiting says so.
+Result<bool> PipelineReconciler::waits_for_feed(Pass& pass) {
+    if (settings_.once || pass.run->feed_trusted || !pass.feed.kept || !pass.heals()) return false;
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    const SteadyTime now = clock_.steady_now();
+    SteadyTime swept{};
+    {
+        const Lock lock(mutex_);
+        auto& [run, at] = swept_[pass.uid];
+        if (std::exchange(run, pass.run->id) != pass.run->id) at = now;
+        swept = at;
+    }
+    return feed_waits(**session, pass.uid, std::chrono::duration_cast<Millis>(now - swept));
+}
+
+// A process that has just begun has tried nothing yet.
+bool PipelineReconciler::renewed(const Pass& pass) {
+    const bool unwell = std::any_of(pass.status.conditions.begin(), pass.status.conditions.end(),
+                                    [](const Condition& c) { return c.type == "ProviderHealthy" && c.status == "False"; });
+    if (pass.state.failures == 0 || !unwell) return false;
+    const std::uint64_t now = gateway_.renewals(pass.provider.name);
+    const Lock lock(mutex_);
+    const auto it = tried_.find(pass.uid);
+    return it == tried_.end() || it->second != now;
+}
+
+void PipelineReconciler::tried(const Pass& pass) {
+    const std::uint64_t now = gateway_.renewals(pass.provider.name);
+    const Lock lock(mutex_);
+    tried_[pass.uid] = now;
+}
+
+// Deletions that the last complete sweep held back are held until another one decides.
+void PipelineReconciler::recall_prune(Pass& pass) {
+    if (pass.status.blocked_prunes == 0 || !pass.heals()) return;
+    const auto& conditions = pass.status.conditions;
+    const auto told = std::find_if(conditions.begin(), conditions.end(),
+                                   [](const Condition& c) { return c.type == "PruneBlocked" && c.status == "True"; });
+    if (told == conditions.end()) return;
+    pass.prune.blocked = true;
+    pass.prune.reason = told->reason;
+    pass.prune.message = told->message;
+}
+
+Seen PipelineReconciler::seen_in(const Pass& pass, bool working) {
+    Seen seen;
+    const PipelineStatus& status = pass.status;
+    // What waits for a lock is not carried out yet: what is told is true of the declaration before.
+    seen.generation = pass.lock_wait.empty() ? pass.declared.generation : status.observed_generation;
+    seen.suspended = pass.declared.suspend;
+    seen.suspend_reason = pass.declared.suspend_reason.value_or("");
+    seen.source_documents = status.source_documents;
+    seen.declared = pass.declared.documents;
+    // What was once told to be short, and is not declared any more, is told to be enough.
+    const auto& told = status.conditions;
+    if (!seen.declared && std::any_of(told.begin(), told.end(), [](const Condition& c) { return c.type == "SourceShort"; }))
+        seen.declared = 0;
+    // As with what is short: what was once told to be cut, and is of an unknown model now, is told not to be.
+    const std::uint32_t size = chunk_tokens(pass.declared);
+    const std::uint32_t reads = model_reads(pass.provider);
+    if ((reads > 0 && size > 0) ||
+        std::any_of(told.begin(), told.end(), [](const Condition& c) { return c.type == "ChunksCut"; })) {
+        const std::string model = RevisionSettings::of(pass.declared, pass.provider).model;
+        seen.cut = cut_text(size, reads, model);
+        if (!seen.cut->empty()) *seen.cut += "; declare a smaller chunk_size";
+    }
+    seen.documents = status.documents;
+    seen.drift = status.drift;
+    seen.dead_letters = status.dead_letters;
+    seen.completeness = pass.declared.completeness;
+    seen.prune = pass.prune;
+    seen.feed = pass.feed_seen;
+    seen.waiting_for = pass.waiting_for;
+    seen.lock_wait = pass.lock_wait;
+    seen.waiting = status.waiting;
+    seen.provider_trouble = pass.provider_trouble;
+    if (pass.run) {
+        seen.unkeyed = pass.run->unkeyed;
+        seen.bypassed = pass.run->bypassed;
+    }
+    if (pass.run && working) {
+        seen.working = true;
+        seen.phase = phase_of(*pass.run);
+        seen.first = !status.last_sweep;
+    }
+    return seen;
+}
+
+}  // namespace homeostat

@@ -1,0 +1,111 @@
+#include "store/control/statuses.hpp"
+
+#include <fmt/format.h>
+
+#include "store/pg/timestamps.hpp"
+
+namespace homeostat {
+
+namespace {
+
+const Statement kStatus{
+    "status_read",
+    "SELECT observed_generation, revision, source_documents, documents, chunks, missing, stale, moved, partial, invalid, "
+    "orphaned,"
+    " excess, dead_letters, blocked_prunes, last_sweep_at::text, last_deep_sweep_at::text, last_converged_at::text,"
+    " next_attempt_at::text, last_error, last_handled_reconcile, blocked_plan FROM homeostat.own_pipeline_status WHERE uid = "
+    "$1::bigint"};
+const Statement kConditions{"condition_read",
+                            "SELECT type, status, reason, message, observed_generation, last_transition_at::text"
+                            " FROM homeostat.own_condition WHERE uid = $1::bigint ORDER BY type <> 'Ready', type"};
+const Statement kEvents{"event_read",
+                        "SELECT at::text, type, reason, message, reconcile_id FROM homeostat.own_event WHERE uid = $1::bigint"
+                        " ORDER BY at DESC, id DESC LIMIT $2::int"};
+const Statement kAddEvent{"event_add",
+                          "INSERT INTO homeostat.event (uid, type, reason, message, reconcile_id)"
+                          " VALUES ($1::bigint, $2, $3, left($4, 1024), $5)"};
+const Statement kRuns{
+    "run_history_read",
+    "SELECT id, trigger, result, message, planned, started_at::text, ended_at::text FROM homeostat.own_run_history"
+    " WHERE uid = $1::bigint ORDER BY ended_at DESC LIMIT $2::int"};
+
+std::optional<WallTime> maybe_time(const Rows& rows, int row, int column) {
+    if (rows.null(row, column)) return std::nullopt;
+    return parse_timestamp(rows.view(row, column));
+}
+
+}  // namespace
+
+Result<PipelineStatus> read_status(Session& session, std::int64_t uid) {
+    return guarded([&] {
+        PipelineStatus s;
+        const Rows rows = session.exec(kStatus, Params::of(uid));
+        if (!rows.empty()) {
+            s.observed_generation = rows.i64(0, 0);
+            s.revision = static_cast<std::int32_t>(rows.i64(0, 1));
+            s.source_documents = rows.maybe_i64(0, 2);
+            std::int64_t* counts[] = {&s.documents,    &s.chunks,        &s.drift.missing, &s.drift.stale,
+                                      &s.drift.moved,  &s.drift.partial, &s.drift.invalid, &s.drift.orphaned,
+                                      &s.drift.excess, &s.dead_letters,  &s.blocked_prunes};
+            int column = 3;
+            for (std::int64_t* c : counts) *c = rows.i64(0, column++);
+            s.last_sweep = maybe_time(rows, 0, 14);
+            s.last_deep_sweep = maybe_time(rows, 0, 15);
+            s.last_converged = maybe_time(rows, 0, 16);
+            s.next_attempt = maybe_time(rows, 0, 17);
+            s.last_error = rows.text(0, 18);
+            s.last_handled_reconcile = rows.maybe(0, 19);
+            s.blocked_plan = rows.text(0, 20);
+        }
+        const Rows conditions = session.exec(kConditions, Params::of(uid));
+        for (int i = 0; i < conditions.size(); ++i) {
+            s.conditions.push_back({conditions.text(i, 0), conditions.text(i, 1), conditions.text(i, 2), conditions.text(i, 3),
+                                    conditions.i64(i, 4), parse_timestamp(conditions.view(i, 5))});
+        }
+        return s;
+    });
+}
+
+Result<std::vector<Event>> read_events(Session& session, std::int64_t uid, int limit) {
+    return guarded([&] {
+        const Rows rows = session.exec(kEvents, Params::of(uid, limit));
+        std::vector<Event> out;
+        for (int i = 0; i < rows.size(); ++i) {
+            out.push_back(
+                {parse_timestamp(rows.view(i, 0)), uid, rows.text(i, 1), rows.text(i, 2), rows.text(i, 3), rows.text(i, 4)});
+        }
+        return out;
+    });
+}
+
+void add_event(Transaction& tx, const Event& e) {
+    tx.exec(kAddEvent, Params::of(e.uid, e.type, e.reason, e.message, e.reconcile_id));
+}
+
+void add_condition_event(Transaction& tx, std::int64_t uid, const Condition& c, const std::optional<std::string>& before,
+                         const std::string& reconcile_id) {
+    const bool bad = (c.type == "Ready" || c.type == "Synced" || c.type == "ProviderHealthy" || c.type == "ChangeFeed")
+                         ? c.status == "False"
+                         : c.status == "True";
+    // What is merely not there yet at the start is no news.
+    if (!before && !bad) return;
+    add_event(tx, {.uid = uid,
+                   .type = bad && c.type != "Reconciling" ? "Warning" : "Normal",
+                   .reason = c.reason,
+                   .message = fmt::format("{} is {}{}{}", c.type, c.status, c.message.empty() ? "" : ": ", c.message),
+                   .reconcile_id = reconcile_id});
+}
+
+Result<std::vector<RunSummary>> read_runs(Session& session, std::int64_t uid, int limit) {
+    return guarded([&] {
+        const Rows rows = session.exec(kRuns, Params::of(uid, limit));
+        std::vector<RunSummary> out;
+        for (int i = 0; i < rows.size(); ++i) {
+            out.push_back({rows.i64(i, 0), rows.text(i, 1), rows.text(i, 2), rows.text(i, 3), rows.i64(i, 4),
+                           parse_timestamp(rows.view(i, 5)), parse_timestamp(rows.view(i, 6))});
+        }
+        return out;
+    });
+}
+
+}  // namespace homeostat

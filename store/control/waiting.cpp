@@ -1,0 +1,65 @@
+#include "store/control/waiting.hpp"
+
+namespace homeostat {
+
+namespace {
+
+const Statement kRead{"waiting_read",
+                      "SELECT" + std::string(kWaitingColumns) + " FROM homeostat.waiting w WHERE w.uid = $1::bigint"};
+
+// A gap of a feed whose triggers are not all in place is for the ordinary sweeps.
+const Statement kWho{"waiting_who", R"sql(
+    SELECT b.uid FROM homeostat.batch b WHERE b.kind <> 'stray' GROUP BY b.uid
+    HAVING min(b.created_at) < clock_timestamp() - interval '1 second'
+    UNION
+    SELECT f.uid FROM homeostat.feed f JOIN homeostat.condition n ON n.uid = f.uid AND n.type = 'ChangeFeed'
+    LEFT JOIN homeostat.run u ON u.uid = f.uid AND NOT u.feed_trusted AND u.trigger <> 'spec'
+    WHERE (u.uid IS NOT NULL OR f.incomplete_since < clock_timestamp() - interval '1 second')
+        AND n.reason IN ('Active', 'Overrun'))sql"};
+
+const Statement kFeed{"waiting_feed", R"sql(
+    SELECT coalesce(o.since < clock_timestamp() - $2::bigint * interval '1 ms' AND o.since > clock_timestamp() - interval '5 seconds', false)
+    FROM (SELECT least((SELECT min(b.created_at) FROM homeostat.batch b JOIN homeostat.feed f ON f.uid = b.uid AND f.run_id = b.run_id
+                        WHERE b.uid = $1::bigint AND b.kind <> 'stray'),
+                       (SELECT c.oldest FROM homeostat.waiting_changes($1::bigint) c))) o(since))sql"};
+
+}  // namespace
+
+Waiting waiting_at(const Rows& rows, int row, int first_column) {
+    int column = first_column;
+    Waiting w;
+    w.uncounted = rows.null(row, first_column + 2);
+    for (std::int64_t* n : {&w.run_documents, &w.feed_documents, &w.changes, &w.failing, &w.dead_letters})
+        *n = rows.maybe_i64(row, column++).value_or(0);
+    for (bool* b : {&w.closed, &w.unnamed, &w.behind}) *b = rows.boolean(row, column++);
+    if (const auto ms = rows.maybe_i64(row, column++)) w.oldest = Millis(*ms);
+    w.last_error = rows.text(row, column);
+    return w;
+}
+
+Result<Waiting> read_waiting(Session& session, std::int64_t uid) {
+    return guarded([&] {
+        const Rows rows = session.exec(kRead, Params::of(uid));
+        return rows.empty() ? Waiting{} : waiting_at(rows, 0, 0);
+    });
+}
+
+Waiting read_waiting(Transaction& tx, std::int64_t uid) {
+    const Rows rows = tx.exec(kRead, Params::of(uid));
+    return rows.empty() ? Waiting{} : waiting_at(rows, 0, 0);
+}
+
+Result<std::vector<std::int64_t>> pipelines_that_wait(Session& session) {
+    return guarded([&] {
+        const Rows rows = session.exec(kWho);
+        std::vector<std::int64_t> uids;
+        for (int i = 0; i < rows.size(); ++i) uids.push_back(rows.i64(i, 0));
+        return uids;
+    });
+}
+
+Result<bool> feed_waits(Session& session, std::int64_t uid, Millis ago) {
+    return guarded([&] { return session.exec(kFeed, Params::of(uid, ago.count())).boolean(0, 0); });
+}
+
+}  // namespace homeostat

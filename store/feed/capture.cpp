@@ -1,0 +1,344 @@
+#include "store/feed/capture.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <set>
+
+#include "store/data/source_fingerprint.hpp"
+#include "store/feed/capture_functions.hpp"
+#include "store/pg/group_role.hpp"
+#include "store/pg/text_array.hpp"
+
+namespace homeostat {
+
+namespace {
+
+// Those that inherit too: a statement that names one fires its triggers and no others. What a subscription writes fires no
+// triggers of statements, and a partition is written to through what it is a part of.
+const Statement kMembers{"capture_members", R"sql(
+    WITH RECURSIVE member (oid) AS (
+        SELECT to_regclass($1)::oid
+        UNION SELECT i.inhrelid FROM member m JOIN pg_inherits i ON i.inhparent = m.oid
+    )
+    SELECT m.* FROM member w
+    -- OFFSET 0: by oid, not through the whole catalog.
+    CROSS JOIN LATERAL (
+        SELECT m.oid::text, format('%I.%I', n.nspname, m.relname), homeostat.relation_text(m.oid), m.relkind,
+            has_table_privilege(m.oid, 'TRIGGER'), EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = m.oid),
+            EXISTS (SELECT FROM pg_subscription_rel s WHERE s.srrelid = m.oid
+                    OR (m.relispartition AND s.srrelid IN (SELECT relid FROM pg_partition_ancestors(m.oid) a(relid)))),
+            quote_ident(pg_get_userbyid(m.relowner))
+        FROM pg_class m JOIN pg_namespace n ON n.oid = m.relnamespace
+        WHERE m.oid = w.oid AND m.relkind IN ('r', 'p', 'f') OFFSET 0) m
+    ORDER BY w.oid)sql"};
+
+// How a column is compared: as it is where equal values have equal texts; else by its bytes.
+const Statement kComparable{
+    "capture_columns",
+    "SELECT a.attname, quote_ident(a.attname), quote_literal(format('%I.%I', tn.nspname, t.typname)),"
+    " CASE WHEN a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'bool'::regtype, 'uuid'::regtype,"
+    "                          'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype, 'bytea'::regtype) THEN ''"
+    "      WHEN a.atttypid IN ('text'::regtype, 'varchar'::regtype) THEN ' COLLATE pg_catalog.\"C\"'"
+    " END"
+    " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace tn ON tn.oid = t.typnamespace"
+    " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped"};
+
+const Statement kTriggers{"capture_triggers",
+                          "SELECT r.oid::regclass::text, coalesce(bool_and(t.tgenabled IN ('O', 'A')), false), count(t.oid),"
+                          " string_agg(format('%s:%s:%s', t.oid, t.xmin, t.tgenabled), ',' ORDER BY t.oid)"
+                          " FROM unnest($1::text[]) w(name) JOIN pg_class r ON r.oid = to_regclass(w.name)"
+                          " LEFT JOIN pg_trigger t ON t.tgrelid = r.oid AND t.tgname LIKE $2"
+                          " GROUP BY r.oid ORDER BY r.oid"};
+
+// Whether the functions may do what they do is asked of their owners, as whom they run. What was taken away and given back is
+// seen by the fingerprint: meanwhile something may have gone unnamed.
+const Statement kOwn{"capture_own", R"sql(
+    SELECT coalesce(obj_description(c.oid, 'pg_class'), ''), count(p.oid),
+        concat_ws(';', string_agg(format('%s:%s', p.oid, p.xmin), ',' ORDER BY p.oid),
+            (SELECT string_agg(format('%s:%s', o.oid, o.xmin), ',' ORDER BY o.oid) FROM pg_class o
+             WHERE o.oid IN (c.oid, min(s.named), min(s.room), min(s.full), to_regclass('homeostat.feed_bell'))),
+            (SELECT string_agg(h.xmin::text, ',' ORDER BY h.nspname) FROM pg_namespace h
+             WHERE h.nspname IN ('homeostat', 'homeostat_data'))),
+        (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) = $3::bigint
+        AND to_regclass('homeostat.feed_bell') IS NOT NULL
+        AND coalesce(bool_and(s.named IS NOT NULL AND s.room IS NOT NULL AND s.full IS NOT NULL
+            AND has_schema_privilege(p.proowner, n.oid, 'USAGE') AND has_schema_privilege(p.proowner, 'homeostat', 'USAGE')
+            AND has_table_privilege(p.proowner, c.oid, 'INSERT')
+            AND has_table_privilege(p.proowner, to_regclass('homeostat.feed_bell'), 'SELECT')
+            AND has_table_privilege(p.proowner, to_regclass('homeostat.feed_bell'), 'UPDATE')
+            AND has_sequence_privilege(p.proowner, s.named, 'UPDATE') AND has_sequence_privilege(p.proowner, s.room, 'SELECT')
+            AND has_sequence_privilege(p.proowner, s.full, 'UPDATE')), true)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    CROSS JOIN LATERAL (SELECT to_regclass('homeostat_data.' || $4 || '_named')::oid AS named,
+        to_regclass('homeostat_data.' || $4 || '_room')::oid AS room, to_regclass('homeostat_data.' || $4 || '_full')::oid AS "full") s
+    LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname LIKE $2
+    WHERE n.nspname = 'homeostat_data' AND c.relname = $1 GROUP BY c.oid)sql"};
+
+const Statement kFunctions{"capture_functions",
+                           "SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+                           " WHERE n.nspname = 'homeostat_data' AND p.proname LIKE $1"};
+
+// The same in every build, so that replicas of two versions agree whether anything changed. FNV-1a, 64 bits.
+std::uint64_t fnv1a(std::string_view text) {
+    std::uint64_t hash = 0xcbf29ce484222325;
+    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+    return hash;
+}
+
+constexpr std::array<std::string_view, 4> kEvents{"insert", "update", "delete", "truncate"};
+
+std::vector<CapturedColumn> columns_of(Transaction& tx, const std::string& relation) {
+    const Rows rows = tx.exec(kComparable, Params::of(relation));
+    std::vector<CapturedColumn> out;
+    for (int i = 0; i < rows.size(); ++i)
+        out.push_back({rows.text(i, 0), rows.text(i, 1), rows.text(i, 2), "", rows.maybe(i, 3)});
+    return out;
+}
+
+const CapturedColumn* find(const std::vector<CapturedColumn>& columns, const std::string& name) {
+    const auto it = std::find_if(columns.begin(), columns.end(), [&](const CapturedColumn& c) { return c.name == name; });
+    return it == columns.end() ? nullptr : &*it;
+}
+
+std::vector<std::string> placeholders(const std::string& text) {
+    std::vector<std::string> out;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if ((text[i] == '{' || text[i] == '}') && i + 1 < text.size() && text[i + 1] == text[i]) {
+            ++i;
+        } else if (text[i] == '{') {
+            const std::size_t end = text.find('}', i);
+            out.push_back(text.substr(i + 1, end - i - 1));
+            i = end;
+        }
+    }
+    return out;
+}
+
+// What documents are made of.
+std::vector<std::string> watched_names(const PipelineSpec& spec) {
+    std::vector<std::string> names = spec.content;
+    if (spec.content_template) names = placeholders(*spec.content_template);
+    names.insert(names.end(), spec.metadata.begin(), spec.metadata.end());
+    if (spec.version_column) names.push_back(*spec.version_column);
+    return names;
+}
+
+std::string trigger(std::int64_t uid, const std::string& relation, const std::string& stem, std::string_view function) {
+    const bool row = function == kRowUpdate;
+    const std::string event(row ? "update" : function);
+    std::string rows;
+    if (event == "insert") rows = "REFERENCING NEW TABLE AS new_rows ";
+    if (event == "delete") rows = "REFERENCING OLD TABLE AS old_rows ";
+    if (event == "update" && !row) rows = "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows ";
+    std::string upper(event);
+    std::transform(upper.begin(), upper.end(), upper.begin(), [](unsigned char c) { return std::toupper(c); });
+    return fmt::format(
+        "CREATE OR REPLACE TRIGGER homeostat_p{}_{} AFTER {} ON {} {}FOR EACH {} EXECUTE FUNCTION homeostat_data.{}_{}()", uid,
+        event, upper, relation, rows, row ? "ROW" : "STATEMENT", stem, function);
+}
+
+std::string none_because(char kind) {
+    switch (kind) {
+        case 'v': return " is a view; name the tables behind it in capture_from";
+        case 'm': return " fires no triggers, but each REFRESH of it is noticed";
+        default: return " fires no triggers";
+    }
+}
+
+class Planner {
+public:
+    Planner(Transaction& tx, const PipelineSpec& spec, const SourceShape& source) : tx_(tx), spec_(spec), source_(source) {}
+
+    CapturePlan run() {
+        if (source_.kind == 'r' || source_.kind == 'p') {
+            plan_.by_key = true;
+            plan_.counts = !spec_.documents;
+            const std::vector<CapturedColumn> columns = columns_of(tx_, source_.relation);
+            watch(source_.relation, "", columns, spec_.key, watched_names(spec_));
+        } else if (spec_.capture_from.empty()) {
+            plan_.none_because = source_.described + none_because(source_.kind);
+        }
+        for (std::size_t i = 0; i < spec_.capture_from.size(); ++i) watch_base(spec_.capture_from[i], i + 1);
+        if (plan_.relations.empty()) return std::move(plan_);
+        if (!source_.filtered.empty()) plan_.blind = {CaptureBlind::filtered, source_.filtered};
+        own_table();
+        plan_.own.push_back(where_group_may_own(
+            fmt::format("ALTER TABLE {} OWNER TO homeostat_controller; FOR f IN SELECT p.oid FROM pg_catalog.pg_proc p WHERE"
+                        " p.pronamespace = 'homeostat_data'::pg_catalog.regnamespace AND p.proname LIKE 'p{}\\_changed%' LOOP"
+                        " EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO homeostat_controller', f); END LOOP;",
+                        change_table(spec_.uid), spec_.uid)));
+        std::string all;
+        for (const std::string& ddl : plan_.own) all += ddl;
+        plan_.digest = fmt::format("homeostat {:016x}", fnv1a(all));
+        plan_.own.push_back(fmt::format("COMMENT ON TABLE {} IS '{}'", change_table(spec_.uid), plan_.digest));
+        return std::move(plan_);
+    }
+
+private:
+    // By key where the table shows all of it; else a change of the table only says that the view may have changed.
+    void watch_base(const CaptureBase& base, std::size_t number) {
+        std::vector<std::string> key;
+        for (const std::string& name : spec_.key) {
+            const auto it = base.key.find(name);
+            if (it != base.key.end()) key.push_back(it->second);
+        }
+        const bool whole = key.size() == spec_.key.size();
+        plan_.by_key = plan_.by_key || whole;
+        watch(base.table, fmt::format("_b{}", number), columns_of(tx_, base.table), whole ? key : std::vector<std::string>(), {});
+    }
+
+    void watch(const std::string& relation, const std::string& suffix, const std::vector<CapturedColumn>& columns,
+               const std::vector<std::string>& key_names, const std::vector<std::string>& watched) {
+        std::vector<CapturedColumn> key;
+        for (const std::string& name : key_names) {
+            if (const CapturedColumn* c = find(columns, name)) key.push_back(*c);
+        }
+        if (key.size() != key_names.size()) key.clear();
+        for (std::size_t i = 0; i < key.size(); ++i) key[i].wide = source_.key[i].wide;
+        std::vector<CapturedColumn> compared;
+        for (const std::string& name : watched) {
+            if (const CapturedColumn* c = find(columns, name)) compared.push_back(*c);
+        }
+        const std::string stem = fmt::format("p{}_changed{}", spec_.uid, suffix);
+        const Rows members = tx_.exec(kMembers, Params::of(relation));
+        note_blind(members);
+        // Where rows of other tables are reached through this one, only its statement sees all of them.
+        const bool alone = members.size() == 1 && members.view(0, 3) == "r" && !members.boolean(0, 5);
+        std::array<std::string_view, 4> events = kEvents;
+        if (alone && !key.empty()) std::replace(events.begin(), events.end(), std::string_view("update"), kRowUpdate);
+        const CaptureFunctions functions(spec_.uid, stem, std::move(key), std::move(compared), watched.empty());
+        for (const std::string_view event : events) plan_.own.push_back(functions.text(event));
+        for (const std::string_view event : events) plan_.own.push_back(only_for(members, fmt::format("{}_{}", stem, event)));
+        for (int i = 0; i < members.size(); ++i) {
+            if (members.view(i, 3) == "f") continue;  // fires none that would serve
+            plan_.relations.push_back({members.text(i, 1), members.text(i, 2), stem, members.boolean(i, 4)});
+            for (const std::string_view event : events)
+                plan_.triggers.push_back(trigger(spec_.uid, members.text(i, 1), stem, event));
+        }
+    }
+
+    // Whoever may call it may put it on a table of his own. Those of the source may be asked to (`capture sql`).
+    static std::string only_for(const Rows& members, const std::string& function) {
+        std::set<std::string> owners;
+        for (int i = 0; i < members.size(); ++i) owners.insert(members.text(i, 7));
+        std::string out = fmt::format("REVOKE ALL ON FUNCTION homeostat_data.{}() FROM PUBLIC", function);
+        for (const std::string& o : owners)
+            out += fmt::format("; GRANT EXECUTE ON FUNCTION homeostat_data.{}() TO {}", function, o);
+        return out;
+    }
+
+    void note_blind(const Rows& members) {
+        for (int i = 0; i < members.size(); ++i) {
+            if (members.view(i, 3) == "f") plan_.blind = {CaptureBlind::foreign, members.text(i, 2)};
+            if (members.boolean(i, 6)) plan_.blind = {CaptureBlind::subscribed, members.text(i, 2)};
+        }
+    }
+
+    static std::string readable(std::string_view right, const std::string& relation) {
+        std::string out = "DO $$ BEGIN";
+        for (const std::string_view role : {"homeostat_declarer", "homeostat_admin", "homeostat_owner"})
+            out += fmt::format(" IF pg_catalog.to_regrole('{0}') IS NOT NULL THEN GRANT {1} ON {2} TO {0}; END IF;", role, right,
+                               relation);
+        return out + " END $$";
+    }
+
+    // The source's own types, as wide as they may become: a key's text depends on the writer's settings, its value does not.
+    void own_table() {
+        std::string keys;
+        for (std::size_t i = 0; i < source_.key.size(); ++i)
+            keys += fmt::format(", key_{} {}{}", i + 1, source_.key[i].wide, source_.key[i].collate);
+        plan_.columns = static_cast<std::int64_t>(source_.key.size()) + 2;
+        const std::string table = change_table(spec_.uid);
+        std::vector<std::string> ddl{
+            fmt::format("DROP TABLE IF EXISTS {}", table),
+            fmt::format("CREATE TABLE {} (change \"char\" NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp(){}) WITH "
+                        "(autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,"
+                        " autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000000000)",
+                        table, keys),
+            // It has no key, and what is published cannot be deleted from without an identity: FOR ALL TABLES publishes it too.
+            fmt::format("ALTER TABLE {} REPLICA IDENTITY FULL", table),
+            // Who declares or administers may see how much waits, and since when, and no key.
+            readable("SELECT (at)", table)};
+        const std::array<std::pair<std::string, std::int64_t>, 3> sequences{
+            {{named_sequence(spec_.uid), 1}, {room_sequence(spec_.uid), 1 + kRoomAtLeast}, {full_sequence(spec_.uid), kNotFull}}};
+        // They go with the table.
+        for (const auto& [name, value] : sequences) {
+            ddl.push_back(fmt::format("CREATE SEQUENCE {} OWNED BY {}.change", name, table));
+            ddl.push_back(fmt::format("SELECT setval('{}', {})", name, value));
+        }
+        ddl.push_back(readable("SELECT", full_sequence(spec_.uid)));
+        plan_.own.insert(plan_.own.begin(), ddl.begin(), ddl.end());
+    }
+
+    Transaction& tx_;
+    const PipelineSpec& spec_;
+    const SourceShape& source_;
+    CapturePlan plan_;
+};
+
+std::string names_of(const CapturePlan& plan) {
+    std::vector<std::string> names;
+    for (const CapturedRelation& r : plan.relations) names.push_back(r.relation);
+    return format_text_array(names);
+}
+
+}  // namespace
+
+Result<CapturePlan> plan_capture(Transaction& tx, const PipelineSpec& spec, const SourceShape& source) {
+    return guarded([&] { return Planner(tx, spec, source).run(); });
+}
+
+Result<CaptureState> look_at_capture(Transaction& tx, std::int64_t uid, const CapturePlan& plan) {
+    return guarded([&] {
+        CaptureState state;
+        const Rows own = tx.exec(kOwn, Params::of(fmt::format("p{}_change", uid), fmt::format("p{}\\_changed%", uid),
+                                                  plan.columns, fmt::format("p{}", uid)));
+        std::set<std::string_view> stems;
+        for (const CapturedRelation& r : plan.relations) stems.insert(r.function);
+        // A function that somebody dropped took its triggers with it.
+        const auto functions = static_cast<std::int64_t>(stems.size() * kEvents.size());
+        state.current = !own.empty() && own.view(0, 0) == plan.digest && own.i64(0, 1) >= functions && own.boolean(0, 3);
+        state.complete = state.current && !plan.relations.empty();
+        if (!own.empty()) state.fingerprint = own.text(0, 2);
+        state.blind = plan.blind;
+        state.fingerprint += ";" + read_source_fingerprints(tx, {uid}).front();
+        const Rows rows = tx.exec(kTriggers, Params::of(names_of(plan), fmt::format("homeostat\\_p{}\\_%", uid)));
+        for (int i = 0; i < rows.size(); ++i) {
+            state.fingerprint += fmt::format(";{}={}", rows.view(i, 0), rows.view(i, 3));
+            if (rows.i64(i, 2) < static_cast<std::int64_t>(kEvents.size())) {
+                state.missing = rows.text(i, 0);
+            } else if (!rows.boolean(i, 1)) {
+                state.disabled = rows.text(i, 0);
+            }
+        }
+        state.complete =
+            state.complete && state.missing.empty() && state.disabled.empty() && plan.blind.why == CaptureBlind::none;
+        return state;
+    });
+}
+
+Status make_capture_tables(Transaction& tx, const CapturePlan& plan) {
+    return guarded([&] {
+        for (const std::string& ddl : plan.own) tx.exec(ddl);
+    });
+}
+
+Status make_capture_triggers(Transaction& tx, const CapturePlan& plan) {
+    return guarded([&] {
+        for (const std::string& ddl : plan.triggers) tx.exec(ddl);
+    });
+}
+
+Status remove_capture(Transaction& tx, std::int64_t uid) {
+    return guarded([&] {
+        const Rows functions = tx.exec(kFunctions, Params::of(fmt::format("p{}\\_changed%", uid)));
+        for (int i = 0; i < functions.size(); ++i) tx.exec(fmt::format("DROP FUNCTION {} CASCADE", functions.view(i, 0)));
+        tx.exec(fmt::format("DROP TABLE IF EXISTS {}", change_table(uid)));
+        tx.exec({"feed_forget", "DELETE FROM homeostat.feed WHERE uid = $1::bigint"}, Params::of(uid));
+    });
+}
+
+}  // namespace homeostat

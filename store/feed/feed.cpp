@@ -1,0 +1,297 @@
+#include "store/feed/feed.hpp"
+
+#include <fmt/format.h>
+
+#include <limits>
+
+#include "store/control/batches.hpp"
+#include "store/control/leases.hpp"
+#include "store/data/sql_fragments.hpp"
+#include "store/feed/capture.hpp"
+#include "store/pg/arrays.hpp"
+
+namespace homeostat {
+
+namespace {
+
+// Later than any transaction: what a full feed remembers until it is opened.
+constexpr std::int64_t kNotOpened = std::numeric_limits<std::int64_t>::max();
+
+// A feed whose triggers are not yet made anew after an upgrade has no sequences.
+const Statement kRead{"feed_read",
+                      "SELECT f.run_id, f.fingerprint, f.trusted_since IS NOT NULL, CASE WHEN f.prune_window_start >"
+                      " clock_timestamp() - interval '1 hour' THEN f.pruned_in_window ELSE 0 END,"
+                      " coalesce(f.settles = $2::bigint OR s.said >= $3::bigint, false),"
+                      " coalesce(f.settles > pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+                      "  AND f.settles < pg_snapshot_xmax(pg_current_snapshot())::text::bigint, false) FROM homeostat.feed f,"
+                      " LATERAL (SELECT pg_sequence_last_value(to_regclass(format('homeostat_data.p%s_full', f.uid))) AS said) s"
+                      " WHERE f.uid = $1::bigint"};
+
+// The pipeline's row is held so that nothing is planned for a declaration, or for a revision, that is no longer the one worked
+// on (and nothing is read for a declarer who was found to lack a right): who changes either waits for this transaction, and
+// whatever comes after the change sees it. What a drain commits need not be on the disk at once: a crash that loses it gives the
+// changes back with it, and whatever is made of its batches is committed after it, to the disk.
+//
+// It is held by a statement of its own before it is looked at: one that has waited for the row goes on with what it saw before it
+// waited, and a revision that was retired meanwhile would be planned for. (FOR SHARE looks again only at the row that it locks.)
+const Statement kHold{"feed_hold", "SELECT FROM homeostat.pipeline p WHERE p.uid = $1::bigint FOR SHARE"};
+const Statement kGate{
+    "feed_gate",
+    "SELECT p.generation, p.suspend OR p.deletion_requested_at IS NOT NULL OR p.management <> 'Manage' OR p.drift_policy <> "
+    "'Enforce' OR EXISTS (SELECT FROM homeostat.condition c WHERE c.uid = p.uid AND c.type = 'Ready' AND c.status <> 'True'"
+    "  AND c.reason = 'RightMissing'),"
+    " (SELECT r.revision FROM homeostat.revision r WHERE r.uid = p.uid AND r.state <> 'retired'"
+    "  ORDER BY r.state = 'building' DESC, r.revision DESC LIMIT 1), f.run_id,"
+    " EXISTS (SELECT FROM homeostat.run u WHERE u.uid = p.uid), coalesce(s.documents, 0), coalesce(s.source_documents, 0),"
+    " CASE WHEN f.prune_window_start > clock_timestamp() - interval '1 hour' THEN f.pruned_in_window ELSE 0 END"
+    " + CASE WHEN s.prune_window_start BETWEEN clock_timestamp() - interval '1 hour' AND clock_timestamp() THEN "
+    "s.pruned_in_window"
+    "   ELSE 0 END"
+    ", l.epoch, p.provider, o.uid, o.generation, set_config('synchronous_commit', 'off', true) FROM homeostat.pipeline p JOIN "
+    "homeostat.feed f ON f.uid = p.uid "
+    "JOIN homeostat.lease l ON l.resource = $2"
+    " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid LEFT JOIN homeostat.provider o ON o.name = p.provider"
+    " WHERE p.uid = $1::bigint FOR SHARE OF p FOR KEY SHARE OF l"};
+
+const Statement kPruned{
+    "feed_pruned",
+    "UPDATE homeostat.feed SET pruned_in_window = CASE WHEN prune_window_start > clock_timestamp() - interval '1 hour'"
+    "  THEN pruned_in_window ELSE 0 END + $2::bigint,"
+    " prune_window_start = CASE WHEN prune_window_start > clock_timestamp() - interval '1 hour' THEN prune_window_start"
+    "  ELSE clock_timestamp() END WHERE uid = $1::bigint"};
+
+const Statement kKeep{
+    "feed_keep",
+    "INSERT INTO homeostat.feed AS f (uid, fingerprint, trusted_since) VALUES ($1::bigint, $2, CASE WHEN $3::boolean THEN"
+    " clock_timestamp() END) ON CONFLICT (uid) DO UPDATE SET fingerprint = excluded.fingerprint,"
+    " (trusted_since, settles) = (SELECT CASE WHEN trust THEN coalesce(f.trusted_since, excluded.trusted_since)"
+    "                                         WHEN f.fingerprint = excluded.fingerprint THEN f.trusted_since END,"
+    "                                    CASE WHEN NOT trust THEN f.settles END"
+    "   FROM (SELECT $3::boolean AND coalesce(f.settles <= pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+    // No transaction has that number yet: it is one of the cluster that this database was restored from.
+    "     OR (f.settles >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint AND f.settles <> 9223372036854775807), true)) "
+    "t(trust)),"
+    " updated_at = clock_timestamp() RETURNING f.trusted_since IS NOT NULL"};
+
+const Statement kDistrust{"feed_distrust",
+                          "UPDATE homeostat.feed SET trusted_since = NULL, incomplete_since = least(incomplete_since,"
+                          "  clock_timestamp() - $2::bigint * interval '1 ms')"
+                          " WHERE uid = $1::bigint AND (trusted_since IS NOT NULL OR $2::bigint > 0)"};
+
+constexpr const char* kTakeBack = R"sql(
+    WITH gone (since) AS (DELETE FROM homeostat.batch WHERE id = ANY (ARRAY(
+        SELECT id FROM homeostat.batch WHERE uid = $1::bigint AND run_id = $2::bigint AND kind <> 'stray' AND claim_token IS NULL
+        FOR UPDATE SKIP LOCKED)) RETURNING created_at)
+    SELECT count(*), {} FROM gone)sql";
+
+const Statement kShut{"feed_shut", "UPDATE homeostat.feed SET trusted_since = NULL, settles = $2::bigint WHERE uid = $1::bigint"};
+const Statement kOpened{"feed_opened",
+                        "UPDATE homeostat.feed SET settles = pg_current_xact_id()::text::bigint WHERE uid = $1::bigint"};
+
+const Statement kFailed{"feed_batch_failed",
+                        "UPDATE homeostat.feed SET run_id = nextval('homeostat.run_id'), trusted_since = NULL"
+                        " WHERE uid = $1::bigint AND run_id = $2::bigint"};
+
+const Statement kBell{"feed_bell", "INSERT INTO homeostat.feed_bell (uid) VALUES ($1::bigint) ON CONFLICT DO NOTHING"};
+
+// A transaction that has sent a notification cannot be prepared: where that is done at all, nobody is asked to call.
+const Statement kMaySleep{"feed_may_sleep", "SELECT current_setting('max_prepared_transactions') = '0'"};
+
+// A writer holds the row from when it calls until it commits. Neither of these waits for one: to a writer that has not committed
+// the feed is asleep, and a feed that is awake already has nothing to hear.
+const Statement kSleep{"feed_sleep", "UPDATE homeostat.feed_bell SET asleep = true WHERE uid = $1::bigint AND NOT asleep"};
+const Statement kWake{"feed_wake",
+                      "UPDATE homeostat.feed_bell SET asleep = false WHERE uid = (SELECT b.uid FROM homeostat.feed_bell b"
+                      " WHERE b.uid = $1::bigint AND b.asleep FOR UPDATE SKIP LOCKED)"};
+
+// A number of its own, given after the change of `asleep` is committed: whoever did not see that has written rows already, so its
+// number is smaller. The end of a snapshot would not do: transactions under way may have larger numbers than that.
+const Statement kPoint{"feed_point", "SELECT pg_current_xact_id()::text::bigint"};
+const Statement kSettled{"feed_settled", "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1::bigint"};
+
+// Below zero only while the first run, which counts at its end, goes on. What is not known of the source stays unknown.
+const Statement kStored{"feed_stored", R"sql(
+    UPDATE homeostat.pipeline_status SET documents = documents + $2::bigint, chunks = chunks + $3::bigint,
+        source_documents = greatest(source_documents + $2::bigint, 0), updated_at = clock_timestamp()
+    WHERE uid = $1::bigint)sql"};
+
+// Of a partitioned table it is the partitions that count.
+const Statement kRowsChanged{
+    "feed_rows_changed",
+    "SELECT coalesce(sum(pg_stat_get_tuples_inserted(oid) + pg_stat_get_tuples_updated(oid) + pg_stat_get_tuples_deleted(oid)),"
+    " 0)::bigint FROM (SELECT tgrelid AS oid FROM pg_trigger WHERE tgname LIKE $1"
+    "  UNION SELECT p.relid FROM pg_trigger t, pg_partition_tree(t.tgrelid) p WHERE t.tgname LIKE $1) r"};
+
+// What was taken up and waits to be healed takes room too.
+Statement room(std::int64_t uid) {
+    return {fmt::format("p{}_room", uid),
+            fmt::format(
+                "SELECT setval('{0}'::regclass, pg_sequence_last_value('{1}'::regclass) + greatest(n.room - n.waiting, 0)),"
+                " n.room, n.waiting FROM (SELECT greatest({2}, coalesce((SELECT source_documents FROM homeostat.pipeline_status"
+                "  WHERE uid = {3}), 0) / {4}), (SELECT coalesce(sum(b.documents), 0) FROM homeostat.batch b JOIN"
+                "  homeostat.feed f ON f.uid = b.uid AND f.run_id = b.run_id WHERE b.uid = {3} AND b.kind <> 'stray'))"
+                " n(room, waiting)",
+                room_sequence(uid), named_sequence(uid), kRoomAtLeast, uid, kRowsForRoom)};
+}
+
+FeedGate gate_at(const Rows& rows) {
+    FeedGate g;
+    if (rows.empty()) return g;
+    g.kept = true;
+    g.generation = rows.i64(0, 0);
+    g.closed = rows.boolean(0, 1) || rows.null(0, 2);
+    g.revision = static_cast<std::int32_t>(rows.maybe_i64(0, 2).value_or(0));
+    g.run_id = rows.i64(0, 3);
+    g.sweeping = rows.boolean(0, 4);
+    g.documents = rows.i64(0, 5);
+    g.source_documents = rows.i64(0, 6);
+    g.pruned_in_window = rows.i64(0, 7);
+    g.provider = rows.text(0, 9);
+    g.provider_uid = rows.maybe_i64(0, 10).value_or(0);
+    g.provider_generation = rows.maybe_i64(0, 11).value_or(0);
+    return g;
+}
+
+}  // namespace
+
+Result<FeedRow> read_feed(Session& session, std::int64_t uid) {
+    return guarded([&] {
+        const Rows rows = session.exec(kRead, Params::of(uid, kNotOpened, kFull));
+        if (rows.empty()) return FeedRow{};
+        FeedRow row{true, rows.i64(0, 0), rows.text(0, 1), rows.boolean(0, 2), rows.i64(0, 3)};
+        row.full = rows.boolean(0, 4);
+        row.unsettled = rows.boolean(0, 5) && !row.full;
+        return row;
+    });
+}
+
+void feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch, FeedGate& gate) {
+    const std::string lease = pipeline_lease(uid);
+    tx.later(kHold, Params::of(uid));
+    tx.later(kGate, Params::of(uid, lease), [&gate, lease, epoch](const Rows& rows) {
+        if (!rows.empty()) check_epoch(lease, rows.i64(0, 8), epoch);
+        gate = gate_at(rows);
+    });
+}
+
+FeedGate feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch) {
+    const std::string lease = pipeline_lease(uid);
+    tx.later(kHold, Params::of(uid));
+    const Rows rows = tx.exec(kGate, Params::of(uid, lease));
+    if (!rows.empty()) check_epoch(lease, rows.i64(0, 8), epoch);
+    return gate_at(rows);
+}
+
+void note_feed_prunes(Transaction& tx, std::int64_t uid, std::int64_t documents) {
+    tx.later(kPruned, Params::of(uid, documents));
+}
+
+bool keep_feed(Transaction& tx, std::int64_t uid, const std::string& fingerprint, bool trust) {
+    const bool trusted = tx.exec(kKeep, Params::of(uid, fingerprint, trust)).boolean(0, 0);
+    tx.exec(kBell, Params::of(uid));
+    return trusted;
+}
+
+void close_gap(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
+    static const Statement kClose{
+        "feed_close_gap",
+        "UPDATE homeostat.feed f SET incomplete_since = NULL FROM homeostat.run u WHERE f.uid = $1::bigint"
+        " AND u.id = $2::bigint AND f.incomplete_since <= u.started_at"};
+    tx.exec(kClose, Params::of(uid, run_id));
+}
+
+void distrust_feed(Transaction& tx, std::int64_t uid, std::chrono::milliseconds age) {
+    tx.later(kDistrust, Params::of(uid, age.count()));
+}
+void feed_batch_failed(Transaction& tx, std::int64_t uid, std::int64_t run_id) { tx.later(kFailed, Params::of(uid, run_id)); }
+
+Result<std::optional<std::int64_t>> let_feed_sleep(Session& session, std::int64_t uid) {
+    return guarded([&]() -> std::optional<std::int64_t> {
+        if (!session.exec(kMaySleep).boolean(0, 0)) return std::nullopt;
+        session.exec(kSleep, Params::of(uid));
+        return session.exec(kPoint).i64(0, 0);
+    });
+}
+
+void wake_feed(Transaction& tx, std::int64_t uid) { tx.later(kWake, Params::of(uid)); }
+
+Result<ChangesSeen> look_at_changes(Session& session, std::int64_t uid) {
+    return guarded([&] {
+        const Rows rows = session.exec(
+            {fmt::format("p{}_any", uid),
+             fmt::format("SELECT EXISTS (SELECT FROM {0}), s.\"full\", s.named, s.room - s.named, s.\"full\" >= {4} AND EXISTS"
+                         " (SELECT FROM homeostat.feed f WHERE f.uid = {5} AND f.settles = {6}), coalesce((SELECT b.asleep FROM"
+                         " homeostat.feed_bell b WHERE b.uid = {5}), false) FROM (SELECT pg_sequence_last_value('{1}'::regclass),"
+                         " pg_sequence_last_value('{2}'::regclass), pg_sequence_last_value('{3}'::regclass)) s(\"full\", room,"
+                         " named)",
+                         change_table(uid), full_sequence(uid), room_sequence(uid), named_sequence(uid), kFull, uid,
+                         kNotOpened)});
+        const std::int64_t full = rows.i64(0, 1);
+        return ChangesSeen{.any = rows.boolean(0, 0),
+                           .full = full >= kFull,
+                           .shut = rows.boolean(0, 4),
+                           .asleep = rows.boolean(0, 5),
+                           .named = rows.i64(0, 2),
+                           .room = rows.i64(0, 3)};
+    });
+}
+
+Result<std::vector<std::int64_t>> full_feeds(Session& session) {
+    static const Statement kFilled{
+        "feeds_full",
+        "SELECT f.uid FROM homeostat.feed f WHERE f.settles IS DISTINCT FROM $1::bigint AND"
+        " pg_sequence_last_value(to_regclass(format('homeostat_data.p%s_full', f.uid))) >= $2::bigint"};
+    return guarded([&] {
+        const Rows rows = session.exec(kFilled, Params::of(kNotOpened, kFull));
+        std::vector<std::int64_t> uids;
+        for (int i = 0; i < rows.size(); ++i) uids.push_back(rows.i64(i, 0));
+        return uids;
+    });
+}
+
+Result<std::int64_t> rows_changed(Session& session, std::int64_t uid) {
+    return guarded([&] { return session.exec(kRowsChanged, Params::of(fmt::format("homeostat\\_p{}\\_%", uid))).i64(0, 0); });
+}
+
+Result<RoomMade> make_room(Session& session, std::int64_t uid) {
+    return guarded([&] {
+        const Rows rows = session.exec(room(uid));
+        return RoomMade{rows.i64(0, 1), rows.i64(0, 2) > 0};
+    });
+}
+
+void shut_feed(Transaction& tx, std::int64_t uid) { tx.later(kShut, Params::of(uid, kNotOpened)); }
+
+Status open_feed(Session& session, std::int64_t uid) {
+    return guarded([&] {
+        session.exec(room(uid));
+        session.exec(
+            {fmt::format("p{}_open", uid), fmt::format("SELECT setval('{}'::regclass, {})", full_sequence(uid), kNotFull)});
+    });
+}
+
+void note_opened(Transaction& tx, std::int64_t uid) { tx.exec(kOpened, Params::of(uid)); }
+
+Status tidy_changes(Session& session, std::int64_t uid) {
+    return guarded([&] { session.exec(fmt::format("VACUUM (SKIP_LOCKED) {}", change_table(uid))); });
+}
+
+Result<bool> feed_settled(Session& session, std::int64_t point) {
+    return guarded([&] { return session.exec(kSettled, Params::of(point)).boolean(0, 0); });
+}
+
+void take_over_changes(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
+    const std::string age = "coalesce(extract(epoch FROM clock_timestamp() - min(since)) * 1000, 0)::bigint";
+    const Rows planned = tx.exec({"feed_take_back", fmt::format(kTakeBack, age)}, Params::of(uid, run_id));
+    const Rows named = tx.exec({fmt::format("p{}_forget", uid),
+                                fmt::format("WITH gone (since) AS (DELETE FROM {} RETURNING at) SELECT count(*), {} FROM gone",
+                                            change_table(uid), age)});
+    if (planned.i64(0, 0) + named.i64(0, 0) > 0)
+        tx.exec(kDistrust, Params::of(uid, std::max(planned.i64(0, 1), named.i64(0, 1))));
+}
+
+void move_stored(Transaction& tx, std::int64_t uid, const StoredChange& change) {
+    if (change.any()) tx.later(kStored, Params::of(uid, change.documents, change.chunks));
+}
+
+}  // namespace homeostat
