@@ -425,12 +425,33 @@ TEST_F(Readers, ATargetViewIsReadByItsOwners) {
                     "GRANT SELECT ON bob.tenants TO {}",
                     of_bob_));
     as(bob_).exec("INSERT INTO homeostat.target_view (name, relation) VALUES ('tenants', 'bob.tenants')");
-    // Who declares must be able to read, and here that is the controller, for bob.
-    as(bob_).exec(fmt::format("GRANT SELECT ON bob.docs TO {}", controller_));
+    // The controller writes the row for bob, who may read what it names, and reads nothing of it itself.
+    ASSERT_EQ(db.value(fmt::format("SELECT has_any_column_privilege('{}', 'bob.docs', 'SELECT')", controller_)), "f");
     const auto run = as_controller_.run_once(each());
     EXPECT_EQ(run.exit.code, kConverged) << run.output;
     EXPECT_EQ(db.value("SELECT name FROM homeostat.pipeline"), "mine_" + of_bob_);
     EXPECT_THAT(served("bob.mine_v"), HasSubstr("Body 5"));
+}
+
+// What bob may not read nobody declares for him, whoever writes the row and whoever reads.
+TEST_F(Readers, ATargetViewDeclaresNothingThatItsOwnerMayNotRead) {
+    db.exec(fmt::format("GRANT SELECT ON public.secret TO {}, {}", of_bob_, controller_));
+    as(bob_).exec(
+        fmt::format("CREATE VIEW bob.tenants AS SELECT 'it' AS name, 'public.secret' AS source, 'body' AS content,"
+                    " 'hashing' AS provider, 16 AS dimensions, 'bob.secret_v' AS target;"
+                    "GRANT SELECT ON bob.tenants TO {}",
+                    of_bob_));
+    as(bob_).exec("INSERT INTO homeostat.target_view (name, relation) VALUES ('tenants', 'bob.tenants')");
+    as_controller_.run_once(each());
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.pipeline"), "0");
+    EXPECT_THAT(db.value("SELECT refusal FROM homeostat.target_view_row"),
+                HasSubstr(fmt::format("role \"{}\" may not read table public.secret; GRANT SELECT ON it first", bob_)));
+    // A column that he may read does not show him the others.
+    db.exec(fmt::format("GRANT SELECT (id, other) ON public.secret TO {}", bob_));
+    as_controller_.run_once(each());
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.pipeline"), "0");
+    EXPECT_THAT(db.value("SELECT refusal FROM homeostat.target_view_row"),
+                HasSubstr(fmt::format("role \"{}\" may not read column \"body\" of table public.secret", bob_)));
 }
 
 }  // namespace

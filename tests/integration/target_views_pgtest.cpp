@@ -295,7 +295,7 @@ TEST_F(TargetViews, ADeclarerGetsNoFurtherByARowThanByItsOwnRights) {
     run_once(kDriftLeft);
     EXPECT_EQ(living(), "a");
     EXPECT_THAT(of_view("RowsRefused", "message"),
-                HasSubstr("role \"tv_alice\", who declared target view \"tenants\", may not read table public.secret"));
+                HasSubstr("pipeline \"b\": role \"tv_alice\" may not read table public.secret; GRANT SELECT ON it first"));
     EXPECT_THAT([&] { alice.exec("SET homeostat.target_view = '1'; UPDATE homeostat.pipeline SET chunk_size = 5"); },
                 ::testing::ThrowsMessage<std::runtime_error>(HasSubstr("declares it")));
     db.exec("DROP OWNED BY tv_alice; DROP ROLE tv_alice");
