@@ -1,5 +1,9 @@
 #include "store/pg/text_array.hpp"
 
+#include <pqxx/array>
+#include <tuple>
+#include <utility>
+
 namespace homeostat {
 
 namespace {
@@ -33,31 +37,17 @@ std::string format_text_columns(const std::vector<std::vector<std::string>>& row
 }
 
 std::vector<std::string> parse_text_array(std::string_view text) {
+    using Found = pqxx::array_parser::juncture;
     std::vector<std::string> out;
-    if (text.size() < 2 || text == "{}") return out;
-    text = text.substr(1, text.size() - 2);
-    std::string current;
-    bool quoted = false;
-    bool was_quoted = false;
-    const auto finish = [&] {
-        out.push_back(!was_quoted && current == "NULL" ? std::string() : current);
-        current.clear();
-        was_quoted = false;
-    };
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        const char c = text[i];
-        if (c == '\\' && i + 1 < text.size()) {
-            current += text[++i];
-        } else if (c == '"') {
-            quoted = !quoted;
-            was_quoted = true;
-        } else if (c == ',' && !quoted) {
-            finish();
-        } else {
-            current += c;
+    try {
+        // What marks an array is ASCII, which no other character of UTF-8 has in it.
+        pqxx::array_parser parser(text);
+        for (auto [found, value] = parser.get_next(); found != Found::done; std::tie(found, value) = parser.get_next()) {
+            if (found == Found::string_value) out.push_back(std::move(value));
+            if (found == Found::null_value) out.emplace_back();
         }
+    } catch (const pqxx::failure&) {  // NOLINT(bugprone-empty-catch): it is no array from here on
     }
-    finish();
     return out;
 }
 
