@@ -205,6 +205,31 @@ TEST_F(GuestSession, ALongTransactionHoldsUpOurTriggersAndNobodyElse) {
     end(run);
 }
 
+// Also where the triggers that a new declaration needs had to wait first: for a moment, as for an autovacuum.
+TEST_F(GuestSession, ALongReadHoldsUpNoEditWhereTheTriggersHadToWaitToo) {
+    make(30);
+    declare_docs();
+    kit::Process run = start();
+    kit::Sql dump(db.url());
+    dump.exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM docs_embeddings");
+    kit::Sql vacuum(db.url());
+    vacuum.exec("BEGIN; LOCK TABLE docs IN SHARE UPDATE EXCLUSIVE MODE");
+    db.exec("UPDATE homeostat.pipeline SET metadata = 'tag'");
+    EXPECT_TRUE(feed_is("Pending")) << run.output();
+    vacuum.exec("COMMIT");
+    EXPECT_TRUE(
+        eventually_is("SELECT count(*) FROM homeostat.condition WHERE type = 'Reconciling' AND reason = 'WaitingForLock'", "1"))
+        << run.output();
+    EXPECT_TRUE(feed_is("Active")) << run.output();
+    db.exec("UPDATE docs SET body = 'Edited ' || id WHERE id < 4");
+    EXPECT_TRUE(follows()) << run.output();
+    dump.exec("COMMIT");
+    EXPECT_TRUE(
+        eventually_is("SELECT count(*) FROM pg_attribute WHERE attrelid = 'docs_embeddings'::regclass AND attname = 'tag'", "1"))
+        << run.output();
+    end(run);
+}
+
 // Whoever reads what is served holds up its view and its removal, and nobody else.
 TEST_F(GuestSession, ALongReadHoldsUpOurTablesAndNobodyElse) {
     make(30);
@@ -227,7 +252,9 @@ TEST_F(GuestSession, ALongReadHoldsUpOurTablesAndNobodyElse) {
         "0")
         << "what is declared is not served yet";
     EXPECT_EQ(db.value("SELECT kstatus FROM homeostat.pipelines"), "InProgress");
-    // Edits are healed meanwhile.
+    // Edits are healed meanwhile, from when the triggers are those of the new declaration: what was named before that is found by
+    // the sweep, which waits too.
+    EXPECT_TRUE(feed_is("Active")) << run.output();
     db.exec("UPDATE docs SET body = 'Edited ' || id WHERE id < 4");
     EXPECT_TRUE(follows()) << run.output();
     dump.exec("SELECT count(*) FROM docs_embeddings; COMMIT");
