@@ -1,5 +1,5 @@
-// What is there, where no connection could be made: for the sentence that tells a person what to do now. Decided by how the server
-// behaves when it is asked once more, never by libpq's words. Any thread; blocks for a few seconds at most.
+// What is there, where no connection could be made: for the sentence that tells a person what to do now. Decided by how the
+// server behaves when it is asked once more, never by libpq's words. Any thread; blocks for a few seconds at most.
 #pragma once
 
 #include <cstdint>

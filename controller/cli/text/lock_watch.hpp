@@ -21,7 +21,8 @@ public:
     LockWatch(const LockWatch&) = delete;
     LockWatch& operator=(const LockWatch&) = delete;
 
-    // What was last waited for, as "a lock on homeostat.pipeline, held by PID 7 (psql, role bob), whose transaction …"; "" = nothing.
+    // What was last waited for, as "a lock on homeostat.pipeline, held by PID 7 (psql, role bob), whose transaction …"; "" =
+    // nothing.
     std::string waited_for();
 
 private:
