@@ -11,6 +11,7 @@ enum class Reach : std::uint8_t {
     silent,     // nothing answers there as PostgreSQL does
     starting,   // a server that takes nobody just now
     other_tls,  // a server that answers, but not with this sslmode
+    read_only,  // a server that lets in, and takes no writes: a standby
     refusing    // a server that answers: it is the role, the password, the database or its pg_hba.conf
 };
 

@@ -153,6 +153,10 @@ std::string why_unreached(const std::string& url) {
         case Reach::other_tls:
             return "a server answers there, but not with TLS as sslmode and sslrootcert ask for it: see what it offers and who "
                    "signed its certificate";
+        case Reach::read_only:
+            return "the server there lets this role in and takes no writes, as a standby does: name the primary, or all hosts of "
+                   "the "
+                   "cluster";
         case Reach::refusing:
             return "the server there answers, and refuses: see that role, password and database are right, and that its "
                    "pg_hba.conf "
