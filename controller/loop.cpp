@@ -202,7 +202,7 @@ void Loop::drain(std::int64_t uid, const std::stop_token& stop) {
 // The changes stay where they are. Said once, by the log and by a pass, which sweeps for what waits; tried again ever more
 // seldom.
 void Loop::feed_failed(std::int64_t uid, const Error& error) {
-    tell(feed_of(uid), error, fmt::format("the change feed of pipeline {} cannot be consumed: {}", uid, error.message));
+    tell(feed_of(uid), error, fmt::format("the change feed of {} cannot be consumed: {}", faults_.called(uid), error.message));
     if (progress_.failed(uid, error, clock_.steady_now())) {
         // What may pass by itself is looked at when it has not.
         queue_.add(uid, kPriorityDrift, error.retryable() ? kFeedPasses : std::chrono::milliseconds(0));

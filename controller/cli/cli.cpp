@@ -14,11 +14,14 @@
 
 #include "controller/cli/completion.hpp"
 #include "controller/cli/text/listing.hpp"
+#include "controller/cli/text/lock_watch.hpp"
+#include "controller/cli/text/refusal.hpp"
 #include "controller/cli/text/usage.hpp"
 #include "controller/cli/verbs.hpp"
 #include "controller/config/config_values.hpp"
 #include "controller/config/readers.hpp"
 #include "core/outside_text.hpp"
+#include "store/pg/lock_holders.hpp"
 #include "store/pg/pg_error.hpp"
 
 namespace homeostat {
@@ -100,31 +103,46 @@ std::string database_origin(const Config& config) {
 
 }  // namespace
 
+CliContext::CliContext(CliStreams s) : streams(s) {}
+CliContext::~CliContext() = default;
+
 Result<Session*> CliContext::session() {
     if (!session_) {
         auto connected = Session::connect(connect_options(settings()));
         if (!connected) {
             Error error = std::move(connected).error();
-            if (error.code == kConnectFailed) error.message += fmt::format(" ({})", database_origin(config));
+            if (error.code == kConnectFailed)
+                error.message += fmt::format(" ({}); {}", database_origin(config), why_unreached(settings().database_url));
             return error;
         }
         session_ = *std::move(connected);
+        // The log of `run` says it, in its own form.
+        if (verb != "run") watch_ = std::make_unique<LockWatch>(connect_options(settings()), session_->server().pid, streams.err);
     }
     return session_.get();
 }
 
-int CliContext::fail(const Error& error) const {
+std::string CliContext::sentence_of(const Error& error) {
+    std::string text = error.message;
+    if (error.code == kLockNotAvailable && !error.said.empty()) {
+        const std::string holder = watch_ ? watch_->waited_for() : "";
+        text += holder.empty() ? "; another session holds a lock on what is asked for: try again"
+                               : fmt::format("; it waited for {}: end that transaction, or try again", holder);
+    } else if (wants_reason(error)) {
+        const Result<Session*> asked = session();
+        if (const std::string why = asked ? why_refused(**asked, error, verb) : ""; !why.empty()) text += "; " + why;
+    }
+    return text;
+}
+
+int CliContext::fail(const Error& error) {
     constexpr std::size_t kMostOfLine = 4'000;
-    std::string_view rest = error.message;
+    const std::string text = sentence_of(error);
+    std::string_view rest = text;
     while (!rest.empty()) {
         const std::size_t end = rest.find('\n');
         streams.err << "homeostat: " << outside_text(rest.substr(0, end), kMostOfLine) << '\n';
         rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
-    }
-    const bool ours =
-        error.message.find("homeostat.") != std::string::npos || error.message.find("\"homeostat\"") != std::string::npos;
-    if ((error.code == "42P01" || error.code == "3F000" || error.code == "42703") && ours) {
-        streams.err << "homeostat: the schema of this database is missing or older than this program; run homeostat migrate up\n";
     }
     return kExitFailed;
 }
@@ -215,6 +233,7 @@ int run_cli(std::span<const std::string> arguments, CliStreams streams, ConfigSo
     auto config = load_config(sources);
     // A shell's start-up file asks for completion, whatever somebody has put into the settings.
     const std::string verb = app.get_subcommands().empty() ? std::string() : app.get_subcommands().front()->get_name();
+    context.verb = verb;
     if (!config && (verb == "completion" || verb == "man" || verb == "version")) return body();
     if (!config) return context.fail(config.error());
     context.config = *std::move(config);

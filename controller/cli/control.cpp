@@ -57,7 +57,12 @@ Result<std::vector<NamedObjects>> named_for_deletion(const std::vector<std::stri
     const Error missing = invalid("say what to delete: a kind and names, KIND/NAME, or -f with a manifest");
     if (words.empty()) return missing;
     if (!read_object_name(words.front()).kind) {
-        if (auto kind = read_kind(words.front()); !kind) return kind.error();
+        if (auto kind = read_kind(words.front()); !kind) {
+            Error error = std::move(kind).error();
+            if (!find_kind(words.front()))
+                error.message += fmt::format("; a deletion says the kind too, as in homeostat delete pipeline/{}", words.front());
+            return error;
+        }
         if (words.size() == 1) return missing;
     }
     return read_objects(words, false);

@@ -104,7 +104,8 @@ Result<std::vector<ObjectChange>> changes(Session& session, const std::vector<Ma
     });
 }
 
-void reckon(Session& session, const Settings& settings, std::vector<ObjectChange>& all) {
+void reckon(CliContext& context, Session& session, std::vector<ObjectChange>& all) {
+    const Settings& settings = context.settings();
     for (ObjectChange& change : all) {
         if (!change.pipeline) continue;
         const std::string& name = change.pipeline->provider;
@@ -124,7 +125,7 @@ void reckon(Session& session, const Settings& settings, std::vector<ObjectChange
             measure_time(settings, *provider, *seen);
             change.cost = *std::move(seen);
         } else {
-            change.unknown = seen.error().message;
+            change.unknown = context.sentence_of(seen.error());
         }
     }
 }
@@ -189,7 +190,7 @@ int run(CliContext& context, const Options& o) {
     if (!session) return context.fail(session.error());
     auto all = changes(**session, *manifests);
     if (!all) return context.fail(all.error());
-    reckon(**session, context.settings(), *all);
+    reckon(context, **session, *all);
     if (*form == OutputForm::json || *form == OutputForm::yaml) {
         YamlNode list = YamlNode::list();
         for (const ObjectChange& c : *all) list.items.push_back(node_of(c));

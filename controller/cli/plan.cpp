@@ -183,8 +183,7 @@ int run(CliContext& context, const Options& o) {
         const Result<Observation> found = observe(**session, p, o, context.settings());
         if (!found) {
             // One pipeline that cannot be read does not hide what the others need.
-            const bool said = found.error().message.find(fmt::format("pipeline \"{}\"", p.name)) != std::string::npos;
-            code = context.fail(said ? found.error() : found.error().with_prefix(fmt::format("pipeline \"{}\"", p.name)));
+            code = context.fail(found.error().with_prefix(fmt::format("pipeline \"{}\"", p.name)));
             continue;
         }
         if (code == kExitOk && !found->nothing_to_do()) code = kExitDifferences;

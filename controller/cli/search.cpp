@@ -20,6 +20,7 @@ namespace homeostat {
 namespace {
 
 constexpr std::size_t kSnippet = 80;  // letters
+const Statement kSearcher{"search_role", "SELECT quote_ident(current_user)"};
 
 struct Options {
     std::string name;
@@ -78,7 +79,17 @@ Result<Answer> search(Session& session, const Options& o, const Settings& settin
     answer.metadata = searchable_metadata(answer.spec, revision);
     Result<std::vector<SearchHit>> hits =
         search_served(session, answer.spec, revision, std::span(query->row(0), query->dimensions), o.limit);
-    if (!hits) return hits.error();
+    if (!hits) {
+        Error error = hits.error();
+        if (error.code == "42501" && !error.said.empty()) {
+            // Whoever searches needs nothing but the view.
+            const auto role = guarded([&] { return session.exec(kSearcher).text(0, 0); });
+            error.message += fmt::format("; as who may grant it: GRANT SELECT ON {} TO {}", answer.spec.target,
+                                         role ? *role : "the role that searches");
+            error.said.clear();
+        }
+        return error;
+    }
     answer.hits = *std::move(hits);
     return answer;
 }

@@ -110,6 +110,7 @@ Result<Names> waited_for(Session& session, const WaitOptions& o) {
     auto objects = read_objects(o.words, true);
     if (!objects) return objects.error();
     if (objects->empty() && (o.all || !o.selector.empty())) objects->push_back({ResourceKind::pipeline, {}});
+    if (objects->empty()) return invalid("say which to wait for: names, -l LABELS, or --all");
     Names out;
     for (const NamedObjects& some : *objects) {
         if (some.names.empty() && !o.all && o.selector.empty())

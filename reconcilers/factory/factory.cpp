@@ -179,6 +179,7 @@ asio::awaitable<void> Factory::run(std::shared_ptr<Running> running) {
     if (!target) {
         failure = target.error();
     } else {
+        parts_.faults.know(batch.uid, (*target)->spec.name);
         try {
             Result<Outcome> outcome = co_await execute(*running, *target, context);
             if (!outcome) failure = outcome.error();

@@ -5,6 +5,7 @@
 #include "core/log_fields.hpp"
 #include "reconcilers/factory/factory.hpp"
 #include "store/feed/feed.hpp"
+#include "store/pg/lock_holders.hpp"
 
 namespace homeostat {
 
@@ -46,6 +47,18 @@ bool condemns(const Batch& batch, const TargetInfo* target, BatchFate fate) {
     return fate == BatchFate::dead_letter && target != nullptr && batch.kind == BatchKind::heal;
 }
 
+// Who held the lock that a batch waited for in vain: of the source, or of a table of ours.
+std::string lock_in_the_way(Session& session, const TargetInfo& target) {
+    const RevisionTables& tables = target.revision.tables;
+    for (const auto& [relations, who] :
+         {std::pair{std::vector<std::string>{target.source.relation}, InTheWay::owners},
+          std::pair{std::vector<std::string>{tables.document, tables.chunk, tables.journal}, InTheWay::writers}}) {
+        const Result<std::optional<std::string>> holder = lock_holder(session, relations, who);
+        if (holder && *holder) return fmt::format("; it waited for {}", **holder);
+    }
+    return "; who held it has let go";
+}
+
 }  // namespace
 
 // Of one fault there may be hundreds of batches. What is stopped with the process suffers from none, and of a database that takes
@@ -57,8 +70,8 @@ void Factory::tell_failure(const Batch& batch, BatchFate fate, const Error& erro
         return draining_;
     }();
     const std::string whose = batches_of(batch.uid);
-    const std::string line = fmt::format("batch {} of pipeline {} ({} documents): {}: {}", batch.id, batch.uid, batch.keys.size(),
-                                         outcome_name(fate), error.message);
+    const std::string line = fmt::format("batch {} of {} ({} documents): {}: {}", batch.id, parts_.faults.called(batch.uid),
+                                         batch.keys.size(), outcome_name(fate), error.message);
     if ((stopping && error.cls == ErrorClass::cancelled) || is_write_trouble(error)) {
         spdlog::debug("{}", line);
     } else {
@@ -98,6 +111,9 @@ Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, con
     if (left) {
         d = {BatchFate::give_back, std::chrono::milliseconds(0)};
         error.message.clear();  // nothing is wrong with the batch
+    }
+    if (error.code == kLockNotAvailable && target != nullptr) {
+        if (Result<Pool::Lease> session = parts_.reads.acquire(context)) error.message += lock_in_the_way(**session, *target);
     }
     record(batch, outcome_name(d.fate), parts_.clock.steady_now());
     if (!left) tell_failure(batch, d.fate, error);

@@ -7,12 +7,25 @@
 #include <chrono>
 #include <utility>
 
+#include "store/pg/lock_holders.hpp"
+
 namespace homeostat {
 
 namespace {
 
 constexpr std::chrono::minutes kToldAgain{1};
 constexpr const char* kDatabase = "database";
+
+// Of a provider's faults. An answer that is late, cut off or missing is one kind, however it looks this time.
+constexpr std::string_view kAway = "away";
+constexpr std::string_view kRefuses = "refuses";
+constexpr std::string_view kThrottles = "throttles";
+constexpr std::string_view kAnswersBadly = "answers badly";
+constexpr std::string_view kBreakerOpen = "BreakerOpen";
+
+std::string fault_of_provider(std::string_view provider, std::string_view kind) {
+    return fmt::format("provider {}: {}", provider, kind);
+}
 
 std::string counted(std::uint64_t times, std::size_t most) {
     const std::string met = times == 1 ? "met once" : fmt::format("met {} times", times);
@@ -23,6 +36,10 @@ std::string counted(std::uint64_t times, std::size_t most) {
 
 void FaultLog::met(const std::string& sufferer, const std::string& fault, const std::string& line, SteadyTime now) {
     const Lock lock(mutex_);
+    meet(sufferer, fault, line, now);
+}
+
+void FaultLog::meet(const std::string& sufferer, const std::string& fault, const std::string& line, SteadyTime now) {
     if (const auto had = of_.find(sufferer); had != of_.end() && had->second != fault) leave(sufferer, now);
     forget_ended(now);
     of_[sufferer] = fault;
@@ -43,9 +60,36 @@ void FaultLog::met(const std::string& sufferer, const std::string& fault, const 
 
 void FaultLog::met(const std::string& sufferer, const Error& error, const std::string& line, SteadyTime now,
                    std::string_view provider) {
-    const std::string fault = fault_of(error, sufferer, provider);
+    const Lock lock(mutex_);
+    std::string fault = fault_of(error, sufferer, provider);
+    // An open breaker says nothing new: it is what opened it that goes on.
+    if (!provider.empty() && error.code == kBreakerOpen) {
+        if (std::string before = under_way(sufferer, provider); !before.empty()) fault = std::move(before);
+    }
     // Who is the first to meet it says nothing of it.
-    met(sufferer, fault, fault == kDatabase ? "the database cannot be read or written: " + error.message : line, now);
+    meet(sufferer, fault, fault == kDatabase ? "the database cannot be read or written: " + error.message : line, now);
+}
+
+// The provider's fault that this one suffers from, or else somebody; of several, the one that was told of last.
+std::string FaultLog::under_way(const std::string& sufferer, std::string_view provider) const {
+    const std::string head = fault_of_provider(provider, "");
+    if (const auto had = of_.find(sufferer); had != of_.end() && had->second.starts_with(head)) return had->second;
+    auto last = faults_.end();
+    for (auto at = faults_.lower_bound(head); at != faults_.end() && at->first.starts_with(head); ++at) {
+        if (!at->second.suffer.empty() && (last == faults_.end() || at->second.told > last->second.told)) last = at;
+    }
+    return last == faults_.end() ? "" : last->first;
+}
+
+void FaultLog::know(std::int64_t uid, const std::string& name) {
+    const Lock lock(mutex_);
+    names_[uid] = name;
+}
+
+std::string FaultLog::called(std::int64_t uid) {
+    const Lock lock(mutex_);
+    const auto named = names_.find(uid);
+    return named == names_.end() ? fmt::format("the pipeline of uid {}", uid) : fmt::format("pipeline \"{}\"", named->second);
 }
 
 void FaultLog::over(const std::string& sufferer, SteadyTime now) {
@@ -76,16 +120,16 @@ std::string triggers_of(std::int64_t uid) { return fmt::format("triggers of pipe
 
 std::string fault_of(const Error& error, const std::string& whose, std::string_view provider) {
     switch (error.cls) {
-        // Of transactions that met each other the database is well.
-        case ErrorClass::db_transient: return error.code.starts_with("40") ? whose : kDatabase;
+        // Of transactions that met each other, or a lock that somebody holds, the database is well.
+        case ErrorClass::db_transient: return error.code.starts_with("40") || error.code == kLockNotAvailable ? whose : kDatabase;
         case ErrorClass::db_resource: return kDatabase;
-        case ErrorClass::throttled:
         case ErrorClass::unavailable:
         case ErrorClass::transient:
         case ErrorClass::timeout:
-        case ErrorClass::local:
-        case ErrorClass::bad_answer:
-        case ErrorClass::auth: return provider.empty() ? whose : fmt::format("provider {}", provider);
+        case ErrorClass::local: return provider.empty() ? whose : fault_of_provider(provider, kAway);
+        case ErrorClass::throttled: return provider.empty() ? whose : fault_of_provider(provider, kThrottles);
+        case ErrorClass::bad_answer: return provider.empty() ? whose : fault_of_provider(provider, kAnswersBadly);
+        case ErrorClass::auth: return provider.empty() ? whose : fault_of_provider(provider, kRefuses);
         default: return whose;
     }
 }

@@ -11,6 +11,7 @@ namespace homeostat {
 
 namespace {
 
+constexpr const char* kNoRight = "NoRight";
 constexpr std::array<std::string_view, 3> kSeverities{"note", "warning", "error"};
 
 std::string key_names(const SourceFacts& f) {
@@ -104,7 +105,7 @@ std::vector<Remark> judge_columns(const PipelineSpec& spec, const UsedColumns& u
     std::vector<Remark> out;
     if (!used.readable) {
         return {{Severity::error,
-                 "NoRight",
+                 kNoRight,
                  fmt::format("{}: role \"{}\" may not read {}", what, used.role, used.described),
                  {fmt::format("GRANT SELECT ON {} TO {};", spec.source, quoted_name(used.role))}}};
     }
@@ -124,11 +125,26 @@ std::vector<Remark> judge_columns(const PipelineSpec& spec, const UsedColumns& u
         } else if (!c.readable) {
             out.push_back(
                 {Severity::error,
-                 "NoRight",
+                 kNoRight,
                  fmt::format("{}: role \"{}\" may not read {} column \"{}\" of {}", what, used.role, c.role, c.name,
                              used.described),
                  {fmt::format("GRANT SELECT ({}) ON {} TO {};", quoted_name(c.name), spec.source, quoted_name(used.role))}});
         }
+    }
+    return out;
+}
+
+std::vector<Remark> judge_rights(const SourceFacts& f) {
+    std::vector<Remark> out;
+    if (f.runs.asks || f.used.described.empty()) return out;
+    out.push_back(
+        {Severity::note, "JudgedFor", fmt::format("rights are judged for role \"{}\", which runs homeostat", f.runs.role), {}});
+    for (const MissingRight& m : f.runs.missing) {
+        out.push_back(
+            {Severity::error,
+             kNoRight,
+             fmt::format("pipeline \"{}\": role \"{}\", which runs homeostat, lacks {}", f.spec.name, f.runs.role, m.what),
+             {m.fix + ";"}});
     }
     return out;
 }
@@ -231,6 +247,30 @@ std::vector<Remark> judge_content(const SourceFacts& f) {
     return out;
 }
 
+namespace {
+
+bool may_look(const UsedColumns& used) {
+    return used.readable &&
+           std::all_of(used.columns.begin(), used.columns.end(), [](const UsedColumn& c) { return !c.exists || c.readable; });
+}
+
+// Who asks may lack a right that nobody needs: neither who runs homeostat nor who declared it. Then it is this look that cannot
+// be had, and nothing is wrong with the pipeline.
+bool asks_for_others(const SourceFacts& f) {
+    return !f.runs.asks && !f.runs.declares && !f.used.described.empty() && !may_look(f.used);
+}
+
+void excuse(const SourceFacts& f, std::vector<Remark>& remarks) {
+    std::erase_if(remarks, [](const Remark& r) { return r.code == kNoRight; });
+    remarks.push_back({Severity::warning,
+                       "NotLooked",
+                       fmt::format("role \"{}\" may not read {}, so neither its rows nor its plans were looked at", f.used.role,
+                                   f.used.described),
+                       {}});
+}
+
+}  // namespace
+
 Result<SourceReport> validate_source(Transaction& tx, const PipelineSpec& spec, const ValidateSettings& settings) {
     SourceReport report;
     SourceFacts& f = report.facts;
@@ -239,8 +279,14 @@ Result<SourceReport> validate_source(Transaction& tx, const PipelineSpec& spec, 
     Result<UsedColumns> used = read_used_columns(tx, spec);
     if (!used) return used.error();
     f.used = *std::move(used);
+    Result<ControllerRights> runs = read_controller_rights(tx, spec, f.used);
+    if (!runs) return runs.error();
+    f.runs = *std::move(runs);
     report.remarks = judge_columns(spec, f.used);
-    if (report.count(Severity::error) > 0) return report;
+    if (asks_for_others(f)) excuse(f, report.remarks);
+    const bool looks = report.remarks.empty();
+    append(report.remarks, judge_rights(f));
+    if (!looks) return report;
     Result<SourceShape> shape = inspect_source(tx, spec);
     if (!shape) return shape.error();
     f.shape = *std::move(shape);
@@ -248,6 +294,7 @@ Result<SourceReport> validate_source(Transaction& tx, const PipelineSpec& spec, 
     Result<Lineage> lineage = trace_source(tx, spec.source, spec.key);
     if (!lineage) return lineage.error();
     f.lineage = *std::move(lineage);
+    if (const Status noted = note_trigger_rights(tx, f.runs.role, f.lineage); !noted) return noted.error();
     Result<KeyFacts> key = read_key_facts(tx, spec);
     if (!key) return key.error();
     f.key = *std::move(key);

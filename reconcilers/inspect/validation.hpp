@@ -15,6 +15,7 @@
 #include "store/data/lineage.hpp"
 #include "store/data/relation.hpp"
 #include "store/data/source_facts.hpp"
+#include "store/inspect/controller_rights.hpp"
 #include "store/inspect/plan_check.hpp"
 #include "store/pg/session.hpp"
 
@@ -39,6 +40,7 @@ struct CaptureMapping {
 struct SourceFacts {
     PipelineSpec spec;
     UsedColumns used;
+    ControllerRights runs;  // the role whose rights are judged
     SourceShape shape;
     Lineage lineage;
     KeyFacts key;
@@ -67,6 +69,8 @@ Result<SourceReport> validate_source(Transaction& tx, const PipelineSpec& spec, 
 
 // The judgements, in the order in which they are asked. Pure.
 std::vector<Remark> judge_columns(const PipelineSpec& spec, const UsedColumns& used);
+// `f.used` of who asks, `f.runs` of who will read.
+std::vector<Remark> judge_rights(const SourceFacts& f);
 std::vector<Remark> judge_key(const SourceFacts& facts);
 std::vector<Remark> judge_version(const SourceFacts& facts);
 std::vector<Remark> judge_content(const SourceFacts& facts);

@@ -90,8 +90,8 @@ std::vector<Remark> judge_capture(const SourceFacts& f) {
                     {Severity::note,
                      "CaptureRight",
                      fmt::format("role \"{}\" may not create triggers on {} (owner {}), so its changes are found by sweeps",
-                                 f.used.role, t.name, t.owner),
-                     {fmt::format("GRANT TRIGGER ON {} TO {};", t.name, quoted_name(f.used.role))}});
+                                 f.runs.role, t.name, t.owner),
+                     {fmt::format("GRANT TRIGGER ON {} TO {};", t.name, quoted_name(f.runs.role))}});
             }
             if (t.capture.empty()) out.push_back(dirty_only(t));
         }

@@ -41,7 +41,7 @@ std::string reason_of(const Error& e) {
         case ErrorClass::local: return "ProviderFailing";
         case ErrorClass::content:
         case ErrorClass::too_large: return "ContentRefused";
-        case ErrorClass::db_permanent: return e.code == "42501" ? "RightMissing" : "SourceUnusable";
+        case ErrorClass::db_permanent: return e.code == "42501" || e.code == kRightOfAnother ? "RightMissing" : "SourceUnusable";
         case ErrorClass::db_transient:
         case ErrorClass::db_resource:
             if (e.code == kTookTooLong) return "TookTooLong";

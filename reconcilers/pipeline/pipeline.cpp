@@ -83,6 +83,7 @@ Status PipelineReconciler::load(Pass& pass) {
     Result<PipelineSpec> declared = read_pipeline(**session, pass.uid);
     if (!declared) return declared.error();
     pass.declared = *std::move(declared);
+    faults_.know(pass.uid, pass.declared.name);
     pass.spec = pass.declared;
     Result<LoopState> state = read_loop_state(**session, pass.uid);
     if (!state) return state.error();

@@ -40,9 +40,9 @@ constexpr std::int64_t kManyDocuments = 5'000;
 constexpr std::size_t kMostStrays = 10'000;  // taken away by one sweep
 
 // What a feed that was trusted when the run began should have named. Later sweeps of the run see what came meanwhile, and what is
-// left on purpose is found by each of them; a run that is tried again finds what the one that failed had found.
-bool unnamed(const Run& run, bool heals, bool held, DriftClass c) {
-    return run.feed_trusted && run.sweeps == 1 && heals && run.trigger != "retry" &&
+// left on purpose is found by each of them; a run after one that failed, whatever it is for, finds what that one had found.
+bool unnamed(const Run& run, bool failed_before, bool heals, bool held, DriftClass c) {
+    return run.feed_trusted && run.sweeps == 1 && heals && !failed_before &&
            (c == DriftClass::missing || c == DriftClass::stale || (c == DriftClass::orphaned && !held));
 }
 
@@ -127,7 +127,8 @@ Status PipelineReconciler::sweep(Pass& pass) {
         if (i < observed->dead.size() && observed->dead[i] && to_embed(slice.items[i].cls)) {
             ++run.dead_letters;
         } else {
-            if (!pass.retries_refused() && unnamed(run, pass.heals(), pass.status.blocked_prunes > 0, slice.items[i].cls))
+            if (!pass.retries_refused() &&
+                unnamed(run, pass.state.failures > 0, pass.heals(), pass.status.blocked_prunes > 0, slice.items[i].cls))
                 ++run.bypassed;
             live.push_back(std::move(slice.items[i]));
         }

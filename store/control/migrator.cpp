@@ -67,7 +67,10 @@ int version_in(Transaction& tx) { return static_cast<int>(tx.exec(kVersion).i64(
 
 Error naming(Error e, const EmbeddedMigration& m) {
     e.message = fmt::format("migration {:04} ({}): {}", m.number, m.name, e.message);
-    if (e.code == "42501") e.message += "; migrate as the owner of the database";
+    if (e.code == "42501") {
+        e.message += "; migrate as the owner of the database";
+        e.said.clear();  // there is no more to be said of it
+    }
     return e;
 }
 
@@ -179,7 +182,10 @@ Status make_roles(Session& session) {
     });
     if (made) return {};
     Error e = made.error();
-    if (e.code == "42501") e.message += "; do it as the owner of the schemas, with the right to create roles";
+    if (e.code == "42501") {
+        e.message += "; do it as the owner of the schemas, with the right to create roles";
+        e.said.clear();
+    }
     return e.with_prefix("the roles cannot be made");
 }
 

@@ -60,7 +60,8 @@ const Statement kWriteCondition{
     "                            ELSE greatest(c.last_transition_at, clock_timestamp()) END"};
 
 const Statement kSuspend{"target_view_suspend",
-                         "UPDATE homeostat.target_view SET suspend = $2::boolean, suspend_reason = $3"
+                         "UPDATE homeostat.target_view SET suspend_reason = CASE WHEN $2::boolean AND suspend"
+                         " THEN coalesce($3, suspend_reason) ELSE $3 END, suspend = $2::boolean"
                          " WHERE name = $1 AND deletion_requested_at IS NULL RETURNING name"};
 const Statement kApprove{
     "target_view_approve",

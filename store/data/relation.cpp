@@ -6,6 +6,7 @@
 
 #include "store/data/source_code.hpp"
 #include "store/data/source_reader.hpp"
+#include "store/pg/pg_error.hpp"
 
 namespace homeostat {
 
@@ -127,7 +128,7 @@ public:
             throw StoreFailure({.cls = ErrorClass::db_permanent,
                                 .message = fmt::format("pipeline \"{}\": {}", spec.name, *refused),
                                 .origin = Origin::user,
-                                .code = "42501"});
+                                .code = std::string(kRightOfAnother)});
         }
         user_ = relation.text(0, 5);
         const Rows rows = tx.exec(kColumns, Params::of(oid, user_));

@@ -21,7 +21,7 @@ void Flight::fail(const pg_result* answer, bool commits) const {
     if (state.empty() || (broken && commits)) {
         throw StoreFailure(from_broken_link(libpq::error(connection_.borrow()), commits));
     }
-    throw StoreFailure(from_sqlstate(state, libpq::message(answer)));
+    throw StoreFailure(from_sqlstate(state, libpq::message(answer), libpq::raised(answer)));
 }
 
 void Flight::send_call(const Call& call, std::size_t index, bool commits, std::vector<Sent>& sent) {
@@ -95,7 +95,7 @@ void Flight::settle_failure(const std::vector<Call>& calls, const std::vector<Se
     // anew; what is not supported at all fails then as what it is.
     if (state == "0A000" && failed < sent.size() && sent[failed].part == Part::again) {
         statements_.outdate(calls[sent[failed].call].statement.name);
-        Error error = from_sqlstate(state, libpq::message(answer));
+        Error error = from_sqlstate(state, libpq::message(answer), libpq::raised(answer));
         error.cls = ErrorClass::db_transient;
         throw StoreFailure(std::move(error));
     }

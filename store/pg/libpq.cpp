@@ -57,6 +57,19 @@ std::optional<ConnectWords> parse_url(const std::string& url, std::string* probl
 
 ConnectWords default_words() { return words_of(Options(PQconndefaults(), &PQconninfoFree)); }
 
+Ping ping(const ConnectWords& words) {
+    std::vector<const char*> keywords;
+    std::vector<const char*> values;
+    for (const auto& [keyword, value] : words) {
+        keywords.push_back(keyword.c_str());
+        values.push_back(value.c_str());
+    }
+    keywords.push_back(nullptr);
+    values.push_back(nullptr);
+    const PGPing found = PQpingParams(keywords.data(), values.data(), 0);
+    return found == PQPING_OK ? Ping::answers : found == PQPING_REJECT ? Ping::starting : Ping::silent;
+}
+
 std::string url_of(const ConnectWords& words) {
     std::string out;
     for (const auto& [word, value] : words) {
@@ -131,6 +144,11 @@ bool is_sync(const pg_result* answer) noexcept { return PQresultStatus(answer) =
 std::string_view sqlstate(const pg_result* answer) noexcept {
     const char* state = answer == nullptr ? nullptr : PQresultErrorField(answer, PG_DIAG_SQLSTATE);
     return state == nullptr ? std::string_view() : state;
+}
+
+bool raised(const pg_result* answer) noexcept {
+    const char* said_by = answer == nullptr ? nullptr : PQresultErrorField(answer, PG_DIAG_SOURCE_FUNCTION);
+    return said_by != nullptr && std::string_view(said_by) == "exec_stmt_raise";
 }
 
 std::string message(const pg_result* answer) { return PQresultErrorMessage(answer); }

@@ -31,6 +31,10 @@ ConnectWords default_words();
 // Them as one connection string.
 std::string url_of(const ConnectWords& words);
 
+// PQpingParams: what a server does where a connection to it is asked for. Waits, for as long as the words say.
+enum class Ping { answers, starting, silent };
+Ping ping(const ConnectWords& words);
+
 bool open(const pg_conn* c) noexcept;                // PQstatus: nothing has been seen of its end
 bool between_transactions(const pg_conn* c) noexcept;  // PQtransactionStatus
 std::string error(const pg_conn* c);                 // PQerrorMessage: of the last call that failed
@@ -67,6 +71,7 @@ std::optional<Notification> next_notification(pg_conn* c);  // PQnotifies
 bool good(const pg_result* answer) noexcept;     // PQresultStatus: it was done
 bool is_sync(const pg_result* answer) noexcept;  // the end of a pipeline
 std::string_view sqlstate(const pg_result* answer) noexcept;  // "" where the server did not come to say it
+bool raised(const pg_result* answer) noexcept;  // PG_DIAG_SOURCE_FUNCTION: a function in SQL said it (RAISE), not the server
 std::string message(const pg_result* answer);                 // PQresultErrorMessage
 std::string_view command(const pg_result* answer) noexcept;   // PQcmdStatus: "COMMIT"
 std::string_view affected(const pg_result* answer) noexcept;  // PQcmdTuples

@@ -59,7 +59,7 @@ std::string first_line(std::string_view message) {
 
 }  // namespace
 
-Error from_sqlstate(std::string_view sqlstate, std::string_view message) {
+Error from_sqlstate(std::string_view sqlstate, std::string_view message, bool raised) {
     const Row* best = nullptr;
     for (const Row& row : kTable) {
         if (sqlstate.substr(0, row.prefix.size()) == row.prefix && (best == nullptr || row.prefix.size() > best->prefix.size())) {
@@ -75,13 +75,22 @@ Error from_sqlstate(std::string_view sqlstate, std::string_view message) {
         e.cls = ErrorClass::internal;
         e.origin = Origin::ours;
     }
+    if (!raised) e.said = e.message;
     return e;
 }
 
 Error from_failed_connect(std::string_view message) {
-    std::string why(message.substr(0, message.find('\n')));
-    for (const std::string_view severity : {"FATAL:  ", "ERROR:  ", "PANIC:  "}) {
-        if (const std::size_t at = why.find(severity); at != std::string::npos) why.erase(at, severity.size());
+    std::string why;
+    for (std::string_view rest = message; !rest.empty();) {
+        const std::size_t end = std::min(rest.find('\n'), rest.size());
+        std::string line(rest.substr(0, end));
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+        // After the first, those of further addresses of the host; the rest is libpq's guess at why.
+        if (line.empty() || (!why.empty() && !line.starts_with("connection to server "))) continue;
+        for (const std::string_view severity : {"FATAL:  ", "ERROR:  ", "PANIC:  "}) {
+            if (const std::size_t at = line.find(severity); at != std::string::npos) line.erase(at, severity.size());
+        }
+        if (why.find(line) == std::string::npos) why += (why.empty() ? "" : "; ") + line;
     }
     return {.cls = ErrorClass::db_transient,
             .message = "the database cannot be reached: " + outside_text(why),

@@ -69,7 +69,9 @@ TEST_F(CliGet, TypeAndNameEverywhere) {
     EXPECT_THAT(refused({"plan", "provider/hashing"}), HasSubstr("is no pipeline"));
     EXPECT_THAT(refused({"suspend", "provider/hashing"}), HasSubstr("pipelines and target views can be suspended"));
     EXPECT_EQ(ends(0, {"delete", "pipeline/notes"}), "pipeline/notes is being deleted\n");
-    EXPECT_THAT(refused({"delete", "articles"}), HasSubstr("is not a kind of object")) << "a deletion is not guessed at";
+    EXPECT_THAT(refused({"delete", "articles"}),
+                AllOf(HasSubstr("is not a kind of object"), HasSubstr("homeostat delete pipeline/articles")))
+        << "a deletion is not guessed at";
 }
 
 TEST_F(CliGet, WhatIsMistypedIsAnsweredWithTheNearestName) {
@@ -82,7 +84,16 @@ TEST_F(CliGet, WhatIsMistypedIsAnsweredWithTheNearestName) {
     EXPECT_THAT(refused({"gte", "pipelines"}), HasSubstr("(did you mean \"get\"?)"));
     EXPECT_THAT(refused({"GET", "pipelines"}), HasSubstr("(did you mean \"get\"?)"));
     EXPECT_THAT(refused({"-o", "json", "get", "pipelines"}), HasSubstr("-o stands after the command: homeostat get ... -o"));
-    EXPECT_THAT(refused({"suspend"}), HasSubstr("say which names; see homeostat suspend --help"));
+    EXPECT_THAT(refused({"suspend"}),
+                HasSubstr("name one object or several: NAME of a pipeline, or KIND/NAME; see homeostat suspend --help"));
+    EXPECT_THAT(refused({"rollout", "status", "docs"}), HasSubstr("\"rollout\" is not a command (did you mean \"wait\"?)"));
+    EXPECT_THAT(refused({"get", "events", "--all"}), HasSubstr("where no name is given, all are shown"));
+    EXPECT_THAT(refused({"capture", "docs"}), HasSubstr("did you mean \"homeostat capture sql docs\"?"));
+    EXPECT_THAT(refused({"config", "view"}), HasSubstr("\"view\" is not known here; it is one of: strategies"));
+    EXPECT_THAT(refused({"plan", "-f", "x.yaml"}), HasSubstr("homeostat diff -f"));
+    EXPECT_THAT(refused({"run", "--deep"}), HasSubstr("--deep goes with --once only"));
+    EXPECT_THAT(refused({"wait"}), HasSubstr("say which to wait for"));
+    EXPECT_THAT(refused({"explain", "articles"}), HasSubstr("give the key of the document"));
     EXPECT_THAT(refused({"wait", "docs", "--timeout"}), HasSubstr("--timeout needs a value"));
     EXPECT_THAT(refused({"get", "pipelines", "--limit", "1x"}), HasSubstr("--limit: \"1x\" is not a number"));
     EXPECT_THAT(refused({"dead-letters", "list", "--limit", "abc"}), HasSubstr("--limit: \"abc\" is no number that it takes"));
@@ -311,9 +322,12 @@ TEST_F(CliGet, CompletionKnowsVerbsFlagsKindsAndNames) {
 
 TEST_F(CliGet, ADatabaseThatIsNotThereIsNamedWithTheSettingThatNamedIt) {
     url = "postgres://someone@127.0.0.1:1/none";
-    EXPECT_THAT(refused({"get"}),
-                AllOf(StartsWith("homeostat: the database cannot be reached: "), HasSubstr("port 1 failed"),
-                      HasSubstr("(database.url is from environment HOMEOSTAT_DATABASE_URL)"), Not(HasSubstr("broke"))));
+    EXPECT_THAT(refused({"get"}), AllOf(StartsWith("homeostat: the database cannot be reached: "), HasSubstr("port 1 failed"),
+                                        HasSubstr("(database.url is from environment HOMEOSTAT_DATABASE_URL)"),
+                                        Not(HasSubstr("broke")), HasSubstr("no PostgreSQL server answers there")));
+    EXPECT_THAT(
+        refused({"get", "--database", db.url("nobody_of_that_name")}),
+        AllOf(HasSubstr("role \"nobody_of_that_name\" does not exist"), HasSubstr("the server there answers, and refuses")));
     EXPECT_THAT(refused({"get", "--database", "postgres://127.0.0.1:1/none"}), HasSubstr("is from the command line"));
     EXPECT_THAT(refused({"get", "--database", "host=x =y"}), HasSubstr("the connection string of the database cannot be read: "));
 }

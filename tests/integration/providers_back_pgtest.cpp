@@ -117,6 +117,25 @@ TEST_F(ProvidersAgain, WhatAProgramPrintsIsPrintedAgainWhenItEndsOrIsRefused) {
     std::filesystem::remove_all(folder);
 }
 
+// What the run that failed had found is found again by the next one, whatever that is for: no trigger has missed it.
+TEST_F(ProvidersAgain, WhatARunFoundThatFailedIsNotCalledBypassedOnceTheProviderIsPutRight) {
+    FakeEndpoint endpoint({.dimensions = 16});
+    endpoint.always({.status = 401});
+    make(10);
+    declare_endpoint(endpoint);
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(kit::eventually([&] {
+        return number("SELECT count(*) FROM homeostat.run_history WHERE result = 'Failed'") > 0 &&
+               condition("docs", "ChangeFeed") == "True";
+    })) << run.output();
+    endpoint.forget_script();
+    db.exec("UPDATE homeostat.provider SET timeout = '11 seconds' WHERE name = 'fake'");
+    EXPECT_TRUE(well()) << run.output();
+    EXPECT_EQ(number("SELECT count(*) FROM homeostat.event WHERE reason = 'Bypassed'"), 0);
+    end(run);
+}
+
 struct Trouble {
     const char* name;
     FakeAnswer answer;

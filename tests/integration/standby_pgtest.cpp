@@ -73,6 +73,15 @@ protected:
 
 std::unique_ptr<kit::Cluster> StandbyWorld::cluster;
 
+TEST_F(StandbyWorld, WhoNamesItAsTheDatabaseIsToldThatItTakesNoWrites) {
+    for (const kit::Arguments& verb : {kit::Arguments{"get"}, {"plan"}, {"suspend", "docs"}, {"migrate", "up"}}) {
+        kit::Arguments words = verb;
+        words.insert(words.end(), {"--database", standby->url(db->name())});
+        EXPECT_THAT(homeostat->run(words).output, HasSubstr("takes no writes, as a standby does: name the primary"))
+            << verb.front();
+    }
+}
+
 TEST_F(StandbyWorld, SweepsReadTheStandbyAndNotThePrimary) {
     declare();
     EXPECT_THAT(run_once(with), Not(HasSubstr("database.observe_url")));

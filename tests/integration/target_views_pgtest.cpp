@@ -388,6 +388,8 @@ TEST_F(TargetViews, OneReplicaLooksAndAnotherTakesOver) {
 TEST_F(TargetViews, ASuspendedTargetViewIsNotLookedAt) {
     make(2);
     EXPECT_EQ(command({"suspend", "targetview/tenants", "--reason", "not yet"}), "targetview/tenants suspended: not yet\n");
+    EXPECT_EQ(command({"suspend", "targetview/tenants"}), "targetview/tenants suspended\n");
+    EXPECT_EQ(db.value("SELECT suspend_reason FROM homeostat.target_view"), "not yet") << "said once, it stays";
     run_once(kDriftLeft);
     EXPECT_EQ(living(), "");
     EXPECT_EQ(of_view("Ready", "message"), "not yet");

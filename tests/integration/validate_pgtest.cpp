@@ -371,6 +371,33 @@ TEST_F(Validate, WithoutRightsItSaysWhichAndTheGrantMends) {
     db.exec(fmt::format("DROP OWNED BY \"{0}\"; DROP ROLE \"{0}\"", role));
 }
 
+TEST_F(Validate, WhoDoesNotRunItIsToldWhatWhoRunsItLacks) {
+    make_tables();
+    declare("articles", "key, content", "'id', 'title'");
+    const std::string role = "asks_" + db.name();
+    db.exec(
+        fmt::format("CREATE ROLE \"{0}\" LOGIN; GRANT homeostat_declarer TO \"{0}\"; GRANT SELECT ON articles TO \"{0}\"", role));
+    url = db.url(role);
+    json report = validate(2);
+    EXPECT_EQ(sentence(report, "JudgedFor"), "rights are judged for role \"homeostat_controller\", which runs homeostat");
+    EXPECT_THAT(sentence(report, "NoRight"),
+                HasSubstr("role \"homeostat_controller\", which runs homeostat, lacks SELECT on public.articles"));
+    EXPECT_THAT(sentence(report, "CaptureRight"), HasSubstr("role \"homeostat_controller\" may not create triggers"));
+    for (int i = 0; i < 3 && !remark(report, "NoRight").is_null(); ++i) {
+        carry_out(remark(report, "NoRight"));
+        report = validate(remark(report, "NoRight")["proposal"][0].get<std::string>().starts_with("GRANT USAGE, CREATE") ? 0 : 2);
+    }
+    carry_out(remark(report, "CaptureRight"));
+    EXPECT_TRUE(table(validate(0), "public.articles")["mayTrigger"]);
+    // A right that who asks lacks, and nobody needs.
+    db.exec(fmt::format("REVOKE SELECT ON articles FROM \"{}\"", role));
+    report = validate(1);
+    EXPECT_THAT(sentence(report, "NotLooked"), HasSubstr(fmt::format("role \"{}\" may not read table public.articles", role)));
+    EXPECT_TRUE(remark(report, "NoRight").is_null());
+    url.clear();
+    db.exec(fmt::format("DROP OWNED BY \"{0}\"; DROP ROLE \"{0}\"", role));
+}
+
 TEST_F(Validate, AViewThatFailsWhenReadIsSaidNotToBeLookedAt) {
     make_tables();
     db.exec("CREATE VIEW v AS SELECT id, title, (1 / (author - 1))::text AS share FROM articles");

@@ -68,6 +68,38 @@ TEST_F(Faults, WhoeverMeetsAnotherOneHasNoMoreOfTheFirst) {
     EXPECT_EQ(said(), "it fails\nover: it fails (met once)\nit is away\n");
 }
 
+TEST_F(Faults, ALaterKindOfAProvidersFaultIsSaidAtOnceAndAnOpenBreakerSaysNothingNew) {
+    const auto met = [&](const char* who, ErrorClass cls, const char* line, const char* code = "") {
+        log.met(who, {.cls = cls, .message = line, .code = code}, line, now, "p");
+    };
+    met("a", ErrorClass::transient, "connection refused");
+    met("b", ErrorClass::timeout, "no answer");
+    EXPECT_EQ(said(), "connection refused\n");
+    now += 1s;
+    met("a", ErrorClass::auth, "401");
+    EXPECT_EQ(said(), "401\n") << "b still suffers from the first";
+    for (int i = 0; i < 3; ++i) {
+        met("a", ErrorClass::unavailable, "left alone", "BreakerOpen");
+        met("b", ErrorClass::unavailable, "left alone", "BreakerOpen");
+        met("c", ErrorClass::unavailable, "left alone", "BreakerOpen");
+    }
+    EXPECT_EQ(said(), "") << "it is what opened it that goes on";
+    log.over("b", now);
+    EXPECT_THAT(said(), HasSubstr("over: connection refused"));
+    log.over("a", now);
+    log.over("c", now);
+    EXPECT_THAT(said(), HasSubstr("over: 401"));
+    now += 10min;
+    met("a", ErrorClass::unavailable, "left alone", "BreakerOpen");
+    EXPECT_EQ(said(), "left alone\n") << "nobody has said yet why";
+}
+
+TEST_F(Faults, APipelineIsCalledByItsName) {
+    EXPECT_EQ(log.called(6), "the pipeline of uid 6");
+    log.know(6, "docs");
+    EXPECT_EQ(log.called(6), "pipeline \"docs\"");
+}
+
 TEST(FaultOf, IsTheDatabasesTheProvidersOrOnesOwn) {
     const auto of = [](ErrorClass cls, std::string code = "") {
         return fault_of({.cls = cls, .message = "", .code = std::move(code)}, "pipeline 1", "p");
@@ -75,8 +107,10 @@ TEST(FaultOf, IsTheDatabasesTheProvidersOrOnesOwn) {
     EXPECT_EQ(of(ErrorClass::db_transient, "08006"), "database");
     EXPECT_EQ(of(ErrorClass::db_transient, "40001"), "pipeline 1");
     EXPECT_EQ(of(ErrorClass::db_resource), "database");
-    EXPECT_EQ(of(ErrorClass::auth), "provider p");
-    EXPECT_EQ(of(ErrorClass::timeout), "provider p");
+    EXPECT_EQ(of(ErrorClass::db_transient, "55P03"), "pipeline 1") << "a lock is no fault of the database's";
+    EXPECT_EQ(of(ErrorClass::auth), "provider p: refuses");
+    EXPECT_EQ(of(ErrorClass::timeout), "provider p: away");
+    EXPECT_EQ(of(ErrorClass::transient), "provider p: away");
     EXPECT_EQ(of(ErrorClass::content), "pipeline 1");
     EXPECT_EQ(of(ErrorClass::db_permanent), "pipeline 1");
 }

@@ -69,6 +69,21 @@ TEST(PgError, WhatTheServerSaidIsOneLineWithoutSecrets) {
               "the database cannot be reached: r\xEF\xBF\xBDle \"x\" does not exist");
 }
 
+TEST(PgError, EachAddressThatWasTriedIsNamed) {
+    EXPECT_EQ(
+        from_failed_connect("connection to server at \"h\" (::1), port 1 failed: Connection refused\n\tIs the server running?\n"
+                            "connection to server at \"h\" (127.0.0.1), port 1 failed: FATAL:  no such role\nHINT:  x\n")
+            .message,
+        "the database cannot be reached: connection to server at \"h\" (::1), port 1 failed: Connection refused; "
+        "connection to server at \"h\" (127.0.0.1), port 1 failed: no such role");
+}
+
+TEST(PgError, WhatTheServerSaidIsKeptApartFromWhatAFunctionOfOursSaid) {
+    EXPECT_EQ(from_sqlstate("42501", "ERROR:  permission denied for schema homeostat").said,
+              "permission denied for schema homeostat");
+    EXPECT_EQ(from_sqlstate("42501", "ERROR:  a sentence of ours", true).said, "");
+}
+
 TEST(PgError, AConnectionStringThatCannotBeReadIsNotRepeated) {
     for (const char* said :
          {"missing \"=\" after \"hunter2\" in connection info string", "invalid connection option \"hunter2\"",

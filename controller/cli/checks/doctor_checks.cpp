@@ -16,6 +16,7 @@
 #include "store/control/resources.hpp"
 #include "store/data/relation.hpp"
 #include "store/inspect/diagnosis.hpp"
+#include "store/pg/pg_error.hpp"
 
 namespace homeostat {
 
@@ -159,9 +160,8 @@ std::uint64_t memory_limit(std::string& whose) {
 
 // What the role that declared it lacks, its own sentence says how to grant.
 std::string remedy_of_source(const PipelineSpec& pipeline, const Error& error, const std::string& role) {
+    if (error.code == kRightOfAnother) return "";
     if (error.code != "42501") return "restore it, or edit the pipeline (homeostat apply)";
-    if (error.message.find("declared it") != std::string::npos || error.message.find("was declared before") != std::string::npos)
-        return "";
     return fmt::format("GRANT SELECT ON {} TO {}", pipeline.source, role);
 }
 

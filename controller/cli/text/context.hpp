@@ -22,21 +22,30 @@ struct CliStreams {
     bool colour = false;
 };
 
+class LockWatch;
+
 class CliContext {
 public:
-    explicit CliContext(CliStreams s) : streams(s) {}
+    explicit CliContext(CliStreams s);
+    ~CliContext();
+    CliContext(const CliContext&) = delete;
+    CliContext& operator=(const CliContext&) = delete;
 
-    // Connects on first use.
+    // Connects on first use. From then on it is said on `err` what the session waits for, where somebody's lock holds it up.
     Result<Session*> session();
     // Says what went wrong, a line each, and returns kExitFailed.
-    int fail(const Error& error) const;
+    int fail(const Error& error);
+    // The same as text: where PostgreSQL refused, with what is missing and how to get it, for which it is asked.
+    std::string sentence_of(const Error& error);
     const Settings& settings() const noexcept { return config.settings; }
 
     CliStreams streams;
     Config config;  // loaded before a verb runs
+    std::string verb;  // as it was typed
 
 private:
     std::unique_ptr<Session> session_;
+    std::unique_ptr<LockWatch> watch_;
 };
 
 ConnectOptions connect_options(const Settings& settings);

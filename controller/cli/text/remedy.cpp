@@ -56,9 +56,10 @@ std::string remedy_of(const PipelineSpec& pipeline, const PipelineStatus& status
         return fmt::format("homeostat approve {} {}, if those documents may go", pipeline.name, status.blocked_plan);
     const Condition* ready = find(status.conditions, "Ready");
     std::string reason = ready == nullptr ? "NotObserved" : ready->reason;
-    // What its first look, or what waits, waits for.
+    // What its first look, or what waits or is worked on, waits for.
     const Condition* provider = find(status.conditions, "ProviderHealthy");
-    if ((reason == "NotObserved" || reason == "Behind") && provider != nullptr && provider->status == "False")
+    if ((reason == "NotObserved" || reason == "Behind" || reason == "Healing") && provider != nullptr &&
+        provider->status == "False")
         reason = provider->reason;
     const auto known = std::find_if(kRemedies.begin(), kRemedies.end(), [&](const Remedy& r) { return r.reason == reason; });
     if (known != kRemedies.end()) return fmt::format(fmt::runtime(known->text), pipeline.name, pipeline.provider);

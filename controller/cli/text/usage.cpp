@@ -20,14 +20,37 @@ struct Habit {
     std::string_view word;
     std::string_view verb;
 };
-constexpr std::array kHabits{
-    Habit{"create", "apply"},      Habit{"replace", "apply"},     Habit{"edit", "apply"},      Habit{"patch", "apply"},
-    Habit{"set", "apply"},         Habit{"list", "get"},          Habit{"ls", "get"},          Habit{"show", "describe"},
-    Habit{"inspect", "describe"},  Habit{"rm", "delete"},         Habit{"remove", "delete"},   Habit{"destroy", "delete"},
-    Habit{"pause", "suspend"},     Habit{"stop", "suspend"},      Habit{"unpause", "resume"},  Habit{"sync", "reconcile"},
-    Habit{"refresh", "reconcile"}, Habit{"top", "watch"},         Habit{"logs", "get events"}, Habit{"events", "get events"},
-    Habit{"start", "run"},         Habit{"serve", "run"},         Habit{"query", "search"},    Habit{"check", "doctor"},
-    Habit{"init", "migrate up"},   Habit{"upgrade", "migrate up"}};
+constexpr std::array kHabits{Habit{"create", "apply"},
+                             Habit{"replace", "apply"},
+                             Habit{"edit", "apply"},
+                             Habit{"patch", "apply"},
+                             Habit{"set", "apply"},
+                             Habit{"list", "get"},
+                             Habit{"ls", "get"},
+                             Habit{"show", "describe"},
+                             Habit{"inspect", "describe"},
+                             Habit{"rm", "delete"},
+                             Habit{"remove", "delete"},
+                             Habit{"destroy", "delete"},
+                             Habit{"pause", "suspend"},
+                             Habit{"stop", "suspend"},
+                             Habit{"unpause", "resume"},
+                             Habit{"sync", "reconcile"},
+                             Habit{"refresh", "reconcile"},
+                             Habit{"top", "watch"},
+                             Habit{"logs", "get events"},
+                             Habit{"events", "get events"},
+                             Habit{"start", "run"},
+                             Habit{"serve", "run"},
+                             Habit{"query", "search"},
+                             Habit{"check", "doctor"},
+                             Habit{"init", "migrate up"},
+                             Habit{"upgrade", "migrate up"},
+                             Habit{"rollout", "wait"},
+                             Habit{"annotate", "apply"},
+                             Habit{"label", "apply"},
+                             Habit{"view", "get"},
+                             Habit{"tail", "get events -w"}};
 
 std::string meant_verb(const std::string& word, const CLI::App& app) {
     for (const Habit& h : kHabits) {
@@ -39,11 +62,28 @@ std::string meant_verb(const std::string& word, const CLI::App& app) {
     return did_you_mean(word, views);
 }
 
+// Flags that stand for something else here.
+struct FlagHabit {
+    std::string_view verb;
+    std::string_view flag;
+    std::string_view hint;
+};
+constexpr std::array kFlagHabits{FlagHabit{"get", "--all", " (where no name is given, all are shown: leave it away)"},
+                                 FlagHabit{"describe", "--all", " (name a kind for all of it: homeostat describe pipelines)"},
+                                 FlagHabit{"delete", "--all", " (a deletion names what it deletes)"},
+                                 FlagHabit{"plan", "-f", " (what manifests would change is shown by homeostat diff -f)"},
+                                 FlagHabit{"plan", "--file", " (what manifests would change is shown by homeostat diff -f)"},
+                                 FlagHabit{"watch", "-f", " (it follows without being told to)"},
+                                 FlagHabit{"apply", "-o", " (homeostat get NAME -o yaml shows what was applied)"}};
+
 constexpr std::array<std::string_view, 4> kOfNamespaces{"-n", "--namespace", "-A", "--all-namespaces"};
 
 std::string meant_flag(const std::string& flag, const CLI::App& app) {
     if (std::find(kOfNamespaces.begin(), kOfNamespaces.end(), flag) != kOfNamespaces.end())
         return " (there are no namespaces: leave it away)";
+    for (const FlagHabit& h : kFlagHabits) {
+        if (h.flag == flag && h.verb == app.get_name()) return std::string(h.hint);
+    }
     if (flag.size() == 2) return "";  // every letter is near every other
     std::vector<std::string> names;
     for (const CLI::App* at = &app; at != nullptr; at = at->get_parent()) {
@@ -56,16 +96,43 @@ std::string meant_flag(const std::string& flag, const CLI::App& app) {
     return did_you_mean(flag, views);
 }
 
+// What is to be given, for the parser's name of it.
+struct Wanted {
+    std::string_view argument;
+    std::string_view sentence;
+};
+constexpr std::array kWanted{
+    Wanted{"names", "name one object or several: NAME of a pipeline, or KIND/NAME"},
+    Wanted{"name", "name the pipeline or target view"},
+    Wanted{"what", "name what is meant: NAME of a pipeline, KIND NAME, KIND/NAME, or a KIND for all of it"},
+    Wanted{"pipeline", "name the pipeline"},
+    Wanted{"key", "give the key of the document: its value, or COLUMN=VALUE for each key column"},
+    Wanted{"text", "give the text to search for"},
+    Wanted{"plan", "give the plan that is to be approved; homeostat describe NAME shows the one that waits"},
+    Wanted{"--file", "give manifests with -f: a file, a directory, or - for standard input"}};
+
 // The parser's own words for the commonest mistakes, as we say them.
 std::string said_plainly(const CLI::ParseError& error) {
     std::string said = error.what();
     if (const std::string_view tail = " is required"; error.get_name() == "RequiredError" && said.ends_with(tail)) {
         said.resize(said.size() - tail.size());
-        return said.starts_with('-') ? said + " must be given" : "say which " + said;
+        for (const Wanted& w : kWanted) {
+            if (w.argument == said) return std::string(w.sentence);
+        }
+        return said.starts_with('-') ? said + " must be given" : fmt::format("{} is missing", said);
     }
     if (const std::size_t colon = said.find(':');
         error.get_name() == "ArgumentMismatch" && colon != std::string::npos && said.starts_with('-'))
         return said.substr(0, colon) + " needs a value";
+    // "what: view not in {strategies}"
+    const std::size_t of_set = said.find(" not in {");
+    if (const std::size_t colon = said.find(": ");
+        of_set != std::string::npos && colon != std::string::npos && said.ends_with('}'))
+        return fmt::format("\"{}\" is not known here; it is one of: {}", said.substr(colon + 2, of_set - colon - 2),
+                           said.substr(of_set + 9, said.size() - of_set - 10));
+    // "--once requires --deep"
+    if (const std::size_t needs = said.find(" requires "); error.get_name() == "RequiresError" && needs != std::string::npos)
+        return fmt::format("{} goes with {} only", said.substr(0, needs), said.substr(needs + 10));
     // "Could not convert: --limit = 1x"
     const std::size_t equals = said.find(" = ");
     if (const std::string_view head = "Could not convert: "; said.starts_with(head) && equals != std::string::npos)
@@ -76,6 +143,17 @@ std::string said_plainly(const CLI::ParseError& error) {
         return fmt::format("{}: \"{}\" is no number that it takes", said.substr(0, value),
                            said.substr(value + 8, range - value - 8));
     return said;
+}
+
+// A word before the command is not one argument too many of that: it stands where the command should.
+const CLI::App& where_word_stands(const CLI::App& root, const CLI::App& at, std::string_view word,
+                                  std::span<const std::string> arguments) {
+    if (&root == &at || word.starts_with('-')) return at;
+    for (const std::string& argument : arguments) {
+        if (argument == word) return root;
+        if (argument == root.get_subcommands().front()->get_name()) return at;
+    }
+    return at;
 }
 
 // "homeostat", "homeostat get", "homeostat dead-letters list".
@@ -89,6 +167,8 @@ std::string usage_sentence(const CLI::App& app, const CLI::ParseError& error, st
     if (arguments.empty()) return "say what to do; see homeostat --help";
     const CLI::App* at = &app;
     while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+    if (const std::vector<std::string> left = app.remaining(true); !left.empty())
+        at = &where_word_stands(app, *at, left.front(), arguments);
     const std::string path = path_of(*at);
     const bool wants_verb = !at->get_subcommands([](const CLI::App*) { return true; }).empty();
     if (const std::vector<std::string> left = app.remaining(true); !left.empty()) {
@@ -99,6 +179,10 @@ std::string usage_sentence(const CLI::App& app, const CLI::ParseError& error, st
                 return fmt::format("{} stands after the command: {} ... {}", flag, path, flag);
             return fmt::format("{} is not a flag of {}{}; see {} --help", flag, path, meant_flag(flag, *at), path);
         }
+        const auto subs = at->get_subcommands([](const CLI::App*) { return true; });
+        if (subs.size() == 1)
+            return fmt::format("\"{}\" is not a command of {} (did you mean \"{} {}\"?); see {} --help", word, path,
+                               path_of(*subs.front()), word, path);
         if (wants_verb)
             return fmt::format("\"{}\" is not a command{}{}; see {} --help", word, at == &app ? "" : " of " + path,
                                meant_verb(word, *at), path);

@@ -281,8 +281,11 @@ YamlNode sample_node(const SourceSample& s) {
 void print_report(std::ostream& out, bool colour, const SourceReport& report) {
     const SourceFacts& f = report.facts;
     if (report.complete) {
-        out << fmt::format("Pipeline {}: {}, {} rows by estimate, key {} ({})\n", printable(f.spec.name),
-                           printable(f.shape.described), rows_text(f.plans.rows), printable(key_text(f.spec.key)), proof_text(f));
+        const bool guessed = std::any_of(f.lineage.tables.begin(), f.lineage.tables.end(),
+                                         [](const BaseTable& t) { return t.rows < 0 && (t.kind == 'r' || t.kind == 'p'); });
+        out << fmt::format("Pipeline {}: {}, {} rows by {}, key {} ({})\n", printable(f.spec.name), printable(f.shape.described),
+                           rows_text(f.plans.rows), guessed ? "a guess, as it was never analysed" : "estimate",
+                           printable(key_text(f.spec.key)), proof_text(f));
         out << fmt::format("  Version: {}\n", version_text(f));
     } else {
         out << fmt::format("Pipeline {}: {}\n", printable(f.spec.name), printable(f.spec.source));
