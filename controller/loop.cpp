@@ -8,6 +8,7 @@
 #include "core/log_fields.hpp"
 #include "reconcilers/factory/retry.hpp"
 #include "store/control/batches.hpp"
+#include "store/control/our_locks.hpp"
 
 namespace homeostat {
 
@@ -127,7 +128,7 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     }
     // While the database is away every pipeline fails alike, and must be there soon after it comes back.
     const bool away = error.cls == ErrorClass::db_transient || error.cls == ErrorClass::db_resource;
-    tell(pass_of(item.key), error, fmt::format("pipeline {}: {}", item.key, error.message));
+    tell(pass_of(item.key), error, fmt::format("{}: {}", faults_.called(item.key), error.message));
     if (settings_.once && (failures >= kOnceFailures || !error.retryable())) give_up(error);
     const auto cap = away ? std::min(settings_.backoff_cap, kAway) : settings_.backoff_cap;
     queue_.add(item.key, item.priority, full_jitter(failures - 1, std::min(settings_.backoff_base, cap), cap, 0.75));
@@ -212,7 +213,7 @@ void Loop::feed_failed(std::int64_t uid, const Error& error) {
 }
 
 void Loop::tell(const std::string& who, const Error& error, const std::string& line) {
-    faults_.met(who, error, line, clock_.steady_now());
+    faults_.met(who, error, line + who_locks_ours(reads_, error), clock_.steady_now());
 }
 
 void Loop::not_ours(std::int64_t uid) {

@@ -10,6 +10,7 @@
 
 #include "reconcilers/pipeline/pipeline_gauges.hpp"
 #include "reconcilers/pipeline/report.hpp"
+#include "store/control/our_locks.hpp"
 #include "store/control/waiting.hpp"
 
 namespace homeostat {
@@ -55,7 +56,8 @@ void Reporter::watch(const std::stop_token& stop) {
         if (looked) {
             faults_.over("conditions", clock_.steady_now());
         } else {
-            faults_.met("conditions", looked.error(), "conditions cannot be kept true: " + looked.error().message,
+            faults_.met("conditions", looked.error(),
+                        "conditions cannot be kept true: " + looked.error().message + who_locks_ours(reads_, looked.error()),
                         clock_.steady_now());
         }
         std::unique_lock lock(m);

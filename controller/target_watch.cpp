@@ -8,6 +8,7 @@
 #include <random>
 
 #include "core/log_fields.hpp"
+#include "store/control/our_locks.hpp"
 #include "store/control/target_views.hpp"
 
 namespace homeostat {
@@ -57,7 +58,7 @@ void TargetWatch::watch(const std::stop_token& stop) {
 }
 
 void TargetWatch::tell(const std::string& who, const Error& error, const std::string& line) {
-    faults_.met(who, error, line, clock_.steady_now());
+    faults_.met(who, error, line + who_locks_ours(reads_, error), clock_.steady_now());
 }
 
 Status TargetWatch::look(const std::stop_token& stop) {

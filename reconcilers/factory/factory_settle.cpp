@@ -50,12 +50,9 @@ bool condemns(const Batch& batch, const TargetInfo* target, BatchFate fate) {
 // Who held the lock that a batch waited for in vain: of the source, or of a table of ours.
 std::string lock_in_the_way(Session& session, const TargetInfo& target) {
     const RevisionTables& tables = target.revision.tables;
-    for (const auto& [relations, who] :
-         {std::pair{std::vector<std::string>{target.source.relation}, InTheWay::owners},
-          std::pair{std::vector<std::string>{tables.document, tables.chunk, tables.journal}, InTheWay::writers}}) {
-        const Result<std::optional<std::string>> holder = lock_holder(session, relations, who);
-        if (holder && *holder) return fmt::format("; it waited for {}", **holder);
-    }
+    const Result<std::optional<std::string>> holder =
+        lock_holder(session, {target.source.relation, tables.document, tables.chunk, tables.journal}, InTheWay::owners);
+    if (holder && *holder) return fmt::format("; it waited for {}", **holder);
     return "; who held it has let go";
 }
 

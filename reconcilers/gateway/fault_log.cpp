@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::chrono::minutes kToldAgain{1};
 constexpr const char* kDatabase = "database";
+constexpr const char* kLocked = "database, locked";
 
 // Of a provider's faults. An answer that is late, cut off or missing is one kind, however it looks this time.
 constexpr std::string_view kAway = "away";
@@ -120,8 +121,11 @@ std::string triggers_of(std::int64_t uid) { return fmt::format("triggers of pipe
 
 std::string fault_of(const Error& error, const std::string& whose, std::string_view provider) {
     switch (error.cls) {
-        // Of transactions that met each other, or a lock that somebody holds, the database is well.
-        case ErrorClass::db_transient: return error.code.starts_with("40") || error.code == kLockNotAvailable ? whose : kDatabase;
+        // Of transactions that met each other, or a lock that somebody holds, the database is well. What a batch waits for is
+        // most likely its source's; all else waits for tables of ours, and for one lock of them together.
+        case ErrorClass::db_transient:
+            if (error.code == kLockNotAvailable) return provider.empty() ? kLocked : whose;
+            return error.code.starts_with("40") ? whose : kDatabase;
         case ErrorClass::db_resource: return kDatabase;
         case ErrorClass::unavailable:
         case ErrorClass::transient:

@@ -174,8 +174,15 @@ Status PipelineReconciler::say_who_holds_it(Pass& pass, const Error& error) {
     }
     const LockOf of = of_triggers(pass, InTheWay::owners);
     const Result<std::optional<std::string>> holder = lock_holder(**session, of.relations, of.who);
-    pass.lock_wait = holder && *holder ? fmt::format("the source could not be read yet: it waits for {}", **holder)
-                                       : fmt::format("a lock was waited for in vain: {}", error.message);
+    if (holder && *holder) {
+        pass.lock_wait = fmt::format("the source could not be read yet: it waits for {}", **holder);
+        return {};
+    }
+    const Result<LockOf> data = of_data(**session, pass);
+    const Result<std::optional<std::string>> other =
+        data ? lock_holder(**session, data->relations, InTheWay::owners) : std::optional<std::string>();
+    pass.lock_wait = other && *other ? fmt::format("tables of ours could not be read or written yet: they wait for {}", **other)
+                                     : fmt::format("a lock was waited for in vain: {}", error.message);
     return {};
 }
 

@@ -84,6 +84,8 @@ TEST_F(CliRefused, ADeclarerIsToldWhatItsVerbReads) {
     for (const std::vector<std::string>& verb :
          {std::vector<std::string>{"get"}, {"get", "events"}, {"get", "leases"}, {"factory", "advice"}})
         EXPECT_EQ(run(verb).code, 0) << words(verb);
+    const Answer doctor = run({"doctor"});
+    EXPECT_THAT(doctor.out, AllOf(HasSubstr("rights of homeostat_controller, such as "), Not(HasSubstr("lacks DELETE on"))));
     db.exec("GRANT SELECT ON articles_embeddings TO \"" + role + "\"");
     EXPECT_THAT(ends(0, {"search", "articles", "body"}), HasSubstr("body of article"));
 }

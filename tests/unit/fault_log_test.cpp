@@ -108,6 +108,9 @@ TEST(FaultOf, IsTheDatabasesTheProvidersOrOnesOwn) {
     EXPECT_EQ(of(ErrorClass::db_transient, "40001"), "pipeline 1");
     EXPECT_EQ(of(ErrorClass::db_resource), "database");
     EXPECT_EQ(of(ErrorClass::db_transient, "55P03"), "pipeline 1") << "a lock is no fault of the database's";
+    EXPECT_EQ(fault_of({.cls = ErrorClass::db_transient, .message = "", .code = "55P03"}, "the watch"),
+              fault_of({.cls = ErrorClass::db_transient, .message = "", .code = "55P03"}, "claiming"))
+        << "one lock of ours is one fault";
     EXPECT_EQ(of(ErrorClass::auth), "provider p: refuses");
     EXPECT_EQ(of(ErrorClass::timeout), "provider p: away");
     EXPECT_EQ(of(ErrorClass::transient), "provider p: away");

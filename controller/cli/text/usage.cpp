@@ -145,15 +145,14 @@ std::string said_plainly(const CLI::ParseError& error) {
     return said;
 }
 
-// A word before the command is not one argument too many of that: it stands where the command should.
-const CLI::App& where_word_stands(const CLI::App& root, const CLI::App& at, std::string_view word,
-                                  std::span<const std::string> arguments) {
-    if (&root == &at || word.starts_with('-')) return at;
+// Such a word is not one argument too many of the command: it stands where the command should.
+bool stands_before(const CLI::App& command, std::string_view word, std::span<const std::string> arguments) {
+    if (word.starts_with('-')) return false;
     for (const std::string& argument : arguments) {
-        if (argument == word) return root;
-        if (argument == root.get_subcommands().front()->get_name()) return at;
+        if (argument == word) return true;
+        if (argument == command.get_name()) return false;
     }
-    return at;
+    return false;
 }
 
 // "homeostat", "homeostat get", "homeostat dead-letters list".
@@ -167,11 +166,11 @@ std::string usage_sentence(const CLI::App& app, const CLI::ParseError& error, st
     if (arguments.empty()) return "say what to do; see homeostat --help";
     const CLI::App* at = &app;
     while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
-    if (const std::vector<std::string> left = app.remaining(true); !left.empty())
-        at = &where_word_stands(app, *at, left.front(), arguments);
+    const std::vector<std::string> left = app.remaining(true);
+    if (!left.empty() && at != &app && stands_before(*app.get_subcommands().front(), left.front(), arguments)) at = &app;
     const std::string path = path_of(*at);
     const bool wants_verb = !at->get_subcommands([](const CLI::App*) { return true; }).empty();
-    if (const std::vector<std::string> left = app.remaining(true); !left.empty()) {
+    if (!left.empty()) {
         const std::string& word = left.front();
         if (word.size() > 1 && word.starts_with('-')) {
             const std::string flag = word.substr(0, word.find('='));
