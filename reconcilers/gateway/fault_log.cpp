@@ -14,6 +14,7 @@ namespace homeostat {
 namespace {
 
 constexpr std::chrono::minutes kToldAgain{1};
+constexpr std::chrono::seconds kExplainedWithin{2};
 constexpr const char* kDatabase = "database";
 constexpr const char* kLocked = "database, locked";
 
@@ -65,7 +66,13 @@ void FaultLog::met(const std::string& sufferer, const Error& error, const std::s
     std::string fault = fault_of(error, sufferer, provider);
     // An open breaker says nothing new: it is what opened it that goes on.
     if (!provider.empty() && error.code == kBreakerOpen) {
-        if (std::string before = under_way(sufferer, provider); !before.empty()) fault = std::move(before);
+        if (std::string before = under_way(sufferer, provider); !before.empty()) {
+            fault = std::move(before);
+        } else if (now - unexplained_.try_emplace(std::string(provider), now).first->second < kExplainedWithin) {
+            return;  // whose request opened it is about to say why
+        }
+    } else {
+        unexplained_.erase(std::string(provider));
     }
     // Who is the first to meet it says nothing of it.
     meet(sufferer, fault, fault == kDatabase ? "the database cannot be read or written: " + error.message : line, now);

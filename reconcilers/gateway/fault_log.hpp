@@ -51,6 +51,8 @@ private:
     std::map<std::string, Fault> faults_ GUARDED_BY(mutex_);
     std::map<std::string, std::string> of_ GUARDED_BY(mutex_);  // the fault of a sufferer
     std::map<std::int64_t, std::string> names_ GUARDED_BY(mutex_);
+    // Providers whose breaker was met open, with nothing told of why, and since when.
+    std::map<std::string, SteadyTime> unexplained_ GUARDED_BY(mutex_);
 };
 
 // A pipeline, its batches, and its triggers, as sufferers.

@@ -91,7 +91,17 @@ TEST_F(Faults, ALaterKindOfAProvidersFaultIsSaidAtOnceAndAnOpenBreakerSaysNothin
     EXPECT_THAT(said(), HasSubstr("over: 401"));
     now += 10min;
     met("a", ErrorClass::unavailable, "left alone", "BreakerOpen");
-    EXPECT_EQ(said(), "left alone\n") << "nobody has said yet why";
+    EXPECT_EQ(said(), "") << "whose request opened it is about to say why";
+    met("b", ErrorClass::auth, "401");
+    EXPECT_EQ(said(), "401\n");
+    log.over("a", now);
+    log.over("b", now);
+    EXPECT_THAT(said(), HasSubstr("over: 401"));
+    now += 10min;
+    met("a", ErrorClass::unavailable, "left alone", "BreakerOpen");
+    now += 2s;
+    met("a", ErrorClass::unavailable, "left alone", "BreakerOpen");
+    EXPECT_EQ(said(), "left alone\n") << "nobody has said why";
 }
 
 TEST_F(Faults, APipelineIsCalledByItsName) {
