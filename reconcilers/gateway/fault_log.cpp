@@ -68,8 +68,10 @@ void FaultLog::met(const std::string& sufferer, const Error& error, const std::s
     if (!provider.empty() && error.code == kBreakerOpen) {
         if (std::string before = under_way(sufferer, provider); !before.empty()) {
             fault = std::move(before);
-        } else if (now - unexplained_.try_emplace(std::string(provider), now).first->second < kExplainedWithin) {
-            return;  // whose request opened it is about to say why
+        } else {
+            SteadyTime& since = unexplained_.try_emplace(std::string(provider), now).first->second;
+            if (now - since > kToldAgain) since = now;  // of another time
+            if (now - since < kExplainedWithin) return;  // whose request opened it is about to say why
         }
     } else {
         unexplained_.erase(std::string(provider));

@@ -23,7 +23,7 @@ const Statement kMissing{"controller_rights_missing", R"sql(
     WITH source AS (SELECT c.oid, c.relnamespace AS schema, format('%s', c.oid::regclass) AS name
         FROM pg_class c WHERE c.oid = to_regclass($1::text)),
     target AS (SELECT n.oid, n.nspname FROM pg_namespace n WHERE n.nspname = (parse_ident($2::text))[1])
-    SELECT format('USAGE on schema %I', s.schema::regnamespace::text), format('GRANT USAGE ON SCHEMA %s TO %s', s.schema::regnamespace, $4::text)
+    SELECT format('USAGE on schema %s', s.schema::regnamespace), format('GRANT USAGE ON SCHEMA %s TO %s', s.schema::regnamespace, $4::text)
         FROM source s WHERE $5::boolean AND NOT has_schema_privilege($3::name, s.schema, 'USAGE')
     UNION ALL
     SELECT format('SELECT on %s', s.name), format('GRANT SELECT ON %s TO %s', s.name, $4::text)

@@ -1,8 +1,8 @@
 // What the store calls of libpq itself, on a connection that libpqxx owns: pipeline mode, answers that nobody blocks for, and
 // what is in them. Its source is the only file that includes libpq-fe.h.
 //
-// Each function is the libpq call that its comment names, and promises what that does: none waits, none throws but for memory,
-// and what failed is said by error(). A connection belongs to one thread at a time; an answer may be read by any.
+// Each function is the libpq call that its comment names, and promises what that does: none waits (but ping()), none throws but
+// for memory, and what failed is said by error(). A connection belongs to one thread at a time; an answer may be read by any.
 #pragma once
 
 #include <map>

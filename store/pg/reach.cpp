@@ -18,6 +18,18 @@ bool lets_in_to_read(libpq::ConnectWords words) {
     }
 }
 
+// The same place, asked by nobody: whether a server is there it says to anybody, and what is asked without TLS may be read, or be
+// answered by another than is meant. A word that is given is not looked for in the environment or a password file.
+libpq::ConnectWords without_who(libpq::ConnectWords words) {
+    for (const char* secret : {"passfile", "sslcert", "sslkey", "sslpassword", "channel_binding", "options"}) words.erase(secret);
+    words["user"] = "homeostat_nobody";
+    words["dbname"] = "postgres";
+    words["password"] = "none";
+    words["gssencmode"] = "disable";
+    words["sslmode"] = "disable";
+    return words;
+}
+
 }  // namespace
 
 Reach reach_of(const std::string& url) {
@@ -29,8 +41,7 @@ Reach reach_of(const std::string& url) {
         case libpq::Ping::answers: return lets_in_to_read(*words) ? Reach::read_only : Reach::refusing;
         case libpq::Ping::silent: break;
     }
-    (*words)["sslmode"] = "disable";
-    return libpq::ping(*words) == libpq::Ping::silent ? Reach::silent : Reach::other_tls;
+    return libpq::ping(without_who(*words)) == libpq::Ping::silent ? Reach::silent : Reach::other_tls;
 }
 
 }  // namespace homeostat

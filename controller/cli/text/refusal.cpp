@@ -114,8 +114,7 @@ std::string why_gone(Session& session, const Asker& a) {
     const Result<int> version = schema_version(session);
     if (!version || *version == newest_migration())
         return "something that it names is gone: homeostat doctor says what is missing of homeostat, and homeostat validate what "
-               "a "
-               "source lacks";
+               "a source lacks";
     if (*version == 0) return why_no_schema(a);
     if (*version < newest_migration())
         return fmt::format("the schema of database \"{}\" is at {} and this program wants {}: homeostat migrate up, by its owner",
@@ -147,20 +146,17 @@ std::string why_unreached(const std::string& url) {
     switch (reach_of(url)) {
         case Reach::silent:
             return "no PostgreSQL server answers there: see that host and port are right, that it runs, and that it listens on "
-                   "that "
-                   "address";
+                   "that address";
         case Reach::starting: return "the server there takes nobody just now, as it starts, stops or recovers: try again";
         case Reach::other_tls:
             return "a server answers there, but not with TLS as sslmode and sslrootcert ask for it: see what it offers and who "
                    "signed its certificate";
         case Reach::read_only:
             return "the server there lets this role in and takes no writes, as a standby does: name the primary, or all hosts of "
-                   "the "
-                   "cluster";
+                   "the cluster";
         case Reach::refusing:
             return "the server there answers, and refuses: see that role, password and database are right, and that its "
-                   "pg_hba.conf "
-                   "lets this role in from here";
+                   "pg_hba.conf lets this role in from here";
     }
     return "";
 }
