@@ -108,7 +108,8 @@ std::vector<LeftToOthers::Asked> LeftToOthers::take_due(SteadyTime now) {
     const Lock lock(mutex_);
     std::vector<Asked> out;
     for (auto& [key, entry] : entries_) {
-        if (!entry.left || now < entry.next_try) continue;
+        // Also what nobody else reaches any more: what is told of it is else the last word of one that has gone.
+        if (now < entry.next_try) continue;
         const bool asks = entry.error.cls == ErrorClass::auth && fault_place(entry.error) != FaultPlace::here;
         entry.next_try = now + (asks ? kTryRemote : kTryLocal);
         out.push_back(entry.asked);

@@ -1,7 +1,7 @@
 // Providers that this process cannot ask while other replicas can: a secret is missing here, this machine has no way there, or it
 // is refused here and not elsewhere. Their batches are left to the others, at no cost to the batches, until the provider has
 // answered here too; it is tried every few seconds. Where nobody else is known to reach it, nothing is left to anybody, so that
-// the fault is told as any other. Pure but for its lock; any thread.
+// the fault is told as any other, and it is tried all the same. Pure but for its lock; any thread.
 #pragma once
 
 #include <map>

@@ -333,7 +333,9 @@ TEST_F(FactoryWhole, AReplicaThatLacksTheSecretLeavesItsBatchesToOneThatHasIt) {
     EXPECT_THAT(condition("docs", "FactoryConflict", "message"), HasSubstr("env:DOCS_KEY"));
     EXPECT_THAT(ask({"factory", "sync", "-o", "json"}, 1).dump(), HasSubstr("left to other replicas"));
 
-    // Nobody has it.
+    // Nobody has it; and who had it was the last to hear the provider.
+    db.exec("UPDATE docs SET body = body || ' again' WHERE id = 1500");
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM docs_embeddings WHERE chunk_text LIKE '%again'", "1")) << has.output();
     end(has);
     db.exec("UPDATE docs SET body = body || ' edited' WHERE id <= 100");
     EXPECT_TRUE(kit::eventually([&] { return condition("docs", "ProviderHealthy") == "False"; }, 60s)) << lacks.output();
