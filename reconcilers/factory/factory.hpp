@@ -159,7 +159,7 @@ private:
                                                       std::vector<ReadDocument>& documents, std::unique_ptr<HealWork>& work);
     std::unique_ptr<HealWork> read_ahead(Session& session, const Batch& batch, const TargetInfo& target, const Context& context);
     Result<std::vector<ReadDocument>> read(Session& session, const Batch& batch, const TargetInfo& target, std::int64_t budget,
-                                           bool first_anyway, const Context& context);
+                                           bool ahead, const Context& context);
     std::unique_ptr<HealWork> chunk(const Batch& batch, const TargetInfo& target, std::vector<ReadDocument> documents,
                                     const Context& context);
     boost::asio::awaitable<Result<std::unique_ptr<HealWork>>> cut(const Batch& batch, const TargetInfo& target,

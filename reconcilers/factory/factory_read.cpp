@@ -1,4 +1,6 @@
 // The part of the executor that reads: within the budget of its memory, or ahead, by whoever planned an edit or two.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <boost/asio/this_coro.hpp>
 
@@ -15,6 +17,7 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr std::uint64_t kLittle = 16 << 10;  // of text, bytes
+constexpr int kAheadMs = 250;  // whoever plans edits waits no longer for a source that others' code reads
 constexpr Duration kMoment = std::chrono::milliseconds(50);
 
 using Made = Result<std::unique_ptr<HealWork>>;
@@ -44,7 +47,7 @@ asio::awaitable<Status> Factory::read_within_budget(const Batch& batch, const Ta
         Result<Pool::Lease> session = pool_for(batch).acquire(context);
         if (!session) return session.error();
         Result<std::vector<ReadDocument>> found =
-            read(**session, batch, target, static_cast<std::int64_t>(budget), true, context);
+            read(**session, batch, target, static_cast<std::int64_t>(budget), false, context);
         if (!found) return found.error();
         documents = *std::move(found);
         if (target.chunker && bytes_of(documents) <= kLittle) work = chunk(batch, target, std::move(documents), context);
@@ -58,7 +61,7 @@ std::unique_ptr<HealWork> Factory::read_ahead(Session& session, const Batch& bat
                                               const Context& context) {
     if (batch.kind != BatchKind::heal || batch.keys.size() > kFew || !target.chunker) return nullptr;
     Result<std::unique_ptr<HealWork>> work = guarded([&]() -> Result<std::unique_ptr<HealWork>> {
-        Result<std::vector<ReadDocument>> found = read(session, batch, target, kLittle, false, context);
+        Result<std::vector<ReadDocument>> found = read(session, batch, target, kLittle, true, context);
         if (!found) return found.error();
         if (std::any_of(found->begin(), found->end(), [](const ReadDocument& d) { return d.deferred; }))
             return std::unique_ptr<HealWork>();
@@ -68,17 +71,20 @@ std::unique_ptr<HealWork> Factory::read_ahead(Session& session, const Batch& bat
 }
 
 Result<std::vector<ReadDocument>> Factory::read(Session& session, const Batch& batch, const TargetInfo& target,
-                                                std::int64_t budget, bool first_anyway, const Context& context) {
+                                                std::int64_t budget, bool ahead, const Context& context) {
     Span span = parts_.telemetry.tracer.start("read documents", SpanKind::client, context.span);
     Result<std::vector<ReadDocument>> documents = guarded([&]() -> Result<std::vector<ReadDocument>> {
         session.keep_plans(batch.keys.size() <= kFew);
         Result<std::vector<ReadDocument>> read = [&] {
             // A source may be a view with functions in it, which run with our rights.
             Transaction tx = session.begin(TxMode::read_only);
-            tx.source(target.source.reader);  // now, so that what it needs of this one travels with the first statement
+            // Now, so that what it needs of this one travels with the first statement.
+            Transaction& source = tx.source(target.source.reader);
+            if (ahead && target.source.reader.apart())
+                source.before_each(fmt::format("SET LOCAL statement_timeout = {}", kAheadMs));
             use_operators(tx, target.source);
             Result<std::vector<ReadDocument>> found =
-                read_documents(tx, target.source, target.revision, batch.keys, budget, first_anyway);
+                read_documents(tx, target.source, target.revision, batch.keys, budget, !ahead);
             if (found) tx.commit();
             return found;
         }();

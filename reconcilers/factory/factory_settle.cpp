@@ -1,11 +1,14 @@
 // The part of the executor that ends a batch which failed: given back, split, or its documents made dead letters.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 
 #include "core/log_fields.hpp"
+#include "core/outside_text.hpp"
 #include "reconcilers/factory/factory.hpp"
 #include "store/feed/feed.hpp"
 #include "store/pg/lock_holders.hpp"
+#include "store/pg/pg_error.hpp"
 
 namespace homeostat {
 
@@ -40,6 +43,14 @@ std::vector<std::vector<Key>> split_keys(const Batch& batch, const Error& error)
                          batch.keys.begin() + static_cast<std::ptrdiff_t>(end));
     }
     return out;
+}
+
+// Says which document it is. Where that ends the run, it must not go on, as one does after a slow slice: the batch is gone.
+void name_slow_document(const Batch& batch, BatchFate fate, Error& error) {
+    if (error.code != kTookTooLong) return;
+    if (batch.keys.size() == 1 && (batch.kind == BatchKind::heal || batch.kind == BatchKind::move))
+        error = error.with_prefix(outside_text(fmt::format("document ({})", fmt::join(batch.keys.front(), ", "))));
+    if (fate == BatchFate::fail_run) error.code = kDocumentTooSlow;
 }
 
 // Deletions and moves have no text that could be refused, and without its target a batch's texts cannot be read.
@@ -94,6 +105,7 @@ Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, con
         if (target != nullptr && parts_.targets.outdated(*target, context)) error.cls = ErrorClass::conflict;
     }
     BatchDecision d = after_failure(error, {batch.keys.size(), batch.attempts, settings_.once}, settings_.retry, random());
+    name_slow_document(batch, d.fate, error);
     if (error.code == kDeclaredAnew) {
         // As it is now it is asked at once.
         parts_.targets.forget(batch.uid);

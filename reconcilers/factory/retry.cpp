@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "reconcilers/gateway/blame.hpp"
+#include "store/pg/pg_error.hpp"
 
 namespace homeostat {
 
@@ -27,6 +28,12 @@ BatchDecision after_failure(const Error& error, const FailedBatch& batch, const 
         return error.retry_after ? std::max(*error.retry_after, jitter) : jitter;
     };
     if (s.manual.contains(error.cls)) return {BatchFate::fail_run, {}};
+    if (error.code == kTookTooLong) {
+        // As it is, it would take as long again. One row whose code waits is found by halving, while the others are served.
+        if (batch.documents > 1) return {BatchFate::split, {}};
+        if (batch.attempts + 1 < s.max_attempts) return {BatchFate::retry, wait()};
+        return {BatchFate::fail_run, {}};
+    }
     switch (error.cls) {
         case ErrorClass::fenced: return {BatchFate::drop, {}};
         case ErrorClass::cancelled: return {BatchFate::give_back, {}};

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <set>
+#include <string_view>
 
 #include "core/error.hpp"
 
@@ -40,6 +41,9 @@ struct FailedBatch {
 // times for a second, then for 2, 4, 8, 16 and 32 (a fifth more or less), so one that is down is given half a minute to come
 // back.
 inline constexpr std::chrono::milliseconds kOncePatience{25'000};
+
+// The code of what ends a run because one document, alone and again, could not be read or written in the time a statement has.
+inline constexpr std::string_view kDocumentTooSlow = "DocumentTookTooLong";
 
 // `random` in [0, 1): the wait is a full jitter, so that many batches of one failure do not return together.
 BatchDecision after_failure(const Error& error, const FailedBatch& batch, const RetrySettings& settings, double random);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "reconcilers/factory/retry.hpp"
 #include "store/pg/pg_error.hpp"
 
 namespace homeostat {
@@ -44,7 +45,7 @@ std::string reason_of(const Error& e) {
         case ErrorClass::db_permanent: return e.code == "42501" || e.code == kRightOfAnother ? "RightMissing" : "SourceUnusable";
         case ErrorClass::db_transient:
         case ErrorClass::db_resource:
-            if (e.code == kTookTooLong) return "TookTooLong";
+            if (e.code == kTookTooLong || e.code == kDocumentTooSlow) return "TookTooLong";
             return e.code == kSourceFailed ? "SourceUnusable" : "DatabaseUnavailable";
         case ErrorClass::invalid:
         case ErrorClass::not_found: return "SpecInvalid";

@@ -7,6 +7,7 @@
 
 #include "core/fault_point.hpp"
 #include "core/log_fields.hpp"
+#include "reconcilers/factory/retry.hpp"
 #include "reconcilers/factory/targets.hpp"
 #include "reconcilers/inspect/observation.hpp"
 #include "reconcilers/pipeline/pipeline_pass.hpp"
@@ -71,7 +72,7 @@ Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const C
     // What says nothing about the pipeline is the loop's business; all else is told to whoever looks at the pipeline. A statement
     // that took too long is most likely its source's.
     if (error.cls == ErrorClass::fenced || error.cls == ErrorClass::cancelled ||
-        (error.cls == ErrorClass::db_transient && error.code != kTookTooLong))
+        (error.cls == ErrorClass::db_transient && error.code != kTookTooLong && error.code != kDocumentTooSlow))
         return outcome;
     Result<ReconcileOutcome> recorded = record_failure(pass, error);
     return recorded ? std::move(recorded) : Result<ReconcileOutcome>(error);

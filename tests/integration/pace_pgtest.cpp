@@ -135,7 +135,7 @@ TEST_F(Pace, AForeignTableIsSweptWithinTheBudgetToo) {
         "INSERT INTO far SELECT i, 'Body of ' || i FROM generate_series(1, 3000) i;"
         "DO $$ BEGIN EXECUTE format('CREATE SERVER loop FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host %L, dbname %L)',"
         " split_part(current_setting('unix_socket_directories'), ',', 1), current_database()); END $$;"
-        "CREATE USER MAPPING FOR postgres SERVER loop OPTIONS (user 'postgres', password_required 'false');"
+        "CREATE USER MAPPING FOR PUBLIC SERVER loop OPTIONS (user 'postgres', password_required 'false');"
         "CREATE FOREIGN TABLE docs (id int, body text) SERVER loop OPTIONS (table_name 'far')");
     declare("docs", "docs", "key, content, drift_interval, max_prune_ratio", "'id', 'body', '1 day', 1");
     kit::Process run = start("1000");

@@ -197,6 +197,31 @@ TEST_F(Reader, ASourceThatNeverEndsIsEnded) {
     end(run);
 }
 
+// The batch is halved until it is one document: that is named, and the others are served.
+TEST_F(Reader, OneSlowRowIsNamedAndTheOthersAreServed) {
+    as(ann_).exec(
+        "CREATE TABLE ann.slow (id int); CREATE FUNCTION ann.f(n int, t text) RETURNS text LANGUAGE plpgsql STABLE AS $$ BEGIN"
+        " IF n IN (SELECT id FROM ann.slow) THEN PERFORM pg_sleep(1000); END IF; RETURN t; END $$;"
+        "CREATE VIEW ann.shown AS SELECT id, ann.f(id, body) AS body, 1 AS v FROM ann.docs; INSERT INTO ann.slow VALUES (3)");
+    as(ann_).exec(fmt::format("GRANT SELECT ON ann.shown, ann.slow TO {}", reader_));
+    as(ann_).exec(declaration("a", "ann.shown", "ann.a_v", ", version_column=, 'v'"));
+    kit::Environment quick = apart_;
+    quick["HOMEOSTAT_DATABASE_STATEMENT_TIMEOUT"] = "1s";
+    quick["HOMEOSTAT_DATABASE_LOCK_TIMEOUT"] = "1s";
+    quick["HOMEOSTAT_RETRY_BASE"] = "10ms";
+    kit::Process run = as_controller_.start({"run"}, quick);
+    EXPECT_TRUE(kit::eventually([&] {
+        return db.value("SELECT to_regclass('ann.a_v')") != "" && served("ann.a_v") == "Body 1 Body 2 Body 4 Body 5";
+    })) << run.output();
+    EXPECT_TRUE(comes_to("a", "Reconciling", "message", "document (3): reading the source took longer than it may"))
+        << run.output();
+    EXPECT_TRUE(comes_to("a", "Ready", "reason", "TookTooLong")) << condition("a", "Ready", "reason");
+    db.exec("DELETE FROM ann.slow");
+    EXPECT_TRUE(comes_to("a", "Ready", "status", "True")) << run.output();
+    EXPECT_THAT(served("ann.a_v"), HasSubstr("Body 3"));
+    end(run);
+}
+
 // What it fails with is its own choice, the code of a full disk or of a lost connection too: that is told of this pipeline, and
 // nobody else waits.
 TEST_F(Reader, ASourceThatFailsIsItsOwnTrouble) {

@@ -145,6 +145,10 @@ void read_apart(const std::string& database_url, Environment& environment) {
             " IF EXISTS (SELECT FROM pg_default_acl a, aclexplode(a.defaclacl) e WHERE e.grantee = 'test_reader'::regrole) THEN"
             "  RETURN; END IF;"
             " ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO test_reader;"
+            // Not of ours, where they are still to come: whoever may use them is no reader.
+            " IF to_regnamespace('homeostat_data') IS NOT NULL THEN ALTER DEFAULT PRIVILEGES GRANT USAGE ON SCHEMAS TO "
+            "test_reader;"
+            " END IF;"
             " FOR s IN SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname !~ '^(pg_|homeostat|information_schema)' LOOP"
             "  EXECUTE format('GRANT USAGE ON SCHEMA %1$s TO test_reader; GRANT SELECT ON ALL TABLES IN SCHEMA %1$s TO"
             "   test_reader', s); END LOOP; END $$");

@@ -57,6 +57,20 @@ TEST(Retry, AFaultOfOursThatOneDocumentProvokesIsIsolated) {
     EXPECT_EQ(fate(ErrorClass::internal, 1, 4), BatchFate::dead_letter);
 }
 
+// A statement that was ended at its deadline says nothing about the database, but something about what it was asked for.
+TEST(Retry, WhatTookTooLongIsHalvedAndEndsTheRunWhereItIsOneDocument) {
+    Error e = of(ErrorClass::db_transient);
+    e.code = "57014";
+    const auto fate_of = [&](std::size_t documents, int attempts) {
+        return after_failure(e, {documents, attempts}, kSettings, 0.5).fate;
+    };
+    EXPECT_EQ(fate_of(256, 0), BatchFate::split);
+    EXPECT_EQ(fate_of(2, 7), BatchFate::split);
+    EXPECT_EQ(fate_of(1, 0), BatchFate::retry);
+    EXPECT_EQ(fate_of(1, 3), BatchFate::retry);
+    EXPECT_EQ(fate_of(1, 4), BatchFate::fail_run);
+}
+
 TEST(Retry, WhoWaitsForTheEndOfARunIsKeptWaitingForARestartAndNotForMore) {
     const auto once = [](std::optional<std::chrono::milliseconds> retry_after) {
         Error e = of(ErrorClass::unavailable);
