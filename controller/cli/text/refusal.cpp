@@ -70,9 +70,8 @@ Need need_of(std::string_view verb) {
 
 std::string why_no_schema(const Asker& a) {
     return fmt::format(
-        "database \"{}\" has no schema of homeostat: either another database is meant, or homeostat migrate up is to be run "
-        "here, "
-        "by the owner of the database",
+        "database \"{}\" has no schema of homeostat: name the database that has, or run homeostat migrate up as the owner of "
+        "this one",
         a.database);
 }
 
