@@ -1,7 +1,8 @@
-# homeostat_library(NAME SOURCES a.cpp ... PUBLIC layers... PRIVATE libs...)
-# One static library of a layer. PUBLIC is for layers (their headers appear in ours), PRIVATE for third parties.
+# homeostat_library(NAME SOURCES a.cpp ... PUBLIC layers... PRIVATE libs... PRECOMPILE headers...)
+# One static library of a layer. PUBLIC is for layers (their headers appear in ours), PRIVATE for third parties. PRECOMPILE names what
+# most of its sources include of others and takes long to read; every source includes it all the same, as only HOMEOSTAT_PCH uses it.
 function(homeostat_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE;PRECOMPILE" ${ARGN})
   if(NOT ARG_SOURCES)
     add_library(${name} INTERFACE)
     target_include_directories(${name} INTERFACE "${CMAKE_SOURCE_DIR}")
@@ -11,6 +12,10 @@ function(homeostat_library name)
   add_library(${name} STATIC ${ARG_SOURCES})
   target_include_directories(${name} PUBLIC "${CMAKE_SOURCE_DIR}")
   target_link_libraries(${name} PUBLIC ${ARG_PUBLIC} PRIVATE homeostat_warnings ${ARG_PRIVATE})
+  if(HOMEOSTAT_PCH AND ARG_PRECOMPILE)
+    list(TRANSFORM ARG_PRECOMPILE REPLACE "^(.+)$" "<\\1>")
+    target_precompile_headers(${name} PRIVATE ${ARG_PRECOMPILE})
+  endif()
 endfunction()
 
 # homeostat_embed_files(OUT.cpp SCRIPT FILES ...): runs cmake/SCRIPT at build time to write OUT.cpp from FILES.

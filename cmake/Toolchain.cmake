@@ -17,7 +17,10 @@ target_compile_options(homeostat_warnings INTERFACE
   -Wno-missing-field-initializers
   # GCC 12 and 13 report these inside the standard library from inlined string and variant code that is right (GCC PR 105329, 80635);
   # mismatched-new-delete likewise in inlined coroutine frames.
-  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict -Wno-maybe-uninitialized -Wno-mismatched-new-delete>)
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict -Wno-maybe-uninitialized -Wno-mismatched-new-delete>
+  # GCC forgets that a header is a system's once it is precompiled, and reports more of these.
+  $<$<AND:$<CXX_COMPILER_ID:GNU>,$<BOOL:${HOMEOSTAT_PCH}>>:-Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds
+  -Wno-free-nonheap-object -Wno-dangling-pointer>)
 add_compile_definitions($<$<NOT:$<CONFIG:Release>>:_GLIBCXX_ASSERTIONS>)
 if(HOMEOSTAT_FAULT_POINTS)
   add_compile_definitions(HOMEOSTAT_FAULT_POINTS=1)

@@ -1,8 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <array>
 
@@ -113,16 +110,18 @@ int run(CliContext& context, const Options& o) {
 
 }  // namespace
 
-VerbBody configure_apply(CLI::App& app, CliContext& context) {
+VerbBody configure_apply(Command& command, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.add_option("-f,--file,--filename", o->files,
-                   "A manifest, a directory of manifests, or - for standard input; may be given several times")
-        ->type_name("FILE")
-        ->required();
-    app.add_flag("-R,--recursive", o->recursive, "Directories with those below them");
-    app.add_flag("--prune", o->prune, "Delete what carries the labels of -l and stands in no manifest");
-    app.add_option("-l,--selector", o->selector, "With --prune: only what has these labels")->type_name("LABELS");
-    app.add_flag("--dry-run{server}", o->dry_run, "Let the database check everything, say what would happen, and change nothing");
+    command.option({.names = "-f,--file,--filename",
+                    .value = "FILE",
+                    .help = "A manifest, a directory of manifests, or - for standard input; may be given several times",
+                    .required = true},
+                   o->files);
+    command.flag("-R,--recursive", o->recursive, "Directories with those below them");
+    command.flag("--prune", o->prune, "Delete what carries the labels of -l and stands in no manifest");
+    command.option({.names = "-l,--selector", .value = "LABELS", .help = "With --prune: only what has these labels"},
+                   o->selector);
+    command.flag("--dry-run{server}", o->dry_run, "Let the database check everything, say what would happen, and change nothing");
     return [&context, o] { return run(context, *o); };
 }
 

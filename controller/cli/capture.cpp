@@ -4,9 +4,6 @@
 
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 
 #include "controller/cli/verbs.hpp"
@@ -60,11 +57,10 @@ int sql(CliContext& context, const Options& o) {
 
 }  // namespace
 
-VerbBody configure_capture(CLI::App& app, CliContext& context) {
+VerbBody configure_capture(Command& command, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.require_subcommand(1);
-    CLI::App* print = app.add_subcommand("sql", "Print the triggers as SQL, for a role that may make them.");
-    add_pipeline(*print, o->pipeline, "The pipeline whose source is to be watched")->required();
+    Command print = command.subcommand("sql", "Print the triggers as SQL, for a role that may make them.");
+    print.option(pipeline_word("The pipeline whose source is to be watched", true), o->pipeline);
     return [&context, o] { return sql(context, *o); };
 }
 

@@ -41,18 +41,18 @@ struct GlobalOptions {
     std::string colour = "auto";
 };
 
-void add_global_options(CLI::App& app, GlobalOptions& options) {
-    app.add_option("--config", options.config, "The configuration file")->type_name("FILE");
-    app.add_option("--profile", options.profile, "development, staging or production")->type_name("NAME");
-    app.add_option("--database", options.database, "The database, as a libpq URI or key=value string (database.url)")
-        ->type_name("URL");
-    app.add_option("--log-level", options.log_level, "trace, debug, info, warn or error (log.level)")->type_name("LEVEL");
-    app.add_option("--set", options.set, "A setting; may be given several times")
-        ->type_name("NAME=VALUE")
-        ->allow_extra_args(false)
-        ->take_all();
-    app.add_option("--color", options.colour, "auto, always or never; auto is on a terminal where NO_COLOR is not set")
-        ->type_name("WHEN");
+void add_global_options(Command& program, GlobalOptions& options) {
+    program.option({.names = "--config", .value = "FILE", .help = "The configuration file"}, options.config);
+    program.option({.names = "--profile", .value = "NAME", .help = "development, staging or production"}, options.profile);
+    program.option(
+        {.names = "--database", .value = "URL", .help = "The database, as a libpq URI or key=value string (database.url)"},
+        options.database);
+    program.option({.names = "--log-level", .value = "LEVEL", .help = "trace, debug, info, warn or error (log.level)"},
+                   options.log_level);
+    program.repeated({.names = "--set", .value = "NAME=VALUE", .help = "A setting; may be given several times"}, options.set);
+    program.option(
+        {.names = "--color", .value = "WHEN", .help = "auto, always or never; auto is on a terminal where NO_COLOR is not set"},
+        options.colour);
 }
 
 Status add_flags(const GlobalOptions& options, ConfigSources& sources) {
@@ -201,14 +201,13 @@ int run_cli(std::span<const std::string> arguments, CliStreams streams, ConfigSo
     GlobalOptions global;
     VerbBody body;
     CLI::App app("homeostat keeps embeddings in PostgreSQL true.", "homeostat");
-    app.require_subcommand(1);
     app.footer(kFooter);
     app.set_version_flag("--version", version_line());
-    add_global_options(app, global);
+    Command program(app);
+    add_global_options(program, global);
     for (const Verb& verb : verb_table()) {
-        CLI::App* sub = app.add_subcommand(std::string(verb.name), std::string(verb.sentence));
-        sub->fallthrough();
-        sub->callback([&body, run = verb.configure(*sub, context)] { body = run; });
+        Command command = program.subcommand(verb.name, verb.sentence);
+        command.parser().callback([&body, run = verb.configure(command, context)] { body = run; });
     }
     if (!arguments.empty() && arguments.front() == kCompleteWord)
         return run_completion(app, context, arguments.subspan(1), std::move(sources));

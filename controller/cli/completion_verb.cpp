@@ -1,9 +1,6 @@
 // `homeostat completion SHELL` and `homeostat man`: what distributions and people install beside the program.
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <array>
 
@@ -68,10 +65,10 @@ constexpr std::array<std::string_view, 3> kScripts{kBash, kZsh, kFish};
 
 }  // namespace
 
-VerbBody configure_completion(CLI::App& app, CliContext& context) {
+VerbBody configure_completion(Command& command, CliContext& context) {
     auto shell = std::make_shared<std::string>();
-    app.add_option("shell", *shell, "bash, zsh or fish")->type_name("SHELL")->required();
-    app.footer(
+    command.option({.names = "shell", .value = "SHELL", .help = "bash, zsh or fish", .required = true}, *shell);
+    command.footer(
         "bash: source <(homeostat completion bash)\n"
         "zsh:  source <(homeostat completion zsh)\n"
         "fish: homeostat completion fish | source");
@@ -86,10 +83,10 @@ VerbBody configure_completion(CLI::App& app, CliContext& context) {
     };
 }
 
-VerbBody configure_man(CLI::App& app, CliContext& context) {
-    app.footer("Example: homeostat man | man -l -");
-    return [&app, &context] {
-        write_manual(*app.get_parent(), context.streams.out);
+VerbBody configure_man(Command& command, CliContext& context) {
+    command.footer("Example: homeostat man | man -l -");
+    return [command, &context] {
+        write_manual(command.program(), context.streams.out);
         return kExitOk;
     };
 }

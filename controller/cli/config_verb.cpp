@@ -1,10 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
-#include <CLI/Validators.hpp>
-
 #include "controller/cli/text/output.hpp"
 #include "controller/cli/verbs.hpp"
 
@@ -83,14 +78,14 @@ int run(CliContext& context, const Options& o) {
 
 }  // namespace
 
-VerbBody configure_config(CLI::App& app, CliContext& context) {
+VerbBody configure_config(Command& command, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.add_option("what", o->what, "strategies: what happens on which event")
-        ->type_name("strategies")
-        ->check(CLI::IsMember({"strategies"}));
-    app.add_flag("--explain", o->explain, "Every setting, with default, bounds and a sentence; else only those that were given");
-    app.add_flag("--markdown", o->markdown, "The page docs/settings.md");
-    app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");
+    command.option(
+        {.names = "what", .value = "strategies", .help = "strategies: what happens on which event", .one_of = {"strategies"}},
+        o->what);
+    command.flag("--explain", o->explain, "Every setting, with default, bounds and a sentence; else only those that were given");
+    command.flag("--markdown", o->markdown, "The page docs/settings.md");
+    command.option({.names = "-o,--output", .value = "FORM", .help = "table, json or yaml"}, o->output);
     return [&context, o] { return run(context, *o); };
 }
 

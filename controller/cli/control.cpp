@@ -1,10 +1,6 @@
 // The verbs that ask something of objects by name: delete, suspend, resume, approve.
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
-
 #include "controller/cli/manifest/kinds.hpp"
 #include "controller/cli/manifest/manifest.hpp"
 #include "controller/cli/text/arguments.hpp"
@@ -168,45 +164,49 @@ int run_suspend(CliContext& context, const SuspendOptions& o) {
     });
 }
 
-CLI::Option* add_names(CLI::App& app, std::vector<std::string>& names) {
-    return app.add_option("names", names, "Pipelines, or KIND/NAME")->type_name("NAME")->required();
+void add_names(Command& command, std::vector<std::string>& names) {
+    command.option({.names = "names", .value = "NAME", .help = "Pipelines, or KIND/NAME", .required = true}, names);
 }
 
 }  // namespace
 
-VerbBody configure_delete(CLI::App& app, CliContext& context) {
+VerbBody configure_delete(Command& command, CliContext& context) {
     auto o = std::make_shared<DeleteOptions>();
-    app.add_option("what", o->words, "KIND NAME..., or KIND/NAME...; kinds: pipeline, provider, targetview")->type_name("WHAT");
-    app.add_option("-f,--file,--filename", o->files, "What these manifests declare")->type_name("FILE");
-    app.add_flag("-R,--recursive", o->recursive, "Directories with those below them");
-    app.add_flag("--ignore-not-found", o->ignore_missing, "Succeed where there is nothing to delete");
+    command.option(
+        {.names = "what", .value = "WHAT", .help = "KIND NAME..., or KIND/NAME...; kinds: pipeline, provider, targetview"},
+        o->words);
+    command.option({.names = "-f,--file,--filename", .value = "FILE", .help = "What these manifests declare"}, o->files);
+    command.flag("-R,--recursive", o->recursive, "Directories with those below them");
+    command.flag("--ignore-not-found", o->ignore_missing, "Succeed where there is nothing to delete");
     return [&context, o] { return run_delete(context, *o); };
 }
 
-VerbBody configure_suspend(CLI::App& app, CliContext& context) {
+VerbBody configure_suspend(Command& command, CliContext& context) {
     auto o = std::make_shared<SuspendOptions>();
-    add_names(app, o->names);
-    app.add_option("--reason", o->reason, "Why, for whoever looks next")->type_name("TEXT");
-    app.add_option("--for", o->until, "Resume by itself after this long, such as 2h")->type_name("DURATION");
+    add_names(command, o->names);
+    command.option({.names = "--reason", .value = "TEXT", .help = "Why, for whoever looks next"}, o->reason);
+    command.option({.names = "--for", .value = "DURATION", .help = "Resume by itself after this long, such as 2h"}, o->until);
     return [&context, o] { return run_suspend(context, *o); };
 }
 
-VerbBody configure_resume(CLI::App& app, CliContext& context) {
+VerbBody configure_resume(Command& command, CliContext& context) {
     auto names = std::make_shared<std::vector<std::string>>();
-    add_names(app, *names);
+    add_names(command, *names);
     return [&context, names] { return for_each_object(context, *names, resume); };
 }
 
-VerbBody configure_approve(CLI::App& app, CliContext& context) {
+VerbBody configure_approve(Command& command, CliContext& context) {
     struct Options {
         std::string name;
         std::string plan;
     };
     auto o = std::make_shared<Options>();
-    app.add_option("name", o->name, "The pipeline or target view")->type_name("NAME")->required();
-    app.add_option("plan", o->plan, "The plan that its condition PruneBlocked or RemovalBlocked names")
-        ->type_name("PLAN")
-        ->required();
+    command.option({.names = "name", .value = "NAME", .help = "The pipeline or target view", .required = true}, o->name);
+    command.option({.names = "plan",
+                    .value = "PLAN",
+                    .help = "The plan that its condition PruneBlocked or RemovalBlocked names",
+                    .required = true},
+                   o->plan);
     return [&context, o] {
         auto session = context.session();
         if (!session) return context.fail(session.error());

@@ -1,14 +1,11 @@
 // `dead-letters`: the documents that were refused, and another try for them.
 #include "store/control/dead_letters.hpp"
-#include "controller/cli/text/arguments.hpp"
 
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 
+#include "controller/cli/text/arguments.hpp"
 #include "controller/cli/text/figures.hpp"
 #include "controller/cli/text/output.hpp"
 #include "controller/cli/verbs.hpp"
@@ -26,7 +23,7 @@ struct Options {
     std::string output = "table";
     std::int64_t limit = 1'000;
     bool all = false;
-    CLI::App* retry = nullptr;
+    Command retry;
 };
 
 Status known_class(const std::string& name) {
@@ -115,31 +112,30 @@ int retry(CliContext& context, Session& session, const DeadLetterFilter& filter)
 }
 
 int run(CliContext& context, const Options& o) {
-    if (o.retry->parsed() && o.pipeline.empty() && o.key.empty() && o.cls.empty() && !o.all) {
+    if (o.retry.given() && o.pipeline.empty() && o.key.empty() && o.cls.empty() && !o.all) {
         return context.fail(invalid("say which to try again: a pipeline, --key, --class, or --all for every pipeline's"));
     }
     auto session = context.session();
     if (!session) return context.fail(session.error());
     const auto filter = filter_of(**session, o);
     if (!filter) return context.fail(filter.error());
-    return o.retry->parsed() ? retry(context, **session, *filter) : list(context, **session, *filter, o);
+    return o.retry.given() ? retry(context, **session, *filter) : list(context, **session, *filter, o);
 }
 
 }  // namespace
 
-VerbBody configure_dead_letters(CLI::App& app, CliContext& context) {
+VerbBody configure_dead_letters(Command& command, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.require_subcommand(1);
-    CLI::App* listing = app.add_subcommand("list", "List the documents that were refused, with the reason.");
-    listing->add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");
-    listing->add_option("--limit", o->limit, "At most so many")->type_name("N")->check(CLI::NonNegativeNumber);
-    o->retry = app.add_subcommand("retry", "Have refused documents embedded again, as if they were new.");
-    o->retry->add_option("--key", o->key, "Only the document of this key, each column as it is listed")->type_name("KEY...");
-    o->retry->add_option("--class", o->cls, "Only those refused for this class of error")->type_name("CLASS");
-    o->retry->add_flag("--all", o->all, "Those of every pipeline");
-    for (CLI::App* sub : {listing, o->retry}) {
-        add_pipeline(*sub, o->pipeline, "Only those of this pipeline");
-        sub->fallthrough();
+    Command listing = command.subcommand("list", "List the documents that were refused, with the reason.");
+    listing.option({.names = "-o,--output", .value = "FORM", .help = "table, json or yaml"}, o->output);
+    listing.option({.names = "--limit", .value = "N", .help = "At most so many", .range = {0, 1'000'000}}, o->limit);
+    o->retry = command.subcommand("retry", "Have refused documents embedded again, as if they were new.");
+    o->retry.option({.names = "--key", .value = "KEY...", .help = "Only the document of this key, each column as it is listed"},
+                    o->key);
+    o->retry.option({.names = "--class", .value = "CLASS", .help = "Only those refused for this class of error"}, o->cls);
+    o->retry.flag("--all", o->all, "Those of every pipeline");
+    for (Command sub : {listing, o->retry}) {
+        sub.option(pipeline_word("Only those of this pipeline"), o->pipeline);
     }
     return [&context, o] { return run(context, *o); };
 }

@@ -1,8 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 
 #include "controller/cli/manifest/kinds.hpp"
@@ -318,15 +315,16 @@ int run(CliContext& context, const Options& o) {
 
 }  // namespace
 
-VerbBody configure_describe(CLI::App& app, CliContext& context) {
+VerbBody configure_describe(Command& command, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.add_option(
-           "what", o->words,
-           "NAME of a pipeline, KIND NAME..., KIND/NAME..., or a KIND for all of it; kinds: pipeline, provider, targetview")
-        ->type_name("WHAT")
-        ->required();
-    app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");
-    app.footer("Examples: homeostat describe docs\n          homeostat describe provider/hashing");
+    command.option(
+        {.names = "what",
+         .value = "WHAT",
+         .help = "NAME of a pipeline, KIND NAME..., KIND/NAME..., or a KIND for all of it; kinds: pipeline, provider, targetview",
+         .required = true},
+        o->words);
+    command.option({.names = "-o,--output", .value = "FORM", .help = "table, json or yaml"}, o->output);
+    command.footer("Examples: homeostat describe docs\n          homeostat describe provider/hashing");
     return [&context, o] { return run(context, *o); };
 }
 

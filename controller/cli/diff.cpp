@@ -2,9 +2,6 @@
 // a declaration makes of the rows, in a transaction that is taken back.
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 
 #include "controller/cli/checks/measured_time.hpp"
@@ -203,15 +200,16 @@ int run(CliContext& context, const Options& o) {
 
 }  // namespace
 
-VerbBody configure_diff(CLI::App& app, CliContext& context) {
+VerbBody configure_diff(Command& command, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.add_option("-f,--file,--filename", o->files,
-                   "A manifest, a directory of manifests, or - for standard input; may be given several times")
-        ->type_name("FILE")
-        ->required();
-    app.add_flag("-R,--recursive", o->recursive, "Directories with those below them");
-    app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");
-    app.footer(
+    command.option({.names = "-f,--file,--filename",
+                    .value = "FILE",
+                    .help = "A manifest, a directory of manifests, or - for standard input; may be given several times",
+                    .required = true},
+                   o->files);
+    command.flag("-R,--recursive", o->recursive, "Directories with those below them");
+    command.option({.names = "-o,--output", .value = "FORM", .help = "table, json or yaml"}, o->output);
+    command.footer(
         "Nothing is written. Example: homeostat diff -f docs.yaml\n"
         "Exit codes: 0 nothing would change, 1 differences, 2 refused or failed.");
     return [&context, o] { return run(context, *o); };

@@ -1,9 +1,6 @@
 // `homeostat doctor`: whether homeostat can work here, and what to do where it cannot.
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <iterator>
 
@@ -85,10 +82,10 @@ int run(CliContext& context, const std::string& output) {
 
 }  // namespace
 
-VerbBody configure_doctor(CLI::App& app, CliContext& context) {
+VerbBody configure_doctor(Command& command, CliContext& context) {
     auto output = std::make_shared<std::string>("table");
-    app.add_option("-o,--output", *output, "table, json or yaml")->type_name("FORM");
-    app.footer(
+    command.option({.names = "-o,--output", .value = "FORM", .help = "table, json or yaml"}, *output);
+    command.footer(
         "Every provider is asked to embed one short text, which a paid one bills.\n"
         "Example: homeostat doctor --database postgres://homeostat@db/app\n"
         "Exit codes: 0 all is well, 1 warnings, 2 something fails.");

@@ -1,9 +1,6 @@
 // `homeostat explain`: why one document is or is not embedded. The verdict first, then what it rests on.
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 
 #include "controller/cli/text/arguments.hpp"
@@ -270,14 +267,16 @@ int run(CliContext& context, const Options& o) {
 
 }  // namespace
 
-VerbBody configure_explain(CLI::App& app, CliContext& context) {
+VerbBody configure_explain(Command& command, CliContext& context) {
     auto o = std::make_shared<Options>();
-    add_pipeline(app, o->name, "The pipeline")->required();
-    app.add_option("key", o->key, "The document's key: its value, or values in the order of the key columns, or COLUMN=VALUE")
-        ->type_name("KEY...")
-        ->required();
-    app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");
-    app.footer(
+    command.option(pipeline_word("The pipeline", true), o->name);
+    command.option({.names = "key",
+                    .value = "KEY...",
+                    .help = "The document's key: its value, or values in the order of the key columns, or COLUMN=VALUE",
+                    .required = true},
+                   o->key);
+    command.option({.names = "-o,--output", .value = "FORM", .help = "table, json or yaml"}, o->output);
+    command.footer(
         "Examples: homeostat explain articles 4711\n"
         "          homeostat explain contracts tenant=acme number=7\n"
         "A key that begins with a dash goes behind --: homeostat explain articles -- -5\n"

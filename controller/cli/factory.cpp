@@ -2,9 +2,6 @@
 // and what to change.
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
 #include "controller/cli/checks/factory_plan.hpp"
@@ -29,11 +26,11 @@ struct Options {
     std::string deadline;
     double budget = -1;
     bool all = false;
-    CLI::App* capabilities = nullptr;
-    CLI::App* plan = nullptr;
-    CLI::App* sync = nullptr;
-    CLI::App* snapshot = nullptr;
-    CLI::App* advice = nullptr;
+    Command capabilities;
+    Command plan;
+    Command sync;
+    Command snapshot;
+    Command advice;
 };
 
 std::vector<ReplicaLine> live(const std::vector<ReplicaLine>& lines, bool all) {
@@ -179,40 +176,38 @@ int run(CliContext& context, const Options& o) {
     const bool json = *form == OutputForm::json || *form == OutputForm::yaml;
     auto session = context.session();
     if (!session) return context.fail(session.error());
-    if (o.plan->parsed()) return show_factory_plan(context, **session, o.pipeline, o.deadline, o.budget, json);
+    if (o.plan.given()) return show_factory_plan(context, **session, o.pipeline, o.deadline, o.budget, json);
     const auto replicas = list_replicas(**session);
     if (!replicas) return context.fail(replicas.error());
     const auto providers = list_providers(**session);
     if (!providers) return context.fail(providers.error());
-    const std::vector<ReplicaLine> lines = live(*replicas, o.all || o.sync->parsed());
-    if (o.capabilities->parsed()) return show_capabilities(context, lines, json);
-    if (o.snapshot->parsed()) return show_snapshots(context, lines);
-    if (o.sync->parsed()) return show_sync(context, lines, *providers, json);
+    const std::vector<ReplicaLine> lines = live(*replicas, o.all || o.sync.given());
+    if (o.capabilities.given()) return show_capabilities(context, lines, json);
+    if (o.snapshot.given()) return show_snapshots(context, lines);
+    if (o.sync.given()) return show_sync(context, lines, *providers, json);
     return show_advice(context, lines, *providers, json);
 }
 
 }  // namespace
 
-VerbBody configure_factory(CLI::App& app, CliContext& context) {
+VerbBody configure_factory(Command& command, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.require_subcommand(1);
     o->capabilities =
-        app.add_subcommand("capabilities", "What each replica can do now: slots, memory, providers and their health.");
-    o->plan = app.add_subcommand("plan", "What healing would ask of the factory, against a deadline and a budget.");
-    add_pipeline(*o->plan, o->pipeline, "One pipeline; without it, all of them");
-    o->plan->add_option("--deadline", o->deadline, "Warn, and exit 1, where it would take longer, such as 30m")
-        ->type_name("DURATION");
-    o->plan->add_option("--budget", o->budget, "Warn, and exit 1, where it would cost more")->type_name("PRICE");
-    o->sync = app.add_subcommand("sync", "Where what is declared and what the replicas have differ, and what is done about it.");
-    o->snapshot = app.add_subcommand("snapshot", "All that each replica last wrote of itself, as JSON.");
-    o->advice = app.add_subcommand("advice", "What to change, and why, from what the replicas have seen.");
-    for (CLI::App* sub : {o->capabilities, o->plan, o->sync, o->snapshot, o->advice}) {
-        sub->add_option("-o,--output", o->output, "table or json")->type_name("FORM");
-        sub->fallthrough();
+        command.subcommand("capabilities", "What each replica can do now: slots, memory, providers and their health.");
+    o->plan = command.subcommand("plan", "What healing would ask of the factory, against a deadline and a budget.");
+    o->plan.option(pipeline_word("One pipeline; without it, all of them"), o->pipeline);
+    o->plan.option(
+        {.names = "--deadline", .value = "DURATION", .help = "Warn, and exit 1, where it would take longer, such as 30m"},
+        o->deadline);
+    o->plan.option({.names = "--budget", .value = "PRICE", .help = "Warn, and exit 1, where it would cost more"}, o->budget);
+    o->sync = command.subcommand("sync", "Where what is declared and what the replicas have differ, and what is done about it.");
+    o->snapshot = command.subcommand("snapshot", "All that each replica last wrote of itself, as JSON.");
+    o->advice = command.subcommand("advice", "What to change, and why, from what the replicas have seen.");
+    for (Command sub : {o->capabilities, o->plan, o->sync, o->snapshot, o->advice}) {
+        sub.option({.names = "-o,--output", .value = "FORM", .help = "table or json"}, o->output);
     }
-    for (CLI::App* sub : {o->capabilities, o->snapshot, o->advice})
-        sub->add_flag("--all", o->all, "Also replicas that are silent");
-    app.footer(
+    for (Command sub : {o->capabilities, o->snapshot, o->advice}) sub.flag("--all", o->all, "Also replicas that are silent");
+    command.footer(
         "Replicas write what they know of themselves every claim.heartbeat.\n"
         "Exit codes: 0 done, 1 conflicts (sync) or over deadline or budget (plan), 2 refused or failed.");
     return [&context, o] { return run(context, *o); };

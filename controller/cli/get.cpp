@@ -1,9 +1,6 @@
 // `homeostat get`: what is declared, and what the controller writes about it, as tables, objects, names, or fields of them.
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <array>
 #include <map>
@@ -224,29 +221,37 @@ int run(CliContext& context, const Options& o) {
 
 }  // namespace
 
-VerbBody configure_get(CLI::App& app, CliContext& context) {
+VerbBody configure_get(Command& command, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.add_option(
-           "what", o->words,
-           "KIND, KIND NAME..., KIND/NAME... or NAME... of pipelines; kinds: pipelines (the default), providers, targetviews, "
-           "events, runs, replicas, batches, revisions, leases, deadletters, several with commas, or all that is declared")
-        ->type_name("WHAT");
-    app.add_option(
-           "-o,--output", o->output,
-           "table, wide, json, yaml, name, jsonpath=TEMPLATE or custom-columns=HEADER:PATH,...; json and yaml can be applied "
-           "again")
-        ->type_name("FORM");
-    app.add_option("-l,--selector", o->selector, "Only what has these labels, as in team=search,stage!=test")
-        ->type_name("LABELS");
-    app.add_option("--sort-by", o->sort_by, "In the order of this field, as in .status.documents, or of a column")
-        ->type_name("PATH");
-    app.add_flag("--no-headers", o->no_headers, "Tables without their first line");
-    app.add_flag("--show-labels", o->show_labels, "A column more, with the labels");
-    app.add_option("--limit", o->limit, "Of events, runs and their like, so many at most, the newest")->type_name("N");
-    app.add_flag("-w,--watch", o->watch, "Go on and print each row that is new or different, until Ctrl-C");
-    app.add_option("--interval", o->interval, "With -w: how often to look, 2s if not said")->type_name("DURATION");
-    app.add_option("--timeout", o->timeout, "With -w: end after this long")->type_name("DURATION");
-    app.footer(
+    command.option(
+        {.names = "what",
+         .value = "WHAT",
+         .help =
+             "KIND, KIND NAME..., KIND/NAME... or NAME... of pipelines; kinds: pipelines (the default), providers, targetviews, "
+             "events, runs, replicas, batches, revisions, leases, deadletters, several with commas, or all that is declared"},
+        o->words);
+    command.option(
+        {.names = "-o,--output",
+         .value = "FORM",
+         .help =
+             "table, wide, json, yaml, name, jsonpath=TEMPLATE or custom-columns=HEADER:PATH,...; json and yaml can be applied "
+             "again"},
+        o->output);
+    command.option(
+        {.names = "-l,--selector", .value = "LABELS", .help = "Only what has these labels, as in team=search,stage!=test"},
+        o->selector);
+    command.option(
+        {.names = "--sort-by", .value = "PATH", .help = "In the order of this field, as in .status.documents, or of a column"},
+        o->sort_by);
+    command.flag("--no-headers", o->no_headers, "Tables without their first line");
+    command.flag("--show-labels", o->show_labels, "A column more, with the labels");
+    command.option({.names = "--limit", .value = "N", .help = "Of events, runs and their like, so many at most, the newest"},
+                   o->limit);
+    command.flag("-w,--watch", o->watch, "Go on and print each row that is new or different, until Ctrl-C");
+    command.option({.names = "--interval", .value = "DURATION", .help = "With -w: how often to look, 2s if not said"},
+                   o->interval);
+    command.option({.names = "--timeout", .value = "DURATION", .help = "With -w: end after this long"}, o->timeout);
+    command.footer(
         "Examples: homeostat get pipelines -o wide\n"
         "          homeostat get pipeline/docs -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].message}'\n"
         "          homeostat get events docs -w");

@@ -1,9 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
-
 #include "controller/cli/text/output.hpp"
 #include "controller/cli/verbs.hpp"
 #include "store/control/migrator.hpp"
@@ -37,9 +33,9 @@ int print_status(CliContext& context, Session& session) {
 struct Options {
     int to = -1;
     bool yes = false;
-    CLI::App* up = nullptr;
-    CLI::App* down = nullptr;
-    CLI::App* roles = nullptr;
+    Command up;
+    Command down;
+    Command roles;
 };
 
 int make_roles_again(CliContext& context, Session& session) {
@@ -56,11 +52,11 @@ int make_roles_again(CliContext& context, Session& session) {
 int run(CliContext& context, const Options& o) {
     auto session = context.session();
     if (!session) return context.fail(session.error());
-    if (o.up->parsed()) {
+    if (o.up.given()) {
         return report(context, **session, migrate_up(**session, o.to < 0 ? std::nullopt : std::optional<int>(o.to)), "applied");
     }
-    if (o.roles->parsed()) return make_roles_again(context, **session);
-    if (!o.down->parsed()) return print_status(context, **session);
+    if (o.roles.given()) return make_roles_again(context, **session);
+    if (!o.down.given()) return print_status(context, **session);
     if (!o.yes) {
         return context.fail(
             invalid("going down drops tables with what is declared and what is embedded; say --yes where that is meant"));
@@ -70,17 +66,16 @@ int run(CliContext& context, const Options& o) {
 
 }  // namespace
 
-VerbBody configure_migrate(CLI::App& app, CliContext& context) {
+VerbBody configure_migrate(Command& command, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.require_subcommand(1);
-    o->up = app.add_subcommand("up", "Apply what is missing; safe to run at any time, by any number of processes.");
-    o->up->add_option("--to", o->to, "Stop at this migration; default: the newest");
-    o->down = app.add_subcommand("down", "Take migrations back, with the data in their tables.");
-    o->down->add_option("--to", o->to, "Stop at this migration; 0 removes everything")->required();
-    o->down->add_flag("--yes", o->yes, "Yes, drop the data");
-    CLI::App* status = app.add_subcommand("status", "List all migrations and when they were applied.");
-    o->roles = app.add_subcommand("roles", "Make the group roles where they are not there, and grant them their rights again.");
-    for (CLI::App* sub : {o->up, o->down, status, o->roles}) sub->fallthrough();
+    o->up = command.subcommand("up", "Apply what is missing; safe to run at any time, by any number of processes.");
+    o->up.option({.names = "--to", .value = "", .help = "Stop at this migration; default: the newest"}, o->to);
+    o->down = command.subcommand("down", "Take migrations back, with the data in their tables.");
+    o->down.option({.names = "--to", .value = "", .help = "Stop at this migration; 0 removes everything", .required = true},
+                   o->to);
+    o->down.flag("--yes", o->yes, "Yes, drop the data");
+    command.subcommand("status", "List all migrations and when they were applied.");
+    o->roles = command.subcommand("roles", "Make the group roles where they are not there, and grant them their rights again.");
     return [&context, o] { return run(context, *o); };
 }
 

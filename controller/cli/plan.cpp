@@ -1,10 +1,6 @@
 // `homeostat plan`: what a pass would find and what healing it would take. Writes nothing.
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
-
 #include "controller/cli/checks/measured_time.hpp"
 #include "controller/cli/text/arguments.hpp"
 #include "controller/cli/text/figures.hpp"
@@ -202,13 +198,13 @@ int run(CliContext& context, const Options& o) {
 
 }  // namespace
 
-VerbBody configure_plan(CLI::App& app, CliContext& context) {
+VerbBody configure_plan(Command& command, CliContext& context) {
     auto o = std::make_shared<Options>();
-    add_pipeline(app, o->name, "One pipeline; without it, all of them");
-    app.add_flag("--fast", o->fast, "Compare versions only: quick, and blind to damaged chunks and vectors");
-    app.add_option("--show", o->show, "Name up to so many documents of each class")->type_name("N");
-    app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");
-    app.footer(
+    command.option(pipeline_word("One pipeline; without it, all of them"), o->name);
+    command.flag("--fast", o->fast, "Compare versions only: quick, and blind to damaged chunks and vectors");
+    command.option({.names = "--show", .value = "N", .help = "Name up to so many documents of each class"}, o->show);
+    command.option({.names = "-o,--output", .value = "FORM", .help = "table, json or yaml"}, o->output);
+    command.footer(
         "Nothing is written. Example: homeostat plan articles --show 5\n"
         "Exit codes: 0 nothing to do, 1 differences, 2 refused or failed.");
     return [&context, o] { return run(context, *o); };

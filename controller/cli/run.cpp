@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <optional>
 #include <thread>
@@ -182,11 +181,11 @@ int run_controller(CliContext& context, const Options& o) {
 
 }  // namespace
 
-VerbBody configure_run(CLI::App& app, CliContext& context) {
+VerbBody configure_run(Command& command, CliContext& context) {
     auto o = std::make_shared<Options>();
-    app.add_flag("--once", o->once, "End when nothing is left to do: exit 0 converged, 1 drift left, 2 failed");
-    app.add_flag("--deep", o->deep, "With --once: compare contents and vectors too, not only versions")->needs("--once");
-    app.add_flag("--migrate", o->migrate, "Bring a schema of an earlier version up to this program's first");
+    command.flag("--once", o->once, "End when nothing is left to do: exit 0 converged, 1 drift left, 2 failed");
+    command.flag("--deep", o->deep, "With --once: compare contents and vectors too, not only versions", "--once");
+    command.flag("--migrate", o->migrate, "Bring a schema of an earlier version up to this program's first");
     return [&context, o] { return run_controller(context, *o); };
 }
 

@@ -1,11 +1,6 @@
 // `homeostat search`: the documents of a pipeline that are nearest in meaning to a text.
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
-#include <CLI/Validators.hpp>
-
 #include "controller/cli/checks/ask_provider.hpp"
 #include "controller/cli/text/arguments.hpp"
 #include "controller/cli/text/figures.hpp"
@@ -159,13 +154,13 @@ int run(CliContext& context, const Options& o) {
 
 }  // namespace
 
-VerbBody configure_search(CLI::App& app, CliContext& context) {
+VerbBody configure_search(Command& command, CliContext& context) {
     auto o = std::make_shared<Options>();
-    add_pipeline(app, o->name, "The pipeline whose documents are searched")->required();
-    app.add_option("text", o->text, "What to look for, in your own words")->type_name("TEXT")->required();
-    app.add_option("-k", o->limit, "How many chunks, nearest first")->type_name("N")->check(CLI::Range(1U, 1000U));
-    app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");
-    app.footer(
+    command.option(pipeline_word("The pipeline whose documents are searched", true), o->name);
+    command.option({.names = "text", .value = "TEXT", .help = "What to look for, in your own words", .required = true}, o->text);
+    command.option({.names = "-k", .value = "N", .help = "How many chunks, nearest first", .range = {1, 1000}}, o->limit);
+    command.option({.names = "-o,--output", .value = "FORM", .help = "table, json or yaml"}, o->output);
+    command.footer(
         "Embeds the text with the pipeline's provider and asks the served view.\n"
         "Example: homeostat search articles \"how do I get my money back\" -k 3");
     return [&context, o] { return run(context, *o); };

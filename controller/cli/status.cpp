@@ -1,9 +1,6 @@
 // `homeostat status`: is all well, and if not, what is not and what to do, on one screen.
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 
 #include "controller/cli/text/figures.hpp"
@@ -178,10 +175,10 @@ int run(CliContext& context, const std::string& output) {
 
 }  // namespace
 
-VerbBody configure_status(CLI::App& app, CliContext& context) {
+VerbBody configure_status(Command& command, CliContext& context) {
     auto output = std::make_shared<std::string>("table");
-    app.add_option("-o,--output", *output, "table, json or yaml")->type_name("FORM");
-    app.footer("Exit codes: 0 all is well, 1 something is not, 2 failed.");
+    command.option({.names = "-o,--output", .value = "FORM", .help = "table, json or yaml"}, *output);
+    command.footer("Exit codes: 0 all is well, 1 something is not, 2 failed.");
     return [&context, output] { return run(context, *output); };
 }
 

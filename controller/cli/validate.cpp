@@ -2,9 +2,6 @@
 // applied in a transaction that is taken back.
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 
 #include "controller/cli/manifest/manifest.hpp"
@@ -117,14 +114,16 @@ int run(CliContext& context, const Options& o) {
 
 }  // namespace
 
-VerbBody configure_validate(CLI::App& app, CliContext& context) {
+VerbBody configure_validate(Command& command, CliContext& context) {
     auto o = std::make_shared<Options>();
-    add_pipeline(app, o->name, "One pipeline; without it, all of them");
-    app.add_option("-f,--file", o->files,
-                   "Manifests that are not applied yet: a file, a directory, or - for standard input; may be given several times")
-        ->type_name("FILE");
-    app.add_option("-o,--output", o->output, "table, json or yaml")->type_name("FORM");
-    app.footer(
+    command.option(pipeline_word("One pipeline; without it, all of them"), o->name);
+    command.option(
+        {.names = "-f,--file",
+         .value = "FILE",
+         .help = "Manifests that are not applied yet: a file, a directory, or - for standard input; may be given several times"},
+        o->files);
+    command.option({.names = "-o,--output", .value = "FORM", .help = "table, json or yaml"}, o->output);
+    command.footer(
         "Nothing is written, and no more than a few thousand rows are read. Example: homeostat validate -f articles.yaml\n"
         "Exit codes: 0 nothing stands in the way, 1 warnings, 2 it cannot work like this, or the question failed.");
     return [&context, o] { return run(context, *o); };

@@ -1,5 +1,5 @@
-// The verbs of the command line. Each file of this folder that is one defines its configure function: it adds options to the
-// verb's part of the parser and returns what runs it, after settings are loaded.
+// The verbs of the command line. Each file of this folder that is one defines its configure function: it declares the
+// verb's options and returns what runs it, after settings are loaded.
 #pragma once
 
 #include <functional>
@@ -7,10 +7,7 @@
 #include <string_view>
 
 #include "controller/cli/cli.hpp"
-
-namespace CLI {
-class App;
-}
+#include "controller/cli/text/command.hpp"
 
 namespace homeostat {
 
@@ -19,37 +16,37 @@ using VerbBody = std::function<int()>;
 struct Verb {
     std::string_view name;
     std::string_view sentence;
-    VerbBody (*configure)(CLI::App& app, CliContext& context);
+    VerbBody (*configure)(Command& command, CliContext& context);
 };
 
 // In the order of --help. A verb of yours goes into verbs.cpp.
 std::span<const Verb> verb_table();
 
-VerbBody configure_run(CLI::App& app, CliContext& context);
-VerbBody configure_apply(CLI::App& app, CliContext& context);
-VerbBody configure_get(CLI::App& app, CliContext& context);
-VerbBody configure_describe(CLI::App& app, CliContext& context);
-VerbBody configure_delete(CLI::App& app, CliContext& context);
-VerbBody configure_suspend(CLI::App& app, CliContext& context);
-VerbBody configure_resume(CLI::App& app, CliContext& context);
-VerbBody configure_reconcile(CLI::App& app, CliContext& context);
-VerbBody configure_approve(CLI::App& app, CliContext& context);
-VerbBody configure_wait(CLI::App& app, CliContext& context);
-VerbBody configure_status(CLI::App& app, CliContext& context);
-VerbBody configure_diff(CLI::App& app, CliContext& context);
-VerbBody configure_plan(CLI::App& app, CliContext& context);
-VerbBody configure_validate(CLI::App& app, CliContext& context);
-VerbBody configure_watch(CLI::App& app, CliContext& context);
-VerbBody configure_explain(CLI::App& app, CliContext& context);
-VerbBody configure_dead_letters(CLI::App& app, CliContext& context);
-VerbBody configure_capture(CLI::App& app, CliContext& context);
-VerbBody configure_factory(CLI::App& app, CliContext& context);
-VerbBody configure_search(CLI::App& app, CliContext& context);
-VerbBody configure_doctor(CLI::App& app, CliContext& context);
-VerbBody configure_config(CLI::App& app, CliContext& context);
-VerbBody configure_migrate(CLI::App& app, CliContext& context);
-VerbBody configure_completion(CLI::App& app, CliContext& context);
-VerbBody configure_man(CLI::App& app, CliContext& context);
-VerbBody configure_version(CLI::App& app, CliContext& context);
+VerbBody configure_run(Command& command, CliContext& context);
+VerbBody configure_apply(Command& command, CliContext& context);
+VerbBody configure_get(Command& command, CliContext& context);
+VerbBody configure_describe(Command& command, CliContext& context);
+VerbBody configure_delete(Command& command, CliContext& context);
+VerbBody configure_suspend(Command& command, CliContext& context);
+VerbBody configure_resume(Command& command, CliContext& context);
+VerbBody configure_reconcile(Command& command, CliContext& context);
+VerbBody configure_approve(Command& command, CliContext& context);
+VerbBody configure_wait(Command& command, CliContext& context);
+VerbBody configure_status(Command& command, CliContext& context);
+VerbBody configure_diff(Command& command, CliContext& context);
+VerbBody configure_plan(Command& command, CliContext& context);
+VerbBody configure_validate(Command& command, CliContext& context);
+VerbBody configure_watch(Command& command, CliContext& context);
+VerbBody configure_explain(Command& command, CliContext& context);
+VerbBody configure_dead_letters(Command& command, CliContext& context);
+VerbBody configure_capture(Command& command, CliContext& context);
+VerbBody configure_factory(Command& command, CliContext& context);
+VerbBody configure_search(Command& command, CliContext& context);
+VerbBody configure_doctor(Command& command, CliContext& context);
+VerbBody configure_config(Command& command, CliContext& context);
+VerbBody configure_migrate(Command& command, CliContext& context);
+VerbBody configure_completion(Command& command, CliContext& context);
+VerbBody configure_man(Command& command, CliContext& context);
+VerbBody configure_version(Command& command, CliContext& context);
 
 }  // namespace homeostat

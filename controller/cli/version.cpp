@@ -1,9 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
-
 #include "controller/cli/text/output.hpp"
 #include "controller/cli/verbs.hpp"
 #include "controller/config/config_yaml.hpp"
@@ -15,9 +11,9 @@ std::string_view version_text() { return HOMEOSTAT_VERSION; }
 
 std::string version_line() { return fmt::format("homeostat {}, schema {}", version_text(), newest_migration()); }
 
-VerbBody configure_version(CLI::App& app, CliContext& context) {
+VerbBody configure_version(Command& command, CliContext& context) {
     auto output = std::make_shared<std::string>("table");
-    app.add_option("-o,--output", *output, "table, json or yaml")->type_name("FORM");
+    command.option({.names = "-o,--output", .value = "FORM", .help = "table, json or yaml"}, *output);
     return [&context, output] {
         const auto form = output_form(*output);
         if (!form) return context.fail(form.error());

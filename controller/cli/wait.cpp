@@ -1,9 +1,6 @@
 // The verbs that end when something has come to be: wait, and reconcile with --wait.
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <array>
 #include <map>
@@ -289,29 +286,34 @@ int run_reconcile(CliContext& context, const ReconcileOptions& o) {
 
 }  // namespace
 
-VerbBody configure_wait(CLI::App& app, CliContext& context) {
+VerbBody configure_wait(Command& command, CliContext& context) {
     auto o = std::make_shared<WaitOptions>();
-    app.add_option("what", o->words, "NAME of a pipeline, KIND NAME..., or KIND/NAME...; kinds: pipeline, provider, targetview")
-        ->type_name("WHAT");
-    app.add_option("--for", o->wanted,
-                   "condition=TYPE or condition=TYPE=False, delete, or jsonpath={PATH}=VALUE; condition=Ready if not said")
-        ->type_name("GOAL");
-    app.add_option("--timeout", o->timeout, "Give up after this long, 30s if not said")->type_name("DURATION");
-    app.add_option("-l,--selector", o->selector, "All that have these labels")->type_name("LABELS");
-    app.add_flag("--all", o->all, "All of the kind");
-    app.footer(
+    command.option({.names = "what",
+                    .value = "WHAT",
+                    .help = "NAME of a pipeline, KIND NAME..., or KIND/NAME...; kinds: pipeline, provider, targetview"},
+                   o->words);
+    command.option(
+        {.names = "--for",
+         .value = "GOAL",
+         .help = "condition=TYPE or condition=TYPE=False, delete, or jsonpath={PATH}=VALUE; condition=Ready if not said"},
+        o->wanted);
+    command.option({.names = "--timeout", .value = "DURATION", .help = "Give up after this long, 30s if not said"}, o->timeout);
+    command.option({.names = "-l,--selector", .value = "LABELS", .help = "All that have these labels"}, o->selector);
+    command.flag("--all", o->all, "All of the kind");
+    command.footer(
         "Example: homeostat apply -f docs.yaml && homeostat wait pipeline/docs --for=condition=Ready --timeout 10m\n"
         "Exit codes: 0 all of it has come to be, 1 timed out or stopped before, 2 refused or failed.");
     return [&context, o] { return run_wait(context, *o); };
 }
 
-VerbBody configure_reconcile(CLI::App& app, CliContext& context) {
+VerbBody configure_reconcile(Command& command, CliContext& context) {
     auto o = std::make_shared<ReconcileOptions>();
-    app.add_option("names", o->words, "Pipelines, or pipeline/NAME")->type_name("NAME");
-    app.add_flag("--all", o->all, "Every pipeline");
-    app.add_flag("--wait", o->wait, "Until each pass has ended");
-    app.add_option("--timeout", o->timeout, "With --wait: give up after this long, 5m if not said")->type_name("DURATION");
-    app.footer("With --wait: exit 0 where all are Ready then, 1 where one is not, or the time is over, 2 refused or failed.");
+    command.option({.names = "names", .value = "NAME", .help = "Pipelines, or pipeline/NAME"}, o->words);
+    command.flag("--all", o->all, "Every pipeline");
+    command.flag("--wait", o->wait, "Until each pass has ended");
+    command.option({.names = "--timeout", .value = "DURATION", .help = "With --wait: give up after this long, 5m if not said"},
+                   o->timeout);
+    command.footer("With --wait: exit 0 where all are Ready then, 1 where one is not, or the time is over, 2 refused or failed.");
     return [&context, o] { return run_reconcile(context, *o); };
 }
 

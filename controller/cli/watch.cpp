@@ -5,10 +5,8 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
+#include <cmath>
 #include <condition_variable>
 #include <iostream>
 #include <map>
@@ -263,13 +261,14 @@ void leave_screen_at_once() noexcept {
     [[maybe_unused]] const ssize_t written = write(STDOUT_FILENO, kBack.data(), kBack.size());
 }
 
-VerbBody configure_watch(CLI::App& app, CliContext& context) {
+VerbBody configure_watch(Command& command, CliContext& context) {
     auto o = std::make_shared<Options>();
-    add_pipeline(app, o->name, "One pipeline; without it, all of them");
-    app.add_flag("--until-converged", o->until_converged, "End when every pipeline watched is ready");
-    app.add_option("--interval", o->interval, "How often to look: 500ms on a terminal, else 2s")->type_name("DURATION");
-    app.add_option("--timeout", o->timeout, "End after this long")->type_name("DURATION");
-    app.footer(
+    command.option(pipeline_word("One pipeline; without it, all of them"), o->name);
+    command.flag("--until-converged", o->until_converged, "End when every pipeline watched is ready");
+    command.option({.names = "--interval", .value = "DURATION", .help = "How often to look: 500ms on a terminal, else 2s"},
+                   o->interval);
+    command.option({.names = "--timeout", .value = "DURATION", .help = "End after this long"}, o->timeout);
+    command.footer(
         "Example: homeostat watch articles --until-converged --timeout 10m\n"
         "Exit codes: 0 ended or converged, 1 stopped or timed out before it had converged, 2 refused or failed.");
     return [&context, o] { return run(context, *o); };

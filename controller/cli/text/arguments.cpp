@@ -2,26 +2,20 @@
 
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
-
 #include "controller/cli/manifest/kinds.hpp"
 #include "controller/config/config_values.hpp"
 
 namespace homeostat {
 
-CLI::Option* add_pipeline(CLI::App& app, std::string& to, std::string_view description) {
-    const CLI::Validator strip(
-        [](std::string& text) -> std::string {
-            const NamedObject named = read_object_name(text);
-            if (named.kind && *named.kind != ResourceKind::pipeline)
-                return fmt::format("\"{}\" is no pipeline, and this command is about pipelines", text);
-            text = named.name;
-            return {};
-        },
-        "");
-    return app.add_option("pipeline", to, std::string(description))->type_name("PIPELINE")->transform(strip);
+OptionText pipeline_word(std::string_view help, bool required) {
+    const RewriteValue strip = [](std::string& text) -> std::string {
+        const NamedObject named = read_object_name(text);
+        if (named.kind && *named.kind != ResourceKind::pipeline)
+            return fmt::format("\"{}\" is no pipeline, and this command is about pipelines", text);
+        text = named.name;
+        return {};
+    };
+    return {.names = "pipeline", .value = "PIPELINE", .help = help, .required = required, .rewrite = strip};
 }
 
 Result<std::optional<std::chrono::milliseconds>> read_duration(std::string_view flag, const std::string& text) {

@@ -7,17 +7,13 @@
 #include <string_view>
 #include <vector>
 
+#include "controller/cli/text/command.hpp"
 #include "core/error.hpp"
-
-namespace CLI {
-class App;
-class Option;
-}  // namespace CLI
 
 namespace homeostat {
 
 // NAME of a pipeline, which may be written as answers print it: pipeline/NAME.
-CLI::Option* add_pipeline(CLI::App& app, std::string& to, std::string_view description);
+OptionText pipeline_word(std::string_view help, bool required = false);
 
 // `text` as it stands after `flag`: "" is nothing.
 Result<std::optional<std::chrono::milliseconds>> read_duration(std::string_view flag, const std::string& text);

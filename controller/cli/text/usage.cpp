@@ -137,11 +137,12 @@ std::string said_plainly(const CLI::ParseError& error) {
     const std::size_t equals = said.find(" = ");
     if (const std::string_view head = "Could not convert: "; said.starts_with(head) && equals != std::string::npos)
         return fmt::format("{}: \"{}\" is not a number", said.substr(head.size(), equals - head.size()), said.substr(equals + 3));
-    // "--limit: Value abc not in range 0 to 1.8e308"
-    const std::size_t value = said.find(": Value "), range = said.find(" not in range ");
+    // "-k: Value abc not in range 1 to 1000"
+    const std::string_view of_range = " not in range ";
+    const std::size_t value = said.find(": Value "), range = said.find(of_range);
     if (value != std::string::npos && range != std::string::npos)
-        return fmt::format("{}: \"{}\" is no number that it takes", said.substr(0, value),
-                           said.substr(value + 8, range - value - 8));
+        return fmt::format("{}: \"{}\" is not a number from {}", said.substr(0, value), said.substr(value + 8, range - value - 8),
+                           said.substr(range + of_range.size()));
     return said;
 }
 
