@@ -86,6 +86,7 @@ struct PipelineSpec {
     std::uint32_t chunk_size = 400;
     std::uint32_t chunk_overlap = 0;
     std::string chunk_unit = "tokens";          // tokens, characters
+    std::optional<std::string> chunk_context;   // a template as above, put before every chunk
     // where
     std::string target;                         // the served view, schema-qualified and quoted
     std::string vector_type = "auto";           // vector, halfvec, auto (halfvec above 2,000 dimensions)
@@ -172,8 +173,7 @@ struct PipelineStatus {
     DriftCounts drift;
     std::int64_t dead_letters = 0, blocked_prunes = 0;
     std::string blocked_plan;  // names the deletions that are held back; "" = none are
-    std::optional<WallTime> last_sweep;
-    std::optional<WallTime> last_deep_sweep;
+    std::optional<WallTime> last_sweep, last_deep_sweep;
     std::optional<WallTime> last_converged;
     std::optional<WallTime> next_attempt;
     std::string last_error;

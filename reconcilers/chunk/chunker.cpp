@@ -17,11 +17,14 @@ class WholeChunker final : public Chunker {
 public:
     explicit WholeChunker(Rules rules) : rules_(std::move(rules)) {}
 
-    std::vector<Chunk> chunk(std::string_view document) const override {
+    using Chunker::chunk;
+    std::vector<Chunk> chunk(std::string_view document, std::string_view context) const override {
         Segmenter segmenter(*rules_, document);
         const auto [begin, end] = segmenter.trimmed(0, document.size());
         if (begin == end) return {};
-        return {chunk_of(document, begin, end)};
+        std::vector<Chunk> chunks{chunk_of(document, begin, end)};
+        put_before(trimmed(*rules_, context), chunks);
+        return chunks;
     }
 
 private:
@@ -41,6 +44,39 @@ Status check(const ChunkSettings& settings) {
 }
 
 }  // namespace
+
+std::string_view trimmed(const SegmentationRules& rules, std::string_view text) {
+    Segmenter segmenter(rules, text);
+    const auto [begin, end] = segmenter.trimmed(0, text.size());
+    return text.substr(begin, end - begin);
+}
+
+void put_before(std::string_view context, std::vector<Chunk>& chunks) {
+    if (context.empty()) return;
+    for (Chunk& c : chunks) c.context = c.context.empty() ? std::string(context) : fmt::format("{}\n{}", context, c.context);
+}
+
+// The size that is left depends on the document's own context alone: an edit of the text moves no more cuts than without one.
+std::vector<Chunk> cut_in_context(const ChunkSettings& settings, const SegmentationRules& rules, std::string_view context,
+                                  const CutToSize& cut) {
+    std::string_view shown = trimmed(rules, context);
+    if (shown.empty()) return cut(settings);
+    Segmenter segmenter(rules, shown);
+    const Measure measure(settings.unit, segmenter);
+    const std::uint64_t blank_line = kContextEnd.size();  // one unit of a cost each, whatever the unit is
+    const std::uint64_t half = measure.of_units(settings.size - settings.overlap) / 2;
+    if (half <= blank_line) return cut(settings);
+    const auto [begin, end] = segmenter.trimmed(0, measure.furthest(0, shown.size(), half - blank_line));
+    shown = shown.substr(begin, end - begin);
+    if (shown.empty()) return cut(settings);
+    const std::uint64_t unit = measure.of_units(1);
+    const std::uint64_t taken = (measure.cost(begin, end) + blank_line + unit - 1) / unit;
+    ChunkSettings left = settings;
+    left.size -= static_cast<std::uint32_t>(taken);
+    std::vector<Chunk> chunks = cut(left);
+    put_before(shown, chunks);
+    return chunks;
+}
 
 std::string Chunk::embedded_text() const {
     if (context.empty()) return std::string(text);

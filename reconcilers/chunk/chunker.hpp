@@ -38,9 +38,10 @@ struct ChunkSettings {
 inline constexpr std::string_view kContextEnd = "\n\n";
 
 struct Chunk {
-    std::string context;       // put before the text when embedding (markdown: the path of headings); part of what is hashed
-    std::string_view text;     // a view into the document: text == document.substr(start, end - start)
-    std::uint64_t start = 0;   // byte offsets into the document
+    std::string context;  // put before the text when embedding: what was given for the document, then (markdown) the path of
+                          // headings, a line each; part of what is hashed
+    std::string_view text;  // a view into the document: text == document.substr(start, end - start)
+    std::uint64_t start = 0;  // byte offsets into the document
     std::uint64_t end = 0;
 
     // Exactly what is embedded and hashed: context, a blank line, text; or the text alone.
@@ -50,8 +51,11 @@ struct Chunk {
 class Chunker {
 public:
     virtual ~Chunker() = default;
-    // Chunks in document order. The views live as long as `document` does.
-    virtual std::vector<Chunk> chunk(std::string_view document) const = 0;
+    // Chunks in document order. The views live as long as `document` does. `context` stands before every chunk and counts towards
+    // its size; of one that would take over half of it (less the overlap) the end is left out. "whole" has no size: all of it
+    // stands.
+    virtual std::vector<Chunk> chunk(std::string_view document, std::string_view context) const = 0;
+    std::vector<Chunk> chunk(std::string_view document) const { return chunk(document, {}); }
 };
 
 // NAME of "program:NAME", a program that the operator registers; empty for those of ours.

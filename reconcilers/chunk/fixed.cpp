@@ -10,15 +10,21 @@ class FixedChunker final : public Chunker {
 public:
     FixedChunker(const ChunkSettings& settings, Rules rules) : settings_(settings), rules_(std::move(rules)) {}
 
-    std::vector<Chunk> chunk(std::string_view document) const override {
+    using Chunker::chunk;
+    std::vector<Chunk> chunk(std::string_view document, std::string_view context) const override {
+        return cut_in_context(settings_, *rules_, context, [&](const ChunkSettings& left) { return cut(document, left); });
+    }
+
+private:
+    std::vector<Chunk> cut(std::string_view document, const ChunkSettings& settings) const {
         std::vector<Chunk> chunks;
         Segmenter segmenter(*rules_, document);
         std::pair<std::size_t, std::size_t> range;
-        if (fits_one_chunk(settings_, segmenter, range, chunks)) return chunks;
-        const Measure measure(settings_.unit, segmenter);
-        const std::uint64_t overlap = measure.of_units(settings_.overlap);
+        if (fits_one_chunk(settings, segmenter, range, chunks)) return chunks;
+        const Measure measure(settings.unit, segmenter);
+        const std::uint64_t overlap = measure.of_units(settings.overlap);
         std::size_t before = range.first;
-        for (const std::size_t end : cuts(range, segmenter, measure, overlap)) {
+        for (const std::size_t end : cuts(range, settings, segmenter, measure)) {
             const std::size_t begin = before == range.first ? before : measure.earliest(range.first, before, overlap);
             const std::size_t fresh = segmenter.trimmed(before, end).first;
             // A window of nothing new but white space would repeat the end of the one before.
@@ -32,11 +38,11 @@ public:
         return chunks;
     }
 
-private:
     // Where the windows end.
-    std::vector<std::size_t> cuts(std::pair<std::size_t, std::size_t> range, Segmenter& segmenter, const Measure& measure,
-                                  std::uint64_t overlap) const {
-        const std::uint64_t size = measure.of_units(settings_.size);
+    static std::vector<std::size_t> cuts(std::pair<std::size_t, std::size_t> range, const ChunkSettings& settings,
+                                         Segmenter& segmenter, const Measure& measure) {
+        const std::uint64_t overlap = measure.of_units(settings.overlap);
+        const std::uint64_t size = measure.of_units(settings.size);
         std::vector<std::size_t> cuts;
         std::size_t at = range.first;
         std::size_t before = at;

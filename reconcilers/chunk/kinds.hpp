@@ -1,6 +1,7 @@
 // The chunkers by name; make_chunker has checked the settings.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -21,5 +22,13 @@ std::unique_ptr<Chunker> make_markdown(const ChunkSettings& settings, Rules rule
 bool fits_one_chunk(const ChunkSettings& settings, Segmenter& segmenter, std::pair<std::size_t, std::size_t>& range,
                     std::vector<Chunk>& chunks);
 Chunk chunk_of(std::string_view document, std::size_t begin, std::size_t end);
+
+// Cuts a document so that `context` stands before every chunk and has its place in it: `cut` is given the settings that are left.
+using CutToSize = std::function<std::vector<Chunk>(const ChunkSettings& settings)>;
+std::vector<Chunk> cut_in_context(const ChunkSettings& settings, const SegmentationRules& rules, std::string_view context,
+                                  const CutToSize& cut);
+// Without the white space around it; and `context` before that of each chunk.
+std::string_view trimmed(const SegmentationRules& rules, std::string_view text);
+void put_before(std::string_view context, std::vector<Chunk>& chunks);
 
 }  // namespace homeostat

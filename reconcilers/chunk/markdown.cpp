@@ -171,15 +171,20 @@ class MarkdownChunker final : public Chunker {
 public:
     MarkdownChunker(const ChunkSettings& settings, Rules rules) : settings_(settings), rules_(std::move(rules)) {}
 
-    std::vector<Chunk> chunk(std::string_view document) const override {
-        std::vector<Chunk> chunks;
-        Segmenter segmenter(*rules_, document);
-        std::pair<std::size_t, std::size_t> range;
-        if (fits_one_chunk(settings_, segmenter, range, chunks)) return chunks;
-        return MarkdownReader(settings_, *rules_, segmenter).read(range.first, range.second);
+    using Chunker::chunk;
+    std::vector<Chunk> chunk(std::string_view document, std::string_view context) const override {
+        return cut_in_context(settings_, *rules_, context, [&](const ChunkSettings& left) { return cut(document, left); });
     }
 
 private:
+    std::vector<Chunk> cut(std::string_view document, const ChunkSettings& settings) const {
+        std::vector<Chunk> chunks;
+        Segmenter segmenter(*rules_, document);
+        std::pair<std::size_t, std::size_t> range;
+        if (fits_one_chunk(settings, segmenter, range, chunks)) return chunks;
+        return MarkdownReader(settings, *rules_, segmenter).read(range.first, range.second);
+    }
+
     ChunkSettings settings_;
     Rules rules_;
 };

@@ -8,12 +8,18 @@ class SentenceChunker final : public Chunker {
 public:
     SentenceChunker(const ChunkSettings& settings, Rules rules) : settings_(settings), rules_(std::move(rules)) {}
 
-    std::vector<Chunk> chunk(std::string_view document) const override {
+    using Chunker::chunk;
+    std::vector<Chunk> chunk(std::string_view document, std::string_view context) const override {
+        return cut_in_context(settings_, *rules_, context, [&](const ChunkSettings& left) { return cut(document, left); });
+    }
+
+private:
+    std::vector<Chunk> cut(std::string_view document, const ChunkSettings& settings) const {
         std::vector<Chunk> chunks;
         Segmenter segmenter(*rules_, document);
         std::pair<std::size_t, std::size_t> range;
-        if (fits_one_chunk(settings_, segmenter, range, chunks)) return chunks;
-        Pieces pieces(settings_, *rules_, segmenter);
+        if (fits_one_chunk(settings, segmenter, range, chunks)) return chunks;
+        Pieces pieces(settings, *rules_, segmenter);
         Line line;
         for (std::size_t at = range.first; at < range.second; at = line.next) {
             line = line_at(document, at);
@@ -27,7 +33,6 @@ public:
         return pieces.chunks();
     }
 
-private:
     ChunkSettings settings_;
     Rules rules_;
 };

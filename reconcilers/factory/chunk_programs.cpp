@@ -79,7 +79,7 @@ asio::awaitable<Status> ChunkPrograms::ready(std::string chunker) {
                     .origin = Origin::theirs};
 }
 
-asio::awaitable<Result<std::vector<CutDocument>>> ChunkPrograms::cut(ChunkSettings settings,
+asio::awaitable<Result<std::vector<CutDocument>>> ChunkPrograms::cut(ChunkSettings settings, bool in_context,
                                                                      const std::vector<ReadDocument>& documents,
                                                                      Context context) {
     if (!whole_) co_return whole_.error();
@@ -94,15 +94,20 @@ asio::awaitable<Result<std::vector<CutDocument>>> ChunkPrograms::cut(ChunkSettin
     }
     std::vector<CutDocument> out(documents.size());
     if (texts.empty()) co_return out;
-    CutRules rules{
-        .size = settings.size, .overlap = settings.overlap, .unit = settings.unit == ChunkUnit::tokens ? "tokens" : "characters"};
+    // The same for every document, so that a batch's other documents decide nothing.
+    const std::uint32_t for_context = in_context ? settings.size / 4 : 0;
+    CutRules rules{.size = settings.size - for_context,
+                   .overlap = settings.overlap,
+                   .unit = settings.unit == ChunkUnit::tokens ? "tokens" : "characters"};
     const ChunkerPtr chunker = *found;
     Result<std::vector<CutText>> cut = co_await chunker->cut(texts, std::move(rules), std::move(context));
     if (!cut) co_return at_no_cost(std::move(cut).error());
     for (std::size_t i = 0; i < places.size(); ++i) {
         CutDocument& document = out[places[i]];
         document.refused = std::move((*cut)[i].refused);
+        const std::string before = beginning(documents[places[i]].context, for_context, settings.unit);
         for (ProgramChunk& c : (*cut)[i].chunks) {
+            if (!before.empty()) c.context = c.context.empty() ? before : fmt::format("{}\n{}", before, c.context);
             document.chunks.push_back({.context = std::move(c.context),
                                        .text = texts[i].substr(c.start, c.end - c.start),
                                        .start = c.start,
@@ -134,6 +139,14 @@ Result<ChunkPrograms::ChunkerPtr> ChunkPrograms::make(const ChunkerProgram& prog
     }
     refused_.erase(program.name);
     return made_.try_emplace(program.name, *std::move(made)).first->second;
+}
+
+std::string ChunkPrograms::beginning(const std::string& context, std::uint32_t units, ChunkUnit unit) {
+    if (units == 0 || context.empty()) return {};
+    const auto cutter = make_chunker({.chunker = "fixed", .size = units, .unit = unit});
+    if (!cutter) return {};
+    const std::vector<Chunk> parts = (*cutter)->chunk(context);
+    return parts.empty() ? std::string() : std::string(parts.front().text);
 }
 
 bool ChunkPrograms::is_blank(std::string_view text) const { return !has_plain_letter(text) && (*whole_)->chunk(text).empty(); }

@@ -51,8 +51,9 @@ public:
     // Whether documents can be cut by that chunker now.
     boost::asio::awaitable<Status> ready(std::string chunker) EXCLUDES(mutex_);
     // One a document, in order; views into their contents, which stay where they are until the awaitable has finished. What is
-    // white space only has no chunks, and no program is asked about it.
-    boost::asio::awaitable<Result<std::vector<CutDocument>>> cut(ChunkSettings settings,
+    // white space only has no chunks, and no program is asked about it. `in_context`: a quarter of each chunk is kept for the
+    // documents' context, of which so much stands before each.
+    boost::asio::awaitable<Result<std::vector<CutDocument>>> cut(ChunkSettings settings, bool in_context,
                                                                  const std::vector<ReadDocument>& documents, Context context)
         EXCLUDES(mutex_);
 
@@ -69,6 +70,8 @@ private:
     boost::asio::awaitable<Result<ChunkerPtr>> find(std::string chunker) EXCLUDES(mutex_);
     Result<ChunkerPtr> make(const ChunkerProgram& program) EXCLUDES(mutex_);
     bool is_blank(std::string_view text) const;
+    // As much of a document's context as `units` hold.
+    static std::string beginning(const std::string& context, std::uint32_t units, ChunkUnit unit);
 
     const std::vector<ChunkerProgram> registered_;
     const Maker make_;

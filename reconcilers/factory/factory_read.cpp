@@ -105,7 +105,8 @@ asio::awaitable<Result<std::unique_ptr<HealWork>>> Factory::cut(const Batch& bat
         co_return co_await on(parts_.cpu, [&] { return Made(chunk(batch, target, std::move(documents), context)); });
     Context below = context.under(chunking);
     ChunkSettings settings = chunk_settings(target.revision.settings);
-    const Result<std::vector<CutDocument>> cut = co_await parts_.chunkers.cut(std::move(settings), documents, std::move(below));
+    const Result<std::vector<CutDocument>> cut = co_await parts_.chunkers.cut(
+        std::move(settings), target.revision.settings.chunk_context.has_value(), documents, std::move(below));
     if (!cut) co_return cut.error();
     const bool rebuild = batch.cls == to_string(DriftClass::partial);
     co_return co_await on(parts_.cpu, [&] { return Made(std::make_unique<HealWork>(std::move(documents), *cut, rebuild)); });

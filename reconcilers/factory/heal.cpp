@@ -10,14 +10,14 @@ namespace homeostat {
 std::vector<CutDocument> cut_documents(const std::vector<ReadDocument>& documents, const Chunker& chunker) {
     std::vector<CutDocument> out(documents.size());
     for (std::size_t i = 0; i < documents.size(); ++i) {
-        if (is_cut(documents[i])) out[i].chunks = chunker.chunk(documents[i].content);
+        if (is_cut(documents[i])) out[i].chunks = chunker.chunk(documents[i].content, documents[i].context);
     }
     return out;
 }
 
 std::uint64_t bytes_of(const std::vector<ReadDocument>& documents) {
     std::uint64_t bytes = 0;
-    for (const ReadDocument& d : documents) bytes += d.content.size();
+    for (const ReadDocument& d : documents) bytes += d.content.size() + d.context.size();
     return bytes;
 }
 

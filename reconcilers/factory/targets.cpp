@@ -57,6 +57,7 @@ PipelineSpec spec_of_revision(const PipelineSpec& declared, const RevisionSettin
     spec.key = s.key;
     spec.content = s.content;
     spec.content_template = s.content_template;
+    spec.chunk_context = s.chunk_context;
     spec.model = s.model;
     spec.dimensions = s.dimensions;
     spec.chunker = s.chunker;

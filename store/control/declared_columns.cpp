@@ -51,6 +51,7 @@ constexpr std::array kPipeline{
     column("chunk_size", &PipelineSpec::chunk_size),
     column("chunk_overlap", &PipelineSpec::chunk_overlap),
     column("chunk_unit", &PipelineSpec::chunk_unit),
+    column("chunk_context", &PipelineSpec::chunk_context),
     column("target", &PipelineSpec::target),
     column("vector_type", &PipelineSpec::vector_type),
     column("index_method", &PipelineSpec::index_method),

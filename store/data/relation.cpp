@@ -199,7 +199,7 @@ std::string joined_content(const Catalog& catalog, const PipelineSpec& spec) {
 }
 
 // concat() takes NULL for the empty string, which is what a template wants of an absent value.
-std::string template_content(const Catalog& catalog, const std::string& text) {
+std::string template_content(const Catalog& catalog, const std::string& role, const std::string& text) {
     std::vector<std::string> parts;
     std::string plain;
     const auto flush = [&] {
@@ -214,7 +214,7 @@ std::string template_content(const Catalog& catalog, const std::string& text) {
         } else if (c == '{') {
             const std::size_t end = text.find('}', i);
             flush();
-            parts.push_back(column_text(catalog.column("content", text.substr(i + 1, end - i - 1)).shape));
+            parts.push_back(column_text(catalog.column(role, text.substr(i + 1, end - i - 1)).shape));
             i = end;
         } else {
             plain += c;
@@ -222,6 +222,13 @@ std::string template_content(const Catalog& catalog, const std::string& text) {
     }
     flush();
     return fmt::format("concat({})", fmt::join(parts, ", "));
+}
+
+// The mark cannot be part of the context, so that what is read is taken apart again in one way only, and no two documents have
+// one hash.
+std::string text_in_context(const Catalog& catalog, const std::string& context, const std::string& text) {
+    return fmt::format("concat(translate({}, E'\\x1f', ' '), E'\\x1f', {})", template_content(catalog, "chunk_context", context),
+                       text);
 }
 
 // An ordinary row's xmin changes exactly when the row does. A view has none; a foreign table's means nothing here.
@@ -314,7 +321,10 @@ Result<SourceShape> inspect_source(Transaction& tx, const PipelineSpec& spec) {
             key_names += '"';
         }
         for (const std::string& name : spec.metadata) shape.metadata.push_back(catalog.column("metadata", name).shape);
-        shape.content = spec.content_template ? template_content(catalog, *spec.content_template) : joined_content(catalog, spec);
+        shape.body =
+            spec.content_template ? template_content(catalog, "content", *spec.content_template) : joined_content(catalog, spec);
+        shape.in_context = spec.chunk_context.has_value();
+        shape.content = shape.in_context ? text_in_context(catalog, *spec.chunk_context, shape.body) : shape.body;
         choose_version(catalog, spec, shape);
         refuse_or_accept_filter(tx, spec, catalog.oid, catalog.reader(), shape);
         refuse_untrusted_code(tx, shape.reader, fmt::format("pipeline \"{}\"", spec.name), spec.source, catalog.used);

@@ -32,7 +32,9 @@ struct SourceShape {
     char kind = 'r';                    // pg_class.relkind
     std::vector<ColumnShape> key;
     std::vector<ColumnShape> metadata;
-    std::string content;                // expression over alias s; text, never NULL
+    std::string body;                   // the text of the document: expression over alias s; never NULL
+    std::string content;                // all that its vectors are made of: the text, and before it its chunks' context
+    bool in_context = false;            // where there is one, it ends with kContextMark
     VersionKind version = VersionKind::hash;
     std::string version_sql;            // expression over alias s
     std::string version_type;           // type of document.source_version
@@ -55,6 +57,9 @@ struct SourceShape {
     std::string content_hash() const { return hash_of(content); }
     std::string hash_of(std::string_view text) const;
 };
+
+// No text that comes from us holds it before the text of the document.
+inline constexpr char kContextMark = '\x1f';
 
 // The code of the error where a policy hides rows of the source and that is not accepted.
 inline constexpr std::string_view kSourceFiltered = "SourceFiltered";

@@ -35,6 +35,7 @@ RevisionSettings RevisionSettings::of(const PipelineSpec& spec, const ProviderSp
     s.chunk_size = spec.chunker == "whole" ? 0 : spec.chunk_size;
     s.chunk_overlap = spec.chunker == "whole" ? 0 : spec.chunk_overlap;
     s.chunk_unit = spec.chunker == "whole" ? "tokens" : spec.chunk_unit;
+    s.chunk_context = spec.chunk_context;
     s.key = spec.key;
     s.content = spec.content;
     s.content_template = spec.content_template;
@@ -53,6 +54,7 @@ std::string RevisionSettings::to_json() const {
                 {"chunk_size", chunk_size},
                 {"chunk_overlap", chunk_overlap},
                 {"chunk_unit", chunk_unit},
+                {"chunk_context", chunk_context ? json(*chunk_context) : json(nullptr)},
                 {"key", key},
                 {"content", content},
                 {"template", content_template ? json(*content_template) : json(nullptr)},
@@ -74,6 +76,8 @@ Result<RevisionSettings> RevisionSettings::from_json(std::string_view text) {
         s.chunk_size = j.at("chunk_size");
         s.chunk_overlap = j.at("chunk_overlap");
         s.chunk_unit = j.at("chunk_unit");
+        if (j.contains("chunk_context") && !j.at("chunk_context").is_null())
+            s.chunk_context = j.at("chunk_context").get<std::string>();
         s.key = j.at("key").get<std::vector<std::string>>();
         s.content = j.at("content").get<std::vector<std::string>>();
         if (!j.at("template").is_null()) s.content_template = j.at("template").get<std::string>();
@@ -88,8 +92,8 @@ Result<RevisionSettings> RevisionSettings::from_json(std::string_view text) {
 
 bool RevisionSettings::same_vectors(const RevisionSettings& o) const {
     const auto decisive = [](const RevisionSettings& s) {
-        return std::tie(s.model, s.dimensions, s.vector_type, s.chunker, s.chunk_size, s.chunk_overlap, s.chunk_unit, s.key,
-                        s.content, s.content_template, s.document_prefix, s.request);
+        return std::tie(s.model, s.dimensions, s.vector_type, s.chunker, s.chunk_size, s.chunk_overlap, s.chunk_unit,
+                        s.chunk_context, s.key, s.content, s.content_template, s.document_prefix, s.request);
     };
     return decisive(*this) == decisive(o);
 }

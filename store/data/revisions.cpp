@@ -119,8 +119,9 @@ std::string view_sql(const Revision& r, const SourceShape& source, const VectorE
     }
     return fmt::format(
         "SELECT {}c.number AS chunk_number, c.text AS chunk_text, c.start_offset AS chunk_start, c.end_offset AS chunk_end,"
-        " c.embedding::{}.{} AS embedding, d.written_at AS embedded_at FROM {} d JOIN {} c ON c.document_id = d.document_id",
-        list, v.schema, r.settings.vector_type == VectorType::vector ? "vector" : "halfvec", r.tables.document, r.tables.chunk);
+        " c.embedding::{}.{} AS embedding, d.written_at AS embedded_at{} FROM {} d JOIN {} c ON c.document_id = d.document_id",
+        list, v.schema, r.settings.vector_type == VectorType::vector ? "vector" : "halfvec",
+        r.settings.chunk_context ? ", c.context AS chunk_context" : "", r.tables.document, r.tables.chunk);
 }
 
 }  // namespace
@@ -267,6 +268,7 @@ Result<bool> view_is_current(Transaction& tx, const PipelineSpec& spec, const Re
         for (const ColumnShape& k : source.key) expected += k.quoted + ",";
         for (const ColumnShape& m : source.metadata) expected += m.quoted + ",";
         expected += "chunk_number,chunk_text,chunk_start,chunk_end,embedding,embedded_at";
+        if (revision.settings.chunk_context) expected += ",chunk_context";
         // Types follow the tables the view rests on; names and order are ours to check.
         return rows.view(0, 2) == expected && rows.boolean(0, 3);
     });

@@ -23,6 +23,7 @@ struct RevisionSettings {
     std::uint32_t chunk_size = 0;
     std::uint32_t chunk_overlap = 0;
     std::string chunk_unit;
+    std::optional<std::string> chunk_context;  // what stands before every chunk
     std::vector<std::string> key;
     std::vector<std::string> content;
     std::optional<std::string> content_template;

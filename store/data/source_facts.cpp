@@ -68,6 +68,10 @@ std::vector<std::pair<std::string, std::string>> named_columns(Transaction& tx, 
         for (std::string& name : parse_text_array(rows.view(0, 0))) out.emplace_back("content", std::move(name));
     }
     for (const std::string& name : spec.content) out.emplace_back("content", name);
+    if (spec.chunk_context) {
+        const Rows rows = tx.exec(kTemplate, Params::of(*spec.chunk_context));
+        for (std::string& name : parse_text_array(rows.view(0, 0))) out.emplace_back("chunk_context", std::move(name));
+    }
     for (const std::string& name : spec.metadata) out.emplace_back("metadata", name);
     if (spec.version_column) out.emplace_back("version", *spec.version_column);
     return out;
@@ -115,7 +119,7 @@ private:
             tx_.exec(fmt::format("SELECT count(*), count(*) FILTER (WHERE btrim(t, E' \\t\\r\\n') = ''),"
                                  " coalesce(avg(octet_length(t)), 0)::bigint, coalesce(max(octet_length(t)), 0)"
                                  " FROM (SELECT {} AS t FROM {} LIMIT {}) s",
-                                 source_.content, sampled(), limits_.texts));
+                                 source_.body, sampled(), limits_.texts));
         return {r.i64(0, 0), r.i64(0, 1), r.i64(0, 2), r.i64(0, 3)};
     }
 

@@ -36,8 +36,9 @@ struct ReadDocument {
     bool in_source = false;
     bool deferred = false;            // left out because the batch's budget of bytes was used up; read it in another batch
     std::int64_t bytes = 0;           // of its content, also where it was left out
-    std::string content;
-    std::string content_hash;         // raw bytes
+    std::string content;              // its text
+    std::string context;              // put before each of its chunks
+    std::string content_hash;         // raw bytes, of both
     std::optional<std::string> version;
     std::vector<std::optional<std::string>> metadata;
     std::int64_t document_id = 0;     // of the existing row, or freshly drawn for a new one

@@ -45,15 +45,24 @@ Rows read_rows(Transaction& tx, const Statement& read, const Params& params, con
     }
 }
 
-void fill(ReadDocument& d, const Rows& rows, int i, std::size_t metadata) {
-    d.content = rows.text(i, 4);
+void take_content(ReadDocument& d, std::string_view content, const SourceShape& source) {
+    const std::size_t mark = source.in_context ? content.find(kContextMark) : std::string_view::npos;
+    if (mark != std::string_view::npos) {
+        d.context = content.substr(0, mark);
+        content.remove_prefix(mark + 1);
+    }
+    d.content = content;
+}
+
+void fill(ReadDocument& d, const Rows& rows, int i, const SourceShape& source) {
+    take_content(d, rows.view(i, 4), source);
     d.content_hash = unhex(rows.view(i, 5));
     d.version = rows.maybe(i, 6);
     d.document_id = rows.i64(i, 7);
     d.write_token = rows.maybe_i64(i, 8);
     d.same_content = rows.boolean(i, 9);
     d.chunks = parse_chunks(rows.view(i, 10));
-    for (std::size_t m = 0; m < metadata; ++m) d.metadata.push_back(rows.maybe(i, 11 + static_cast<int>(m)));
+    for (std::size_t m = 0; m < source.metadata.size(); ++m) d.metadata.push_back(rows.maybe(i, 11 + static_cast<int>(m)));
 }
 
 }  // namespace
@@ -110,7 +119,7 @@ std::vector<ReadDocument> read_apart(Transaction& tx, const SourceShape& source,
         d.deferred = d.in_source && !kept;
         d.bytes = rows.maybe_i64(i, 2).value_or(0);
         if (kept) {
-            d.content = rows.text(i, 3);
+            take_content(d, rows.view(i, 3), source);
             d.content_hash = unhex(rows.view(i, 4));
             d.version = rows.maybe(i, 5);
             d.document_id = stored.i64(i, 0);
@@ -175,7 +184,7 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
             const bool kept = rows.boolean(i, 2);
             d.deferred = d.in_source && !kept;
             d.bytes = rows.maybe_i64(i, 3).value_or(0);
-            if (kept) fill(d, rows, i, source.metadata.size());
+            if (kept) fill(d, rows, i, source);
             out.push_back(std::move(d));
         }
         return out;

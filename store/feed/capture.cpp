@@ -121,6 +121,9 @@ std::vector<std::string> placeholders(const std::string& text) {
 std::vector<std::string> watched_names(const PipelineSpec& spec) {
     std::vector<std::string> names = spec.content;
     if (spec.content_template) names = placeholders(*spec.content_template);
+    if (spec.chunk_context) {
+        for (std::string& name : placeholders(*spec.chunk_context)) names.push_back(std::move(name));
+    }
     names.insert(names.end(), spec.metadata.begin(), spec.metadata.end());
     if (spec.version_column) names.push_back(*spec.version_column);
     return names;

@@ -74,7 +74,7 @@ private:
     void read_source() {
         const Rows rows = tx_.source(source_.reader)
                               .exec({name("source"), fmt::format("SELECT octet_length({}), ({})::text FROM {} s WHERE {} LIMIT 2",
-                                                                 source_.content, source_.version_sql, source_.relation,
+                                                                 source_.body, source_.version_sql, source_.relation,
                                                                  match_source(source_, "${0}::text::{1}{2}"))},
                                     key_params(facts_.key));
         facts_.source_rows = rows.size();

@@ -23,6 +23,7 @@ const std::map<std::string, std::vector<Json>>& words() {
         {"source", {"plain", "parts", "named", "pairs", "viewed_shown", "swept", "public.plain", "nowhere"}},
         {"key", {"id", "id", "name", Json::array({"tenant", "name"}), "body", "nothing"}},
         {"content", {"body", "body", Json::array({"body", "body"}), "seen", "nothing"}},
+        {"chunkContext", {"{id}", "Seen as {body} / {{x}}", "no column", "{nothing}", "}"}},
         {"template", {"{body}", "# {body}\n\n{{seen}}", "no column", "{nothing}", "{"}},
         {"metadataColumns", {"seen", "id", "nothing"}},
         {"versionColumn", {"seen", "version", "nothing"}},

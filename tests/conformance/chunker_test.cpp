@@ -108,6 +108,30 @@ TEST_P(ChunkerContract, HoldsForRandomText) {
     EXPECT_TRUE(ok);
 }
 
+// "whole" aside, whose chunks have no size, each holds its context too; as much of it as leaves half of the chunk to the text.
+TEST_P(ChunkerContract, HoldsWithAContextBeforeEveryChunk) {
+    const auto settings = GetParam();
+    const auto chunker = *make_chunker(settings);
+    const bool ok = rc::check([&] {
+        const std::string text = *random_text();
+        const std::string context = *random_text();
+        const auto chunks = chunker->chunk(text, context);
+        const std::string broken = broken_promise(text, settings, chunks);
+        if (!broken.empty()) RC_FAIL(broken);
+        for (const Chunk& c : chunks) {
+            const std::string first = c.context.substr(0, c.context.find('\n'));
+            RC_ASSERT(context.find(first) != std::string::npos || settings.chunker == "markdown");
+        }
+        RC_ASSERT(same(chunks, chunker->chunk(text, context)));
+        RC_ASSERT(same(chunker->chunk(text, " \n"), chunker->chunk(text)));
+    });
+    EXPECT_TRUE(ok);
+    if (settings.chunker != "whole" && settings.size - settings.overlap < 40) return;
+    const auto told = chunker->chunk("A text.", "Title");
+    ASSERT_EQ(told.size(), 1U);
+    EXPECT_EQ(told[0].embedded_text(), "Title\n\nA text.");
+}
+
 TEST_P(ChunkerContract, GivesTheSameChunksAgainAndInEveryThread) {
     const auto chunker = *make_chunker(GetParam());
     for (const auto& [name, text] : awkward_texts()) {

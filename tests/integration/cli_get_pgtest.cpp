@@ -96,7 +96,8 @@ TEST_F(CliGet, WhatIsMistypedIsAnsweredWithTheNearestName) {
     EXPECT_THAT(refused({"explain", "articles"}), HasSubstr("give the key of the document"));
     EXPECT_THAT(refused({"wait", "docs", "--timeout"}), HasSubstr("--timeout needs a value"));
     EXPECT_THAT(refused({"get", "pipelines", "--limit", "1x"}), HasSubstr("--limit: \"1x\" is not a number"));
-    EXPECT_THAT(refused({"dead-letters", "list", "--limit", "abc"}), HasSubstr("--limit: \"abc\" is not a number from 0 to 1000000"));
+    EXPECT_THAT(refused({"dead-letters", "list", "--limit", "abc"}),
+                HasSubstr("--limit: \"abc\" is not a number from 0 to 1000000"));
     EXPECT_THAT(refused({"wait", "targetview/docs", "--for=condition=RowsRefused=False"}),
                 HasSubstr("target view \"docs\" does not exist"));
     EXPECT_THAT(refused({"wait", "docs", "--for=condition=Redy"}),

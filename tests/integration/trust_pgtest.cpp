@@ -217,6 +217,21 @@ TEST_F(Trust, ARightThatWasTakenAwayEndsTheReading) {
     end(again);
 }
 
+TEST_F(Trust, WhatStandsBeforeAChunkIsReadWithItsDeclarersRightsToo) {
+    db.exec(fmt::format(
+        "CREATE TABLE public.shared (id int PRIMARY KEY, body text, owner text); INSERT INTO shared VALUES (1, 'First',"
+        " 'the secret'); GRANT SELECT ON shared TO homeostat_controller; GRANT SELECT (id, body) ON shared TO {}",
+        ann_));
+    const std::string in_context = declaration("a", "public.shared", "ann.a_v", ", chunk_context=, '{owner}'");
+    EXPECT_THAT(refused(ann_, in_context), HasSubstr("may not read column \"owner\" of table public.shared"));
+    db.exec(fmt::format("GRANT SELECT (owner) ON shared TO {}", ann_));
+    as(ann_).exec(in_context);
+    db.exec(fmt::format("REVOKE SELECT (owner) ON shared FROM {}", ann_));
+    EXPECT_EQ(as_controller_.run_once().exit.code, kFailed);
+    EXPECT_THAT(condition("a", "Ready", "message"), HasSubstr("may not read column \"owner\" of table public.shared"));
+    EXPECT_EQ(db.value("SELECT to_regclass('ann.a_v') IS NULL OR NOT EXISTS (SELECT FROM homeostat.batch_history)"), "t");
+}
+
 TEST_F(Trust, ARoleThatIsNoMemberAnyMoreReadsNoMore) {
     const std::string group = "trust_group_" + db.name();
     db.exec(

@@ -15,11 +15,11 @@ using ::testing::IsEmpty;
 // One chunk a line, so that a test says what it means.
 class Lines final : public Chunker {
 public:
-    std::vector<Chunk> chunk(std::string_view document) const override {
+    std::vector<Chunk> chunk(std::string_view document, std::string_view context) const override {
         std::vector<Chunk> out;
         for (std::size_t at = 0; at < document.size();) {
             const std::size_t end = std::min(document.find('\n', at), document.size());
-            if (end > at) out.push_back({"", document.substr(at, end - at), at, end});
+            if (end > at) out.push_back({std::string(context), document.substr(at, end - at), at, end});
             at = end + 1;
         }
         return out;

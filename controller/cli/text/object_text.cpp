@@ -112,6 +112,7 @@ YamlNode spec_node(const PipelineSpec& p) {
     f.number("chunkSize", p.chunk_size);
     f.number("chunkOverlap", p.chunk_overlap);
     f.text("chunkUnit", p.chunk_unit);
+    f.text("chunkContext", p.chunk_context);
     f.text("target", p.target);
     f.text("vectorType", p.vector_type);
     f.text("indexMethod", p.index_method);
