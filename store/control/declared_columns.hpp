@@ -1,4 +1,5 @@
-// The columns that people declare, each in one place: of these tables the statements are made that read objects and apply them.
+// The columns that people declare, each in one place: of these tables the statements are made that read objects and apply them, and
+// the manifests that show them.
 //
 // A column is added with its member (core/resource.hpp), its row here, its migration, and its field in manifests/schema.json, of
 // which manifests, messages and docs/manifests.md follow. One that is named twice, or has a type that is not known, fails the

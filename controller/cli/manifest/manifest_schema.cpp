@@ -247,4 +247,15 @@ std::vector<ManifestField> manifest_fields(ResourceKind kind) {
     return out;
 }
 
+std::string field_of_column(std::string_view column) {
+    if (column == "metadata") return "metadataColumns";
+    std::string field;
+    bool upper = false;
+    for (const char c : column) {
+        if (c != '_') field += upper && c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+        upper = c == '_';
+    }
+    return field;
+}
+
 }  // namespace homeostat

@@ -28,5 +28,7 @@ struct ManifestField {
     std::string description;
 };
 std::vector<ManifestField> manifest_fields(ResourceKind kind);
+// Its name, for that of a column.
+std::string field_of_column(std::string_view column);
 
 }  // namespace homeostat

@@ -1,55 +1,82 @@
 #include "controller/cli/text/object_text.hpp"
 
+#include <span>
+#include <type_traits>
+#include <variant>
+
+#include "controller/cli/manifest/manifest_schema.hpp"
 #include "controller/cli/text/output.hpp"
 #include "controller/config/config_values.hpp"
+#include "store/control/declared_columns.hpp"
 
 namespace homeostat {
 
 namespace {
 
+YamlNode bases_node(const std::vector<CaptureBase>& bases);
+
 // Adds what is there; absent values are left out, because a manifest says nothing by leaving a field out.
 class Fields {
 public:
-    void text(const char* name, const std::string& value) {
+    void text(const std::string& name, const std::string& value) {
         if (!value.empty()) node_.add(name, YamlNode::text(value));
     }
-    void text(const char* name, const std::optional<std::string>& value) {
+    void text(const std::string& name, const std::optional<std::string>& value) {
         if (value) node_.add(name, YamlNode::text(*value));
     }
-    void words(const char* name, const std::vector<std::string>& values) {
+    void words(const std::string& name, const std::vector<std::string>& values) {
         if (values.empty()) return;
         YamlNode list = YamlNode::list();
         for (const std::string& v : values) list.items.push_back(YamlNode::text(v));
         node_.add(name, std::move(list));
     }
-    void map(const char* name, const StringMap& values) {
+    void map(const std::string& name, const StringMap& values) {
         if (values.empty()) return;
         YamlNode map = YamlNode::map();
         for (const auto& [key, value] : values) map.add(key, YamlNode::text(value));
         node_.add(name, std::move(map));
     }
     // A JSON object, which is YAML too.
-    void members(const char* name, const std::string& json) {
+    void members(const std::string& name, const std::string& json) {
         if (json == "{}") return;
         Result<std::vector<YamlNode>> read = read_yaml(json, name);
         if (read && !read->empty()) node_.add(name, std::move(read->front()));
     }
     template <class I>
         requires std::is_integral_v<I>
-    void number(const char* name, I value) {
+    void number(const std::string& name, I value) {
         node_.add(name, YamlNode::number(static_cast<std::int64_t>(value)));
     }
     template <class I>
-    void number(const char* name, const std::optional<I>& value) {
+    void number(const std::string& name, const std::optional<I>& value) {
         if (value) number(name, *value);
     }
-    void real(const char* name, double value) { node_.add(name, YamlNode::real(value)); }
-    void flag(const char* name, bool value) { node_.add(name, YamlNode::boolean(value)); }
-    void duration(const char* name, Millis value) { node_.add(name, YamlNode::text(duration_text(value))); }
-    void time(const char* name, const std::optional<WallTime>& value) {
+    void real(const std::string& name, double value) { node_.add(name, YamlNode::real(value)); }
+    void flag(const std::string& name, bool value) { node_.add(name, YamlNode::boolean(value)); }
+    void duration(const std::string& name, Millis value) { node_.add(name, YamlNode::text(duration_text(value))); }
+    void time(const std::string& name, const std::optional<WallTime>& value) {
         if (value) node_.add(name, YamlNode::text(time_text(*value)));
     }
-    void node(const char* name, YamlNode value) { node_.add(name, std::move(value)); }
+    // By the type of a declared column's member.
+    void value(const std::string& name, const std::string& v) { text(name, v); }
+    void value(const std::string& name, bool v) { flag(name, v); }
+    void value(const std::string& name, double v) { real(name, v); }
+    void value(const std::string& name, Millis v) { duration(name, v); }
+    void value(const std::string& name, const StringMap& v) { map(name, v); }
+    void value(const std::string& name, const std::vector<std::string>& v) { words(name, v); }
+    void value(const std::string& name, const std::vector<CaptureBase>& v) {
+        if (!v.empty()) node(name, bases_node(v));
+    }
+    template <class I>
+        requires(std::is_integral_v<I> && !std::is_same_v<I, bool>)
+    void value(const std::string& name, I v) {
+        number(name, v);
+    }
+    template <class T>
+    void value(const std::string& name, const std::optional<T>& v) {
+        if (v) value(name, *v);
+    }
+    void node(const std::string& name, YamlNode value) { node_.add(name, std::move(value)); }
 
     YamlNode take() { return std::move(node_); }
 
@@ -94,90 +121,35 @@ YamlNode condition_node(const Condition& condition) {
     return f.take();
 }
 
+// A declared column under the name that manifests have for it. A mode or name that is empty is as absent as NULL.
+template <class Spec>
+void declared_field(Fields& f, const DeclaredColumn<Spec>& column, const Spec& spec) {
+    const std::string name = field_of_column(column.name);
+    std::visit(
+        [&](const auto member) {
+            const auto& value = spec.*member;
+            if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::string>) {
+                if (column.type == "jsonb") return f.members(name, value);
+            }
+            f.value(name, value);
+        },
+        column.member);
+}
+
+template <class Spec>
+YamlNode declared(const Spec& spec, std::span<const DeclaredColumn<Spec>> columns) {
+    Fields f;
+    for (const DeclaredColumn<Spec>& column : columns) {
+        if (column.name != "labels") declared_field(f, column, spec);  // those stand in the metadata
+    }
+    return f.take();
+}
+
 }  // namespace
 
-YamlNode spec_node(const PipelineSpec& p) {
-    Fields f;
-    f.text("source", p.source);
-    f.words("key", p.key);
-    f.words("content", p.content);
-    f.text("template", p.content_template);
-    f.words("metadataColumns", p.metadata);
-    f.text("versionColumn", p.version_column);
-    f.number("documents", p.documents);
-    f.text("provider", p.provider);
-    f.text("model", p.model);
-    f.number("dimensions", p.dimensions);
-    f.text("chunker", p.chunker);
-    f.number("chunkSize", p.chunk_size);
-    f.number("chunkOverlap", p.chunk_overlap);
-    f.text("chunkUnit", p.chunk_unit);
-    f.text("chunkContext", p.chunk_context);
-    f.text("target", p.target);
-    f.text("vectorType", p.vector_type);
-    f.text("indexMethod", p.index_method);
-    f.text("distance", p.distance);
-    f.text("mode", p.mode);
-    f.text("management", p.management);
-    f.text("driftPolicy", p.drift_policy);
-    f.number("priority", p.priority);
-    f.real("completeness", p.completeness);
-    if (p.max_staleness) f.duration("maxStaleness", *p.max_staleness);
-    f.duration("driftInterval", p.drift_interval);
-    f.duration("deepInterval", p.deep_interval);
-    f.text("prune", p.prune);
-    f.real("maxPruneRatio", p.max_prune_ratio);
-    f.number("maxPruneRows", p.max_prune_rows);
-    f.text("deletionPolicy", p.deletion_policy);
-    f.words("dependsOn", p.depends_on);
-    f.text("backpressure", p.backpressure);
-    f.text("capture", p.capture);
-    if (!p.capture_from.empty()) f.node("captureFrom", bases_node(p.capture_from));
-    f.duration("sweepInterval", p.sweep_interval);
-    f.text("rowSecurity", p.row_security);
-    return f.take();
-}
-
-YamlNode spec_node(const ProviderSpec& p) {
-    Fields f;
-    f.text("kind", p.kind);
-    f.text("endpoint", p.endpoint);
-    f.text("model", p.model);
-    f.number("dimensions", p.dimensions);
-    f.text("credential", p.credential);
-    f.text("organization", p.organization);
-    f.map("headers", p.headers);
-    f.text("documentPrefix", p.document_prefix);
-    f.text("queryPrefix", p.query_prefix);
-    f.members("request", p.request);
-    f.members("queryRequest", p.query_request);
-    f.text("answersAs", p.answers_as);
-    f.text("encoding", p.encoding);
-    f.flag("sendDimensions", p.send_dimensions);
-    f.text("caFile", p.ca_file);
-    f.text("clientCertificate", p.client_certificate);
-    f.text("clientKey", p.client_key);
-    f.text("proxy", p.proxy);
-    f.number("maxBatch", p.max_batch);
-    f.number("maxTextTokens", p.max_text_tokens);
-    f.text("tooLong", p.too_long);
-    f.number("maxInFlight", p.max_in_flight);
-    f.number("breakerFailures", p.breaker_failures);
-    if (p.breaker_share) f.real("breakerShare", *p.breaker_share);
-    if (p.breaker_pause) f.duration("breakerPause", *p.breaker_pause);
-    if (p.breaker_pause_cap) f.duration("breakerPauseCap", *p.breaker_pause_cap);
-    f.number("requestsPerMinute", p.requests_per_minute);
-    f.number("tokensPerMinute", p.tokens_per_minute);
-    f.duration("timeout", p.timeout);
-    f.real("pricePerMillionTokens", p.price_per_million_tokens);
-    f.number("rank", p.rank);
-    f.text("pool", p.pool);
-    f.real("canaryTolerance", p.canary_tolerance);
-    f.words("command", p.command);
-    f.words("environment", p.environment);
-    f.number("memoryLimitMb", p.memory_limit_mb);
-    return f.take();
-}
+YamlNode spec_node(const PipelineSpec& p) { return declared(p, pipeline_columns()); }
+YamlNode spec_node(const ProviderSpec& p) { return declared(p, provider_columns()); }
+YamlNode spec_node(const TargetViewSpec& v) { return declared(v, target_view_columns()); }
 
 YamlNode status_node(const PipelineStatus& s) {
     Fields drift;
@@ -220,15 +192,6 @@ YamlNode object_node(const PipelineSpec& p, const PipelineStatus* status) {
         object.add("status", std::move(node));
     }
     return object;
-}
-
-YamlNode spec_node(const TargetViewSpec& v) {
-    Fields f;
-    f.text("relation", v.relation);
-    f.text("onRemoval", v.on_removal);
-    f.real("maxRemovalRatio", v.max_removal_ratio);
-    f.duration("interval", v.interval);
-    return f.take();
 }
 
 YamlNode status_node(const TargetViewStatus& s) {
