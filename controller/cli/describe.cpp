@@ -14,6 +14,7 @@
 #include "reconcilers/embed/sandbox.hpp"
 #include "reconcilers/pipeline/conditions.hpp"
 #include "store/control/batches.hpp"
+#include "store/control/dead_letters.hpp"
 #include "store/control/providers.hpp"
 #include "store/control/statuses.hpp"
 #include "store/control/suspension.hpp"

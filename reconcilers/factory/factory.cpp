@@ -9,6 +9,7 @@
 
 #include "core/fault_point.hpp"
 #include "reconcilers/gateway/on.hpp"
+#include "store/control/dead_letters.hpp"
 #include "store/control/replicas.hpp"
 #include "store/control/runs.hpp"
 #include "store/feed/feed.hpp"

@@ -6,6 +6,7 @@
 #include "core/log_fields.hpp"
 #include "core/outside_text.hpp"
 #include "reconcilers/factory/factory.hpp"
+#include "store/control/dead_letters.hpp"
 #include "store/feed/feed.hpp"
 #include "store/pg/lock_holders.hpp"
 #include "store/pg/pg_error.hpp"

@@ -13,6 +13,7 @@
 #include "reconcilers/embed/embedder.hpp"
 #include "reconcilers/gateway/gateway.hpp"
 #include "store/control/batches.hpp"
+#include "store/control/dead_letters.hpp"
 #include "store/data/vectors.hpp"
 
 namespace homeostat {

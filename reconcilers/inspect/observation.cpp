@@ -7,6 +7,7 @@
 #include "reconcilers/factory/prune.hpp"
 #include "reconcilers/factory/targets.hpp"
 #include "reconcilers/gateway/plural.hpp"
+#include "store/control/dead_letters.hpp"
 #include "store/control/runs.hpp"
 #include "store/control/statuses.hpp"
 #include "store/data/vector_index.hpp"

@@ -11,6 +11,7 @@
 #include "reconcilers/factory/targets.hpp"
 #include "reconcilers/inspect/observation.hpp"
 #include "reconcilers/pipeline/pipeline_pass.hpp"
+#include "store/control/dead_letters.hpp"
 #include "store/control/leases.hpp"
 #include "store/control/steadiness.hpp"
 #include "store/feed/capture.hpp"

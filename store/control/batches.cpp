@@ -7,6 +7,8 @@
 #include "core/fault_point.hpp"
 #include "store/control/leases.hpp"
 #include "store/pg/arrays.hpp"
+#include "store/pg/named_statement.hpp"
+#include "store/pg/row_reader.hpp"
 #include "store/pg/text_array.hpp"
 
 namespace homeostat {
@@ -21,17 +23,18 @@ constexpr std::array<std::string_view, 4> kKinds{"heal", "move", "prune", "stray
 const std::string kToken = "nextval('homeostat.claim_token') * 1048576 + trunc(random() * 1048576)::bigint";
 const std::string kNotAtOnce = "set_config('synchronous_commit', 'off', true)";
 
-const Statement kInsert{
-    "batch_insert",
-    "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents,"
-    "  claimed_by, claim_token, claim_expires_at, created_at)"
-    " SELECT $1::bigint, $2::int, $3::bigint, $4::bigint, $5::bigint, $6, w.kind, w.class, w.priority, w.keys::text[], "
-    "w.documents, CASE WHEN w.i <= $12::int THEN $13 END, CASE WHEN w.i <= $12::int THEN " +
-        kToken +
-        " END, CASE WHEN w.i <= $12::int THEN clock_timestamp() + $14::bigint * interval '1 ms' END,"
-        "  clock_timestamp() - $15::bigint * interval '1 ms'"
-        " FROM unnest($7::text[], $8::text[], $9::int[], $10::text[], $11::int[]) WITH ORDINALITY"
-        "  AS w(kind, class, priority, keys, documents, i) RETURNING id, claim_token"};
+const NamedStatement kInsert{"batch_insert", fmt::format(R"sql(
+    INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents,
+        claimed_by, claim_token, claim_expires_at, created_at)
+    SELECT :uid::bigint, :revision::int, :generation::bigint, :epoch::bigint, :run_id::bigint, :traceparent, w.kind, w.class,
+        w.priority, w.keys::text[], w.documents, CASE WHEN w.i <= :limit::int THEN :replica END,
+        CASE WHEN w.i <= :limit::int THEN {} END,
+        CASE WHEN w.i <= :limit::int THEN clock_timestamp() + :ttl::bigint * interval '1 ms' END,
+        clock_timestamp() - :waited::bigint * interval '1 ms'
+    FROM unnest(:kinds::text[], :classes::text[], :priorities::int[], :keys::text[], :documents::int[]) WITH ORDINALITY
+        AS w(kind, class, priority, keys, documents, i)
+    RETURNING id, claim_token)sql",
+                                                         kToken)};
 
 // Only kinds this binary knows: a newer one's work is left to it. What was planned for an earlier declaration, or under an
 // earlier lease that its new owner has not adopted yet, would be refused when it is paid for. The condition of suspicion is that
@@ -81,15 +84,15 @@ const Statement kFence{
         " JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid"
         " WHERE b.id = $1::bigint AND b.claim_token = $2::bigint FOR UPDATE OF b FOR SHARE OF p FOR KEY SHARE OF l"};
 
-const Statement kFinish{
-    "batch_finish",
-    "WITH gone AS (DELETE FROM homeostat.batch WHERE id = $1::bigint AND claim_token = $2::bigint"
-    "  RETURNING id, uid, run_id, kind, class, documents, tokens, wasted_tokens)"
-    " INSERT INTO homeostat.batch_history (id, uid, run_id, kind, class, outcome, claim_token, claimed_by, documents, written,"
-    "  dropped, removed, chunks, embedded, tokens, wasted_tokens, error_class, error_code, message, saved_tokens)"
-    " SELECT id, uid, run_id, kind, class, $4, $2::bigint, $3, documents, $5::int, $6::int, $7::int, $8::int, $9::int,"
-    "  tokens + $10::bigint, wasted_tokens + $14::bigint, $11, $12, left($13, 1024), $15::bigint"
-    " FROM gone RETURNING id"};
+const NamedStatement kFinish{"batch_finish", R"sql(
+    WITH gone AS (DELETE FROM homeostat.batch WHERE id = :id::bigint AND claim_token = :token::bigint
+        RETURNING id, uid, run_id, kind, class, documents, tokens, wasted_tokens)
+    INSERT INTO homeostat.batch_history (id, uid, run_id, kind, class, outcome, claim_token, claimed_by, documents, written,
+        dropped, removed, chunks, embedded, tokens, wasted_tokens, error_class, error_code, message, saved_tokens)
+    SELECT id, uid, run_id, kind, class, :outcome, :token::bigint, :replica, documents, :written::int, :dropped::int,
+        :removed::int, :chunks::int, :embedded::int, tokens + :tokens::bigint, wasted_tokens + :wasted::bigint, :error_class,
+        :error_code, left(:message, 1024), :saved::bigint
+    FROM gone RETURNING id)sql"};
 
 const Statement kRest{
     "batch_rest",
@@ -113,15 +116,6 @@ const Statement kRelease{
     " run_after = clock_timestamp() + $4::bigint * interval '1 ms', last_error = CASE WHEN $5 = '' THEN last_error ELSE $5 END,"
     " tokens = tokens + $6::bigint, wasted_tokens = wasted_tokens + $7::bigint"
     " WHERE id = $1::bigint AND claim_token = $2::bigint"};
-
-const Statement kHealedLetters{"dead_letters_healed", R"sql(
-    DELETE FROM homeostat.dead_letter l USING unnest($3::text[]) AS w(key)
-    WHERE l.uid = $1::bigint AND l.revision = $2::int AND l.key = w.key::text[]
-        AND EXISTS (SELECT FROM homeostat.dead_letter o WHERE o.uid = $1::bigint))sql"};
-const Statement kLockStatus{"dead_letters_lock", "SELECT uid FROM homeostat.pipeline_status WHERE uid = $1::bigint FOR UPDATE"};
-const Statement kRecount{"dead_letters_recount", R"sql(
-    UPDATE homeostat.pipeline_status s SET dead_letters = homeostat.dead_letters_of(s.uid), updated_at = clock_timestamp()
-    WHERE s.uid = $1::bigint AND ($2::boolean OR s.dead_letters > 0) AND s.dead_letters <> homeostat.dead_letters_of(s.uid))sql"};
 
 // A chunk without a document is one whatever is declared, so that is still done, but not to tables of another revision.
 const Statement kDiscard{"batch_discard", R"sql(
@@ -149,14 +143,6 @@ const Statement kOpen{
     "      ELSE greatest(0, extract(epoch FROM min(run_after) FILTER (WHERE run_id = $3::bigint) - clock_timestamp()) * "
     "1000)::bigint END,"
     " coalesce(bool_or(epoch <> $2::bigint), false) FROM homeostat.batch WHERE uid = $1::bigint"};
-
-const Statement kDead{
-    "dead_letter_add",
-    "INSERT INTO homeostat.dead_letter AS l (uid, revision, key, content_hash, class, strategy, message, attempts, trace_id)"
-    " VALUES ($1::bigint, $2::int, $3::text[], $4::bytea, $5, $6, left($7, 1024), $8::int, $9)"
-    " ON CONFLICT (uid, revision, key) DO UPDATE SET content_hash = excluded.content_hash, class = excluded.class,"
-    " strategy = excluded.strategy, message = excluded.message, attempts = excluded.attempts, trace_id = excluded.trace_id,"
-    " updated_at = clock_timestamp()"};
 
 Bytes key_matrix(const std::vector<Key>& keys) {
     const std::size_t columns = keys.empty() ? 0 : keys.front().size();
@@ -209,10 +195,21 @@ void insert_claimed(Transaction& tx, const Batch& like, const std::vector<Planne
         documents.push_back(static_cast<std::int32_t>(b.keys.size()));
     }
     const std::vector<std::string_view> key_views(keys.begin(), keys.end());
-    Params params = Params::of(like.uid, like.revision, like.generation, like.epoch, like.run_id, like.traceparent);
-    params.bytes(binary_array(kinds)).bytes(binary_array(classes)).bytes(binary_array(priorities));
-    params.bytes(binary_array(key_views)).bytes(binary_array(documents));
-    params.add(limit).add(claimant.replica).add(claimant.ttl.count()).add(like.waited.count());
+    Params params = kInsert.with({{"uid", like.uid},
+                                  {"revision", like.revision},
+                                  {"generation", like.generation},
+                                  {"epoch", like.epoch},
+                                  {"run_id", like.run_id},
+                                  {"traceparent", like.traceparent},
+                                  {"kinds", binary_array(kinds)},
+                                  {"classes", binary_array(classes)},
+                                  {"priorities", binary_array(priorities)},
+                                  {"keys", binary_array(key_views)},
+                                  {"documents", binary_array(documents)},
+                                  {"limit", limit},
+                                  {"replica", claimant.replica},
+                                  {"ttl", claimant.ttl.count()},
+                                  {"waited", like.waited.count()}});
     std::vector<Batch> claimed;
     for (const PlannedBatch& planned : batches) {
         if (static_cast<int>(claimed.size()) == limit) break;
@@ -223,13 +220,14 @@ void insert_claimed(Transaction& tx, const Batch& like, const std::vector<Planne
         b.keys = planned.keys;
         claimed.push_back(std::move(b));
     }
-    tx.at_commit(kInsert, std::move(params), [claimed = std::move(claimed), take = std::move(take)](const Rows& rows) mutable {
-        for (std::size_t i = 0; i < claimed.size(); ++i) {
-            claimed[i].id = rows.i64(static_cast<int>(i), 0);
-            claimed[i].token = rows.i64(static_cast<int>(i), 1);
-        }
-        if (take) take(std::move(claimed));
-    });
+    tx.at_commit(kInsert.statement(), std::move(params),
+                 [claimed = std::move(claimed), take = std::move(take)](const Rows& rows) mutable {
+                     for (std::size_t i = 0; i < claimed.size(); ++i) {
+                         claimed[i].id = rows.i64(static_cast<int>(i), 0);
+                         claimed[i].token = rows.i64(static_cast<int>(i), 1);
+                     }
+                     if (take) take(std::move(claimed));
+                 });
 }
 
 Result<std::vector<Batch>> claim_batches(Session& session, std::string_view replica, int limit, std::chrono::milliseconds ttl,
@@ -240,27 +238,30 @@ Result<std::vector<Batch>> claim_batches(Session& session, std::string_view repl
         std::vector<Batch> out;
         for (int i = 0; i < rows.size(); ++i) {
             Batch b;
-            b.id = rows.i64(i, 0);
-            b.uid = rows.i64(i, 1);
-            b.revision = static_cast<std::int32_t>(rows.i64(i, 2));
-            b.generation = rows.i64(i, 3);
-            b.epoch = rows.i64(i, 4);
-            b.run_id = rows.i64(i, 5);
+            RowReader c(rows, i);
+            b.id = c.integer();
+            b.uid = c.integer();
+            b.revision = c.integer<std::int32_t>();
+            b.generation = c.integer();
+            b.epoch = c.integer();
+            b.run_id = c.integer();
+            const std::string_view kind = c.view();
             for (std::size_t k = 0; k < kKinds.size(); ++k) {
-                if (rows.view(i, 6) == kKinds[k]) b.kind = static_cast<BatchKind>(k);
+                if (kind == kKinds[k]) b.kind = static_cast<BatchKind>(k);
             }
-            b.cls = rows.text(i, 7);
-            b.priority = static_cast<std::int32_t>(rows.i64(i, 8));
-            b.keys = keys_of(parse_text_array(rows.view(i, 10)), static_cast<std::size_t>(rows.maybe_i64(i, 9).value_or(0)));
-            b.attempts = static_cast<std::int32_t>(rows.i64(i, 11));
-            b.deaths = static_cast<std::int32_t>(rows.i64(i, 12));
-            b.marks = static_cast<std::int32_t>(rows.i64(i, 13));
-            b.token = rows.i64(i, 14);
-            b.traceparent = rows.text(i, 15);
-            b.provider = rows.text(i, 16);
-            b.provider_uid = rows.maybe_i64(i, 17).value_or(0);
-            b.provider_generation = rows.maybe_i64(i, 18).value_or(0);
-            b.fed = rows.boolean(i, 19);
+            b.cls = c.text();
+            b.priority = c.integer<std::int32_t>();
+            const auto width = static_cast<std::size_t>(c.maybe_integer<std::int64_t>().value_or(0));
+            b.keys = keys_of(parse_text_array(c.view()), width);
+            b.attempts = c.integer<std::int32_t>();
+            b.deaths = c.integer<std::int32_t>();
+            b.marks = c.integer<std::int32_t>();
+            b.token = c.integer();
+            b.traceparent = c.text();
+            b.provider = c.text();
+            b.provider_uid = c.maybe_integer<std::int64_t>().value_or(0);
+            b.provider_generation = c.maybe_integer<std::int64_t>().value_or(0);
+            b.fed = c.boolean();
             out.push_back(std::move(b));
         }
         return out;
@@ -296,10 +297,23 @@ void fence_batch(Transaction& tx, const Batch& batch) {
 }
 
 void finish_batch(Transaction& tx, const Batch& batch, std::string_view replica, const BatchResult& r) {
-    tx.later(kFinish, Params::of(batch.id, batch.token, replica, r.outcome, r.written, r.dropped, r.removed, r.chunks, r.embedded,
-                                 batch.tokens, r.error ? to_string(r.error->cls) : std::string_view(),
-                                 r.error ? r.error->code : std::string(), r.error ? r.error->message : std::string(),
-                                 batch.wasted_tokens, batch.saved_tokens));
+    const Error none;
+    const Error& error = r.error ? *r.error : none;
+    tx.later(kFinish.statement(), kFinish.with({{"id", batch.id},
+                                                {"token", batch.token},
+                                                {"replica", replica},
+                                                {"outcome", r.outcome},
+                                                {"written", r.written},
+                                                {"dropped", r.dropped},
+                                                {"removed", r.removed},
+                                                {"chunks", r.chunks},
+                                                {"embedded", r.embedded},
+                                                {"tokens", batch.tokens},
+                                                {"wasted", batch.wasted_tokens},
+                                                {"saved", batch.saved_tokens},
+                                                {"error_class", r.error ? to_string(error.cls) : std::string_view()},
+                                                {"error_code", error.code},
+                                                {"message", error.message}}));
 }
 
 void insert_rest(Transaction& tx, const Batch& batch, const std::vector<std::vector<Key>>& parts, std::int32_t attempts,
@@ -342,58 +356,10 @@ void adopt_batches(Transaction& tx, std::int64_t uid, std::int64_t epoch) { tx.e
 Result<OpenBatches> open_batches(Session& session, std::int64_t uid, std::int64_t epoch, std::int64_t run_id) {
     return guarded([&] {
         const Rows rows = session.exec(kOpen, Params::of(uid, epoch, run_id));
-        OpenBatches o{rows.i64(0, 0), rows.i64(0, 1), rows.i64(0, 2), rows.text(0, 3), {}, rows.boolean(0, 5)};
-        if (const auto ms = rows.maybe_i64(0, 4); ms && o.batches > 0) o.next_in = std::chrono::milliseconds(*ms);
+        RowReader c(rows, 0);
+        OpenBatches o{c.integer(), c.integer(), c.integer(), c.text(), c.maybe_millis(), c.boolean()};
+        if (o.batches == 0) o.next_in.reset();
         return o;
-    });
-}
-
-void add_dead_letters(Transaction& tx, std::int64_t uid, std::int32_t revision, const std::vector<DeadLetter>& letters) {
-    for (const DeadLetter& l : letters) {
-        Params params = Params::of(uid, revision, format_text_array(l.key));
-        const auto* p = reinterpret_cast<const std::byte*>(l.content_hash.data());
-        params.bytes(Bytes(p, p + l.content_hash.size()));
-        params.add(l.cls).add(l.strategy).add(l.message).add(l.attempts).add(l.trace_id);
-        tx.exec(kDead, params);
-    }
-}
-
-void remove_dead_letters(Transaction& tx, std::int64_t uid, std::int32_t revision, const std::vector<Key>& keys) {
-    if (keys.empty()) return;
-    std::vector<std::string> texts;
-    for (const Key& key : keys) texts.push_back(format_text_array(key));
-    Params params = Params::of(uid, revision);
-    params.bytes(binary_array(std::vector<std::string_view>(texts.begin(), texts.end())));
-    tx.later(kHealedLetters, std::move(params));
-}
-
-void recount_dead_letters(Transaction& tx, std::int64_t uid, bool added) {
-    // Two who add at the same time each count what the other has committed.
-    if (added) tx.later(kLockStatus, Params::of(uid));
-    tx.later(kRecount, Params::of(uid, added));
-}
-
-Result<std::vector<DeadLetter>> read_dead_letters(Session& session, std::int64_t uid, int limit) {
-    return guarded([&] {
-        const Rows rows =
-            session.exec({"dead_letter_list",
-                          "SELECT key::text, class, strategy, message, attempts, trace_id FROM homeostat.own_dead_letter"
-                          " WHERE uid = $1::bigint ORDER BY updated_at DESC LIMIT $2::int"},
-                         Params::of(uid, limit));
-        std::vector<DeadLetter> out;
-        for (int i = 0; i < rows.size(); ++i) {
-            out.push_back({parse_text_array(rows.view(i, 0)), "", rows.text(i, 1), rows.text(i, 2), rows.text(i, 3),
-                           static_cast<std::int32_t>(rows.i64(i, 4)), rows.text(i, 5)});
-        }
-        return out;
-    });
-}
-
-Result<std::int64_t> count_dead_letters(Session& session, std::int64_t uid) {
-    return guarded([&] {
-        return session
-            .exec({"dead_letter_count", "SELECT count(*) FROM homeostat.dead_letter WHERE uid = $1::bigint"}, Params::of(uid))
-            .i64(0, 0);
     });
 }
 

@@ -140,22 +140,4 @@ struct OpenBatches {
 // Of that run; the change feed's are not.
 Result<OpenBatches> open_batches(Session& session, std::int64_t uid, std::int64_t epoch, std::int64_t run_id);
 
-struct DeadLetter {
-    Key key;
-    std::string content_hash;  // raw bytes
-    std::string cls;
-    std::string strategy;
-    std::string message;
-    std::int32_t attempts = 0;
-    std::string trace_id;
-};
-void add_dead_letters(Transaction& tx, std::int64_t uid, std::int32_t revision, const std::vector<DeadLetter>& letters);
-// Those of documents that are healed now, or gone, by key; costs next to nothing where the pipeline has none.
-void remove_dead_letters(Transaction& tx, std::int64_t uid, std::int32_t revision, const std::vector<Key>& keys);
-// The status says how many there are, in the transaction that `added` some or removed them; the status row is locked from here to
-// the commit where there are any.
-void recount_dead_letters(Transaction& tx, std::int64_t uid, bool added);
-Result<std::vector<DeadLetter>> read_dead_letters(Session& session, std::int64_t uid, int limit);
-Result<std::int64_t> count_dead_letters(Session& session, std::int64_t uid);
-
 }  // namespace homeostat

@@ -1,5 +1,5 @@
-// Dead letters of all pipelines as a person sees them: listed, and removed so that their documents are tried again. (One
-// pipeline's, as its passes write and settle them: batches.hpp, drift.hpp.) Pipelines that are being deleted are left out.
+// Dead letters, documents that were refused: written by batches, removed when they are healed, and listed or tried again for a
+// person. (Those that a sweep finds settled: drift_keys.hpp.) What a person sees leaves out pipelines that are being deleted.
 //
 // Session rules as everywhere in the store: one thread at a time.
 #pragma once
@@ -11,9 +11,29 @@
 #include <utility>
 #include <vector>
 
-#include "store/control/batches.hpp"
+#include "core/clock.hpp"
+#include "store/data/drift.hpp"
+#include "store/pg/session.hpp"
 
 namespace homeostat {
+
+struct DeadLetter {
+    Key key;
+    std::string content_hash;  // raw bytes
+    std::string cls;
+    std::string strategy;
+    std::string message;
+    std::int32_t attempts = 0;
+    std::string trace_id;
+};
+void add_dead_letters(Transaction& tx, std::int64_t uid, std::int32_t revision, const std::vector<DeadLetter>& letters);
+// Those of documents that are healed now, or gone, by key; costs next to nothing where the pipeline has none.
+void remove_dead_letters(Transaction& tx, std::int64_t uid, std::int32_t revision, const std::vector<Key>& keys);
+// The status says how many there are, in the transaction that `added` some or removed them; the status row is locked from here to
+// the commit where there are any.
+void recount_dead_letters(Transaction& tx, std::int64_t uid, bool added);
+Result<std::vector<DeadLetter>> read_dead_letters(Session& session, std::int64_t uid, int limit);
+Result<std::int64_t> count_dead_letters(Session& session, std::int64_t uid);
 
 // All that are named here must hold; nothing named is every letter.
 struct DeadLetterFilter {
@@ -29,7 +49,7 @@ struct DeadLetterLine {
 };
 struct DeadLetterList {
     std::vector<DeadLetterLine> lines;  // by pipeline, the latest first
-    std::int64_t total = 0;             // of which `lines` are the first
+    std::int64_t total = 0;  // of which `lines` are the first
 };
 Result<DeadLetterList> list_dead_letters(Session& session, const DeadLetterFilter& filter, std::int64_t limit);
 

@@ -1,5 +1,5 @@
-// The columns that people declare, each in one place: of these tables the statements are made that read objects and apply them, and
-// the manifests that show them.
+// The columns that people declare, each in one place: of these tables the statements are made that read objects and apply them,
+// and the manifests that show them.
 //
 // A column is added with its member (core/resource.hpp), its row here, its migration, and its field in manifests/schema.json, of
 // which manifests, messages and docs/manifests.md follow. One that is named twice, or has a type that is not known, fails the
@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "core/resource.hpp"
-#include "store/control/row_reader.hpp"
+#include "store/pg/row_reader.hpp"
 
 namespace homeostat {
 

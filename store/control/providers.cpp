@@ -3,6 +3,8 @@
 #include <array>
 #include <charconv>
 
+#include "store/pg/named_statement.hpp"
+#include "store/pg/row_reader.hpp"
 #include "store/pg/text_array.hpp"
 
 namespace homeostat {
@@ -33,14 +35,16 @@ const Statement kRead{"provider_record", "SELECT" + std::string(kColumns) + " WH
 const Statement kListRecords{"provider_records", "SELECT" + std::string(kColumns) + " ORDER BY uid, model"};
 // The last word is that of whoever heard the provider last; the same replica may tell more of the same word, whose age it knows
 // to within moments. A new generation of the provider starts anew.
-const Statement kWrite{
+const NamedStatement kWrite{
     "provider_record_write",
     "INSERT INTO homeostat.provider_status AS s (uid, model, generation, healthy, breaker, reason, message, opened, retry_at,"
     "  max_texts, max_tokens, replica, heard_at, pace, in_flight, encoding)"
-    " SELECT uid, $2, $3::bigint, $12::boolean, $4, $5, left($6, 1024), $7::int,"
-    "  clock_timestamp() + $8::bigint * interval '1 ms', nullif($9::int, 0), nullif($10::bigint, 0), $11,"
-    "  clock_timestamp() - $13::bigint * interval '1 ms', nullif($14::int, 0), nullif($15::int, 0), nullif($16, '')"
-    " FROM homeostat.provider WHERE uid = $1::bigint"
+    " SELECT uid, :model, :generation::bigint, :healthy::boolean, :breaker, :reason, left(:message, 1024), :opened::int,"
+    "  clock_timestamp() + :retry_in::bigint * interval '1 ms', nullif(:max_texts::int, 0), nullif(:max_tokens::bigint, 0), "
+    ":replica,"
+    "  clock_timestamp() - :heard_ago::bigint * interval '1 ms', nullif(:pace::int, 0), nullif(:in_flight::int, 0), "
+    "nullif(:encoding, '')"
+    " FROM homeostat.provider WHERE uid = :uid::bigint"
     " ON CONFLICT (uid, model) DO UPDATE SET generation = excluded.generation, healthy = excluded.healthy,"
     "  breaker = excluded.breaker, reason = excluded.reason, message = excluded.message, opened = excluded.opened,"
     "  retry_at = excluded.retry_at, replica = excluded.replica, heard_at = excluded.heard_at, updated_at = clock_timestamp(),"
@@ -94,21 +98,22 @@ const Statement kLive{"replicas_live",
 
 ProviderRecord record_of(const Rows& rows, int i) {
     ProviderRecord r;
-    r.uid = rows.i64(i, 0);
-    r.model = rows.text(i, 1);
-    r.generation = rows.i64(i, 2);
-    r.breaker = rows.text(i, 3);
-    r.reason = rows.text(i, 4);
-    r.message = rows.text(i, 5);
-    r.opened = static_cast<std::int32_t>(rows.i64(i, 6));
-    if (const auto ms = rows.maybe_i64(i, 7)) r.retry_in = std::chrono::milliseconds(*ms);
-    r.max_texts = static_cast<std::uint32_t>(rows.i64(i, 8));
-    r.max_tokens = static_cast<std::uint64_t>(rows.i64(i, 9));
-    r.healthy = rows.boolean(i, 10);
-    r.heard_ago = std::chrono::milliseconds(rows.i64(i, 11));
-    r.pace = static_cast<std::uint32_t>(rows.i64(i, 12));
-    r.in_flight = static_cast<std::int32_t>(rows.i64(i, 13));
-    r.encoding = rows.text(i, 14);
+    RowReader c(rows, i);
+    r.uid = c.integer();
+    r.model = c.text();
+    r.generation = c.integer();
+    r.breaker = c.text();
+    r.reason = c.text();
+    r.message = c.text();
+    r.opened = c.integer<std::int32_t>();
+    r.retry_in = c.maybe_millis();
+    r.max_texts = c.integer<std::uint32_t>();
+    r.max_tokens = c.integer<std::uint64_t>();
+    r.healthy = c.boolean();
+    r.heard_ago = c.millis();
+    r.pace = c.integer<std::uint32_t>();
+    r.in_flight = c.integer<std::int32_t>();
+    r.encoding = c.text();
     return r;
 }
 
@@ -189,9 +194,22 @@ Status write_provider_record(Session& session, const ProviderRecord& r, std::str
             r.retry_in ? std::optional<std::int64_t>(r.retry_in->count()) : std::optional<std::int64_t>();
         const auto texts = static_cast<std::int64_t>(r.max_texts);
         const auto tokens = static_cast<std::int64_t>(r.max_tokens);
-        session.exec(kWrite, Params::of(r.uid, r.model, r.generation, r.breaker, r.reason, r.message, r.opened, retry, texts,
-                                        tokens, replica, r.healthy, r.heard_ago.count(), static_cast<std::int64_t>(r.pace),
-                                        r.in_flight, r.encoding));
+        session.exec(kWrite.statement(), kWrite.with({{"uid", r.uid},
+                                                      {"model", r.model},
+                                                      {"generation", r.generation},
+                                                      {"healthy", r.healthy},
+                                                      {"breaker", r.breaker},
+                                                      {"reason", r.reason},
+                                                      {"message", r.message},
+                                                      {"opened", r.opened},
+                                                      {"retry_in", retry},
+                                                      {"max_texts", texts},
+                                                      {"max_tokens", tokens},
+                                                      {"replica", replica},
+                                                      {"heard_ago", r.heard_ago.count()},
+                                                      {"pace", static_cast<std::int64_t>(r.pace)},
+                                                      {"in_flight", r.in_flight},
+                                                      {"encoding", r.encoding}}));
         if (texts > 0 || tokens > 0) session.exec(kWriteLimits, Params::of(r.uid, r.model, r.generation, texts, tokens));
         return {};
     });
@@ -235,9 +253,8 @@ Result<std::vector<ReplicaLine>> list_replicas(Session& session) {
         const Rows rows = session.exec(kReplicas);
         std::vector<ReplicaLine> out;
         for (int i = 0; i < rows.size(); ++i) {
-            out.push_back({rows.text(i, 0), rows.text(i, 1), static_cast<std::int32_t>(rows.i64(i, 2)),
-                           std::chrono::milliseconds(rows.i64(i, 3)), std::chrono::milliseconds(rows.i64(i, 4)),
-                           rows.text(i, 5)});
+            RowReader c(rows, i);
+            out.push_back({c.text(), c.text(), c.integer<std::int32_t>(), c.millis(), c.millis(), c.text()});
         }
         return out;
     });

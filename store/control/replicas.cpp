@@ -11,6 +11,7 @@
 
 #include "store/control/migrator.hpp"
 #include "store/pg/arrays.hpp"
+#include "store/pg/row_reader.hpp"
 
 namespace homeostat {
 
@@ -122,11 +123,11 @@ ProcessState process_state(int pid) {
     return out;
 }
 
-ReplicaSight sight_of(const Rows& rows, int i, int first, std::string id) {
+ReplicaSight sight_of(RowReader& c, std::string id) {
     ReplicaSight s;
     s.id = std::move(id);
-    s.mark = {rows.text(i, first), static_cast<int>(rows.i64(i, first + 1)), rows.text(i, first + 2), rows.i64(i, first + 3)};
-    s.server = {static_cast<int>(rows.i64(i, first + 4)), rows.i64(i, first + 5)};
+    s.mark = {c.text(), c.integer<int>(), c.text(), c.integer()};
+    s.server = {c.integer<int>(), c.integer()};
     return s;
 }
 
@@ -153,7 +154,8 @@ Status register_replica(Session& session, const std::string& replica, const Proc
     return guarded([&]() -> Status {
         const Rows before = session.exec(kPredecessor, Params::of(replica));
         if (!before.empty()) {
-            const ReplicaSight predecessor = sight_of(before, 0, 0, replica);
+            RowReader c(before, 0);
+            const ReplicaSight predecessor = sight_of(c, replica);
             if (!(predecessor.mark == mark)) {
                 if (const Result<int> back = rescue_from(session, predecessor); !back) return back.error();
             }
@@ -179,9 +181,11 @@ Result<std::vector<ReplicaSight>> look_at_replicas(Session& session, const std::
         const Rows rows = tx.exec(kLook, Params::of(replica, patience.count()));
         std::vector<ReplicaSight> out;
         for (int i = 0; i < rows.size(); ++i) {
-            out.push_back(sight_of(rows, i, 1, rows.text(i, 0)));
-            out.back().session_ended = rows.boolean(i, 7);
-            out.back().silent = rows.boolean(i, 8);
+            RowReader c(rows, i);
+            std::string id = c.text();
+            out.push_back(sight_of(c, std::move(id)));
+            out.back().session_ended = c.boolean();
+            out.back().silent = c.boolean();
         }
         return out;
     });

@@ -7,6 +7,7 @@
 #include "store/control/statuses.hpp"
 #include "store/control/waiting.hpp"
 #include "store/pg/arrays.hpp"
+#include "store/pg/row_reader.hpp"
 
 namespace homeostat {
 
@@ -78,26 +79,28 @@ Phase phase_named(std::string_view run_phase, std::int64_t sweeps) {
 
 ReportFacts facts_at(const Rows& rows, int i) {
     ReportFacts f;
-    f.uid = rows.i64(i, 0);
-    f.name = rows.text(i, 1);
-    f.suspended = rows.boolean(i, 2);
-    f.suspend_reason = rows.text(i, 3);
-    f.completeness = rows.f64(i, 4);
-    f.declared = rows.maybe_i64(i, 5);
+    RowReader c(rows, i);
+    f.uid = c.integer();
+    f.name = c.text();
+    f.suspended = c.boolean();
+    f.suspend_reason = c.text();
+    f.completeness = c.real();
+    f.declared = c.maybe_integer<std::int64_t>();
     PipelineStatus& s = f.status;
-    s.observed_generation = rows.i64(i, 6);
-    s.source_documents = rows.maybe_i64(i, 7);
+    s.observed_generation = c.integer();
+    s.source_documents = c.maybe_integer<std::int64_t>();
     std::int64_t* counts[] = {&s.documents,     &s.drift.missing, &s.drift.stale,    &s.drift.moved,
                               &s.drift.partial, &s.drift.invalid, &s.drift.orphaned, &s.drift.excess};
-    int column = 8;
-    for (std::int64_t* c : counts) *c = rows.i64(i, column++);
-    f.first = rows.boolean(i, column);
-    if (!rows.view(i, column + 1).empty()) f.phase = phase_named(rows.view(i, column + 1), rows.i64(i, column + 2));
-    f.provider_known = rows.boolean(i, column + 3);
-    f.provider_healthy = rows.boolean(i, column + 4);
-    f.provider_reason = rows.text(i, column + 5);
-    f.provider_message = rows.text(i, column + 6);
-    s.waiting = waiting_at(rows, i, column + 7);
+    for (std::int64_t* count : counts) *count = c.integer();
+    f.first = c.boolean();
+    const std::string_view phase = c.view();
+    const std::int64_t sweeps = c.maybe_integer<std::int64_t>().value_or(0);
+    if (!phase.empty()) f.phase = phase_named(phase, sweeps);
+    f.provider_known = c.boolean();
+    f.provider_healthy = c.boolean();
+    f.provider_reason = c.text();
+    f.provider_message = c.text();
+    s.waiting = read_waiting(c);
     s.dead_letters = s.waiting.dead_letters;
     return f;
 }
@@ -136,14 +139,10 @@ Result<std::vector<ReportFacts>> read_report_facts(Session& session, const std::
             out.push_back(facts_at(rows, i));
         }
         for (int i = 0; i < conditions.size(); ++i) {
-            const auto it = where.find(conditions.i64(i, 0));
+            RowReader c(conditions, i);
+            const auto it = where.find(c.integer());
             if (it == where.end()) continue;
-            out[it->second].status.conditions.push_back({conditions.text(i, 1),
-                                                         conditions.text(i, 2),
-                                                         conditions.text(i, 3),
-                                                         conditions.text(i, 4),
-                                                         conditions.i64(i, 5),
-                                                         {}});
+            out[it->second].status.conditions.push_back({c.text(), c.text(), c.text(), c.text(), c.integer(), {}});
         }
         return out;
     });
@@ -155,16 +154,16 @@ Result<std::vector<StatusLine>> list_statuses(Session& session, std::string& sin
         std::vector<StatusLine> out;
         for (int i = 0; i < rows.size(); ++i) {
             StatusLine line;
-            line.uid = rows.i64(i, 0);
-            line.name = rows.text(i, 1);
-            line.updated = rows.text(i, 2);
+            RowReader c(rows, i);
+            line.uid = c.integer();
+            line.name = c.text();
+            line.updated = c.text();
             PipelineStatus& s = line.status;
-            s.source_documents = rows.maybe_i64(i, 3);
+            s.source_documents = c.maybe_integer<std::int64_t>();
             std::int64_t* counts[] = {&s.documents,     &s.drift.missing,  &s.drift.stale,  &s.drift.moved,  &s.drift.partial,
                                       &s.drift.invalid, &s.drift.orphaned, &s.drift.excess, &s.dead_letters, &s.blocked_prunes};
-            int column = 4;
-            for (std::int64_t* c : counts) *c = rows.i64(i, column++);
-            since = rows.text(i, column);
+            for (std::int64_t* count : counts) *count = c.integer();
+            since = c.text();
             out.push_back(std::move(line));
         }
         return out;

@@ -6,6 +6,8 @@
 #include <array>
 
 #include "store/pg/arrays.hpp"
+#include "store/pg/named_statement.hpp"
+#include "store/pg/row_reader.hpp"
 #include "store/pg/text_array.hpp"
 #include "store/pg/timestamps.hpp"
 
@@ -28,12 +30,13 @@ const Statement kStart{
     "INSERT INTO homeostat.run (uid, revision, generation, reconcile_id, trigger, deep, traceparent, feed_trusted, source_mark)"
     " VALUES ($1::bigint, $2::int, $3::bigint, $4, $5, $6::boolean, $7, $8::boolean,"
     "  (SELECT m.mark FROM homeostat.source_mark m WHERE m.uid = $1::bigint)) RETURNING " RUN_COLUMNS};
-const Statement kSave{
-    "run_save",
-    "UPDATE homeostat.run SET phase = $2, cursor = $3::text[], seen = $4::bigint, missing = $5::bigint, stale = $6::bigint,"
-    " moved = $7::bigint, partial = $8::bigint, invalid = $9::bigint, orphaned = $10::bigint, excess = $11::bigint,"
-    " unkeyed = $12::bigint, dead_letters = $13::bigint, planned = $14::bigint, planned_in_sweep = $15::bigint,"
-    " bypassed = $16::bigint WHERE id = $1::bigint"};
+const NamedStatement kSave{"run_save", R"sql(
+    UPDATE homeostat.run SET phase = :phase, cursor = :cursor::text[], seen = :seen::bigint, missing = :missing::bigint,
+        stale = :stale::bigint, moved = :moved::bigint, partial = :partial::bigint, invalid = :invalid::bigint,
+        orphaned = :orphaned::bigint, excess = :excess::bigint, unkeyed = :unkeyed::bigint,
+        dead_letters = :dead_letters::bigint, planned = :planned::bigint, planned_in_sweep = :planned_in_sweep::bigint,
+        bypassed = :bypassed::bigint
+    WHERE id = :id::bigint)sql"};
 const Statement kRestart{
     "run_restart",
     "UPDATE homeostat.run SET phase = 'sweeping', observation = nextval('homeostat.observation_id'), sweeps = sweeps + 1,"
@@ -75,33 +78,31 @@ const Statement kTake{
     "  ORDER BY document_id LIMIT $3::int) RETURNING document_id"};
 const Statement kForget{"prune_forget", "DELETE FROM homeostat.prune_candidate WHERE uid = $1::bigint"};
 
-const Statement kStatus{
-    "status_write",
-    "INSERT INTO homeostat.pipeline_status AS s (uid, observed_generation, revision, source_documents, previous_source_documents,"
-    "  documents, chunks, missing, stale, moved, partial, invalid, orphaned, excess, unkeyed, dead_letters, blocked_prunes,"
-    "  prune_window_start, pruned_in_window, failures, last_error, last_sweep_at, last_deep_sweep_at, last_converged_at,"
-    "  next_attempt_at, last_handled_reconcile, observed_provider_generation, observed_source_mark, blocked_plan)"
-    " VALUES ($1::bigint, $2::bigint, $3::int, $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::bigint, "
-    "$10::bigint,"
-    "  $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::bigint, $16::bigint, $17::bigint, $18::timestamptz, $19::bigint,"
-    "  $20::int, left($21, 1024), $22::timestamptz, $23::timestamptz, $24::timestamptz, $25::timestamptz, $26, $27::bigint, $28, "
-    "$30)"
-    " ON CONFLICT (uid) DO UPDATE SET observed_generation = greatest(s.observed_generation, excluded.observed_generation),"
-    "  revision = excluded.revision,"
-    "  source_documents = CASE WHEN $29::boolean THEN excluded.source_documents ELSE s.source_documents END,"
-    "  previous_source_documents = excluded.previous_source_documents, documents = s.documents + excluded.documents,"
-    "  chunks = s.chunks + excluded.chunks,"
-    "  missing = excluded.missing, stale = excluded.stale, moved = excluded.moved, partial = excluded.partial,"
-    "  invalid = excluded.invalid, orphaned = excluded.orphaned, excess = excluded.excess, unkeyed = excluded.unkeyed,"
-    "  dead_letters = homeostat.dead_letters_of($1::bigint), blocked_prunes = excluded.blocked_prunes, blocked_plan = "
-    "excluded.blocked_plan,"
-    "  prune_window_start = excluded.prune_window_start, pruned_in_window = excluded.pruned_in_window,"
-    "  failures = excluded.failures, last_error = excluded.last_error, last_sweep_at = excluded.last_sweep_at,"
-    "  last_deep_sweep_at = excluded.last_deep_sweep_at, last_converged_at = excluded.last_converged_at,"
-    "  next_attempt_at = excluded.next_attempt_at, last_handled_reconcile = excluded.last_handled_reconcile,"
-    "  observed_provider_generation = excluded.observed_provider_generation,"
-    "  observed_source_mark = excluded.observed_source_mark,"
-    "  updated_at = clock_timestamp()"};
+const NamedStatement kStatus{"status_write", R"sql(
+    INSERT INTO homeostat.pipeline_status AS s (uid, observed_generation, revision, source_documents, previous_source_documents,
+        documents, chunks, missing, stale, moved, partial, invalid, orphaned, excess, unkeyed, dead_letters, blocked_prunes,
+        blocked_plan, prune_window_start, pruned_in_window, failures, last_error, last_sweep_at, last_deep_sweep_at,
+        last_converged_at, next_attempt_at, last_handled_reconcile, observed_provider_generation, observed_source_mark)
+    VALUES (:uid::bigint, :generation::bigint, :revision::int, :source_documents::bigint, :previous_source_documents::bigint,
+        :documents::bigint, :chunks::bigint, :missing::bigint, :stale::bigint, :moved::bigint, :partial::bigint,
+        :invalid::bigint, :orphaned::bigint, :excess::bigint, :unkeyed::bigint, :dead_letters::bigint, :blocked_prunes::bigint,
+        :blocked_plan, :window_start::timestamptz, :pruned_in_window::bigint, :failures::int, left(:last_error, 1024),
+        :last_sweep::timestamptz, :last_deep_sweep::timestamptz, :last_converged::timestamptz, :next_attempt::timestamptz,
+        :last_handled_reconcile, :provider_generation::bigint, :observed_mark)
+    ON CONFLICT (uid) DO UPDATE SET observed_generation = greatest(s.observed_generation, excluded.observed_generation),
+        revision = excluded.revision,
+        source_documents = CASE WHEN :source_counted::boolean THEN excluded.source_documents ELSE s.source_documents END,
+        previous_source_documents = excluded.previous_source_documents, documents = s.documents + excluded.documents,
+        chunks = s.chunks + excluded.chunks, missing = excluded.missing, stale = excluded.stale, moved = excluded.moved,
+        partial = excluded.partial, invalid = excluded.invalid, orphaned = excluded.orphaned, excess = excluded.excess,
+        unkeyed = excluded.unkeyed, dead_letters = homeostat.dead_letters_of(:uid::bigint),
+        blocked_prunes = excluded.blocked_prunes, blocked_plan = excluded.blocked_plan,
+        prune_window_start = excluded.prune_window_start, pruned_in_window = excluded.pruned_in_window,
+        failures = excluded.failures, last_error = excluded.last_error, last_sweep_at = excluded.last_sweep_at,
+        last_deep_sweep_at = excluded.last_deep_sweep_at, last_converged_at = excluded.last_converged_at,
+        next_attempt_at = excluded.next_attempt_at, last_handled_reconcile = excluded.last_handled_reconcile,
+        observed_provider_generation = excluded.observed_provider_generation,
+        observed_source_mark = excluded.observed_source_mark, updated_at = clock_timestamp())sql"};
 
 // Only on change; the transition time moves only when the status does, and never backwards.
 const Statement kCondition{
@@ -138,29 +139,30 @@ const Statement kFailed{
 
 Run run_at(const Rows& rows, int i) {
     Run r;
-    r.id = rows.i64(i, 0);
-    r.uid = rows.i64(i, 1);
-    r.revision = static_cast<std::int32_t>(rows.i64(i, 2));
-    r.generation = rows.i64(i, 3);
-    r.reconcile_id = rows.text(i, 4);
-    r.trigger = rows.text(i, 5);
-    r.deep = rows.boolean(i, 6);
+    RowReader c(rows, i);
+    r.id = c.integer();
+    r.uid = c.integer();
+    r.revision = c.integer<std::int32_t>();
+    r.generation = c.integer();
+    r.reconcile_id = c.text();
+    r.trigger = c.text();
+    r.deep = c.boolean();
+    const std::string_view phase = c.view();
     for (std::size_t p = 0; p < kPhases.size(); ++p) {
-        if (rows.view(i, 7) == kPhases[p]) r.phase = static_cast<RunPhase>(p);
+        if (phase == kPhases[p]) r.phase = static_cast<RunPhase>(p);
     }
-    r.observation = rows.i64(i, 8);
-    r.sweeps = static_cast<int>(rows.i64(i, 9));
-    if (!rows.null(i, 10)) r.cursor = parse_text_array(rows.view(i, 10));
-    r.seen = rows.i64(i, 11);
+    r.observation = c.integer();
+    r.sweeps = c.integer<int>();
+    if (const auto cursor = c.maybe()) r.cursor = parse_text_array(*cursor);
+    r.seen = c.integer();
     std::int64_t* counts[] = {&r.found.missing, &r.found.stale,    &r.found.moved,     &r.found.partial,
                               &r.found.invalid, &r.found.orphaned, &r.found.excess,    &r.unkeyed,
                               &r.dead_letters,  &r.planned,        &r.planned_in_sweep};
-    int column = 12;
-    for (std::int64_t* c : counts) *c = rows.i64(i, column++);
-    r.traceparent = rows.text(i, column);
-    r.feed_trusted = rows.boolean(i, column + 1);
-    r.bypassed = rows.i64(i, column + 2);
-    r.source_mark = rows.maybe(i, column + 3);
+    for (std::int64_t* count : counts) *count = c.integer();
+    r.traceparent = c.text();
+    r.feed_trusted = c.boolean();
+    r.bypassed = c.integer();
+    r.source_mark = c.maybe();
     return r;
 }
 
@@ -228,17 +230,23 @@ Run start_run(Transaction& tx, const Run& w) {
 }
 
 void save_run(Transaction& tx, const Run& r) {
-    Params params = Params::of(r.id, to_string(r.phase));
-    params.add(r.cursor ? std::optional<std::string>(format_text_array(*r.cursor)) : std::nullopt).add(r.seen);
-    params.add(r.found.missing).add(r.found.stale).add(r.found.moved).add(r.found.partial).add(r.found.invalid);
-    params.add(r.found.orphaned)
-        .add(r.found.excess)
-        .add(r.unkeyed)
-        .add(r.dead_letters)
-        .add(r.planned)
-        .add(r.planned_in_sweep)
-        .add(r.bypassed);
-    tx.exec(kSave, params);
+    tx.exec(kSave.statement(),
+            kSave.with({{"id", r.id},
+                        {"phase", to_string(r.phase)},
+                        {"cursor", r.cursor ? std::optional<std::string>(format_text_array(*r.cursor)) : std::nullopt},
+                        {"seen", r.seen},
+                        {"missing", r.found.missing},
+                        {"stale", r.found.stale},
+                        {"moved", r.found.moved},
+                        {"partial", r.found.partial},
+                        {"invalid", r.found.invalid},
+                        {"orphaned", r.found.orphaned},
+                        {"excess", r.found.excess},
+                        {"unkeyed", r.unkeyed},
+                        {"dead_letters", r.dead_letters},
+                        {"planned", r.planned},
+                        {"planned_in_sweep", r.planned_in_sweep},
+                        {"bypassed", r.bypassed}}));
 }
 
 void restart_sweep(Transaction& tx, Run& run, bool deep) { run = run_at(tx.exec(kRestart, Params::of(run.id, deep)), 0); }
@@ -281,14 +289,36 @@ void forget_prune_candidates(Transaction& tx, std::int64_t uid) { tx.exec(kForge
 std::vector<Condition> write_status(Transaction& tx, const StatusUpdate& u, const std::string& reconcile_id) {
     const PipelineStatus& s = u.status;
     const Totals n = u.counted.value_or(Totals());
-    Params params =
-        Params::of(u.uid, u.observed_generation, s.revision, s.source_documents, u.previous_source_documents,
-                   n.documents - n.told_documents, n.chunks - n.told_chunks, s.drift.missing, s.drift.stale, s.drift.moved,
-                   s.drift.partial, s.drift.invalid, s.drift.orphaned, s.drift.excess, u.unkeyed, s.dead_letters,
-                   s.blocked_prunes, time_text(u.window.start), u.window.pruned, u.failures, s.last_error,
-                   time_text(s.last_sweep), time_text(s.last_deep_sweep), time_text(s.last_converged), time_text(s.next_attempt),
-                   s.last_handled_reconcile, u.provider_generation, u.observed_mark, u.source_counted, s.blocked_plan);
-    tx.exec(kStatus, params);
+    tx.exec(kStatus.statement(), kStatus.with({{"uid", u.uid},
+                                               {"generation", u.observed_generation},
+                                               {"revision", s.revision},
+                                               {"source_documents", s.source_documents},
+                                               {"source_counted", u.source_counted},
+                                               {"previous_source_documents", u.previous_source_documents},
+                                               {"documents", n.documents - n.told_documents},
+                                               {"chunks", n.chunks - n.told_chunks},
+                                               {"missing", s.drift.missing},
+                                               {"stale", s.drift.stale},
+                                               {"moved", s.drift.moved},
+                                               {"partial", s.drift.partial},
+                                               {"invalid", s.drift.invalid},
+                                               {"orphaned", s.drift.orphaned},
+                                               {"excess", s.drift.excess},
+                                               {"unkeyed", u.unkeyed},
+                                               {"dead_letters", s.dead_letters},
+                                               {"blocked_prunes", s.blocked_prunes},
+                                               {"blocked_plan", s.blocked_plan},
+                                               {"window_start", time_text(u.window.start)},
+                                               {"pruned_in_window", u.window.pruned},
+                                               {"failures", u.failures},
+                                               {"last_error", s.last_error},
+                                               {"last_sweep", time_text(s.last_sweep)},
+                                               {"last_deep_sweep", time_text(s.last_deep_sweep)},
+                                               {"last_converged", time_text(s.last_converged)},
+                                               {"next_attempt", time_text(s.next_attempt)},
+                                               {"last_handled_reconcile", s.last_handled_reconcile},
+                                               {"provider_generation", u.provider_generation},
+                                               {"observed_mark", u.observed_mark}}));
     return s.conditions.empty() ? std::vector<Condition>() : write_conditions(tx, u.uid, s.conditions, reconcile_id);
 }
 
@@ -296,16 +326,17 @@ Result<LoopState> read_loop_state(Session& session, std::int64_t uid) {
     return guarded([&] {
         const Rows rows = session.exec(kLoopState, Params::of(uid));
         LoopState s;
-        s.failures = static_cast<int>(rows.i64(0, 0));
-        if (!rows.null(0, 1)) s.next_attempt = parse_timestamp(rows.view(0, 1));
-        s.last_handled_reconcile = rows.maybe(0, 2);
-        s.previous_source_documents = rows.maybe_i64(0, 3);
-        if (!rows.null(0, 4)) s.window.start = parse_timestamp(rows.view(0, 4));
-        s.window.pruned = rows.i64(0, 5);
-        s.provider_generation = rows.i64(0, 6);
-        s.observed_mark = rows.maybe(0, 7);
-        s.source_mark = rows.maybe(0, 8);
-        s.at = parse_timestamp(rows.view(0, 9));
+        RowReader c(rows, 0);
+        s.failures = c.integer<int>();
+        s.next_attempt = c.maybe_stamp();
+        s.last_handled_reconcile = c.maybe();
+        s.previous_source_documents = c.maybe_integer<std::int64_t>();
+        s.window.start = c.maybe_stamp();
+        s.window.pruned = c.integer();
+        s.provider_generation = c.integer();
+        s.observed_mark = c.maybe();
+        s.source_mark = c.maybe();
+        s.at = c.stamp();
         return s;
     });
 }
@@ -313,7 +344,8 @@ Result<LoopState> read_loop_state(Session& session, std::int64_t uid) {
 Result<RunProgress> read_progress(Session& session, std::int64_t run_id) {
     return guarded([&] {
         const Rows r = session.exec(kProgress, Params::of(run_id));
-        return RunProgress{r.i64(0, 0), r.i64(0, 1), r.i64(0, 2), r.i64(0, 3), r.i64(0, 4), r.i64(0, 5), r.i64(0, 6)};
+        RowReader c(r, 0);
+        return RunProgress{c.integer(), c.integer(), c.integer(), c.integer(), c.integer(), c.integer(), c.integer()};
     });
 }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "store/pg/row_reader.hpp"
 #include "store/pg/timestamps.hpp"
 
 namespace homeostat {
@@ -29,11 +30,6 @@ const Statement kRuns{
     "SELECT id, trigger, result, message, planned, started_at::text, ended_at::text FROM homeostat.own_run_history"
     " WHERE uid = $1::bigint ORDER BY ended_at DESC LIMIT $2::int"};
 
-std::optional<WallTime> maybe_time(const Rows& rows, int row, int column) {
-    if (rows.null(row, column)) return std::nullopt;
-    return parse_timestamp(rows.view(row, column));
-}
-
 }  // namespace
 
 Result<PipelineStatus> read_status(Session& session, std::int64_t uid) {
@@ -41,26 +37,26 @@ Result<PipelineStatus> read_status(Session& session, std::int64_t uid) {
         PipelineStatus s;
         const Rows rows = session.exec(kStatus, Params::of(uid));
         if (!rows.empty()) {
-            s.observed_generation = rows.i64(0, 0);
-            s.revision = static_cast<std::int32_t>(rows.i64(0, 1));
-            s.source_documents = rows.maybe_i64(0, 2);
+            RowReader c(rows, 0);
+            s.observed_generation = c.integer();
+            s.revision = c.integer<std::int32_t>();
+            s.source_documents = c.maybe_integer<std::int64_t>();
             std::int64_t* counts[] = {&s.documents,    &s.chunks,        &s.drift.missing, &s.drift.stale,
                                       &s.drift.moved,  &s.drift.partial, &s.drift.invalid, &s.drift.orphaned,
                                       &s.drift.excess, &s.dead_letters,  &s.blocked_prunes};
-            int column = 3;
-            for (std::int64_t* c : counts) *c = rows.i64(0, column++);
-            s.last_sweep = maybe_time(rows, 0, 14);
-            s.last_deep_sweep = maybe_time(rows, 0, 15);
-            s.last_converged = maybe_time(rows, 0, 16);
-            s.next_attempt = maybe_time(rows, 0, 17);
-            s.last_error = rows.text(0, 18);
-            s.last_handled_reconcile = rows.maybe(0, 19);
-            s.blocked_plan = rows.text(0, 20);
+            for (std::int64_t* count : counts) *count = c.integer();
+            s.last_sweep = c.maybe_stamp();
+            s.last_deep_sweep = c.maybe_stamp();
+            s.last_converged = c.maybe_stamp();
+            s.next_attempt = c.maybe_stamp();
+            s.last_error = c.text();
+            s.last_handled_reconcile = c.maybe();
+            s.blocked_plan = c.text();
         }
         const Rows conditions = session.exec(kConditions, Params::of(uid));
         for (int i = 0; i < conditions.size(); ++i) {
-            s.conditions.push_back({conditions.text(i, 0), conditions.text(i, 1), conditions.text(i, 2), conditions.text(i, 3),
-                                    conditions.i64(i, 4), parse_timestamp(conditions.view(i, 5))});
+            RowReader c(conditions, i);
+            s.conditions.push_back({c.text(), c.text(), c.text(), c.text(), c.integer(), c.stamp()});
         }
         return s;
     });
@@ -101,8 +97,8 @@ Result<std::vector<RunSummary>> read_runs(Session& session, std::int64_t uid, in
         const Rows rows = session.exec(kRuns, Params::of(uid, limit));
         std::vector<RunSummary> out;
         for (int i = 0; i < rows.size(); ++i) {
-            out.push_back({rows.i64(i, 0), rows.text(i, 1), rows.text(i, 2), rows.text(i, 3), rows.i64(i, 4),
-                           parse_timestamp(rows.view(i, 5)), parse_timestamp(rows.view(i, 6))});
+            RowReader c(rows, i);
+            out.push_back({c.integer(), c.text(), c.text(), c.text(), c.integer(), c.stamp(), c.stamp()});
         }
         return out;
     });

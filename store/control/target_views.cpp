@@ -6,6 +6,8 @@
 
 #include "store/control/declared_columns.hpp"
 #include "store/control/statuses.hpp"
+#include "store/pg/named_statement.hpp"
+#include "store/pg/row_reader.hpp"
 #include "store/pg/timestamps.hpp"
 
 namespace homeostat {
@@ -37,13 +39,14 @@ const Statement kRefused{
     "SELECT name, refusal FROM homeostat.own_target_view_row WHERE target_view = $1::bigint AND refusal IS NOT NULL"
     " ORDER BY name LIMIT 1000"};
 
-const Statement kWrite{
+const NamedStatement kWrite{
     "target_view_status_write",
     "INSERT INTO homeostat.target_view_status AS s (uid, observed_generation, rows, counted_rows, pipelines, refused, "
     "names_taken,"
     "  held, plan, removal_window_start, removed_in_window, last_error)"
-    " VALUES ($1::bigint, $2::bigint, $3::bigint, $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9,"
-    "  $10::timestamptz, $11::bigint, left($12, 1024))"
+    " VALUES (:uid::bigint, :generation::bigint, :rows::bigint, :counted_rows::bigint, :pipelines::bigint, :refused::bigint, "
+    ":names_taken::bigint, :held::bigint, :plan,"
+    "  :window_start::timestamptz, :removed_in_window::bigint, left(:last_error, 1024))"
     " ON CONFLICT (uid) DO UPDATE SET observed_generation = greatest(s.observed_generation, excluded.observed_generation),"
     "  rows = excluded.rows, counted_rows = excluded.counted_rows, pipelines = excluded.pipelines, refused = excluded.refused,"
     "  names_taken = excluded.names_taken, held = excluded.held, plan = excluded.plan,"
@@ -152,22 +155,23 @@ Result<TargetViewStatus> read_target_view_status(Session& session, std::int64_t 
         TargetViewStatus s;
         const Rows rows = session.exec(kStatus, Params::of(uid));
         if (!rows.empty()) {
-            s.observed_generation = rows.i64(0, 0);
-            s.rows = rows.maybe_i64(0, 1);
-            s.counted_rows = rows.maybe_i64(0, 2);
-            s.pipelines = rows.i64(0, 3);
-            s.refused = rows.i64(0, 4);
-            s.names_taken = rows.i64(0, 5);
-            s.held = rows.i64(0, 6);
-            s.plan = rows.text(0, 7);
-            if (!rows.null(0, 8)) s.removal_window_start = parse_timestamp(rows.view(0, 8));
-            s.removed_in_window = rows.i64(0, 9);
-            s.last_error = rows.text(0, 10);
+            RowReader c(rows, 0);
+            s.observed_generation = c.integer();
+            s.rows = c.maybe_integer<std::int64_t>();
+            s.counted_rows = c.maybe_integer<std::int64_t>();
+            s.pipelines = c.integer();
+            s.refused = c.integer();
+            s.names_taken = c.integer();
+            s.held = c.integer();
+            s.plan = c.text();
+            s.removal_window_start = c.maybe_stamp();
+            s.removed_in_window = c.integer();
+            s.last_error = c.text();
         }
         const Rows conditions = session.exec(kConditions, Params::of(uid));
         for (int i = 0; i < conditions.size(); ++i) {
-            s.conditions.push_back({conditions.text(i, 0), conditions.text(i, 1), conditions.text(i, 2), conditions.text(i, 3),
-                                    conditions.i64(i, 4), parse_timestamp(conditions.view(i, 5))});
+            RowReader c(conditions, i);
+            s.conditions.push_back({c.text(), c.text(), c.text(), c.text(), c.integer(), c.stamp()});
         }
         return s;
     });
@@ -207,10 +211,20 @@ bool differs(const TargetViewStatus& before, const TargetViewStatus& status) {
 void write_target_view_status(Transaction& tx, const TargetViewSpec& view, const TargetViewStatus& before,
                               const TargetViewStatus& s, const std::string& reconcile_id) {
     if (numbers_differ(before, s)) {
-        Params params = Params::of(view.uid, s.observed_generation, s.rows, s.counted_rows, s.pipelines, s.refused, s.names_taken,
-                                   s.held, s.plan);
-        params.add(s.removal_window_start ? std::optional<std::string>(format_timestamp(*s.removal_window_start)) : std::nullopt);
-        tx.exec(kWrite, params.add(s.removed_in_window).add(s.last_error));
+        const auto since =
+            s.removal_window_start ? std::optional<std::string>(format_timestamp(*s.removal_window_start)) : std::nullopt;
+        tx.exec(kWrite.statement(), kWrite.with({{"uid", view.uid},
+                                                 {"generation", s.observed_generation},
+                                                 {"rows", s.rows},
+                                                 {"counted_rows", s.counted_rows},
+                                                 {"pipelines", s.pipelines},
+                                                 {"refused", s.refused},
+                                                 {"names_taken", s.names_taken},
+                                                 {"held", s.held},
+                                                 {"plan", s.plan},
+                                                 {"window_start", since},
+                                                 {"removed_in_window", s.removed_in_window},
+                                                 {"last_error", s.last_error}}));
     }
     for (const Condition& c : s.conditions) {
         const Condition* old = find_condition(before, c.type);

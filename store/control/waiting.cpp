@@ -1,4 +1,5 @@
 #include "store/control/waiting.hpp"
+#include "store/pg/row_reader.hpp"
 
 namespace homeostat {
 
@@ -25,28 +26,34 @@ const Statement kFeed{"waiting_feed", R"sql(
 
 }  // namespace
 
-Waiting waiting_at(const Rows& rows, int row, int first_column) {
-    int column = first_column;
+Waiting read_waiting(RowReader& c) {
     Waiting w;
-    w.uncounted = rows.null(row, first_column + 2);
-    for (std::int64_t* n : {&w.run_documents, &w.feed_documents, &w.changes, &w.failing, &w.dead_letters})
-        *n = rows.maybe_i64(row, column++).value_or(0);
-    for (bool* b : {&w.closed, &w.unnamed, &w.behind}) *b = rows.boolean(row, column++);
-    if (const auto ms = rows.maybe_i64(row, column++)) w.oldest = Millis(*ms);
-    w.last_error = rows.text(row, column);
+    w.run_documents = c.maybe_integer<std::int64_t>().value_or(0);
+    w.feed_documents = c.maybe_integer<std::int64_t>().value_or(0);
+    const auto changes = c.maybe_integer<std::int64_t>();
+    w.uncounted = !changes;
+    w.changes = changes.value_or(0);
+    for (std::int64_t* n : {&w.failing, &w.dead_letters}) *n = c.maybe_integer<std::int64_t>().value_or(0);
+    for (bool* b : {&w.closed, &w.unnamed, &w.behind}) *b = c.boolean();
+    w.oldest = c.maybe_millis();
+    w.last_error = c.text();
     return w;
 }
 
 Result<Waiting> read_waiting(Session& session, std::int64_t uid) {
     return guarded([&] {
         const Rows rows = session.exec(kRead, Params::of(uid));
-        return rows.empty() ? Waiting{} : waiting_at(rows, 0, 0);
+        if (rows.empty()) return Waiting{};
+        RowReader c(rows, 0);
+        return read_waiting(c);
     });
 }
 
 Waiting read_waiting(Transaction& tx, std::int64_t uid) {
     const Rows rows = tx.exec(kRead, Params::of(uid));
-    return rows.empty() ? Waiting{} : waiting_at(rows, 0, 0);
+    if (rows.empty()) return {};
+    RowReader c(rows, 0);
+    return read_waiting(c);
 }
 
 Result<std::vector<std::int64_t>> pipelines_that_wait(Session& session) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/resource.hpp"
+#include "store/pg/row_reader.hpp"
 #include "store/pg/session.hpp"
 
 namespace homeostat {
@@ -21,11 +22,11 @@ Result<std::vector<std::int64_t>> pipelines_that_wait(Session& session);
 // Whether anything waits that the feed had named longer than `ago` ago, and none of it for so long that `behind` tells of it.
 Result<bool> feed_waits(Session& session, std::int64_t uid, Millis ago);
 
-// The columns of a row of homeostat.waiting as `w`, in the order that waiting_at() reads them.
+// The columns of a row of homeostat.waiting as `w`, in the order that read_waiting() reads them.
 inline constexpr std::string_view kWaitingColumns =
     " w.run_documents, w.feed_documents, w.changes, w.failing, w.dead_letters, w.closed, w.unnamed, w.behind,"
     " CASE WHEN w.oldest IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - w.oldest) * 1000)::bigint END,"
     " w.last_error";
-Waiting waiting_at(const Rows& rows, int row, int first_column);
+Waiting read_waiting(RowReader& row);
 
 }  // namespace homeostat

@@ -1,4 +1,5 @@
 #include "store/control/watch.hpp"
+#include "store/pg/row_reader.hpp"
 
 #include <spdlog/spdlog.h>
 
@@ -54,9 +55,11 @@ Result<std::vector<Declared>> read_declared(Session& session) {
         bool over = false;
         std::vector<Declared> out;
         for (int i = 0; i < rows.size(); ++i) {
-            out.push_back({rows.i64(i, 0), rows.i64(i, 1), rows.text(i, 2), rows.text(i, 3), rows.i64(i, 4), rows.boolean(i, 5),
-                           rows.boolean(i, 6), rows.text(i, 8)});
-            over = over || rows.boolean(i, 7);
+            RowReader c(rows, i);
+            Declared d{c.integer(), c.integer(), c.text(), c.text(), c.integer(), c.boolean(), c.boolean(), ""};
+            over = c.boolean() || over;
+            d.source_mark = c.text();
+            out.push_back(std::move(d));
         }
         if (over) session.exec(kEndSuspension);
         return out;

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "store/data/query_walk.hpp"
+#include "store/pg/row_reader.hpp"
 #include "store/pg/text_array.hpp"
 
 namespace homeostat {
@@ -93,10 +94,21 @@ private:
     }
 
     void read_relation(const Rows& rows, int i) {
-        const long oid = rows.i64(i, 0);
-        if (rows.view(i, 1).front() == 'v') {
+        RowReader c(rows, i);
+        const long oid = c.integer<long>();
+        BaseTable t;
+        t.kind = c.view().front();
+        t.schema = c.text();
+        t.relation = c.text();
+        t.name = c.text();
+        t.rows = c.maybe_real().value_or(-1);
+        t.owner = c.text();
+        t.may_trigger = c.boolean();
+        t.key = parse_text_array(c.view());
+        t.leaves = parse_text_array(c.view());
+        if (t.kind == 'v') {
             // The rule is a list of one query.
-            std::optional<TreeNode> rule = read_node_tree(rows.view(i, 10));
+            std::optional<TreeNode> rule = read_node_tree(c.view());
             if (rule && rule->items.size() == 1) {
                 rules_.emplace(oid, std::move(rule->items.front()));
             } else {
@@ -105,16 +117,6 @@ private:
             return;
         }
         tables_[oid] = out_.tables.size();
-        BaseTable t;
-        t.kind = rows.view(i, 1).front();
-        t.schema = rows.text(i, 2);
-        t.relation = rows.text(i, 3);
-        t.name = rows.text(i, 4);
-        t.rows = rows.null(i, 5) ? -1 : rows.f64(i, 5);
-        t.owner = rows.text(i, 6);
-        t.may_trigger = rows.boolean(i, 7);
-        t.key = parse_text_array(rows.view(i, 8));
-        t.leaves = parse_text_array(rows.view(i, 9));
         out_.tables.push_back(std::move(t));
     }
 

@@ -7,6 +7,7 @@
 #include "store/data/source_code.hpp"
 #include "store/data/source_reader.hpp"
 #include "store/pg/pg_error.hpp"
+#include "store/pg/row_reader.hpp"
 
 namespace homeostat {
 
@@ -112,31 +113,39 @@ public:
                                 .origin = Origin::user,
                                 .code = "42P01"});
         }
-        oid = relation.text(0, 0);
-        shape.kind = relation.view(0, 1).front();
-        shape.described = relation.text(0, 2);
-        shape.estimated_rows = relation.f64(0, 3);
+        RowReader c(relation, 0);
+        oid = c.text();
+        shape.kind = c.view().front();
+        shape.described = c.text();
+        shape.estimated_rows = c.real();
+        const bool readable = c.boolean();
+        user_ = c.text();
+        const std::string_view encoding = c.view();
+        const std::optional<std::string> refused = c.maybe();
+        const bool may_enter = c.boolean();  // its schema
+        const std::string_view schema = c.view();
         // There any bytes are a text, and one that is no UTF-8 must not end the comparison of all others: they are hashed as
         // they are, which for UTF-8 is the same.
-        if (relation.view(0, 6) == "SQL_ASCII") shape.hashed_in = "SQL_ASCII";
-        if (!relation.boolean(0, 8)) {
-            refuse_right(relation.text(0, 5), fmt::format("{}, as it may not use {}", shape.described, relation.view(0, 9)),
-                         "USAGE");
-        }
-        if (!relation.boolean(0, 4)) refuse_right(relation.text(0, 5), shape.described);
-        if (const auto refused = relation.maybe(0, 7)) {
+        if (encoding == "SQL_ASCII") shape.hashed_in = "SQL_ASCII";
+        if (!may_enter) refuse_right(user_, fmt::format("{}, as it may not use {}", shape.described, schema), "USAGE");
+        if (!readable) refuse_right(user_, shape.described);
+        if (refused) {
             throw StoreFailure({.cls = ErrorClass::db_permanent,
                                 .message = fmt::format("pipeline \"{}\": {}", spec.name, *refused),
                                 .origin = Origin::user,
                                 .code = std::string(kRightOfAnother)});
         }
-        user_ = relation.text(0, 5);
         const Rows rows = tx.exec(kColumns, Params::of(oid, user_));
         for (int i = 0; i < rows.size(); ++i) {
-            columns_.push_back({{rows.text(i, 0), rows.text(i, 1), rows.text(i, 2), rows.text(i, 3), rows.boolean(i, 4),
-                                 rows.text(i, 7), rows.boolean(i, 8), rows.boolean(i, 9)},
-                                rows.boolean(i, 5),
-                                rows.text(i, 6)});
+            RowReader column(rows, i);
+            KnownColumn known;
+            known.shape = {column.text(), column.text(), column.text(), column.text(), column.boolean(), "", false, false};
+            known.readable = column.boolean();
+            known.operator_schema = column.text();
+            known.shape.wide = column.text();
+            known.shape.exact = column.boolean();
+            known.shape.fixed = column.boolean();
+            columns_.push_back(std::move(known));
         }
     }
 
@@ -342,11 +351,13 @@ Result<VectorExtension> find_vector_extension(Transaction& tx) {
                 .message = "the extension vector (pgvector 0.7 or newer) is not in this database; run CREATE EXTENSION vector",
                 .origin = Origin::user};
         }
+        RowReader c(rows, 0);
+        VectorExtension found{c.text(), c.text(), c.integer<std::uint32_t>(), c.integer<std::uint32_t>()};
+        const bool whole = c.integer() >= 2, may_make = c.boolean(), only_reads = c.boolean();
         // They went with the extension, when it was dropped with all that rests on it. Who only reads leaves it to those who
         // write.
-        if (rows.i64(0, 4) < 2 && rows.boolean(0, 5) && !rows.boolean(0, 6)) tx.exec(kMakeFunctions);
-        return VectorExtension{rows.text(0, 0), rows.text(0, 1), static_cast<std::uint32_t>(rows.i64(0, 2)),
-                               static_cast<std::uint32_t>(rows.i64(0, 3))};
+        if (!whole && may_make && !only_reads) tx.exec(kMakeFunctions);
+        return found;
     });
 }
 

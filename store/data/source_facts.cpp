@@ -6,6 +6,7 @@
 
 #include "store/data/drift.hpp"
 #include "store/data/source_reader.hpp"
+#include "store/pg/row_reader.hpp"
 #include "store/pg/text_array.hpp"
 
 namespace homeostat {
@@ -180,9 +181,10 @@ Result<KeyFacts> read_key_facts(Transaction& tx, const PipelineSpec& spec) {
         const Rows collations = tx.exec(kCollations, key);
         const bool versioned = tx.exec(kServer).boolean(0, 0);
         for (int i = 0; i < collations.size(); ++i) {
-            KeyCollation c{collations.text(i, 0), collations.text(i, 1), collations.boolean(i, 2), collations.text(i, 3),
-                           collations.text(i, 4)};
-            if (collations.boolean(i, 5) && versioned) {
+            RowReader row(collations, i);
+            KeyCollation c{row.text(), row.text(), row.boolean(), row.text(), row.text()};
+            const bool of_database = row.boolean();
+            if (of_database && versioned) {
                 const Rows database = tx.exec(kDefaultCollation);
                 c.collation = database.text(0, 0);
                 c.recorded = database.text(0, 1);

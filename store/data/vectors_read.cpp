@@ -4,6 +4,7 @@
 
 #include "store/data/sql_fragments.hpp"
 #include "store/data/vectors.hpp"
+#include "store/pg/row_reader.hpp"
 
 namespace homeostat {
 
@@ -54,15 +55,16 @@ void take_content(ReadDocument& d, std::string_view content, const SourceShape& 
     d.content = content;
 }
 
-void fill(ReadDocument& d, const Rows& rows, int i, const SourceShape& source) {
-    take_content(d, rows.view(i, 4), source);
-    d.content_hash = unhex(rows.view(i, 5));
-    d.version = rows.maybe(i, 6);
-    d.document_id = rows.i64(i, 7);
-    d.write_token = rows.maybe_i64(i, 8);
-    d.same_content = rows.boolean(i, 9);
-    d.chunks = parse_chunks(rows.view(i, 10));
-    for (std::size_t m = 0; m < source.metadata.size(); ++m) d.metadata.push_back(rows.maybe(i, 11 + static_cast<int>(m)));
+// Where the document was kept: what comes after its length.
+void fill(ReadDocument& d, RowReader& c, const SourceShape& source) {
+    take_content(d, c.view(), source);
+    d.content_hash = unhex(c.view());
+    d.version = c.maybe();
+    d.document_id = c.integer();
+    d.write_token = c.maybe_integer<std::int64_t>();
+    d.same_content = c.boolean();
+    d.chunks = parse_chunks(c.view());
+    for (std::size_t m = 0; m < source.metadata.size(); ++m) d.metadata.push_back(c.maybe());
 }
 
 }  // namespace
@@ -114,19 +116,21 @@ std::vector<ReadDocument> read_apart(Transaction& tx, const SourceShape& source,
     for (int i = 0; i < rows.size(); ++i) {
         ReadDocument d;
         d.key = keys[static_cast<std::size_t>(i)];
-        d.in_source = rows.boolean(i, 0);
-        const bool kept = rows.boolean(i, 1);
+        RowReader c(rows, i);
+        d.in_source = c.boolean();
+        const bool kept = c.boolean();
         d.deferred = d.in_source && !kept;
-        d.bytes = rows.maybe_i64(i, 2).value_or(0);
+        d.bytes = c.maybe_integer<std::int64_t>().value_or(0);
         if (kept) {
-            take_content(d, rows.view(i, 3), source);
-            d.content_hash = unhex(rows.view(i, 4));
-            d.version = rows.maybe(i, 5);
+            take_content(d, c.view(), source);
+            const std::string_view hash = c.view();
+            d.content_hash = unhex(hash);
+            d.version = c.maybe();
             d.document_id = stored.i64(i, 0);
             d.write_token = stored.maybe_i64(i, 1);
-            d.same_content = stored.view(i, 2) == rows.view(i, 4);
+            d.same_content = stored.view(i, 2) == hash;
             if (d.same_content || revision.settings.chunker != "whole") d.chunks = parse_chunks(stored.view(i, 3));
-            for (std::size_t m = 0; m < source.metadata.size(); ++m) d.metadata.push_back(rows.maybe(i, 6 + static_cast<int>(m)));
+            for (std::size_t m = 0; m < source.metadata.size(); ++m) d.metadata.push_back(c.maybe());
         }
         out.push_back(std::move(d));
     }
@@ -180,11 +184,13 @@ Result<std::vector<ReadDocument>> read_documents(Transaction& tx, const SourceSh
         for (int i = 0; i < rows.size(); ++i) {
             ReadDocument d;
             d.key = keys[static_cast<std::size_t>(i)];
-            d.in_source = rows.boolean(i, 1);
-            const bool kept = rows.boolean(i, 2);
+            RowReader c(rows, i);
+            c.skip();  // its number
+            d.in_source = c.boolean();
+            const bool kept = c.boolean();
             d.deferred = d.in_source && !kept;
-            d.bytes = rows.maybe_i64(i, 3).value_or(0);
-            if (kept) fill(d, rows, i, source);
+            d.bytes = c.maybe_integer<std::int64_t>().value_or(0);
+            if (kept) fill(d, c, source);
             out.push_back(std::move(d));
         }
         return out;

@@ -10,6 +10,7 @@
 #include "store/data/source_fingerprint.hpp"
 #include "store/feed/capture_functions.hpp"
 #include "store/pg/group_role.hpp"
+#include "store/pg/row_reader.hpp"
 #include "store/pg/text_array.hpp"
 
 namespace homeostat {
@@ -151,6 +152,17 @@ std::string none_because(char kind) {
     }
 }
 
+// A table that is watched where `relation` is: itself, its partitions, what inherits from it. As kMembers has it.
+struct CaptureMember {
+    std::string relation;  // quoted, schema-qualified
+    std::string described;
+    char kind;
+    bool may_trigger;
+    bool has_children;
+    bool subscribed;  // written by logical replication
+    std::string owner;  // quoted
+};
+
 class Planner {
 public:
     Planner(Transaction& tx, const PipelineSpec& spec, const SourceShape& source) : tx_(tx), spec_(spec), source_(source) {}
@@ -206,37 +218,39 @@ private:
             if (const CapturedColumn* c = find(columns, name)) compared.push_back(*c);
         }
         const std::string stem = fmt::format("p{}_changed{}", spec_.uid, suffix);
-        const Rows members = tx_.exec(kMembers, Params::of(relation));
+        const std::vector<CaptureMember> members = all_of(tx_.exec(kMembers, Params::of(relation)), [](RowReader c) {
+            c.skip();
+            return CaptureMember{c.text(), c.text(), c.text().front(), c.boolean(), c.boolean(), c.boolean(), c.text()};
+        });
         note_blind(members);
         // Where rows of other tables are reached through this one, only its statement sees all of them.
-        const bool alone = members.size() == 1 && members.view(0, 3) == "r" && !members.boolean(0, 5);
+        const bool alone = members.size() == 1 && members[0].kind == 'r' && !members[0].has_children;
         std::array<std::string_view, 4> events = kEvents;
         if (alone && !key.empty()) std::replace(events.begin(), events.end(), std::string_view("update"), kRowUpdate);
         const CaptureFunctions functions(spec_.uid, stem, std::move(key), std::move(compared), watched.empty());
         for (const std::string_view event : events) plan_.own.push_back(functions.text(event));
         for (const std::string_view event : events) plan_.own.push_back(only_for(members, fmt::format("{}_{}", stem, event)));
-        for (int i = 0; i < members.size(); ++i) {
-            if (members.view(i, 3) == "f") continue;  // fires none that would serve
-            plan_.relations.push_back({members.text(i, 1), members.text(i, 2), stem, members.boolean(i, 4)});
-            for (const std::string_view event : events)
-                plan_.triggers.push_back(trigger(spec_.uid, members.text(i, 1), stem, event));
+        for (const CaptureMember& m : members) {
+            if (m.kind == 'f') continue;  // fires none that would serve
+            plan_.relations.push_back({m.relation, m.described, stem, m.may_trigger});
+            for (const std::string_view event : events) plan_.triggers.push_back(trigger(spec_.uid, m.relation, stem, event));
         }
     }
 
     // Whoever may call it may put it on a table of his own. Those of the source may be asked to (`capture sql`).
-    static std::string only_for(const Rows& members, const std::string& function) {
+    static std::string only_for(const std::vector<CaptureMember>& members, const std::string& function) {
         std::set<std::string> owners;
-        for (int i = 0; i < members.size(); ++i) owners.insert(members.text(i, 7));
+        for (const CaptureMember& m : members) owners.insert(m.owner);
         std::string out = fmt::format("REVOKE ALL ON FUNCTION homeostat_data.{}() FROM PUBLIC", function);
         for (const std::string& o : owners)
             out += fmt::format("; GRANT EXECUTE ON FUNCTION homeostat_data.{}() TO {}", function, o);
         return out;
     }
 
-    void note_blind(const Rows& members) {
-        for (int i = 0; i < members.size(); ++i) {
-            if (members.view(i, 3) == "f") plan_.blind = {CaptureBlind::foreign, members.text(i, 2)};
-            if (members.boolean(i, 6)) plan_.blind = {CaptureBlind::subscribed, members.text(i, 2)};
+    void note_blind(const std::vector<CaptureMember>& members) {
+        for (const CaptureMember& m : members) {
+            if (m.kind == 'f') plan_.blind = {CaptureBlind::foreign, m.described};
+            if (m.subscribed) plan_.blind = {CaptureBlind::subscribed, m.described};
         }
     }
 

@@ -9,6 +9,7 @@
 #include "store/data/sql_fragments.hpp"
 #include "store/feed/capture.hpp"
 #include "store/pg/arrays.hpp"
+#include "store/pg/row_reader.hpp"
 
 namespace homeostat {
 
@@ -134,21 +135,25 @@ Statement room(std::int64_t uid) {
                 room_sequence(uid), named_sequence(uid), kRoomAtLeast, uid, kRowsForRoom)};
 }
 
-FeedGate gate_at(const Rows& rows) {
+FeedGate gate_at(const Rows& rows, const std::string& lease, std::int64_t epoch) {
     FeedGate g;
     if (rows.empty()) return g;
     g.kept = true;
-    g.generation = rows.i64(0, 0);
-    g.closed = rows.boolean(0, 1) || rows.null(0, 2);
-    g.revision = static_cast<std::int32_t>(rows.maybe_i64(0, 2).value_or(0));
-    g.run_id = rows.i64(0, 3);
-    g.sweeping = rows.boolean(0, 4);
-    g.documents = rows.i64(0, 5);
-    g.source_documents = rows.i64(0, 6);
-    g.pruned_in_window = rows.i64(0, 7);
-    g.provider = rows.text(0, 9);
-    g.provider_uid = rows.maybe_i64(0, 10).value_or(0);
-    g.provider_generation = rows.maybe_i64(0, 11).value_or(0);
+    RowReader c(rows, 0);
+    g.generation = c.integer();
+    const bool closed = c.boolean();
+    const auto revision = c.maybe_integer<std::int32_t>();
+    g.closed = closed || !revision;
+    g.revision = revision.value_or(0);
+    g.run_id = c.integer();
+    g.sweeping = c.boolean();
+    g.documents = c.integer();
+    g.source_documents = c.integer();
+    g.pruned_in_window = c.integer();
+    check_epoch(lease, c.integer(), epoch);
+    g.provider = c.text();
+    g.provider_uid = c.maybe_integer<std::int64_t>().value_or(0);
+    g.provider_generation = c.maybe_integer<std::int64_t>().value_or(0);
     return g;
 }
 
@@ -158,9 +163,10 @@ Result<FeedRow> read_feed(Session& session, std::int64_t uid) {
     return guarded([&] {
         const Rows rows = session.exec(kRead, Params::of(uid, kNotOpened, kFull));
         if (rows.empty()) return FeedRow{};
-        FeedRow row{true, rows.i64(0, 0), rows.text(0, 1), rows.boolean(0, 2), rows.i64(0, 3)};
-        row.full = rows.boolean(0, 4);
-        row.unsettled = rows.boolean(0, 5) && !row.full;
+        RowReader c(rows, 0);
+        FeedRow row{true, c.integer(), c.text(), c.boolean(), c.integer()};
+        row.full = c.boolean();
+        row.unsettled = c.boolean() && !row.full;
         return row;
     });
 }
@@ -168,18 +174,13 @@ Result<FeedRow> read_feed(Session& session, std::int64_t uid) {
 void feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch, FeedGate& gate) {
     const std::string lease = pipeline_lease(uid);
     tx.later(kHold, Params::of(uid));
-    tx.later(kGate, Params::of(uid, lease), [&gate, lease, epoch](const Rows& rows) {
-        if (!rows.empty()) check_epoch(lease, rows.i64(0, 8), epoch);
-        gate = gate_at(rows);
-    });
+    tx.later(kGate, Params::of(uid, lease), [&gate, lease, epoch](const Rows& rows) { gate = gate_at(rows, lease, epoch); });
 }
 
 FeedGate feed_gate(Transaction& tx, std::int64_t uid, std::int64_t epoch) {
     const std::string lease = pipeline_lease(uid);
     tx.later(kHold, Params::of(uid));
-    const Rows rows = tx.exec(kGate, Params::of(uid, lease));
-    if (!rows.empty()) check_epoch(lease, rows.i64(0, 8), epoch);
-    return gate_at(rows);
+    return gate_at(tx.exec(kGate, Params::of(uid, lease)), lease, epoch);
 }
 
 void note_feed_prunes(Transaction& tx, std::int64_t uid, std::int64_t documents) {
@@ -226,13 +227,15 @@ Result<ChangesSeen> look_at_changes(Session& session, std::int64_t uid) {
                          " named)",
                          change_table(uid), full_sequence(uid), room_sequence(uid), named_sequence(uid), kFull, uid,
                          kNotOpened)});
-        const std::int64_t full = rows.i64(0, 1);
-        return ChangesSeen{.any = rows.boolean(0, 0),
-                           .full = full >= kFull,
-                           .shut = rows.boolean(0, 4),
-                           .asleep = rows.boolean(0, 5),
-                           .named = rows.i64(0, 2),
-                           .room = rows.i64(0, 3)};
+        RowReader c(rows, 0);
+        ChangesSeen seen;
+        seen.any = c.boolean();
+        seen.full = c.integer() >= kFull;
+        seen.named = c.integer();
+        seen.room = c.integer();
+        seen.shut = c.boolean();
+        seen.asleep = c.boolean();
+        return seen;
     });
 }
 

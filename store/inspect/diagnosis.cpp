@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/clock.hpp"
+#include "store/pg/row_reader.hpp"
 
 namespace homeostat {
 
@@ -112,19 +113,20 @@ Result<ServerFacts> read_server_facts(Session& session) {
     return guarded([&] {
         const Rows r = session.exec(kServer);
         ServerFacts f;
-        f.version = r.text(0, 0);
-        f.version_number = r.i64(0, 1);
-        f.in_recovery = r.boolean(0, 2);
-        f.read_only = r.boolean(0, 3);
-        f.timeline = r.i64(0, 4);
-        f.database = r.text(0, 5);
-        f.role = r.text(0, 6);
-        f.superuser = r.boolean(0, 7);
-        f.max_connections = r.i64(0, 8);
-        f.connections = r.i64(0, 9);
-        f.clock = r.f64(0, 10);
-        f.vector = r.maybe(0, 11);
-        f.vector_available = r.maybe(0, 12);
+        RowReader c(r, 0);
+        f.version = c.text();
+        f.version_number = c.integer();
+        f.in_recovery = c.boolean();
+        f.read_only = c.boolean();
+        f.timeline = c.integer();
+        f.database = c.text();
+        f.role = c.text();
+        f.superuser = c.boolean();
+        f.max_connections = c.integer();
+        f.connections = c.integer();
+        f.clock = c.real();
+        f.vector = c.maybe();
+        f.vector_available = c.maybe();
         return f;
     });
 }

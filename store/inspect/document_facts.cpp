@@ -4,6 +4,7 @@
 
 #include "store/data/source_rows.hpp"
 #include "store/data/sql_fragments.hpp"
+#include "store/pg/row_reader.hpp"
 #include "store/pg/text_array.hpp"
 
 namespace homeostat {
@@ -132,17 +133,18 @@ private:
                  metadata, revision_.tables.document, seen, revision_.tables.uid, revision_.number, match_document(source_))},
             params);
         if (rows.empty()) return;
-        facts_.document_id = rows.i64(0, 0);
-        facts_.same_version = rows.boolean(0, 1);
-        facts_.same_content = rows.boolean(0, 2);
-        facts_.same_metadata = rows.boolean(0, 3);
-        facts_.content_hash = rows.text(0, 4);
-        facts_.chunk_count = static_cast<std::int32_t>(rows.i64(0, 5));
-        facts_.written_at = rows.text(0, 6);
-        facts_.run_id = rows.i64(0, 7);
-        facts_.batch_id = rows.i64(0, 8);
-        facts_.prune_candidate = rows.boolean(0, 9);
-        facts_.prune_confirmed = rows.boolean(0, 10);
+        RowReader c(rows, 0);
+        facts_.document_id = c.integer();
+        facts_.same_version = c.boolean();
+        facts_.same_content = c.boolean();
+        facts_.same_metadata = c.boolean();
+        facts_.content_hash = c.text();
+        facts_.chunk_count = c.integer<std::int32_t>();
+        facts_.written_at = c.text();
+        facts_.run_id = c.integer();
+        facts_.batch_id = c.integer();
+        facts_.prune_candidate = c.boolean();
+        facts_.prune_confirmed = c.boolean();
     }
 
     void read_chunks() {
@@ -175,8 +177,8 @@ private:
                          n_ + 1, n_ + 2, match)},
             params);
         if (rows.empty()) return;
-        facts_.batch = {rows.i64(0, 0),  rows.text(0, 1), rows.text(0, 2), static_cast<std::int32_t>(rows.i64(0, 3)),
-                        rows.text(0, 4), rows.text(0, 5), rows.text(0, 6)};
+        RowReader c(rows, 0);
+        facts_.batch = {c.integer(), c.text(), c.text(), c.integer<std::int32_t>(), c.text(), c.text(), c.text()};
     }
 
     void read_dead_letter() {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "store/control/batches.hpp"
+#include "store/control/dead_letters.hpp"
 #include "store/data/drift.hpp"
 #include "store/data/relation.hpp"
 #include "store/data/revisions.hpp"

@@ -41,6 +41,7 @@ public:
     Params& bytes(std::vector<std::byte> data) { return values_.emplace_back(std::move(data)), *this; }
 
     using Value = std::variant<std::monostate, std::string, std::vector<std::byte>>;
+    Params& add_value(Value value) { return values_.push_back(std::move(value)), *this; }
     const std::vector<Value>& values() const noexcept { return values_; }
 
 private:

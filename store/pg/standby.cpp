@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "store/pg/libpq.hpp"
+#include "store/pg/row_reader.hpp"
 
 namespace homeostat {
 
@@ -57,19 +58,25 @@ Error refused(std::string why) {
         .cls = ErrorClass::db_permanent, .message = std::move(why), .origin = Origin::user, .code = std::string(kStandbyRefused)};
 }
 
-std::string why_not(const Rows& at, const PrimaryMoment& moment) {
-    if (at.view(0, 2) != moment.system)
-        return fmt::format("it is of another cluster (system identifier {}, and {} of database.url)", at.view(0, 2),
-                           moment.system);
-    if (!at.boolean(0, 0)) return "it is no standby, and not the server of database.url: it was promoted";
-    if (at.view(0, 3) != moment.timeline)
-        return fmt::format("as far as it has noted it follows timeline {}, and database.url is on {}", at.view(0, 3),
+// As kStandby has it; the standby's own words of what a moment of the primary says.
+struct Seen {
+    bool in_recovery;
+    bool replayed;  // all that was written by the moment
+    std::string system, timeline, started, database, role, collations;
+    bool paused;
+};
+
+std::string why_not(const Seen& at, const PrimaryMoment& moment) {
+    if (at.system != moment.system)
+        return fmt::format("it is of another cluster (system identifier {}, and {} of database.url)", at.system, moment.system);
+    if (!at.in_recovery) return "it is no standby, and not the server of database.url: it was promoted";
+    if (at.timeline != moment.timeline)
+        return fmt::format("as far as it has noted it follows timeline {}, and database.url is on {}", at.timeline,
                            moment.timeline);
-    if (at.view(0, 5) != moment.database) return "it is connected with another database than database.url; name the same";
-    if (at.view(0, 6) != moment.role)
-        return fmt::format("its login acts as role {}, and that of database.url as {}; name the same", at.view(0, 6),
-                           moment.role);
-    if (at.view(0, 7) != moment.collations) return "its libraries sort texts by other versions than those of database.url";
+    if (at.database != moment.database) return "it is connected with another database than database.url; name the same";
+    if (at.role != moment.role)
+        return fmt::format("its login acts as role {}, and that of database.url as {}; name the same", at.role, moment.role);
+    if (at.collations != moment.collations) return "its libraries sort texts by other versions than those of database.url";
     return {};
 }
 
@@ -86,23 +93,25 @@ ConnectOptions standby_options(ConnectOptions primary, const std::string& url) {
 Result<PrimaryMoment> read_moment(Session& primary) {
     return guarded([&] {
         const Rows rows = primary.exec(kMoment);
-        return PrimaryMoment{rows.text(0, 0), rows.text(0, 1), rows.text(0, 2), rows.text(0, 3),
-                             rows.text(0, 4), rows.text(0, 5), rows.text(0, 6)};
+        RowReader c(rows, 0);
+        return PrimaryMoment{c.text(), c.text(), c.text(), c.text(), c.text(), c.text(), c.text()};
     });
 }
 
 Result<StandbyFacts> look_at_standby(Session& standby, const PrimaryMoment& moment) {
     return guarded([&]() -> Result<StandbyFacts> {
         const Rows rows = standby.exec(kStandby, Params::of(moment.written));
-        StandbyFacts facts{.state = StandbyState::behind, .started = rows.text(0, 4), .paused = rows.boolean(0, 8)};
-        const bool same_server = !rows.boolean(0, 0) && rows.view(0, 2) == moment.system && rows.view(0, 4) == moment.started &&
-                                 rows.view(0, 5) == moment.database && rows.view(0, 6) == moment.role;
+        RowReader c(rows, 0);
+        const Seen at{c.boolean(), c.boolean(), c.text(), c.text(), c.text(), c.text(), c.text(), c.text(), c.boolean()};
+        StandbyFacts facts{.state = StandbyState::behind, .started = at.started, .paused = at.paused};
+        const bool same_server = !at.in_recovery && at.system == moment.system && at.started == moment.started &&
+                                 at.database == moment.database && at.role == moment.role;
         if (same_server) {
             facts.state = StandbyState::primary;
             return facts;
         }
-        if (std::string why = why_not(rows, moment); !why.empty()) return refused(std::move(why));
-        if (rows.boolean(0, 1)) facts.state = StandbyState::caught_up;
+        if (std::string why = why_not(at, moment); !why.empty()) return refused(std::move(why));
+        if (at.replayed) facts.state = StandbyState::caught_up;
         return facts;
     });
 }

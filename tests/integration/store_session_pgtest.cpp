@@ -8,6 +8,7 @@
 #include "store/control/providers.hpp"
 #include "store/feed/feed.hpp"
 #include "store/pg/lock_holders.hpp"
+#include "store/pg/named_statement.hpp"
 #include "store/pg/session.hpp"
 #include "tests/kit/cluster.hpp"
 #include "tests/kit/process.hpp"
@@ -35,6 +36,14 @@ protected:
     kit::Database db{kit::Schema::empty};
     std::unique_ptr<Session> session = *Session::connect({.url = db.url(), .application_name = "under test"});
 };
+
+// Cast, quoted colon, one name twice.
+TEST_F(StoreSession, AParameterWithANameIsGivenByItsName) {
+    const NamedStatement named{"t_named", "SELECT :a::text || ' at 12:b ' || :b || :a || '::a ''x:a'"};
+    EXPECT_EQ(session->exec(named.statement(), named.with({{"b", "second"}, {"a", 1}})).text(0, 0), "1 at 12:b second1::a 'x:a");
+    EXPECT_EQ(code_of([&] { named.with({{"a", 1}}); }), "internal");
+    EXPECT_EQ(code_of([&] { named.with({{"a", 1}, {"b", 2}, {"c", 3}}); }), "internal");
+}
 
 TEST_F(StoreSession, BeginsWithItsFirstStatementAndEndsWithItsCommit) {
     {

@@ -7,6 +7,7 @@
 
 #include "store/control/migrator.hpp"
 #include "store/pg/reach.hpp"
+#include "store/pg/row_reader.hpp"
 
 namespace homeostat {
 
@@ -47,8 +48,9 @@ struct Asker {
 Result<Asker> read_asker(Session& session) {
     return guarded([&] {
         const Rows r = session.exec(kAsker);
-        return Asker{r.text(0, 0),    r.text(0, 1),    r.text(0, 2),    r.boolean(0, 3), r.boolean(0, 4),
-                     r.boolean(0, 5), r.boolean(0, 6), r.boolean(0, 7), r.boolean(0, 8), r.maybe(0, 9).value_or("")};
+        RowReader c(r, 0);
+        return Asker{c.text(),    c.text(),    c.text(),    c.boolean(), c.boolean(),
+                     c.boolean(), c.boolean(), c.boolean(), c.boolean(), c.text()};
     });
 }
 

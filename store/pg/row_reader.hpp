@@ -18,6 +18,7 @@ public:
     // `rows` outlives it.
     RowReader(const Rows& rows, int row) : rows_(rows), row_(row) {}
 
+    std::string_view view() { return rows_.view(row_, column_++); }
     std::string text() { return rows_.text(row_, column_++); }
     std::optional<std::string> maybe() { return rows_.maybe(row_, column_++); }
     bool boolean() { return rows_.boolean(row_, column_++); }
@@ -26,6 +27,9 @@ public:
     Millis millis() { return Millis{rows_.i64(row_, column_++)}; }
     std::optional<Millis> maybe_millis();
     std::optional<WallTime> maybe_time();
+    WallTime stamp();  // of a timestamptz as text
+    std::optional<WallTime> maybe_stamp();
+    void skip() { ++column_; }
     template <class I = std::int64_t>
     I integer() {
         return static_cast<I>(rows_.i64(row_, column_++));

@@ -1,9 +1,10 @@
-#include "store/control/row_reader.hpp"
+#include "store/pg/row_reader.hpp"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "store/pg/text_array.hpp"
+#include "store/pg/timestamps.hpp"
 
 namespace homeostat {
 
@@ -20,6 +21,13 @@ std::optional<Millis> RowReader::maybe_millis() {
 std::optional<WallTime> RowReader::maybe_time() {
     const auto micros = rows_.maybe_i64(row_, column_++);
     return micros ? std::optional<WallTime>(WallTime(std::chrono::microseconds(*micros))) : std::nullopt;
+}
+
+WallTime RowReader::stamp() { return parse_timestamp(rows_.view(row_, column_++)); }
+
+std::optional<WallTime> RowReader::maybe_stamp() {
+    const int column = column_++;
+    return rows_.null(row_, column) ? std::nullopt : std::optional<WallTime>(parse_timestamp(rows_.view(row_, column)));
 }
 
 std::vector<std::string> RowReader::names() {
