@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "controller/config/chunkers.hpp"
+#include "controller/config/config_values.hpp"
 #include "controller/election.hpp"
 #include "controller/embedders.hpp"
 #include "controller/export/export_prometheus.hpp"
@@ -189,7 +190,11 @@ struct Controller::Impl {
             if (there || there.error().cls != ErrorClass::db_transient) return there;
             if (stop.stop_requested()) return cancelled("stopped before the database could be used");
             if (once && clock.steady_now() - started >= settings.database_start_timeout) return there;
-            faults.met("the start", std::string("database"), there.error().message + "; it is waited for", clock.steady_now());
+            const std::string until =
+                once ? fmt::format(", for {} at most (database.start_timeout)", duration_text(settings.database_start_timeout))
+                     : "";
+            faults.met("the start", std::string("database"), there.error().message + "; it is waited for" + until,
+                       clock.steady_now());
             const Lock lock(alone);
             woken.wait_until(alone, stop, std::chrono::steady_clock::now() + std::min(settings.loop_poll, Millis(500)));
         }

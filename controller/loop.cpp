@@ -138,7 +138,9 @@ void Loop::follow(const WorkQueue::Item& item, const ReconcileOutcome& outcome) 
     {
         const Lock lock(mutex_);
         failures_.erase(item.key);
-        if (outcome.end == PassEnd::converged || outcome.end == PassEnd::gone) {
+        // A feed that is not complete keeps a pipeline from rest, and need not keep it from converging.
+        const bool well = outcome.end == PassEnd::converged && (outcome.rests || !outcome.has_feed);
+        if (well || outcome.end == PassEnd::gone) {
             ailing_.erase(item.key);
         } else if (ended(outcome.end)) {
             ailing_.insert(item.key);

@@ -133,7 +133,8 @@ private:
     bool views_listed_ GUARDED_BY(mutex_);    // what target views declare is there to be seen
     std::map<std::int64_t, int> failures_ GUARDED_BY(mutex_);
     std::set<std::int64_t> settled_ GUARDED_BY(mutex_);
-    std::set<std::int64_t> ailing_ GUARDED_BY(mutex_);  // which settled unwell: what is altered may put them right
+    std::set<std::int64_t> ailing_
+        GUARDED_BY(mutex_);  // which settled unwell, or fed by half: what is altered may put that right
     std::set<std::int64_t> fed_ GUARDED_BY(mutex_);  // whose change feed is ours to look at
     RunSummaryCounts counts_ GUARDED_BY(mutex_);
     std::optional<Error> fatal_ GUARDED_BY(mutex_);

@@ -47,7 +47,7 @@ int sql(CliContext& context, const Options& o) {
         "-- homeostat_data while they are made. Their functions are made by the controller; run it first.\n"
         "BEGIN;\nSET LOCAL lock_timeout = '5s';\n",
         o.pipeline);
-    for (const std::string& ddl : plan->triggers) out << ddl << ";\n";
+    for (const CaptureTrigger& t : plan->triggers) out << t.ddl << ";\n";
     out << "COMMIT;\n";
     const bool may =
         std::all_of(plan->relations.begin(), plan->relations.end(), [](const CapturedRelation& r) { return r.may_trigger; });

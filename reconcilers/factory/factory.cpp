@@ -12,6 +12,7 @@
 #include "store/control/dead_letters.hpp"
 #include "store/control/replicas.hpp"
 #include "store/control/runs.hpp"
+#include "store/data/metadata_slots.hpp"
 #include "store/feed/feed.hpp"
 
 namespace homeostat {
@@ -59,6 +60,12 @@ constexpr std::uint64_t kHeldPerBatch = 256 << 10;
 constexpr std::chrono::milliseconds kContestedAfter{100};
 // For so long those who wait for vectors come before what was superseded.
 constexpr std::chrono::milliseconds kPutAwayAfter{2'000};
+
+// The batch is given back, and tried again with what is there now.
+template <class T>
+void forget_outdated(Targets& targets, const Batch& batch, const Result<T>& outcome) {
+    if (!outcome && outcome.error().code == kOtherSlots) targets.forget(batch.uid);
+}
 
 }  // namespace
 
@@ -301,6 +308,7 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
         o.result.embedded = static_cast<std::int32_t>(work.texts().size());
         // A sweep counts at its end; what the feed heals between two is counted as it is written.
         if (batch.fed) move_stored(tx, batch.uid, written->change);
+        check_metadata_slots(tx, target.revision);
         finish_batch(tx, batch, settings_.replica, o.result);
         HOMEOSTAT_REACH("write.before_commit");
         tx.commit();
@@ -308,6 +316,7 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
         return o;
     });
     if (!outcome) span.fail(outcome.error().message);
+    forget_outdated(parts_.targets, batch, outcome);
     return outcome;
 }
 
@@ -317,7 +326,7 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
     if (!session) return session.error();
     const RowTurns::Turn turn = parts_.turns.give_way(**session, batch.uid, context.stop);
     Span span = parts_.telemetry.tracer.start(to_string(batch.kind), SpanKind::client, context.span);
-    return guarded([&]() -> Result<Outcome> {
+    Result<Outcome> outcome = guarded([&]() -> Result<Outcome> {
         Transaction tx = (*session)->begin();
         use_operators(tx, target.source);
         fence_batch(tx, batch);
@@ -337,6 +346,7 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
                 move_documents(tx, target.source, target.revision, batch.run_id, batch.id, batch.token, batch.keys);
             if (!moved) return moved.error();
             o.result.written = moved->changed;
+            check_metadata_slots(tx, target.revision);
             contested = std::move(moved->contested);
         } else {
             Result<std::int32_t> n = remove_strays(tx, target.revision, batch.run_id, batch.token, ids_of(batch.keys));
@@ -352,6 +362,8 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
         HOMEOSTAT_REACH("prune.after_commit");
         return o;
     });
+    forget_outdated(parts_.targets, batch, outcome);
+    return outcome;
 }
 
 }  // namespace homeostat

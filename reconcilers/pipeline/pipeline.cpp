@@ -255,13 +255,15 @@ std::optional<WallTime> PipelineReconciler::sweep_due(const Pass& pass) const {
     // While a writer goes on of whom the feed may know nothing, one sweep more would not be the last.
     if (pass.feed.unsettled) return *pass.status.last_sweep + p.drift_interval;
     if (!pass.feed.trusted || pass.feed.full) return *pass.status.last_sweep + kBetweenSweeps;
-    // What a run has found and left is nobody's to name.
-    if (pass.status.drift.total() > 0) return *pass.status.last_sweep + p.drift_interval;
+    // What a run has found and left is nobody's to name, nor are edits of whoever passes the triggers by, for as long as sweeps
+    // find some.
+    if (pass.status.drift.total() > 0 || pass.passed_by()) return *pass.status.last_sweep + p.drift_interval;
     return *pass.status.last_sweep + std::max(p.sweep_interval, p.drift_interval);
 }
 
 milliseconds PipelineReconciler::until_due(const Pass& pass) const {
-    const bool held = pass.feed_seen.health == FeedHealth::pending || (pass.declared.capture == "Off" && pass.feed.kept);
+    const bool held = pass.feed_seen.health == FeedHealth::pending || !pass.left_over.empty() ||
+                      (pass.declared.capture == "Off" && pass.feed.kept);
     if (held) return std::min(kHeldLook, pass.declared.drift_interval);
     const WallTime now = this->now(pass);
     const auto left = [&](WallTime at) {
@@ -277,7 +279,8 @@ milliseconds PipelineReconciler::until_due(const Pass& pass) const {
 // Where the feed is trusted, only time and what a mark tells of (store/feed/rest.hpp) decide that there is something to do.
 std::optional<milliseconds> PipelineReconciler::rests_for(const Pass& pass) const {
     const std::optional<WallTime> sweep = sweep_due(pass);
-    if (!sweep || !pass.feed.trusted || pass.feed.full || !pass.status.last_deep_sweep) return std::nullopt;
+    if (!sweep || !pass.feed.trusted || pass.feed.full || !pass.status.last_deep_sweep || !pass.left_over.empty())
+        return std::nullopt;
     if (feeds_.trouble(pass.uid, clock_.steady_now())) return std::nullopt;
     const WallTime until = std::min(*sweep, *pass.status.last_deep_sweep + pass.declared.deep_interval);
     return std::max(std::chrono::duration_cast<milliseconds>(until - now(pass)), milliseconds(0));
@@ -308,9 +311,11 @@ Status PipelineReconciler::begin_run(Pass& pass) {
         run.trigger = pass.trigger;
         run.deep = deep && stored->documents > 0;  // where nothing is stored there is nothing to look at deeply
         run.traceparent = pass.context.span.traceparent();
-        // What a refresh brings is nothing that a trigger should have named, nor is a refused document that is tried again.
+        // What a refresh brings is nothing that a trigger should have named, nor is a refused document that is tried again, nor
+        // what was taken up for another declaration and then given up.
         run.feed_trusted = moves && pass.feed.trusted && !pass.feed.full && !pass.capture_fingerprint.empty() &&
-                           !pass.refreshed() && !pass.retries_refused();
+                           !pass.refreshed() && !pass.retries_refused() &&
+                           pass.status.observed_generation == pass.declared.generation;
         // Whatever changes from here on is named, and what changed before is seen by this sweep; where the feed was full, by the
         // one that begins when all have ended who found it full.
         if (!pass.capture_fingerprint.empty()) pass.feed.trusted = keep_feed(tx, pass.uid, pass.capture_fingerprint, true);

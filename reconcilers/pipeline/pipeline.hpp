@@ -94,7 +94,7 @@ private:
     static void tell_lost(Pass& pass, Transaction& tx, const Revision& revision);
     Status make_revision(Pass& pass, Transaction& tx, const RevisionSettings& wanted);
     Status keep_capture(Pass& pass);
-    Status align_capture(Pass& pass, const CapturePlan& plan);
+    Status align_capture(Pass& pass, const CapturePlan& plan, bool clear);
     Status drop_capture(Pass& pass);
     struct LockTurn {
         std::string waits;  // for whom, where it is not the time

@@ -16,8 +16,6 @@ namespace homeostat {
 
 namespace {
 
-constexpr Duration kHoldOff = std::chrono::seconds(60);
-
 bool may_make_all(const CapturePlan& plan, std::string& refused) {
     for (const CapturedRelation& r : plan.relations) {
         if (!r.may_trigger) refused = r.described;
@@ -74,116 +72,19 @@ Status PipelineReconciler::keep_capture(Pass& pass) {
     }();
     if (!plan) return plan.error();
     if (!state) {
+        // What was watched before is left as it was.
+        if (const Status dropped = drop_capture(pass); !dropped) return dropped;
         pass.feed_seen = told(FeedHealth::off, plan->none_because + "; sweeps find what changes");
         return {};
     }
     if (pass.feed.kept && state->complete && pass.feed.fingerprint == state->fingerprint) {
         tell_capture(pass, *state, "");
-        return {};
+    } else if (const Status aligned = align_capture(pass, *plan, false); !aligned) {
+        return aligned;
     }
-    return align_capture(pass, *plan);
-}
-
-PipelineReconciler::LockOf PipelineReconciler::of_triggers(const Pass& pass, InTheWay who) {
-    LockOf of{{pass.declared.source, change_table(pass.uid)}, who};
-    for (const CaptureBase& base : pass.declared.capture_from) of.relations.push_back(base.table);
-    return of;
-}
-
-Result<PipelineReconciler::LockOf> PipelineReconciler::of_data(Session& session, const Pass& pass) {
-    Result<std::vector<Revision>> revisions = read_revisions(session, pass.uid);
-    if (!revisions) return revisions.error();
-    LockOf of{{pass.declared.target}, InTheWay::everybody, true};
-    for (const Revision& r : *revisions)
-        of.relations.insert(of.relations.end(), {r.tables.document, r.tables.chunk, r.tables.journal});
-    return of;
-}
-
-// Whoever waits for a lock has others wait behind him: a tenth of a second once a minute. In between, only where nobody holds it.
-PipelineReconciler::LockTurn PipelineReconciler::turn_to_lock(Session& session, const Pass& pass, const LockOf& of) {
-    std::string message;
-    {
-        const Lock lock(mutex_);
-        const auto it = held_off_.find({pass.uid, of.ours});
-        if (settings_.once || it == held_off_.end() || clock_.steady_now() >= it->second.until) return {"", kShortLock};
-        message = it->second.message;
-    }
-    const Result<std::optional<std::string>> holder = lock_holder(session, of.relations, of.who);
-    if (holder && !*holder) return {"", kBriefLock};
-    return {message, kBriefLock};
-}
-
-// Says who holds it.
-std::string PipelineReconciler::hold_off(Session& session, const Pass& pass, const LockOf& of, std::string_view what) {
-    const Result<std::optional<std::string>> holder = lock_holder(session, of.relations, of.who);
-    std::string message = fmt::format("{}: they wait for {}; tried again as soon as nobody holds it", what,
-                                      holder && *holder ? **holder : "a lock that somebody held a moment ago");
-    const SteadyTime now = clock_.steady_now();
-    const Lock lock(mutex_);
-    HeldOff& held = held_off_[{pass.uid, of.ours}];
-    if (now >= held.until) held.until = now + kHoldOff;
-    held.message = message;
-    return message;
-}
-
-Error PipelineReconciler::lock_held(std::string message, std::string_view code) {
-    return Error{
-        .cls = ErrorClass::db_transient, .message = std::move(message), .origin = Origin::theirs, .code = std::string(code)};
-}
-
-// What could not be altered a moment ago is not asked for again while somebody holds it.
-Status PipelineReconciler::turn_to_alter(const Pass& pass) {
-    {
-        const Lock lock(mutex_);
-        if (!held_off_.contains({pass.uid, true})) return {};
-    }
-    Result<Pool::Lease> session = reads_.acquire(pass.context);
-    if (!session) return session.error();
-    Result<LockOf> of = of_data(**session, pass);
-    if (!of) return of.error();
-    const LockTurn turn = turn_to_lock(**session, pass, *of);
-    if (turn.waits.empty()) return {};
-    return lock_held(turn.waits, kLockHeld);
-}
-
-// Told, and looked at again soon: nothing is wrong with the pipeline, and what is served and fed goes on.
-Result<ReconcileOutcome> PipelineReconciler::wait_for_lock(Pass& pass, const Error& error) {
-    if (const Status told = say_who_holds_it(pass, error); !told) return told.error();
-    const auto& had = pass.status.conditions;
-    const bool known = std::any_of(had.begin(), had.end(), [](const Condition& c) { return c.reason == kWaitingForLock; });
-    if (!known) spdlog::info("pipeline \"{}\": {}", pass.declared.name, pass.lock_wait);
-    if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
-    return ReconcileOutcome{.end = PassEnd::waiting, .again_in = kHeldLook};
-}
-
-Status PipelineReconciler::say_who_holds_it(Pass& pass, const Error& error) {
-    Result<Pool::Lease> session = writes_.acquire(pass.context);
-    if (!session) return session.error();
-    if (error.code == kLockHeld) {
-        Result<LockOf> of = of_data(**session, pass);
-        if (!of) return of.error();
-        pass.lock_wait = hold_off(**session, pass, *of,
-                                  pass.declared.deleting ? "its vectors could not be removed yet"
-                                                         : "tables and views of ours could not be altered yet");
-        return {};
-    }
-    if (pass.declared.deleting) {
-        pass.lock_wait =
-            hold_off(**session, pass, of_triggers(pass, InTheWay::everybody), "its triggers could not be removed yet");
-        return {};
-    }
-    const LockOf of = of_triggers(pass, InTheWay::owners);
-    const Result<std::optional<std::string>> holder = lock_holder(**session, of.relations, of.who);
-    if (holder && *holder) {
-        pass.lock_wait = fmt::format("the source could not be read yet: it waits for {}", **holder);
-        return {};
-    }
-    const Result<LockOf> data = of_data(**session, pass);
-    const Result<std::optional<std::string>> other =
-        data ? lock_holder(**session, data->relations, InTheWay::owners) : std::optional<std::string>();
-    pass.lock_wait = other && *other ? fmt::format("tables of ours could not be read or written yet: they wait for {}", **other)
-                                     : fmt::format("a lock was waited for in vain: {}", error.message);
-    return {};
+    if (state->left_over.empty() || state->set_by_hand || pass.feed_seen.health == FeedHealth::pending) return {};
+    pass.left_over = state->left_over;
+    return align_capture(pass, *plan, true);
 }
 
 Status PipelineReconciler::drop_capture(Pass& pass) {
@@ -244,28 +145,40 @@ void PipelineReconciler::tell_capture(Pass& pass, const CaptureState& state, con
     }
 }
 
-// What we may do about what is missing, in one transaction that holds the lease.
-Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan) {
+// What we may do about what is missing, in one transaction that holds the lease. `clear`: all triggers go first, those too that
+// are left on a relation that is watched no more; whoever holds that one's lock holds up nothing else.
+Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan, bool clear) {
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
-    const LockTurn turn = turn_to_lock(**session, pass, of_triggers(pass, InTheWay::writers));
+    const LockTurn turn = turn_to_lock(**session, pass, of_triggers(pass, clear ? InTheWay::everybody : InTheWay::writers));
     if (!turn.waits.empty()) {
-        pass.feed_seen = told(FeedHealth::pending, turn.waits);
+        if (!clear) pass.feed_seen = told(FeedHealth::pending, turn.waits);
         return {};
     }
     std::string refused;
     const bool may = may_make_all(plan, refused);
+    if (clear && !may && !pass.capture_fingerprint.empty()) {
+        pass.left_over.clear();  // somebody else has made them, and would have to again
+        return {};
+    }
     Status aligned = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         tx.exec(turn.timeout);
+        if (clear) {
+            if (const Status dropped = drop_capture_functions(tx, pass.uid); !dropped) return dropped;
+        }
         Result<CaptureState> state = look_at_capture(tx, pass.uid, plan);
         if (!state) return state.error();
-        const bool make = !state->current || (may && !state->missing.empty());
-        if (!state->current) {
-            if (const Status made = make_capture_tables(tx, plan); !made) return made;
+        const bool anew = !state->current;
+        const bool make = anew || (may && !state->missing.empty());
+        bool writers_ended = false;
+        if (anew) {
+            if (const Status made = make_capture_own(tx, pass.uid, plan, *state); !made) return made;
         }
         if (make && may) {
-            if (const Status made = make_capture_triggers(tx, plan); !made) return made;
+            const Result<bool> locked = make_capture_triggers(tx, plan);
+            if (!locked) return locked.error();
+            writers_ended = *locked;
         }
         if (make) {
             state = look_at_capture(tx, pass.uid, plan);
@@ -275,11 +188,15 @@ Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan) {
         if (pass.feed.fingerprint != state->fingerprint) pass.feed.trusted = false;
         keep_feed(tx, pass.uid, state->fingerprint, false);
         if (!state->complete) distrust_feed(tx, pass.uid, std::chrono::milliseconds(0));
+        // Whoever is under way may have called what was replaced, and not have named what is to be named now: as with a feed that
+        // was full, it is the sweep that begins when all of them have ended that sees it.
+        if (anew && state->complete && !writers_ended) shut_feed(tx, pass.uid);
         tx.commit();
         tell_capture(pass, *state, refused);
         return {};
     });
     if (aligned) {
+        pass.left_over.clear();
         faults_.over(triggers_of(pass.uid), clock_.steady_now());
         Result<FeedRow> feed = read_feed(**session, pass.uid);
         if (!feed) return feed.error();
@@ -288,6 +205,10 @@ Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan) {
     }
     // A source that is locked, or a right that is gone: the feed waits, the pipeline goes on.
     const Error& error = aligned.error();
+    if (error.code == kLockNotAvailable && clear) {
+        hold_off(**session, pass, of_triggers(pass, InTheWay::everybody), "triggers that are left over could not be removed");
+        return {};
+    }
     if (error.code == kLockNotAvailable) {
         pass.feed_seen = told(FeedHealth::pending,
                               hold_off(**session, pass, of_triggers(pass, InTheWay::writers), "triggers could not be made"));

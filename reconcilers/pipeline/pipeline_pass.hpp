@@ -42,6 +42,7 @@ struct PipelineReconciler::Pass {
     bool served_gone = false;  // what was served is not there any more
     std::string capture_fingerprint;  // of triggers that are all in place; "" where they are not
     FeedSeen feed_seen;
+    std::string left_over;  // a relation that is watched no more and whose triggers somebody's lock keeps
     SteadyTime loaded{};  // ours, when the server's clock was read
     std::optional<ProviderTrouble> provider_trouble;
 
@@ -59,6 +60,11 @@ struct PipelineReconciler::Pass {
     bool is(std::string_view type) const {
         return std::any_of(status.conditions.begin(), status.conditions.end(),
                            [&](const Condition& c) { return c.type == type && c.status == "True"; });
+    }
+    // Whether the last sweep found edits that the feed had not named.
+    bool passed_by() const {
+        return std::any_of(status.conditions.begin(), status.conditions.end(),
+                           [](const Condition& c) { return c.type == "ChangeFeed" && c.reason == "Bypassed"; });
     }
     // For a pass that has not ended yet.
     bool asked() const { return declared.reconcile_requested && declared.reconcile_requested != state.last_handled_reconcile; }

@@ -66,6 +66,9 @@ const Statement kCatalog{"catalog_fingerprint", R"sql(
         (SELECT concat_ws(',', count(*), sum(xmin::text::bigint)) FROM pg_proc WHERE oid >= 16384),
         (SELECT concat_ws(',', count(*), sum(a.xmin::text::bigint)) FROM pg_attribute a WHERE a.attrelid IN (
             SELECT t.tgrelid FROM pg_trigger t WHERE t.tgname >= 'homeostat_p' AND t.tgname < 'homeostat_q')),
+        -- Of our own triggers: dropped, switched off or on.
+        (SELECT concat_ws(',', count(*), sum(t.xmin::text::bigint)) FROM pg_trigger t
+         WHERE t.tgname >= 'homeostat_p' AND t.tgname < 'homeostat_q'),
         -- Renamed, given away, granted; vacuum and analyze leave it as it is.
         (SELECT concat_ws(',', count(*), sum(c.xmin::text::bigint)) FROM pg_class c WHERE c.oid IN (
             SELECT t.tgrelid FROM pg_trigger t WHERE t.tgname >= 'homeostat_p' AND t.tgname < 'homeostat_q'))))sql"};

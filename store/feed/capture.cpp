@@ -47,41 +47,6 @@ const Statement kComparable{
     " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace tn ON tn.oid = t.typnamespace"
     " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped"};
 
-const Statement kTriggers{"capture_triggers",
-                          "SELECT r.oid::regclass::text, coalesce(bool_and(t.tgenabled IN ('O', 'A')), false), count(t.oid),"
-                          " string_agg(format('%s:%s:%s', t.oid, t.xmin, t.tgenabled), ',' ORDER BY t.oid)"
-                          " FROM unnest($1::text[]) w(name) JOIN pg_class r ON r.oid = to_regclass(w.name)"
-                          " LEFT JOIN pg_trigger t ON t.tgrelid = r.oid AND t.tgname LIKE $2"
-                          " GROUP BY r.oid ORDER BY r.oid"};
-
-// Whether the functions may do what they do is asked of their owners, as whom they run. What was taken away and given back is
-// seen by the fingerprint: meanwhile something may have gone unnamed.
-const Statement kOwn{"capture_own", R"sql(
-    SELECT coalesce(obj_description(c.oid, 'pg_class'), ''), count(p.oid),
-        concat_ws(';', string_agg(format('%s:%s', p.oid, p.xmin), ',' ORDER BY p.oid),
-            (SELECT string_agg(format('%s:%s', o.oid, o.xmin), ',' ORDER BY o.oid) FROM pg_class o
-             WHERE o.oid IN (c.oid, min(s.named), min(s.room), min(s.full), to_regclass('homeostat.feed_bell'))),
-            (SELECT string_agg(h.xmin::text, ',' ORDER BY h.nspname) FROM pg_namespace h
-             WHERE h.nspname IN ('homeostat', 'homeostat_data'))),
-        (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) = $3::bigint
-        AND to_regclass('homeostat.feed_bell') IS NOT NULL
-        AND coalesce(bool_and(s.named IS NOT NULL AND s.room IS NOT NULL AND s.full IS NOT NULL
-            AND has_schema_privilege(p.proowner, n.oid, 'USAGE') AND has_schema_privilege(p.proowner, 'homeostat', 'USAGE')
-            AND has_table_privilege(p.proowner, c.oid, 'INSERT')
-            AND has_table_privilege(p.proowner, to_regclass('homeostat.feed_bell'), 'SELECT')
-            AND has_table_privilege(p.proowner, to_regclass('homeostat.feed_bell'), 'UPDATE')
-            AND has_sequence_privilege(p.proowner, s.named, 'UPDATE') AND has_sequence_privilege(p.proowner, s.room, 'SELECT')
-            AND has_sequence_privilege(p.proowner, s.full, 'UPDATE')), true)
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    CROSS JOIN LATERAL (SELECT to_regclass('homeostat_data.' || $4 || '_named')::oid AS named,
-        to_regclass('homeostat_data.' || $4 || '_room')::oid AS room, to_regclass('homeostat_data.' || $4 || '_full')::oid AS "full") s
-    LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname LIKE $2
-    WHERE n.nspname = 'homeostat_data' AND c.relname = $1 GROUP BY c.oid)sql"};
-
-const Statement kFunctions{"capture_functions",
-                           "SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
-                           " WHERE n.nspname = 'homeostat_data' AND p.proname LIKE $1"};
-
 // The same in every build, so that replicas of two versions agree whether anything changed. FNV-1a, 64 bits.
 std::uint64_t fnv1a(std::string_view text) {
     std::uint64_t hash = 0xcbf29ce484222325;
@@ -89,7 +54,7 @@ std::uint64_t fnv1a(std::string_view text) {
     return hash;
 }
 
-constexpr std::array<std::string_view, 4> kEvents{"insert", "update", "delete", "truncate"};
+constexpr std::array<std::string_view, kCaptureEvents> kEvents{"insert", "update", "delete", "truncate"};
 
 std::vector<CapturedColumn> columns_of(Transaction& tx, const std::string& relation) {
     const Rows rows = tx.exec(kComparable, Params::of(relation));
@@ -130,7 +95,7 @@ std::vector<std::string> watched_names(const PipelineSpec& spec) {
     return names;
 }
 
-std::string trigger(std::int64_t uid, const std::string& relation, const std::string& stem, std::string_view function) {
+CaptureTrigger trigger(std::int64_t uid, const std::string& relation, const std::string& stem, std::string_view function) {
     const bool row = function == kRowUpdate;
     const std::string event(row ? "update" : function);
     std::string rows;
@@ -139,9 +104,11 @@ std::string trigger(std::int64_t uid, const std::string& relation, const std::st
     if (event == "update" && !row) rows = "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows ";
     std::string upper(event);
     std::transform(upper.begin(), upper.end(), upper.begin(), [](unsigned char c) { return std::toupper(c); });
-    return fmt::format(
-        "CREATE OR REPLACE TRIGGER homeostat_p{}_{} AFTER {} ON {} {}FOR EACH {} EXECUTE FUNCTION homeostat_data.{}_{}()", uid,
-        event, upper, relation, rows, row ? "ROW" : "STATEMENT", stem, function);
+    const std::string name = fmt::format("homeostat_p{}_{}", uid, event);
+    const std::string called = fmt::format("{}_{}", stem, function);
+    return {relation, name, called,
+            fmt::format("CREATE OR REPLACE TRIGGER {} AFTER {} ON {} {}FOR EACH {} EXECUTE FUNCTION homeostat_data.{}()", name,
+                        upper, relation, rows, row ? "ROW" : "STATEMENT", called)};
 }
 
 std::string none_because(char kind) {
@@ -180,15 +147,19 @@ public:
         if (plan_.relations.empty()) return std::move(plan_);
         if (!source_.filtered.empty()) plan_.blind = {CaptureBlind::filtered, source_.filtered};
         own_table();
-        plan_.own.push_back(where_group_may_own(
-            fmt::format("ALTER TABLE {} OWNER TO homeostat_controller; FOR f IN SELECT p.oid FROM pg_catalog.pg_proc p WHERE"
-                        " p.pronamespace = 'homeostat_data'::pg_catalog.regnamespace AND p.proname LIKE 'p{}\\_changed%' LOOP"
+        plan_.functions.push_back(where_group_may_own(
+            // Writers name changes there: its lock is taken only where it belongs to somebody else.
+            fmt::format("IF (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = '{0}'::pg_catalog.regclass) <>"
+                        " 'homeostat_controller'::pg_catalog.regrole THEN ALTER TABLE {0} OWNER TO homeostat_controller; END IF;"
+                        " FOR f IN SELECT p.oid FROM pg_catalog.pg_proc p WHERE"
+                        " p.pronamespace = 'homeostat_data'::pg_catalog.regnamespace AND p.proname LIKE 'p{1}\\_changed%' LOOP"
                         " EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO homeostat_controller', f); END LOOP;",
                         change_table(spec_.uid), spec_.uid)));
         std::string all;
-        for (const std::string& ddl : plan_.own) all += ddl;
-        plan_.digest = fmt::format("homeostat {:016x}", fnv1a(all));
-        plan_.own.push_back(fmt::format("COMMENT ON TABLE {} IS '{}'", change_table(spec_.uid), plan_.digest));
+        for (const std::string& ddl : plan_.table) all += ddl;
+        plan_.table_digest = fmt::format("{:016x}", fnv1a(all));
+        for (const std::string& ddl : plan_.functions) all += ddl;
+        plan_.digest = fmt::format("{:016x}", fnv1a(all));
         return std::move(plan_);
     }
 
@@ -228,8 +199,9 @@ private:
         std::array<std::string_view, 4> events = kEvents;
         if (alone && !key.empty()) std::replace(events.begin(), events.end(), std::string_view("update"), kRowUpdate);
         const CaptureFunctions functions(spec_.uid, stem, std::move(key), std::move(compared), watched.empty());
-        for (const std::string_view event : events) plan_.own.push_back(functions.text(event));
-        for (const std::string_view event : events) plan_.own.push_back(only_for(members, fmt::format("{}_{}", stem, event)));
+        for (const std::string_view event : events) plan_.functions.push_back(functions.text(event));
+        for (const std::string_view event : events)
+            plan_.functions.push_back(only_for(members, fmt::format("{}_{}", stem, event)));
         for (const CaptureMember& m : members) {
             if (m.kind == 'f') continue;  // fires none that would serve
             plan_.relations.push_back({m.relation, m.described, stem, m.may_trigger});
@@ -269,7 +241,8 @@ private:
             keys += fmt::format(", key_{} {}{}", i + 1, source_.key[i].wide, source_.key[i].collate);
         plan_.columns = static_cast<std::int64_t>(source_.key.size()) + 2;
         const std::string table = change_table(spec_.uid);
-        std::vector<std::string> ddl{
+        std::vector<std::string>& ddl = plan_.table;
+        ddl = {
             fmt::format("DROP TABLE IF EXISTS {}", table),
             fmt::format("CREATE TABLE {} (change \"char\" NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp(){}) WITH "
                         "(autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,"
@@ -278,7 +251,8 @@ private:
             // It has no key, and what is published cannot be deleted from without an identity: FOR ALL TABLES publishes it too.
             fmt::format("ALTER TABLE {} REPLICA IDENTITY FULL", table),
             // Who declares or administers may see how much waits, and since when, and no key.
-            readable("SELECT (at)", table)};
+            readable("SELECT (at)", table),
+        };
         const std::array<std::pair<std::string, std::int64_t>, 3> sequences{
             {{named_sequence(spec_.uid), 1}, {room_sequence(spec_.uid), 1 + kRoomAtLeast}, {full_sequence(spec_.uid), kNotFull}}};
         // They go with the table.
@@ -287,7 +261,6 @@ private:
             ddl.push_back(fmt::format("SELECT setval('{}', {})", name, value));
         }
         ddl.push_back(readable("SELECT", full_sequence(spec_.uid)));
-        plan_.own.insert(plan_.own.begin(), ddl.begin(), ddl.end());
     }
 
     Transaction& tx_;
@@ -296,66 +269,10 @@ private:
     CapturePlan plan_;
 };
 
-std::string names_of(const CapturePlan& plan) {
-    std::vector<std::string> names;
-    for (const CapturedRelation& r : plan.relations) names.push_back(r.relation);
-    return format_text_array(names);
-}
-
 }  // namespace
 
 Result<CapturePlan> plan_capture(Transaction& tx, const PipelineSpec& spec, const SourceShape& source) {
     return guarded([&] { return Planner(tx, spec, source).run(); });
-}
-
-Result<CaptureState> look_at_capture(Transaction& tx, std::int64_t uid, const CapturePlan& plan) {
-    return guarded([&] {
-        CaptureState state;
-        const Rows own = tx.exec(kOwn, Params::of(fmt::format("p{}_change", uid), fmt::format("p{}\\_changed%", uid),
-                                                  plan.columns, fmt::format("p{}", uid)));
-        std::set<std::string_view> stems;
-        for (const CapturedRelation& r : plan.relations) stems.insert(r.function);
-        // A function that somebody dropped took its triggers with it.
-        const auto functions = static_cast<std::int64_t>(stems.size() * kEvents.size());
-        state.current = !own.empty() && own.view(0, 0) == plan.digest && own.i64(0, 1) >= functions && own.boolean(0, 3);
-        state.complete = state.current && !plan.relations.empty();
-        if (!own.empty()) state.fingerprint = own.text(0, 2);
-        state.blind = plan.blind;
-        state.fingerprint += ";" + read_source_fingerprints(tx, {uid}).front();
-        const Rows rows = tx.exec(kTriggers, Params::of(names_of(plan), fmt::format("homeostat\\_p{}\\_%", uid)));
-        for (int i = 0; i < rows.size(); ++i) {
-            state.fingerprint += fmt::format(";{}={}", rows.view(i, 0), rows.view(i, 3));
-            if (rows.i64(i, 2) < static_cast<std::int64_t>(kEvents.size())) {
-                state.missing = rows.text(i, 0);
-            } else if (!rows.boolean(i, 1)) {
-                state.disabled = rows.text(i, 0);
-            }
-        }
-        state.complete =
-            state.complete && state.missing.empty() && state.disabled.empty() && plan.blind.why == CaptureBlind::none;
-        return state;
-    });
-}
-
-Status make_capture_tables(Transaction& tx, const CapturePlan& plan) {
-    return guarded([&] {
-        for (const std::string& ddl : plan.own) tx.exec(ddl);
-    });
-}
-
-Status make_capture_triggers(Transaction& tx, const CapturePlan& plan) {
-    return guarded([&] {
-        for (const std::string& ddl : plan.triggers) tx.exec(ddl);
-    });
-}
-
-Status remove_capture(Transaction& tx, std::int64_t uid) {
-    return guarded([&] {
-        const Rows functions = tx.exec(kFunctions, Params::of(fmt::format("p{}\\_changed%", uid)));
-        for (int i = 0; i < functions.size(); ++i) tx.exec(fmt::format("DROP FUNCTION {} CASCADE", functions.view(i, 0)));
-        tx.exec(fmt::format("DROP TABLE IF EXISTS {}", change_table(uid)));
-        tx.exec({"feed_forget", "DELETE FROM homeostat.feed WHERE uid = $1::bigint"}, Params::of(uid));
-    });
 }
 
 }  // namespace homeostat

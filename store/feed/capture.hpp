@@ -36,11 +36,21 @@ struct BlindSpot {
     std::string described;  // the relation it is about
 };
 
+struct CaptureTrigger {
+    std::string relation;  // quoted, schema-qualified
+    std::string name;
+    std::string function;  // in homeostat_data
+    std::string ddl;
+};
+constexpr int kCaptureEvents = 4;  // each with a trigger of its own: insert, update, delete, truncate
+
 struct CapturePlan {
     std::vector<CapturedRelation> relations;  // empty: nothing of this source can be watched
-    std::vector<std::string> own;  // DDL of our own table and functions, in order
-    std::vector<std::string> triggers;  // DDL of the triggers
-    std::string digest;  // of what the functions do: another one means they are outdated
+    std::vector<std::string> table;  // DDL of our own table and its sequences, in order
+    std::vector<std::string> functions;  // of the functions and of who owns what; runs again over what is there
+    std::vector<CaptureTrigger> triggers;
+    std::string digest;  // of table and functions: another one means that they are outdated
+    std::string table_digest;  // of the table alone: the same one means that what it has named is kept
     bool by_key = false;  // false: a change only says that something changed
     bool counts = false;  // insertions and deletions are those of documents
     std::int64_t columns = 0;  // of our own table
@@ -54,16 +64,24 @@ Result<CapturePlan> plan_capture(Transaction& tx, const PipelineSpec& spec, cons
 struct CaptureState {
     bool complete = false;  // every trigger is there, enabled, its function as planned, and they see all that changes
     bool current = false;  // our own table and functions are as planned
+    bool table_stands = false;  // the table and its sequences are, and may be written to
     std::string disabled;  // a relation some of whose triggers are switched off
     std::string missing;  // a relation that lacks triggers
+    bool set_by_hand = false;  // some are switched off, or on for replicas
+    std::string left_over;  // a relation that has triggers and is watched no more: another source, a detached partition
     BlindSpot blind;
     std::string fingerprint;  // of triggers, functions and of the source in the catalog: differs where anything changed one
 };
 Result<CaptureState> look_at_capture(Transaction& tx, std::int64_t uid, const CapturePlan& plan);
 
-// What cannot be made for lack of rights or of a lock is an Error; nothing is half made.
-Status make_capture_tables(Transaction& tx, const CapturePlan& plan);
-Status make_capture_triggers(Transaction& tx, const CapturePlan& plan);
+// What cannot be made for lack of rights or of a lock is an Error; nothing is half made. A table that stands keeps what it has
+// named (docs/internals/change-feed.md): only the functions are replaced.
+Status make_capture_own(Transaction& tx, std::int64_t uid, const CapturePlan& plan, const CaptureState& state);
+// One that somebody switched off, or on for replicas, stays as it is. Whether each relation was locked for one of its triggers,
+// so that whatever began to write before that has ended.
+Result<bool> make_capture_triggers(Transaction& tx, const CapturePlan& plan);
+// All functions and with them all triggers, those of relations that are watched no more too. The table keeps what it has named.
+Status drop_capture_functions(Transaction& tx, std::int64_t uid);
 // Table, functions and, with them, triggers. Nothing to remove is no error.
 Status remove_capture(Transaction& tx, std::int64_t uid);
 

@@ -16,7 +16,8 @@ namespace {
 // Triggers are found by the range of their names, so that those of other pipelines on the same table are not visited.
 const Statement kMarks{"rest_marks", R"(
     SELECT w.uid, md5(concat_ws(E'\n', p.xmin, s.xmin, f.xmin, t.oid, obj_description(t.oid, 'pg_class'),
-        pg_sequence_last_value(to_regclass(format('homeostat_data.p%s_full', w.uid))), to_regclass(p.target)::oid,
+        (SELECT CASE WHEN has_sequence_privilege(q, 'SELECT') THEN pg_sequence_last_value(q) END
+         FROM to_regclass(format('homeostat_data.p%s_full', w.uid)) q), to_regclass(p.target)::oid,
         (SELECT string_agg(concat_ws(':', o.oid, o.xmin), ',' ORDER BY o.oid) FROM pg_class o
          WHERE o.oid IN (t.oid, to_regclass('homeostat.feed_bell'), to_regclass(format('homeostat_data.p%s_named', w.uid)),
                          to_regclass(format('homeostat_data.p%s_room', w.uid)), to_regclass(format('homeostat_data.p%s_full', w.uid)))),

@@ -312,6 +312,80 @@ TEST_F(GuestSession, LoginsMayBeRotated) {
     db.exec(fmt::format("DROP OWNED BY {0}; DROP ROLE {0}", b));
 }
 
+// Looks at triggers come once in drift_interval, a day here: what somebody does to one is seen at the next poll.
+TEST_F(GuestSession, TriggersThatAreSwitchedOffAndOnAreToldAtOnceAndStayAsTheyWereSet) {
+    make(30);
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    db.exec("ALTER TABLE docs DISABLE TRIGGER homeostat_p1_update");
+    EXPECT_TRUE(feed_is("TriggersDisabled")) << run.output();
+    db.exec("UPDATE docs SET body = 'Unseen' WHERE id = 3; ALTER TABLE docs ENABLE TRIGGER homeostat_p1_update");
+    EXPECT_TRUE(feed_is("Active")) << run.output();
+    EXPECT_TRUE(follows()) << run.output();
+    db.exec("ALTER TABLE docs DISABLE TRIGGER homeostat_p1_delete; ALTER TABLE docs ENABLE ALWAYS TRIGGER homeostat_p1_insert");
+    EXPECT_TRUE(feed_is("TriggersDisabled")) << run.output();
+    db.exec("UPDATE homeostat.pipeline SET metadata = 'tag'");
+    ASSERT_TRUE(
+        eventually_is("SELECT count(*) FROM pg_attribute WHERE attrelid = 'docs_embeddings'::regclass AND attname = 'tag'", "1"))
+        << run.output();
+    EXPECT_TRUE(feed_is("TriggersDisabled")) << run.output();
+    EXPECT_EQ(db.value("SELECT string_agg(tgenabled::text, '' ORDER BY tgname) FROM pg_trigger WHERE tgname LIKE 'homeostat%'"),
+              "DAOO");
+    end(run);
+}
+
+// Another source, or a partition that is none any more: its writers pay for nothing.
+TEST_F(GuestSession, NothingIsLeftOnWhatIsWatchedNoMore) {
+    const char* const kOn =
+        "SELECT coalesce(string_agg(DISTINCT tgrelid::regclass::text, ',' ORDER BY tgrelid::regclass::text), '')"
+        " FROM pg_trigger WHERE tgname LIKE 'homeostat%'";
+    db.exec(
+        "CREATE TABLE docs (id int, body text, PRIMARY KEY (id)) PARTITION BY RANGE (id); CREATE TABLE low PARTITION OF docs FOR"
+        " VALUES FROM (0) TO (100); CREATE TABLE high PARTITION OF docs FOR VALUES FROM (100) TO (200);"
+        "INSERT INTO docs SELECT i, 'Body of ' || i FROM generate_series(70, 101) i; CREATE TABLE papers (id int PRIMARY KEY, "
+        "body"
+        " text); INSERT INTO papers SELECT * FROM docs");
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_EQ(db.value(kOn), "docs,high,low");
+    // Its readers and writers hold up their own triggers' end, and no edit elsewhere.
+    kit::Sql reader(db.url());
+    db.exec("ALTER TABLE docs DETACH PARTITION high");
+    reader.exec("BEGIN; SELECT count(*) FROM high");
+    EXPECT_TRUE(feed_is("Active")) << run.output();
+    db.exec("UPDATE docs SET body = 'Edited' WHERE id = 91");
+    EXPECT_TRUE(follows()) << run.output();
+    reader.exec("COMMIT");
+    EXPECT_TRUE(eventually_is(kOn, "docs,low")) << run.output();
+    db.exec("UPDATE docs SET body = 'Edited again' WHERE id = 91");
+    EXPECT_TRUE(follows()) << run.output();
+    db.exec("UPDATE homeostat.pipeline SET source = 'papers'");
+    EXPECT_TRUE(eventually_is(kOn, "papers")) << run.output();
+    EXPECT_TRUE(follows("SELECT id, body FROM papers")) << run.output();
+    db.exec("CREATE VIEW shown AS SELECT * FROM papers; UPDATE homeostat.pipeline SET source = 'shown', key = 'id'");
+    EXPECT_TRUE(eventually_is(kOn, "")) << run.output();
+    end(run);
+}
+
+// A table of ours that somebody altered would take nothing in for ever.
+TEST_F(GuestSession, AChangeTableThatWasAlteredIsMadeAnew) {
+    make(30);
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    db.exec("ALTER TABLE homeostat_data.p1_change ALTER key_1 TYPE uuid USING gen_random_uuid()");
+    db.exec("UPDATE docs SET body = 'Edited ' || id WHERE id < 5; UPDATE homeostat.pipeline SET reconcile_requested = 'now'");
+    EXPECT_TRUE(
+        eventually_is("SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid ="
+                      " to_regclass('homeostat_data.p1_change') AND attname = 'key_1'",
+                      "bigint"))
+        << run.output();
+    EXPECT_TRUE(feed_is("Active")) << run.output();
+    EXPECT_TRUE(follows()) << run.output();
+    end(run);
+}
+
 // The functions run with the controller's rights: no operator, type or function that a writer's path finds first is called.
 TEST_F(GuestSession, NothingOfAWritersPathIsCalled) {
     set_up();

@@ -234,6 +234,42 @@ TEST_F(LostEdits, AnEditBeforeTheNewRevisionIsThereIsEmbeddedByTheOldProvider) {
     end(run);
 }
 
+// A declaration that has more named keeps what was named, as long as keys are what they were: the sweep that would find it may
+// have to wait behind whoever reads what is served.
+TEST_F(LostEdits, WhatWasNamedOutlivesANewDeclaration) {
+    begin(20);
+    {
+        kit::Process run = start();
+        ASSERT_TRUE(asleep()) << run.output();
+        end(run);
+    }
+    db.exec(
+        "UPDATE docs SET body = 'Edited' WHERE id = 2; DELETE FROM docs WHERE id = 3; INSERT INTO docs VALUES (90, 'New', 'x')");
+    ASSERT_EQ(db.value("SELECT count(*) FROM homeostat_data.p1_change"), "3");
+    const std::string table = db.value("SELECT 'homeostat_data.p1_change'::regclass::oid");
+    kit::Sql dump(db.url());
+    dump.exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM docs_embeddings");
+    db.exec("UPDATE homeostat.pipeline SET metadata = 'tag'");
+    kit::Process run = homeostat.start({"run"});
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_TRUE(
+        eventually_is("SELECT count(*) FROM homeostat.condition WHERE type = 'Reconciling' AND reason = 'WaitingForLock'", "1"))
+        << run.output();
+    EXPECT_EQ(db.value("SELECT 'homeostat_data.p1_change'::regclass::oid"), table);
+    dump.exec("COMMIT");
+    EXPECT_TRUE(
+        eventually_is("SELECT count(*) FROM pg_attribute WHERE attrelid = 'docs_embeddings'::regclass AND attname = 'tag'", "1"))
+        << run.output();
+    // What only the new declaration has named is, and the table is another where keys are.
+    db.exec("UPDATE docs SET tag = 'y' WHERE id = 4");
+    EXPECT_TRUE(eventually_is("SELECT tag FROM docs_embeddings WHERE id = 4", "y")) << run.output();
+    db.exec("ALTER TABLE docs ALTER id TYPE text USING id::text");
+    EXPECT_TRUE(feed_is("Active")) << run.output();
+    EXPECT_TRUE(follows()) << run.output();
+    EXPECT_TRUE(eventually_is("SELECT 'homeostat_data.p1_change'::regclass::oid <> " + table, "t")) << run.output();
+    end(run);
+}
+
 TEST_F(LostEdits, AnEditIsHealedWhileAFillGoesOn) {
     begin(100);
     kit::Process run = start();
