@@ -97,10 +97,11 @@ TEST_F(TrustCapture, ATriggerWithoutItsRowsReadsNoneOfTheOwners) {
                                         "UPDATE ON ann.trap REFERENCING NEW TABLE AS new_rows " + row,
                                         "DELETE ON ann.trap REFERENCING OLD TABLE AS other_rows " + statement}) {
             db.exec("SELECT setval('homeostat_data." + feed + "_full', 1)");
-            as(ann_).exec(fmt::format("CREATE OR REPLACE TRIGGER t AFTER {} EXECUTE FUNCTION homeostat_data.{}();"
-                                      "SET search_path = ann, pg_catalog; INSERT INTO trap VALUES (1, 'x');"
-                                      "UPDATE trap SET body = 'y'; DELETE FROM trap",
-                                      when, function));
+            as(ann_).exec(
+                fmt::format("CREATE OR REPLACE TRIGGER t AFTER {} EXECUTE FUNCTION homeostat_data.{}();"
+                            "SET search_path = ann, pg_catalog; INSERT INTO trap VALUES (1, 'x');"
+                            "UPDATE trap SET body = 'y'; DELETE FROM trap",
+                            when, function));
             EXPECT_EQ(strangers(), "0") << function << " " << when;
         }
     }
