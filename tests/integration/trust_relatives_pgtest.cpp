@@ -283,5 +283,32 @@ TEST_F(TrustRelatives, NoTriggersWhereTheDeclarerMayMakeNone) {
     EXPECT_EQ(db.value("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'public.secret'::regclass AND NOT tgisinternal"), "0");
 }
 
+// Who names a provider is shown how it is, and not what it said of another's documents: endpoints quote what they refuse.
+TEST_F(TrustRelatives, WhatAProviderQuotesIsShownToWhoSentIt) {
+    kit::FakeEndpoint endpoint({.dimensions = 16});
+    as(ann_).exec(fmt::format("INSERT INTO homeostat.provider (name, endpoint, model, dimensions) VALUES ('hers', '{}', 'm', 16)",
+                              endpoint.url()));
+    provider = "hers";
+    as(ann_).exec("UPDATE ann.docs SET body = 'The patient Smith has the measles ' || id");
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    as(bob_).exec(declaration("b", "bob.docs", "bob.b_v"));
+    as(bob_).exec("UPDATE homeostat.pipeline SET suspend = true WHERE name = 'b'");
+    endpoint.always(
+        {.status = 429,
+         .body =
+             R"({"error": {"message": "not while reading [The patient Smith has the measles 1]", "code": "insufficient_quota"}})"});
+    as_controller_.run_once();
+    const std::string shown = as(bob_).value(
+        "SELECT concat((SELECT string_agg(s::text, ' ') FROM homeostat.own_provider_status s), (SELECT string_agg(c::text, ' ') "
+        "FROM"
+        " homeostat.own_condition c), (SELECT string_agg(e::text, ' ') FROM homeostat.own_event e), (SELECT string_agg(w::text, "
+        "' ')"
+        " FROM homeostat.waiting w), (SELECT string_agg(w::text, ' ') FROM homeostat.pipelines w), (SELECT string_agg(r::text, ' "
+        "')"
+        " FROM homeostat.replica r))");
+    EXPECT_THAT(shown, AllOf(HasSubstr("not while reading"), Not(HasSubstr("patient Smith"))));
+    EXPECT_THAT(condition("a", "Ready", "message"), HasSubstr("patient Smith")) << "who sent it may read what came of it";
+}
+
 }  // namespace
 }  // namespace homeostat
