@@ -27,8 +27,8 @@ median() { sort -n "$1" | awk '{v[NR] = $1} END {print NR % 2 ? v[(NR + 1) / 2] 
 
 echo "load before: $(cut -d ' ' -f 1 /proc/loadavg), cores: $(nproc)"
 for _ in $(seq "$TURNS"); do
-    (unset HOMEOSTAT_BENCH_READER && turn without)
-    (export HOMEOSTAT_BENCH_READER=1 && turn with)
+    (unset BENCH_READER && turn without)
+    (export BENCH_READER=1 && turn with)
 done
 echo "| what | with a reader | without | ratio |"
 echo "| --- | --- | --- | --- |"
