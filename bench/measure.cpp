@@ -99,7 +99,7 @@ void empty_revision(kit::Database& db) {
 
 std::string reader_for(const std::string& url) {
     const std::size_t user = url.find("postgres@");
-    if (std::getenv("HOMEOSTAT_BENCH_READER") == nullptr || user == std::string::npos) return "";
+    if (std::getenv("BENCH_READER") == nullptr || user == std::string::npos) return "";
     return std::string(url).replace(user, 8, "bench_reader");
 }
 

@@ -39,7 +39,7 @@ void declare(kit::Database& db, const std::string& provider);
 void empty_revision(kit::Database& db);
 
 Settings settings_for(const std::string& url);
-// With HOMEOSTAT_BENCH_READER=1 sources are read by a login of their own, which this is the URL of; "" without.
+// With BENCH_READER=1 sources are read by a login of their own, which this is the URL of; "" without.
 std::string reader_for(const std::string& url);
 
 // Vectors that cost nothing to make.

@@ -98,12 +98,13 @@ int run(CliContext& context, const Options& o) {
     }
     for (std::size_t i = 0; i < manifests->size(); ++i) {
         const DeclaredObject& object = (*manifests)[i].object;
-        context.streams.out << fmt::format("{}/{} {}{}\n", kind_word(object.kind), object.name,
+        context.streams.out << fmt::format("{}/{} {}{}\n", kind_word(object.kind), printable(object.name),
                                            kOutcomes[static_cast<std::size_t>(outcomes->outcomes[i])],
                                            o.dry() ? " (dry run)" : "");
     }
     for (const LabelledObject& gone : outcomes->pruned) {
-        context.streams.out << fmt::format("{}/{} pruned{}\n", kind_word(gone.kind), gone.name, o.dry() ? " (dry run)" : "");
+        context.streams.out << fmt::format("{}/{} pruned{}\n", kind_word(gone.kind), printable(gone.name),
+                                           o.dry() ? " (dry run)" : "");
     }
     return kExitOk;
 }

@@ -67,7 +67,7 @@ void indented(std::ostream& out, const YamlNode& node) {
     const std::string text = write_yaml(node);
     for (std::size_t at = 0; at < text.size();) {
         const std::size_t end = text.find('\n', at);
-        out << "  " << text.substr(at, end - at) << '\n';
+        out << "  " << printable(text.substr(at, end - at)) << '\n';
         at = end + 1;
     }
 }
@@ -136,7 +136,7 @@ std::string suspension_text(const Suspension& s, WallTime now) {
 void print_pipeline(CliContext& context, const PipelineFacts& f) {
     std::ostream& out = context.streams.out;
     const WallTime now = SystemClock().now();
-    out << fmt::format("Pipeline {} (uid {}, generation {})\n", f.spec.name, f.spec.uid, f.spec.generation);
+    out << fmt::format("Pipeline {} (uid {}, generation {})\n", printable(f.spec.name), f.spec.uid, f.spec.generation);
     if (f.summary) {
         out << printable(fmt::format("Ready: {} ({}); the rest is shown to the role that declared it, and to homeostat_admin",
                                      f.summary->ready, f.summary->reason))
@@ -145,7 +145,7 @@ void print_pipeline(CliContext& context, const PipelineFacts& f) {
         print_head(context, f.status.conditions, remedy_of(f.spec, f.status), now);
     }
     if (f.suspension) out << printable("Suspended: " + suspension_text(*f.suspension, now)) << '\n';
-    for (const auto& [key, value] : f.spec.labels) out << fmt::format("Label: {}={}\n", key, value);
+    for (const auto& [key, value] : f.spec.labels) out << printable(fmt::format("Label: {}={}", key, value)) << '\n';
     out << "Spec:\n";
     indented(out, spec_node(f.spec));
     YamlNode status = status_node(f.status);
@@ -205,7 +205,7 @@ Result<ProviderFacts> read_provider_facts(Session& session, const std::string& n
 void print_provider(CliContext& context, const ProviderFacts& f) {
     std::ostream& out = context.streams.out;
     const bool colour = context.streams.colour;
-    out << fmt::format("Provider {} (uid {}, generation {})\nSpec:\n", f.spec.name, f.spec.uid, f.spec.generation);
+    out << fmt::format("Provider {} (uid {}, generation {})\nSpec:\n", printable(f.spec.name), f.spec.uid, f.spec.generation);
     indented(out, spec_node(f.spec));
     const auto found =
         std::find_if(f.health.begin(), f.health.end(), [&](const ProviderHealth& h) { return h.uid == f.spec.uid; });
@@ -242,10 +242,10 @@ void print_target_view(CliContext& context, const TargetViewSpec& view, const Ta
                        const std::vector<RowRefusal>& refused, const std::vector<Event>& events) {
     std::ostream& out = context.streams.out;
     const WallTime now = SystemClock().now();
-    out << fmt::format("Target view {} (uid {}, generation {})\n", view.name, view.uid, view.generation);
+    out << fmt::format("Target view {} (uid {}, generation {})\n", printable(view.name), view.uid, view.generation);
     print_head(context, status.conditions, remedy_of(view, status), now);
-    if (view.suspend) out << fmt::format("Suspended: {}\n", view.suspend_reason.value_or("no reason given"));
-    for (const auto& [key, value] : view.labels) out << fmt::format("Label: {}={}\n", key, value);
+    if (view.suspend) out << printable("Suspended: " + view.suspend_reason.value_or("no reason given")) << '\n';
+    for (const auto& [key, value] : view.labels) out << printable(fmt::format("Label: {}={}", key, value)) << '\n';
     out << "Spec:\n";
     indented(out, spec_node(view));
     YamlNode node = status_node(status);

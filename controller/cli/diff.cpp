@@ -140,7 +140,7 @@ std::string cost_text(const Observation& o) {
 void print(CliContext& context, const std::vector<ObjectChange>& all) {
     std::ostream& out = context.streams.out;
     for (const ObjectChange& c : all) {
-        out << fmt::format("{}/{} would be {}\n", kind_word(c.kind), c.name, c.created ? "created" : "configured");
+        out << fmt::format("{}/{} would be {}\n", kind_word(c.kind), printable(c.name), c.created ? "created" : "configured");
         for (const FieldChange& f : c.fields) {
             const std::string after = f.after.value_or("(not set)");
             out << printable(c.created ? fmt::format("  {}: {}", f.field, after)

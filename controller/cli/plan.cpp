@@ -60,8 +60,8 @@ void print_keys(std::ostream& out, const Observation& o) {
 
 void print_plan(CliContext& context, const std::string& name, const Observation& o) {
     std::ostream& out = context.streams.out;
-    out << fmt::format("Pipeline {}: {} of {}, {} and {} in {}\n", name, counted(o.source_documents, "document"), o.source,
-                       counted(o.documents, "document"), counted(o.chunks, "chunk"),
+    out << fmt::format("Pipeline {}: {} of {}, {} and {} in {}\n", printable(name), counted(o.source_documents, "document"),
+                       printable(o.source), counted(o.documents, "document"), counted(o.chunks, "chunk"),
                        o.revision > 0    ? fmt::format("revision {}", o.revision)
                        : o.documents > 0 ? "an older revision"
                                          : "no revision yet");
@@ -74,7 +74,7 @@ void print_plan(CliContext& context, const std::string& name, const Observation&
     }
     table.print(out, context.streams.colour, "  ");
     print_keys(out, o);
-    for (const std::string& repair : o.repairs) out << fmt::format("  Also: {}\n", repair);
+    for (const std::string& repair : o.repairs) out << printable(fmt::format("  Also: {}", repair)) << '\n';
     const PlanEstimate& e = o.plan;
     if (e.documents > 0) {
         out << fmt::format("  To embed: {}, about {}, {}, {}; {}, {}, {}\n", counted(e.documents, "document"),
@@ -83,7 +83,7 @@ void print_plan(CliContext& context, const std::string& name, const Observation&
     } else {
         out << (o.nothing_to_do() ? "  Nothing to do.\n" : "  Nothing to embed.\n");
     }
-    for (const std::string& w : e.warnings) out << fmt::format("  Warning: {}\n", w);
+    for (const std::string& w : e.warnings) out << printable(fmt::format("  Warning: {}", w)) << '\n';
 }
 
 YamlNode key_node(const Key& key) {

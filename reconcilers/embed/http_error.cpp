@@ -271,8 +271,8 @@ std::optional<double> seconds_until_date(std::string_view text, WallTime now) {
     const std::string copy(text);
     const char* end = ::strptime(copy.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &tm);
     if (end == nullptr || *end != '\0') return std::nullopt;
-    const auto at = std::chrono::system_clock::from_time_t(::timegm(&tm));
-    return std::chrono::duration<double>(at - now).count();
+    // In seconds: a year that an endpoint makes up may lie beyond what the clock can count in its own steps.
+    return static_cast<double>(::timegm(&tm)) - std::chrono::duration<double>(now.time_since_epoch()).count();
 }
 
 // The reset headers come with every answer, so they only speak where nothing remains.

@@ -36,6 +36,18 @@ bool is_header_name(std::string_view text) {
     });
 }
 
+// What says where a request goes and where it ends is ours to write: a secret is bound to an origin, and behind one address
+// another Host is somebody else. Declarations are checked for the same (homeostat.check_provider_headers); older ones are not.
+bool is_our_header(std::string_view name) {
+    static constexpr std::string_view kOurs[] = {
+        "host", "content-length", "transfer-encoding", "content-encoding", "connection",       "keep-alive",
+        "te",   "trailer",        "upgrade",           "expect",           "proxy-connection", "forwarded"};
+    std::string lower(name);
+    std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
+    return std::find(std::begin(kOurs), std::end(kOurs), lower) != std::end(kOurs) || lower.starts_with("x-forwarded-") ||
+           lower.starts_with("x-original-") || lower.starts_with("x-rewrite-");
+}
+
 std::vector<std::string> references_of(const ProviderSpec& provider) {
     std::vector<std::string> out;
     if (provider.credential) out.push_back(*provider.credential);
@@ -330,6 +342,10 @@ Status check_headers(const ProviderSpec& provider) {
     for (const auto& [key, value] : provider.headers) {
         if (!is_header_name(key))
             return invalid(fmt::format("\"{}\" of provider \"{}\" is not a header name", key, provider.name));
+        if (is_our_header(key)) {
+            return invalid(fmt::format("header \"{}\" of provider \"{}\" is homeostat's own to write; take it out of headers",
+                                       key, provider.name));
+        }
         if (!is_header_value(value)) {
             return invalid(fmt::format("the header {} of provider \"{}\" holds a control character", key, provider.name));
         }

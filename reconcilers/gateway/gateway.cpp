@@ -13,6 +13,7 @@
 #include "reconcilers/gateway/blame.hpp"
 #include "reconcilers/gateway/embed_job.hpp"
 #include "reconcilers/gateway/on.hpp"
+#include "reconcilers/gateway/quotes.hpp"
 
 namespace homeostat {
 
@@ -271,7 +272,8 @@ asio::awaitable<Result<Embeddings>> Gateway::ask_embedder(ChannelPtr channel, La
         answer = internal_error(e.what());
     }
     if (answered != nullptr) *answered = parts_.clock.steady_now();
-    const bool doubted = channel->lane->leave(permit, answer ? nullptr : &answer.error(), answer ? answer->tokens : 0);
+    const std::optional<Error> failed = answer ? std::nullopt : std::optional(without_quotes(answer.error(), texts));
+    const bool doubted = channel->lane->leave(permit, failed ? &*failed : nullptr, answer ? answer->tokens : 0);
     if (answer && role == TextRole::document && !texts.empty()) channel->lane->keep_good(texts.front());
     if (doubted) {
         std::string good = good_text(*channel->lane);
@@ -288,7 +290,7 @@ asio::awaitable<Status> Gateway::send_proof(ChannelPtr channel, Lane::Permit per
     const std::vector<std::string> texts{std::move(text)};
     const Result<Embeddings> answer =
         co_await ask_embedder(channel, permit, texts, TextRole::document, dimensions, std::move(context));
-    if (!answer) co_return answer.error();
+    if (!answer) co_return without_quotes(answer.error(), texts);  // told of whom it is proved for, who has not sent it
     count_wasted(channel->provider.name, answer->tokens);
     if (wasted != nullptr) *wasted += answer->tokens;
     co_return Status{};

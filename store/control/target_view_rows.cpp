@@ -7,6 +7,7 @@
 #include "store/control/target_views.hpp"
 #include "store/data/source_code.hpp"
 #include "store/data/source_reader.hpp"
+#include "store/data/who_looks.hpp"
 #include "store/pg/arrays.hpp"
 #include "store/pg/timestamps.hpp"
 
@@ -28,8 +29,7 @@ const Statement kDeclarable{"target_view_declarable",
 
 // {0}: the relation's columns in the types of a pipeline's, {1}: the relation.
 constexpr std::string_view kDeclared =
-    "SELECT r.name, count(*) AS rows, min(hash_record_extended(r, 0)) AS hash FROM (SELECT {0} FROM {1} AS v) AS r GROUP BY "
-    "r.name";
+    "SELECT r.name, count(*) AS rows, min(hash_record_extended(r, 0)) AS hash FROM (SELECT {0} FROM {1} AS v) AS r GROUP BY 1";
 // The same where it was read apart.
 constexpr std::string_view kDeclaredApart =
     "SELECT r.name, r.rows, r.hash FROM unnest($3::text[], $4::bigint[], $5::bigint[]) AS r(name, rows, hash)";
@@ -169,11 +169,9 @@ void add_declared(Params& params, const Rows& rows) {
 }
 
 void read_rows(Transaction& reading, const TargetViewSpec& view, const Shape& shape, TargetViewSight& sight) {
-    std::vector<std::string> names;
-    for (const DeclaringRow& row : sight.declaring) names.push_back(row.name);
     const Rows rows = reading.exec(
         {fmt::format("target_view_rows_{}", view.uid), fmt::format(kReadRows, shape.selected, view.relation, shape.lacks)},
-        Params().bytes(texts(names)));
+        Params().bytes(texts(sight.declaring, [](const DeclaringRow& r) { return std::string_view(r.name); })));
     std::sort(sight.declaring.begin(), sight.declaring.end(),
               [](const DeclaringRow& a, const DeclaringRow& b) { return a.name < b.name; });
     for (int i = 0; i < rows.size(); ++i) {
@@ -328,7 +326,9 @@ Result<TargetViewSight> look_at_target_view(Session& session, const TargetViewSp
         Shape shape = shape_of(tx, view);
         refuse_unreadable(tx, view);
         const SourceReader reader = reader_of_target_view(tx, view.uid);
-        refuse_untrusted_code(tx, reader, fmt::format("target view \"{}\"", view.name), view.relation, {});
+        const DeclaredIn declared_in{"target_view", view.uid, fmt::format("target view \"{}\"", view.name)};
+        refuse_what_tells_who_looks(tx, reader, declared_in, view.relation);
+        refuse_untrusted_code(tx, reader, declared_in.subject, view.relation, {});
         Params params = Params::of(view.uid, retry);
         std::string declared = fmt::format(kDeclared, shape.selected, view.relation);
         if (reader.apart()) {

@@ -6,6 +6,7 @@
 
 #include "store/data/source_code.hpp"
 #include "store/data/source_reader.hpp"
+#include "store/data/who_looks.hpp"
 #include "store/pg/pg_error.hpp"
 #include "store/pg/row_reader.hpp"
 
@@ -291,12 +292,15 @@ SourceShape SourceShape::renamed() const {
 
 namespace {
 
+DeclaredIn declared_in(const PipelineSpec& spec) { return {"pipeline", spec.uid, fmt::format("pipeline \"{}\"", spec.name)}; }
+
 // What is hidden must not be taken for gone.
 void refuse_or_accept_filter(Transaction& tx, const PipelineSpec& spec, const std::string& oid, const std::string& reader,
                              SourceShape& shape) {
     const Rows rows = tx.exec(kFiltered, Params::of(oid, reader));
     if (rows.empty()) return;
     if (spec.row_security == "Accept") {
+        refuse_policy_for_others(tx, declared_in(spec), spec.source, reader);
         shape.filtered = rows.text(0, 0);
         return;
     }
@@ -336,6 +340,7 @@ Result<SourceShape> inspect_source(Transaction& tx, const PipelineSpec& spec) {
         shape.content = shape.in_context ? text_in_context(catalog, *spec.chunk_context, shape.body) : shape.body;
         choose_version(catalog, spec, shape);
         refuse_or_accept_filter(tx, spec, catalog.oid, catalog.reader(), shape);
+        refuse_what_tells_who_looks(tx, shape.reader, declared_in(spec), spec.source);
         refuse_untrusted_code(tx, shape.reader, fmt::format("pipeline \"{}\"", spec.name), spec.source, catalog.used);
         shape.unique_key = tx.exec(kUniqueKey, Params::of(catalog.oid, key_names + "}")).boolean(0, 0);
         return shape;

@@ -87,7 +87,7 @@ std::string CaptureFunctions::body(std::string_view event) const {
         return fmt::format("INSERT INTO {} (change) VALUES ('t');\n    homeostat_asleep := {};\n    {}\n    RETURN NULL;",
                            change_table(uid_), asleep(), ring());
     }
-    const std::string does = gate() + (event == kRowUpdate ? row_update() : rows(event));
+    const std::string does = gate() + (event == kRowUpdate ? row_update() : refuse_other_rows(event) + rows(event));
     return fmt::format("{}\n    IF homeostat_held IS NULL THEN\n        {}\n        RETURN NULL;\n    END IF;", does, ring());
 }
 
@@ -140,6 +140,18 @@ std::string CaptureFunctions::rows(std::string_view event) const {
                " homeostat_named);\n    IF homeostat_held IS NULL THEN\n        {3}\n        homeostat_asleep := {4};\n"
                "    END IF;",
                regclass(named_sequence(uid_)), regclass(full_sequence(uid_)), kFull, mark(), asleep());
+}
+
+// A trigger that gives no transition tables leaves their names to the writer's search path, and what is called so there, a view
+// of his, would be read with our rights. Whoever owns the table may make such a trigger; while it fires, nobody can change it.
+std::string CaptureFunctions::refuse_other_rows(std::string_view event) {
+    std::string given;
+    if (event != "delete") given += " AND t.tgnewtable OPERATOR(pg_catalog.=) 'new_rows'";
+    if (event != "insert") given += " AND t.tgoldtable OPERATOR(pg_catalog.=) 'old_rows'";
+    return fmt::format(
+        "IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid OPERATOR(pg_catalog.=) TG_RELID\n"
+        "        AND t.tgname OPERATOR(pg_catalog.=) TG_NAME{}) THEN RAISE EXCEPTION 'no trigger of ours'; END IF;\n    ",
+        given);
 }
 
 // Raised inside the block that catches it.

@@ -67,6 +67,7 @@ private:
     std::string image(const std::vector<CapturedColumn>& columns, std::string_view alias) const;
     std::string same(std::string_view now, std::string_view before) const;
     std::string differs(std::string_view now, std::string_view before) const;
+    static std::string refuse_other_rows(std::string_view event);
     std::string refuse_other_types(std::string_view asked, std::string_view alias) const;
 
     std::int64_t uid_;

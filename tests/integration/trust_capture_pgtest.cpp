@@ -71,6 +71,42 @@ TEST_F(TrustCapture, NorInATableOfPartsWhereStatementsAreLookedAt) {
     EXPECT_EQ(strangers(), "0");
 }
 
+// Who owns the table may put them on any of his own. Without transition tables of the trigger their names are looked up along the
+// path of whoever writes, where he may have views and tables that are called so.
+TEST_F(TrustCapture, ATriggerWithoutItsRowsReadsNoneOfTheOwners) {
+    as(ann_).exec(
+        "CREATE TABLE ann.parent (id int NOT NULL, body text); CREATE TABLE ann.child () INHERITS (ann.parent);"
+        "GRANT SELECT, TRIGGER ON ann.parent, ann.child TO homeostat_controller");
+    capture("docs", "ann.docs");
+    capture("parent", "ann.parent");
+    as(ann_).exec(
+        "CREATE FUNCTION ann.id() RETURNS int LANGUAGE sql AS 'SELECT ann.note()::int';"
+        "CREATE VIEW ann.new_rows AS SELECT ann.id() AS id, 'x'::text AS body; CREATE VIEW ann.old_rows AS TABLE ann.new_rows;"
+        "GRANT SELECT ON ann.new_rows, ann.old_rows TO PUBLIC; CREATE TABLE ann.trap (id int, body text)");
+    const auto of = [&](const std::string& pipeline) {
+        return "p" + db.value("SELECT uid FROM homeostat.pipeline WHERE name = '" + pipeline + "'");
+    };
+    const std::string row = "FOR EACH ROW";
+    const std::string statement = "FOR EACH STATEMENT";
+    for (const auto& [function, feed] : {std::pair{of("docs") + "_changed_insert", of("docs")},
+                                         {of("docs") + "_changed_delete", of("docs")},
+                                         {of("parent") + "_changed_update", of("parent")}}) {
+        for (const std::string& when : {"INSERT ON ann.trap " + statement, "INSERT ON ann.trap " + row,
+                                        "UPDATE ON ann.trap REFERENCING NEW TABLE AS other_rows " + statement,
+                                        "UPDATE ON ann.trap REFERENCING OLD TABLE AS old_rows " + statement,
+                                        "UPDATE ON ann.trap REFERENCING NEW TABLE AS new_rows " + row,
+                                        "DELETE ON ann.trap REFERENCING OLD TABLE AS other_rows " + statement}) {
+            db.exec("SELECT setval('homeostat_data." + feed + "_full', 1)");
+            as(ann_).exec(
+                fmt::format("CREATE OR REPLACE TRIGGER t AFTER {} EXECUTE FUNCTION homeostat_data.{}();"
+                            "SET search_path = ann, pg_catalog; INSERT INTO trap VALUES (1, 'x');"
+                            "UPDATE trap SET body = 'y'; DELETE FROM trap",
+                            when, function));
+            EXPECT_EQ(strangers(), "0") << function << " " << when;
+        }
+    }
+}
+
 TEST_F(TrustCapture, OurFunctionsArePutOnNobodyElsesTable) {
     capture("docs", "ann.docs");
     as(bob_).exec("CREATE TABLE bob.mine (id int PRIMARY KEY, body text)");

@@ -352,19 +352,28 @@ TEST_F(Trust, WhoeverEditsATargetViewIsNotReadFor) {
 // From a version that noted nobody: what only the owner of the schema can have declared is his, and the rest waits for a word.
 TEST_F(Trust, WhatWasDeclaredBeforeAnybodyWasNotedIsAdopted) {
     as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    as(bob_).exec(
+        "CREATE TABLE bob.tenants (name text, source text, content text, provider text, dimensions int, target text); GRANT "
+        "SELECT ON "
+        "bob.tenants TO homeostat_controller; INSERT INTO bob.tenants VALUES ('known', 'bob.docs', 'body', 'hashing', 16, "
+        "'bob.known_v'); INSERT INTO homeostat.target_view (name, relation) VALUES ('tenants', 'bob.tenants')");
     EXPECT_EQ(as_controller_.run_once().exit.code, kConverged);
     const kit::Program owner(db.url());
     ASSERT_EQ(owner.run({"migrate", "down", "--to", "21", "--yes"}).exit.code, 0);
     const auto up = owner.run({"migrate", "up"});
     ASSERT_EQ(up.exit.code, 0) << up.output;
+    as(bob_).exec("UPDATE bob.docs SET body = 'After the upgrade' WHERE id = 1");
     EXPECT_EQ(as_controller_.run_once().exit.code, kFailed);
+    // Of what a target view declares it is known: it is kept in step as before.
+    EXPECT_EQ(db.value("SELECT declared_by FROM homeostat.pipeline WHERE name = 'known'"), bob_);
+    EXPECT_THAT(served("bob.known_v"), HasSubstr("After the upgrade"));
     EXPECT_THAT(condition("a", "Stalled", "message"),
                 HasSubstr("UPDATE homeostat.pipeline SET declared_by = current_user WHERE declared_by IS NULL"));
     EXPECT_THAT(refused(bob_, "UPDATE homeostat.pipeline SET declared_by = current_user WHERE declared_by IS NULL"),
                 HasSubstr("so role \"" + bob_ + "\" may not change it"));
     db.exec("UPDATE homeostat.pipeline SET declared_by = current_user WHERE declared_by IS NULL");
     EXPECT_EQ(as_controller_.run_once().exit.code, kConverged);
-    db.exec(fmt::format("UPDATE homeostat.pipeline SET declared_by = '{}'", ann_));
+    db.exec(fmt::format("UPDATE homeostat.pipeline SET declared_by = '{}' WHERE name = 'a'", ann_));
     EXPECT_EQ(as_controller_.run_once().exit.code, kConverged);
 }
 

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "reconcilers/gateway/quotes.hpp"
+
 namespace homeostat {
 namespace {
 
@@ -48,6 +50,32 @@ TEST(Blame, AProviderThatRefusesAGoodTextIsAskedAgainAndADeclarationThatIsWrongI
     EXPECT_EQ(provider_at_fault(of(ErrorClass::bad_answer, "width"), true, 1s).code, kContractBroken);
     EXPECT_EQ(provider_at_fault(of(ErrorClass::invalid), false, 1s).cls, ErrorClass::invalid);
     EXPECT_EQ(provider_at_fault(of(ErrorClass::content), false, 1s).retry_after, std::nullopt) << "it may never have been right";
+}
+
+std::string told_to_all(const std::string& message, const std::vector<std::string>& texts) {
+    return without_quotes(Error{.cls = ErrorClass::auth, .message = message, .said = message}, texts).message;
+}
+
+TEST(Quotes, WhatIsQuotedOfATextIsToldToNobodyElse) {
+    EXPECT_EQ(told_to_all("answered 429 (quota used up), saying \"too many\"; pay the bill", {"a text of somebody"}),
+              "answered 429 (quota used up), saying \"too many\"; pay the bill");
+    EXPECT_EQ(
+        told_to_all("refused: [\"the patient has the measles\"], again", {"x", "On Monday the patient has the measles, said he"}),
+        "refused: [\"...\"], again");
+    EXPECT_EQ(told_to_all("refused 'Body 1', 'Body 2' and 1", {"Body 1", "Body 2", "1"}), "refused '...', '...' and 1");
+    EXPECT_EQ(told_to_all("", {"", "abc"}), "");
+    EXPECT_EQ(told_to_all("all of it", {"all of it"}), "...");
+}
+
+TEST(Quotes, NoLetterIsCutInTwo) {
+    // The run of bytes begins within one letter and ends within another.
+    EXPECT_EQ(told_to_all("<äöüäöüä>", {std::string("\xA4öüäöü\xC3")}), "<...>");
+    EXPECT_EQ(told_to_all("<文書文書文書>", {"文書文書文書"}), "<...>");
+}
+
+TEST(Quotes, AHostileTextCostsNoMore) {
+    const std::string message(2'000, 'a');
+    EXPECT_EQ(told_to_all(message, {std::string(4'000'000, 'a')}), "...");
 }
 
 }  // namespace
