@@ -1,5 +1,4 @@
-// What providers that are not as they should be cost: poison texts, limits that nobody declared, slow answers, refusals of everything,
-// and how soon what was put right is tried. Counts of requests and texts; times only as shares of what they may be.
+// What providers that are not as they should be cost: counts of requests and texts; times as shares of what they may be.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,7 +6,6 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -40,8 +38,9 @@ public:
     World(std::string program, kit::Cluster& cluster, kit::FakeEndpointOptions options, const std::string& columns = "",
           const std::string& values = "")
         : program_(std::move(program)), db(kit::Schema::migrated, cluster), endpoint(std::move(options)) {
-        db.exec(fmt::format("INSERT INTO homeostat.provider (name, endpoint, model, dimensions{}) VALUES ('fake', '{}', 'm', {}{})",
-                            columns, endpoint.url(), kWidth, values));
+        db.exec(
+            fmt::format("INSERT INTO homeostat.provider (name, endpoint, model, dimensions{}) VALUES ('fake', '{}', 'm', {}{})",
+                        columns, endpoint.url(), kWidth, values));
     }
     void source(const std::string& name, int documents, int bytes = 40) {
         db.exec(
@@ -70,10 +69,10 @@ public:
     void stop() { run_.reset(); }
     // Every document but those that are set aside has the vector of what it says now.
     std::string lacking(const std::string& name) {
-        return db.value(
-            fmt::format("SELECT count(*) FROM {0} s WHERE NOT EXISTS (SELECT FROM {0}_vectors v WHERE v.id = s.id AND v.chunk_text ="
-                        " s.body)",
-                        name));
+        return db.value(fmt::format(
+            "SELECT count(*) FROM {0} s WHERE NOT EXISTS (SELECT FROM {0}_vectors v WHERE v.id = s.id AND v.chunk_text ="
+            " s.body)",
+            name));
     }
     void served(const std::string& name) {
         until(db, fmt::format("SELECT to_regclass('public.{}_vectors') IS NOT NULL", name), "t", 5ms);
@@ -86,7 +85,14 @@ public:
             std::this_thread::sleep_for(5ms);
         }
     }
-    // One fill and its end, until the pipeline is Converged.
+    // Edits of all that is declared are seen by themselves.
+    void fed() {
+        until(db,
+              "SELECT count(*) FROM homeostat.pipeline p WHERE NOT EXISTS (SELECT FROM homeostat.condition c WHERE c.uid = p.uid "
+              "AND"
+              " type = 'ChangeFeed' AND reason = 'Active')",
+              "0");
+    }
     void fill(const std::string& name) {
         declare(name);
         wait(name);
@@ -99,7 +105,8 @@ public:
         return seconds_since(started);
     }
     std::string letters(const std::string& name) {
-        return db.value(fmt::format("SELECT count(*) FROM homeostat.dead_letter WHERE pipeline = '{}'", name));
+        return db.value(fmt::format(
+            "SELECT count(*) FROM homeostat.dead_letter JOIN homeostat.pipeline USING (uid) WHERE name = '{}'", name));
     }
 
 private:
@@ -153,7 +160,7 @@ Poisoned poisoned(Bench& bench, const Way& way, int documents, int every) {
     w.db.exec(fmt::format("UPDATE docs SET body = 'poison ' || id WHERE id % {} = {}", every, every / 3));
     w.start();
     w.fill("clean");
-    until(w.db, "SELECT count(*) FROM homeostat.condition WHERE pipeline = 'clean' AND type = 'ChangeFeed' AND reason = 'Active'", "1");
+    w.fed();
     const auto before = w.endpoint.calls();
     w.fill("control");
     const auto control = w.endpoint.calls() - before;
@@ -188,14 +195,16 @@ void poison_texts(Bench& bench) {
         worst = std::max(worst, p.extra);
     }
     fmt::print(
-        "| one poison text in 250, {} ways: all others served; extra requests a culprit, at most | {:.0f} ({}) | | clean edits p99 "
+        "| one poison text in 250, {} ways: all others served; extra requests a culprit, at most | {:.0f} ({}) | | clean edits "
+        "p99 "
         "{:.2f} of 1 s ({} edits) | {:.1f}, 1 |\n",
         poisons().size(), worst, worst_way, percentile(edits, 0.99), edits.size(), bar);
     for (const Way& way : {poisons().front(), poisons()[3]}) {
         const Poisoned p = poisoned(bench, way, 10'000, 100);
-        fmt::print("| 100 poison texts in 10,000 ({}): extra requests a culprit | {:.1f} | | clean edits p99 {:.2f} of 1 s ({} "
-                   "edits) | {:.1f}, 1 |\n",
-                   way.name, p.extra, percentile(p.edits, 0.99), p.edits.size(), bar);
+        fmt::print(
+            "| 100 poison texts in 10,000 ({}): extra requests a culprit | {:.1f} | | clean edits p99 {:.2f} of 1 s ({} "
+            "edits) | {:.1f}, 1 |\n",
+            way.name, p.extra, percentile(p.edits, 0.99), p.edits.size(), bar);
     }
 }
 
@@ -231,7 +240,7 @@ void everything_refused(Bench& bench) {
         w.source("docs", 500);
         w.start();
         w.fill("docs");
-        until(w.db, "SELECT count(*) FROM homeostat.condition WHERE type = 'ChangeFeed' AND reason = 'Active'", "1");
+        w.fed();
         w.endpoint.always(way.answer);
         const auto begun = Clock::now();
         for (int i = 1; Clock::now() - begun < 4s; ++i) {
@@ -262,22 +271,24 @@ struct Limited {
 
 std::vector<Limited> limits() {
     return {
-        {"DashScope", "<400> InternalError.Algo.InvalidParameter: Value error, batch size is invalid, it should not be larger than "
-                      "{limit}.: input.contents",
+        {"DashScope",
+         "<400> InternalError.Algo.InvalidParameter: Value error, batch size is invalid, it should not be larger than "
+         "{limit}.: input.contents",
          10},
         {"OpenAI, tokens", "Requested {got} tokens, max {limit} tokens per request", 0, 4'000},
         {"Mistral, tokens", "Too many tokens in batch. Max is {limit} got {got}", 0, 3'000},
         {"API gateway, bytes", "Request body of {got} bytes exceeds the limit of {limit} bytes", 0, 0, 20'000, 413},
-        {"Azure", "Too many inputs. The max number of inputs is {limit}.  We hope to increase the number of inputs per request soon.",
-         16},
+        {"Azure",
+         "Too many inputs. The max number of inputs is {limit}.  We hope to increase the number of inputs per request soon.", 16},
         {"text-embeddings-inference", "batch size {got} > maximum allowed batch size {limit}", 32, 0, 0, 413},
         {"Cohere", "invalid request: total number of texts must be at most {limit} - received {got}", 96},
-        {"Voyage", "Request to model 'm' failed. The max allowed tokens per submitted batch is {limit}. Your batch has {got} tokens "
-                   "after truncation. Please lower the number of tokens in the batch.",
+        {"Voyage",
+         "Request to model 'm' failed. The max allowed tokens per submitted batch is {limit}. Your batch has {got} tokens "
+         "after truncation. Please lower the number of tokens in the batch.",
          0, 5'000},
         {"Vertex", "{limit} instance(s) is allowed per prediction. Actual: {got}", 5},
-        {"Bedrock", "Malformed input request: #/texts: expected maximum item count: {limit}, found: {got}, please reformat your input",
-         48},
+        {"Bedrock",
+         "Malformed input request: #/texts: expected maximum item count: {limit}, found: {got}, please reformat your input", 48},
         {"Gemini", "* BatchEmbedContentsRequest.requests: at most {limit} requests can be in one batch", 50},
         {"Zhipu", "input数组最大不得超过{limit}条", 64},
         {"Mistral, texts, no number", "Too many inputs in request, split into more batches.", 40},
@@ -315,15 +326,17 @@ void known_limits(Bench& bench) {
         if (l.bytes > 0) fits = std::min(fits, l.bytes / bytes);
         const double requests = ratio(w.endpoint.calls(), (kDocuments + fits - 1) / fits);
         const std::uint64_t refusals = w.endpoint.over_limits();
-        fmt::print("  {}: {} refusals, {} requests, {} needed\n", l.name, refusals, w.endpoint.calls(), (kDocuments + fits - 1) / fits);
+        fmt::print("  {}: {} refusals, {} requests, {} needed\n", l.name, refusals, w.endpoint.calls(),
+                   (kDocuments + fits - 1) / fits);
         if (refusals >= most_refusals) worst_refusals = l.name;
         if (requests >= most_requests) worst_requests = l.name;
         most_refusals = std::max(most_refusals, refusals);
         most_requests = std::max(most_requests, requests);
     }
-    fmt::print("| {} well-known limits, {} documents: refusals until learnt; requests to those needed, at most | {} ({}); {:.2f} x "
-               "({}) | | | 2; 1.2 x |\n",
-               limits().size(), kDocuments, most_refusals, worst_refusals, most_requests, worst_requests);
+    fmt::print(
+        "| {} well-known limits, {} documents: refusals until learnt; requests to those needed, at most | {} ({}); {:.2f} x "
+        "({}) | | | 2; 1.2 x |\n",
+        limits().size(), kDocuments, most_refusals, worst_refusals, most_requests, worst_requests);
 }
 
 enum class Remedy { key, edit, reconcile, restart };
@@ -331,8 +344,10 @@ enum class Remedy { key, edit, reconcile, restart };
 void put_right(Bench& bench) {
     const std::string key_file = bench.cluster.folder() + "/key";
     std::string out;
-    for (const auto& [name, remedy] : {std::pair{"new key in the file", Remedy::key}, {"provider edited", Remedy::edit},
-                                       {"reconcile", Remedy::reconcile}, {"restart", Remedy::restart}}) {
+    for (const auto& [name, remedy] : {std::pair{"new key in the file", Remedy::key},
+                                       {"provider edited", Remedy::edit},
+                                       {"reconcile", Remedy::reconcile},
+                                       {"restart", Remedy::restart}}) {
         double worst = 0;
         for (int round = 0; round < 3; ++round) {
             std::ofstream(key_file) << "old\n";
@@ -361,7 +376,8 @@ void put_right(Bench& bench) {
         }
         out += fmt::format("{}{} {:.2f}", out.empty() ? "" : ", ", name, worst / 3);
     }
-    fmt::print("| refused with 401, then put right: all served after, as a share of 3 s (the longest of 3) | {} | | | 1 |\n", out);
+    fmt::print("| refused with 401, then put right: all served after, as a share of 3 s (the longest of 3) | {} | | | 1 |\n",
+               out);
 }
 
 }  // namespace

@@ -125,8 +125,8 @@ asio::awaitable<void> EmbedJob::solve_pending(Status& out, std::shared_ptr<Pendi
     done();
 }
 
-// As many as may be in flight at a time, and each is cut when the one before it was answered: what that has taught, of limits or of
-// the time that answers take, holds for all that is left. All have ended when this returns.
+// As many as may be in flight at a time, and each is cut when the one before it was answered: what that has taught, of limits or
+// of the time that answers take, holds for all that is left. All have ended when this returns.
 asio::awaitable<Status> EmbedJob::solve_all(std::vector<Part> parts, Part rest) {
     const std::size_t requests = parts.size() + (rest.empty() ? 0 : cut(rest).size());
     if (requests == 0) co_return Status{};
@@ -157,22 +157,25 @@ asio::awaitable<Status> EmbedJob::solve_all(std::vector<Part> parts, Part rest) 
     co_return Status{};
 }
 
-bool EmbedJob::is_trial(const Part& part) const {
+// `last`: nothing follows that it could teach how to be cut, but for what other jobs have.
+bool EmbedJob::is_trial(const Part& part, bool last) const {
     std::uint64_t tokens = 0;
     for (const std::size_t i : part) tokens += tokens_[i];
-    return std::any_of(channels_.begin(), channels_.end(),
-                       [&](const ChannelPtr& c) { return c->lane->is_trial(part.size(), tokens); });
+    return std::any_of(channels_.begin(), channels_.end(), [&](const ChannelPtr& c) {
+        return last ? c->lane->is_new_size(part.size(), tokens) : c->lane->is_trial(part.size(), tokens);
+    });
 }
 
 // What a request of a size that was never answered tells, of limits or of the time it takes, cuts those that follow.
 asio::awaitable<Status> EmbedJob::solve_in_turn(Part all) {
     std::vector<Part> parts = cut(all);
-    for (int i = 0; i < kTrials && parts.size() > 1 && is_trial(parts.front()); ++i) {
+    const auto trial = [&] { return !parts.empty() && is_trial(parts.front(), parts.size() == 1); };
+    for (int i = 0; i < kTrials && trial(); ++i) {
         const std::shared_ptr<Lane> lane = channels_.front()->lane;
         co_await lane->take_turn(context_);
         const std::unique_ptr<Lane, void (*)(Lane*)> turn(lane.get(), [](Lane* l) { l->end_turn(); });
         parts = cut(all);  // as whoever had the turn before has taught
-        if (parts.size() < 2 || !is_trial(parts.front())) break;
+        if (!trial()) break;
         all.erase(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(parts.front().size()));
         if (Status s = co_await solve(std::move(parts.front())); !s) co_return s;
         parts = cut(all);

@@ -68,7 +68,7 @@ private:
     // All of a part: placed, refused, or the error that stopped it.
     boost::asio::awaitable<Status> solve(Part part);
     boost::asio::awaitable<Status> solve_in_turn(Part all);
-    bool is_trial(const Part& part) const;
+    bool is_trial(const Part& part, bool last) const;
     boost::asio::awaitable<Status> isolate(Part part, Refusal refusal);
     // Whether a part of what was refused is taken.
     boost::asio::awaitable<Result<bool>> try_part(const Part& part, Refusal& refusal, Sizes& sizes);

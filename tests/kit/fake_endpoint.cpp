@@ -90,8 +90,8 @@ std::string chunked(std::string_view body) {
 }
 
 std::string with_vectors(std::string wire, const std::string& body) {
-    for (const auto& [mark, text] : {std::pair<std::string_view, std::string>{"{size}", std::to_string(body.size())},
-                                     {"{vectors}", body}}) {
+    for (const auto& [mark, text] :
+         {std::pair<std::string_view, std::string>{"{size}", std::to_string(body.size())}, {"{vectors}", body}}) {
         if (const auto at = wire.find(mark); at != std::string::npos) wire.replace(at, mark.size(), text);
     }
     return wire;
