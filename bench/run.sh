@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 BUILD=${1:-build/bench}
 if [ $# -eq 0 ]; then
     cmake --preset release -B "$BUILD" -DHOMEOSTAT_TESTS=ON --log-level=WARNING
-    cmake --build "$BUILD" --target backfill feed scale many recovery outages repeats local_model homeostat homeostat_fake_endpoint
+    cmake --build "$BUILD" --target backfill feed scale many recovery outages repeats providers local_model homeostat homeostat_fake_endpoint
 fi
 
 load=$(cut -d ' ' -f 1 /proc/loadavg)
@@ -21,4 +21,5 @@ echo "| --- | --- | --- | --- |"
 "$BUILD/bench/recovery" | grep '^|'
 "$BUILD/bench/outages" | grep '^|'
 "$BUILD/bench/repeats" | grep '^|'
+"$BUILD/bench/providers" | grep '^|'
 bench/local_model.sh "$BUILD/bench/local_model"

@@ -98,7 +98,7 @@ const std::array<Setting, 77> kSettings{{
     {"breaker.share", &S::breaker_share, "0.5", "0.01", "1", false, true,
      "The share of failures among at least 10 requests of 30 seconds that opens it."},
     {"breaker.pause", &S::breaker_pause, "1s", "100ms", "1h", false, true,
-     "How long an open breaker lets nothing through: the first four times, then twice as long each time."},
+     "How long an open breaker lets nothing through: the first eight times, then twice as long each time."},
     {"breaker.pause_cap", &S::breaker_pause_cap, "5m", "100ms", "1d", false, true, "The longest such pause."},
     {"breaker.refused_pause", &S::breaker_refused_pause, "30m", "1s", "1d", false, true,
      "The pause after a credential was refused or a quota used up, where there is no reason to try sooner."},

@@ -11,6 +11,11 @@ Error bad(std::string message, const char* code = "") {
     return Error{.cls = ErrorClass::bad_answer, .message = std::move(message), .origin = Origin::theirs, .code = code};
 }
 
+// The database reckons with floats: beyond these, sums of squares come to nothing or to infinity, and distances with them. Floats
+// whose bytes stand the other way round are nearly always beyond them too.
+constexpr double kLeastSquares = 1e-30;
+constexpr double kMostSquares = 1e30;
+
 Status validate_row(const float* row, std::uint32_t dimensions, std::size_t index) {
     double squares = 0;
     for (std::uint32_t d = 0; d < dimensions; ++d) {
@@ -25,6 +30,12 @@ Status validate_row(const float* row, std::uint32_t dimensions, std::size_t inde
     }
     if (squares <= 0) {
         return bad(fmt::format("vector {} in the answer is all zeros and has no direction; nothing of it was used", index));
+    }
+    if (squares < kLeastSquares || squares > kMostSquares) {
+        return bad(
+            fmt::format("vector {} in the answer has the length {:.3g}, which no model makes (bytes in the wrong order?); "
+                        "nothing of it was used",
+                        index, std::sqrt(squares)));
     }
     return {};
 }

@@ -13,6 +13,7 @@ namespace {
 
 using Words = std::span<const std::string_view>;
 
+// Chinese vendors answer in Chinese: at most, may not exceed; list, in a batch, entries.
 // Of the texts of a request taken together.
 constexpr std::array<std::string_view, 13> kTogether{
     "per request",      "tokens_per_request",     "batch",    "request size", "in one request", "in a request",
@@ -45,15 +46,16 @@ constexpr std::array<std::string_view, 24> kOneText{"context length",
 // The same where tokens are counted; of a list they would be its length.
 constexpr std::array<std::string_view, 5> kOneTextTokens{"maximum length", "max length", "max_length", "input text",
                                                          "reduce your input"};
-constexpr std::array<std::string_view, 14> kItems{"batch size", "batch_size", "batch of",   "inputs",         "texts",
-                                                  "items",      "documents",  "elements",   "sentences",      "instance",
-                                                  "requests",   "strings",    "item count", "embeddings size"};
+constexpr std::array<std::string_view, 17> kItems{"batch size", "batch_size",      "batch of",  "inputs",   "texts",    "items",
+                                                  "documents",  "elements",        "sentences", "instance", "requests", "strings",
+                                                  "item count", "embeddings size", "数组",      "批量",     "条"};
 constexpr std::array<std::string_view, 5> kLists{"array too long", "list too long", "list should have", "array length",
                                                  "in one batch"};
-constexpr std::array<std::string_view, 22> kBounds{
-    "at most",      "maximum",  "max ",      "max_",        "no more than", "larger than", "more than", "exceed",
-    "limit",        "too many", "too large", "too long",    "less than",    "up to",       "allowed",   "too big",
-    "greater than", "<=",       "≤",         "longer than", "fewer than",   " > "};
+constexpr std::array<std::string_view, 25> kBounds{"at most",     "maximum",      "max ",      "max_",     "no more than",
+                                                   "larger than", "more than",    "exceed",    "limit",    "too many",
+                                                   "too large",   "too long",     "less than", "up to",    "allowed",
+                                                   "too big",     "greater than", "<=",        "≤",        "longer than",
+                                                   "fewer than",  " > ",          "最大",      "不得超过", "不能超过"};
 constexpr std::array<std::string_view, 8> kBytes{"bytes",          "payload",        "request body",   "body too",
                                                  "request entity", "content length", "content-length", "request too large"};
 
@@ -167,12 +169,16 @@ std::optional<std::uint64_t> count_named(std::string_view said, std::uint64_t li
 
 std::optional<std::uint64_t> bytes_named(std::string_view said, std::uint64_t size) {
     const std::string text = lower(said);
+    std::optional<std::uint64_t> bounding;
     std::optional<std::uint64_t> best;
     for (const Number& n : numbers_in(text)) {
         const std::uint64_t bytes = n.value * unit_behind(text, n.end);
-        if (bytes >= 1024 && bytes < size && (!best || bytes > *best)) best = bytes;
+        if (bytes < 1024 || bytes >= size) continue;
+        std::optional<std::uint64_t>& found = follows_bound(text, n.begin) ? bounding : best;
+        if (!found || bytes > *found) found = bytes;
     }
-    return best;
+    // How many there were may stand beside it, and be less than was reckoned here.
+    return bounding ? bounding : best;
 }
 
 }  // namespace homeostat

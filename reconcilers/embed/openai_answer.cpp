@@ -258,6 +258,8 @@ Result<Embeddings> read_answer(std::string& body, std::size_t expected_count, st
     }
     Reader reader(expected_count, dimensions);
     if (auto s = reader.document(object); !s) return std::move(s).error();
+    if (const char* behind = nullptr; document.current_location().get(behind) == simdjson::SUCCESS)
+        return other_shape("more than one answer came, and which is meant is not said");
     return std::move(reader).finish();
 }
 

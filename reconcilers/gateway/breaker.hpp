@@ -35,7 +35,7 @@ struct BreakerSettings {
     double slow_share = 0.8;
     int consecutive = 5;        // failures in a row that open it whatever the shares
     Duration open_base = std::chrono::seconds(1);
-    int even = 4;               // open times in a row of that length, before they double
+    int even = 8;               // open times in a row of that length, before they double
     Duration open_cap = std::chrono::minutes(5);
     Duration refused_open = std::chrono::minutes(30);
     int probes = 3;             // of the second half-open step; the first is one

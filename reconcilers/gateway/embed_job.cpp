@@ -6,7 +6,9 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/this_coro.hpp>
+#include <iterator>
 #include <numeric>
+#include <span>
 
 #include "reconcilers/chunk/chunker.hpp"
 #include "reconcilers/embed/limit_words.hpp"
@@ -72,22 +74,50 @@ asio::awaitable<EmbedJob::Outcome> EmbedJob::run() {
     co_return outcome;
 }
 
-std::vector<EmbedJob::Part> EmbedJob::cut(const Part& part) const {
-    std::uint32_t texts = 0;
-    std::uint64_t tokens = 0;
-    // What every provider of the pool takes, so that a request may go to any of them.
+// What every provider of the pool takes, so that a request may go to any of them.
+EmbedJob::Sized EmbedJob::sizes() const {
+    Sized out;
     for (const ChannelPtr& c : channels_) {
         const std::uint32_t t = c->lane->max_texts();
         const std::uint64_t k = c->lane->max_tokens();
-        texts = texts == 0 ? t : std::min(texts, t);
-        if (k > 0) tokens = tokens == 0 ? k : std::min(tokens, k);
+        out.texts = out.texts == 0 ? t : std::min(out.texts, t);
+        if (k > 0) out.tokens = out.tokens == 0 ? k : std::min(out.tokens, k);
     }
-    return cut_requests(part, tokens_, texts, tokens);
+    return out;
 }
 
-asio::awaitable<void> EmbedJob::solve_into(Status& out, Part part, std::function<void()> done) {
+std::vector<EmbedJob::Part> EmbedJob::cut(const Part& part) const {
+    const Sized most = sizes();
+    return cut_requests(part, tokens_, most.texts, most.tokens);
+}
+
+// Empty where nothing is left.
+EmbedJob::Part EmbedJob::take(Pending& pending) const {
+    const Sized most = sizes();
+    const Lock lock(pending.mutex);
+    if (!pending.parts.empty()) {
+        Part part = std::move(pending.parts.front());
+        pending.parts.pop_front();
+        return part;
+    }
+    const std::size_t size = std::min<std::size_t>(most.texts, pending.rest.size() - pending.next);
+    if (size == 0) return {};
+    const std::span<const std::size_t> head(pending.rest.data() + pending.next, size);
+    Part part = std::move(cut_requests(head, tokens_, most.texts, most.tokens).front());
+    pending.next += part.size();
+    return part;
+}
+
+std::size_t EmbedJob::most_at_once() const {
+    std::size_t most = 1;
+    for (const ChannelPtr& c : channels_) most = std::max<std::size_t>(most, c->provider.max_in_flight);
+    return most;
+}
+
+asio::awaitable<void> EmbedJob::solve_pending(Status& out, std::shared_ptr<Pending> pending, std::function<void()> done) {
     try {
-        out = co_await solve(std::move(part));
+        for (Part part = take(*pending); out && !part.empty(); part = out ? take(*pending) : Part{})
+            out = co_await solve(std::move(part));
     } catch (const std::exception& e) {
         out = internal_error(e.what());
     }
@@ -95,19 +125,27 @@ asio::awaitable<void> EmbedJob::solve_into(Status& out, Part part, std::function
     done();
 }
 
-// Side by side; the lanes see to it that no more are in flight than may be. All have ended when this returns.
-asio::awaitable<Status> EmbedJob::solve_all(std::vector<Part> parts) {
-    if (parts.empty()) co_return Status{};
-    if (parts.size() == 1) co_return co_await solve(std::move(parts.front()));
+// As many as may be in flight at a time, and each is cut when the one before it was answered: what that has taught, of limits or
+// of the time that answers take, holds for all that is left. All have ended when this returns.
+asio::awaitable<Status> EmbedJob::solve_all(std::vector<Part> parts, Part rest) {
+    const std::size_t requests = parts.size() + (rest.empty() ? 0 : cut(rest).size());
+    if (requests == 0) co_return Status{};
+    if (requests == 1) co_return co_await solve(parts.empty() ? std::move(rest) : std::move(parts.front()));
     const asio::any_io_executor executor = co_await asio::this_coro::executor;
-    std::vector<Status> outcomes(parts.size());
+    const auto pending = std::make_shared<Pending>();
+    {
+        const Lock lock(pending->mutex);
+        pending->parts.assign(std::make_move_iterator(parts.begin()), std::make_move_iterator(parts.end()));
+        pending->rest = std::move(rest);
+    }
+    std::vector<Status> outcomes(std::min(requests, most_at_once()));
     const auto bell = std::make_shared<Wake>(executor);
-    const auto left = std::make_shared<std::atomic<std::size_t>>(parts.size());
-    for (std::size_t i = 0; i < parts.size(); ++i) {
+    const auto left = std::make_shared<std::atomic<std::size_t>>(outcomes.size());
+    for (Status& outcome : outcomes) {
         std::function<void()> done = [bell, left] {
             if (left->fetch_sub(1) == 1) bell->wake();
         };
-        asio::co_spawn(executor, solve_into(outcomes[i], std::move(parts[i]), std::move(done)), asio::detached);
+        asio::co_spawn(executor, solve_pending(outcome, pending, std::move(done)), asio::detached);
     }
     while (left->load() > 0) co_await bell->wait(std::chrono::hours(1));
     for (Status& outcome : outcomes) {
@@ -119,27 +157,30 @@ asio::awaitable<Status> EmbedJob::solve_all(std::vector<Part> parts) {
     co_return Status{};
 }
 
-bool EmbedJob::is_trial(const Part& part) const {
+// `last`: nothing follows that it could teach how to be cut, but for what other jobs have.
+bool EmbedJob::is_trial(const Part& part, bool last) const {
     std::uint64_t tokens = 0;
     for (const std::size_t i : part) tokens += tokens_[i];
-    return std::any_of(channels_.begin(), channels_.end(),
-                       [&](const ChannelPtr& c) { return c->lane->is_trial(part.size(), tokens); });
+    return std::any_of(channels_.begin(), channels_.end(), [&](const ChannelPtr& c) {
+        return last ? c->lane->is_new_size(part.size(), tokens) : c->lane->is_trial(part.size(), tokens);
+    });
 }
 
 // What a request of a size that was never answered tells, of limits or of the time it takes, cuts those that follow.
 asio::awaitable<Status> EmbedJob::solve_in_turn(Part all) {
     std::vector<Part> parts = cut(all);
-    for (int i = 0; i < kTrials && parts.size() > 1 && is_trial(parts.front()); ++i) {
+    const auto trial = [&] { return !parts.empty() && is_trial(parts.front(), parts.size() == 1); };
+    for (int i = 0; i < kTrials && trial(); ++i) {
         const std::shared_ptr<Lane> lane = channels_.front()->lane;
         co_await lane->take_turn(context_);
         const std::unique_ptr<Lane, void (*)(Lane*)> turn(lane.get(), [](Lane* l) { l->end_turn(); });
         parts = cut(all);  // as whoever had the turn before has taught
-        if (parts.size() < 2 || !is_trial(parts.front())) break;
+        if (!trial()) break;
         all.erase(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(parts.front().size()));
         if (Status s = co_await solve(std::move(parts.front())); !s) co_return s;
         parts = cut(all);
     }
-    co_return co_await solve_all(std::move(parts));
+    co_return co_await solve_all({}, std::move(all));
 }
 
 // Smaller requests may pass: it was too large, or took too long.
@@ -159,12 +200,10 @@ asio::awaitable<Status> EmbedJob::solve(Part part) {
     Error error = std::move(asked.answer).error();
     if (gateway_.settings_.manual.contains(error.cls)) co_return error;
     if (to_be_cut(part, error)) {
-        std::vector<Part> smaller = cut(part);
-        if (smaller.size() == 1) {
-            const auto middle = part.begin() + static_cast<std::ptrdiff_t>(part.size() / 2);
-            smaller = {Part(part.begin(), middle), Part(middle, part.end())};
-        }
-        co_return co_await solve_all(std::move(smaller));
+        if (cut(part).size() > 1) co_return co_await solve_all({}, std::move(part));
+        const auto middle = part.begin() + static_cast<std::ptrdiff_t>(part.size() / 2);
+        std::vector<Part> halves{Part(part.begin(), middle), Part(middle, part.end())};
+        co_return co_await solve_all(std::move(halves));
     }
     if (!asked.channel || !may_be_a_text(error, asked.channel->lane->has_answered())) co_return error;
     Refusal refusal{std::move(error), asked.channel, asked.sent_at, asked.failed_at, {asked.failures, 0}};

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
+#include <memory>
 
 #include "reconcilers/gateway/blame.hpp"
 #include "reconcilers/gateway/gateway.hpp"
@@ -43,6 +45,19 @@ private:
         Evidence evidence;
     };
 
+    // What is still to be asked for.
+    struct Pending {
+        Mutex mutex;
+        std::deque<Part> parts GUARDED_BY(mutex);
+        Part rest GUARDED_BY(mutex);
+        std::size_t next GUARDED_BY(mutex) = 0;  // of the rest
+    };
+    // Texts and tokens of a request, at most; tokens 0 = any.
+    struct Sized {
+        std::uint32_t texts = 0;
+        std::uint64_t tokens = 0;
+    };
+
     // What halving has found out.
     struct Sizes {
         std::size_t refused = 0;  // texts of the smallest request that was
@@ -53,7 +68,7 @@ private:
     // All of a part: placed, refused, or the error that stopped it.
     boost::asio::awaitable<Status> solve(Part part);
     boost::asio::awaitable<Status> solve_in_turn(Part all);
-    bool is_trial(const Part& part) const;
+    bool is_trial(const Part& part, bool last) const;
     boost::asio::awaitable<Status> isolate(Part part, Refusal refusal);
     // Whether a part of what was refused is taken.
     boost::asio::awaitable<Result<bool>> try_part(const Part& part, Refusal& refusal, Sizes& sizes);
@@ -63,8 +78,9 @@ private:
     std::string text_now(std::size_t index) EXCLUDES(mutex_);
     // Whether the provider has taken a text since then; it is asked for one that it should take, where it has not.
     boost::asio::awaitable<Status> vouch(Refusal refusal);
-    boost::asio::awaitable<Status> solve_all(std::vector<Part> parts);
-    boost::asio::awaitable<void> solve_into(Status& out, Part part, std::function<void()> done);
+    // Side by side, `parts` as they are, `rest` cut when its turn comes.
+    boost::asio::awaitable<Status> solve_all(std::vector<Part> parts, Part rest = {});
+    boost::asio::awaitable<void> solve_pending(Status& out, std::shared_ptr<Pending> pending, std::function<void()> done);
     // One request, sent again or elsewhere where that helps: at most twice, where it fails in the same way; `once` never again.
     boost::asio::awaitable<Asked> call(const Part& part, bool once);
     boost::asio::awaitable<Asked> send(ChannelPtr channel, const Part& part);
@@ -72,7 +88,10 @@ private:
     boost::asio::awaitable<Status> pause(Duration length);
 
     ChannelPtr choose(const std::set<std::string>& without);
+    Sized sizes() const;
     std::vector<Part> cut(const Part& part) const;
+    Part take(Pending& pending) const;
+    std::size_t most_at_once() const;
     void place(const Part& part, const Embeddings& answer) EXCLUDES(mutex_);
     void refuse(std::size_t index, const Error& error) EXCLUDES(mutex_);
     void note_wasted(std::uint64_t tokens) EXCLUDES(mutex_);

@@ -94,7 +94,7 @@ asio::awaitable<Status> EmbedJob::isolate(Part part, Refusal refusal) {
         const bool sure = first.cls == ErrorClass::content || sizes.refusals > 1;
         for (const ChannelPtr& c : channels_) c->lane->found_limit(sizes.refused, std::max<std::size_t>(sizes.passed, 1), sure);
     }
-    co_return co_await solve_all(cut(put_by));
+    co_return co_await solve_all({}, std::move(put_by));
 }
 
 // It was refused, a good text was taken, and it is refused again: no restart looks like that.

@@ -70,8 +70,9 @@ public:
     bool has_answered() const EXCLUDES(mutex_);
     // So many texts are refused together, though they are taken in requests of `passed`. Not `sure`: it may have been chance.
     void found_limit(std::size_t refused, std::size_t passed, bool sure) EXCLUDES(mutex_);
-    // Whether a request of that size would teach how others should be cut.
+    // Whether a request of that size would teach how others should be cut; whether none so large has been answered yet.
     bool is_trial(std::size_t texts, std::uint64_t tokens) const EXCLUDES(mutex_);
+    bool is_new_size(std::size_t texts, std::uint64_t tokens) const EXCLUDES(mutex_);
     // One at a time tries such a request, and the next is cut when it has ended: end_turn() must follow.
     boost::asio::awaitable<void> take_turn(Context context) EXCLUDES(mutex_);
     void end_turn() EXCLUDES(mutex_);

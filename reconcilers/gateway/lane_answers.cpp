@@ -17,7 +17,7 @@ void Lane::note_answer(const Permit& permit, std::uint64_t billed, SteadyTime no
     const Duration took = now - permit.started;
     const double seconds = std::chrono::duration<double>(took).count();
     counts_.mean_seconds = counts_.mean_seconds == 0 ? seconds : counts_.mean_seconds * (1 - kMeanWeight) + seconds * kMeanWeight;
-    limits_.accepted(permit.texts, permit.tokens);
+    if (limits_.accepted(permit.texts, permit.tokens)) dirty_ = true;
     limits_.answered(permit.texts, took);
     concurrency_.succeeded(in_flight_ + 1);
     gate_.succeeded();
@@ -129,6 +129,11 @@ void Lane::found_limit(std::size_t refused, std::size_t passed, bool sure) {
 bool Lane::is_trial(std::size_t texts, std::uint64_t tokens) const {
     const Lock lock(mutex_);
     return !in_process_ && (limits_.pace_unknown() || !limits_.proven(texts, tokens));
+}
+
+bool Lane::is_new_size(std::size_t texts, std::uint64_t tokens) const {
+    const Lock lock(mutex_);
+    return !in_process_ && !limits_.proven(texts, tokens);
 }
 
 boost::asio::awaitable<void> Lane::take_turn(Context context) {

@@ -1,6 +1,7 @@
 #include "reconcilers/gateway/request_limits.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -14,6 +15,8 @@ constexpr double kSlack = 1.5;  // a request this much larger in tokens than an 
 // Until an answer has told otherwise: as slow as an endpoint without a graphics card may be.
 constexpr Duration kSlowText = std::chrono::milliseconds(100);
 constexpr double kGrowth = 1.1;
+constexpr int kFewRefusals = 3;  // that named no number; then another is worth it only where much is to be won
+constexpr std::uint64_t kNearlyFull = 8;  // a request that leaves an eighth of a limit free tells nothing of more than that
 constexpr double kTheirBytes = 1.1;  // of a request, for one of its texts: quotes, escapes and the rest of the JSON
 
 }  // namespace
@@ -33,9 +36,9 @@ std::uint32_t RequestLimits::max_texts() const noexcept {
 
 bool RequestLimits::proven(std::size_t texts, std::uint64_t tokens) const noexcept {
     if (texts <= 1) return true;
-    const bool few = texts <= proven_texts_ || (texts_ > 0 && texts <= texts_);
-    const bool short_enough =
-        static_cast<double>(tokens) <= kSlack * static_cast<double>(proven_tokens_) || (tokens_ > 0 && tokens <= tokens_);
+    const bool few = texts <= proven_texts_ || (texts_ > 0 && texts <= texts_ && guessed_texts_.refused == 0);
+    const bool short_enough = static_cast<double>(tokens) <= kSlack * static_cast<double>(proven_tokens_) ||
+                              (tokens_ > 0 && tokens <= tokens_ && guessed_tokens_.refused == 0);
     return few && short_enough;
 }
 
@@ -44,37 +47,69 @@ bool RequestLimits::over(std::size_t texts, std::uint64_t tokens) const noexcept
                          static_cast<double>(texts) > kSlack * std::max(1.0, pace_));
 }
 
-void RequestLimits::accepted(std::size_t texts, std::uint64_t tokens) noexcept {
+// Never below what passed, which the first refusals may not have found yet.
+std::uint64_t RequestLimits::Guess::after_refusal(std::uint64_t size, std::uint64_t depth) noexcept {
+    refused = refused == 0 ? size : std::min(refused, size);
+    if (passed >= refused) passed = 0;
+    return passed > 0 ? passed : std::max<std::uint64_t>(1, size / depth);
+}
+
+std::uint64_t RequestLimits::Guess::after_answer(std::uint64_t size, std::uint64_t limit, bool dear) noexcept {
+    if (refused == 0 || size >= refused) return limit;
+    passed = std::max(passed, size);
+    // What is left to be won must be worth the request that may be refused for it.
+    const bool worth = dear ? passed * 2 < refused : passed * 5 < refused * 4;
+    return worth && size * kNearlyFull >= limit * (kNearlyFull - 1) ? std::max(limit, (passed + refused) / 2) : limit;
+}
+
+bool RequestLimits::accepted(std::size_t texts, std::uint64_t tokens) noexcept {
     proven_texts_ = std::max(proven_texts_, texts);
     proven_tokens_ = std::max(proven_tokens_, tokens);
+    const bool dear = refusals_ >= kFewRefusals;
+    const auto grown = static_cast<std::uint32_t>(guessed_texts_.after_answer(texts, texts_, dear));
+    // Full where one more text like these would have been too much.
+    const bool full = tokens <= tokens_ && tokens + tokens / std::max<std::uint64_t>(1, texts) > tokens_;
+    const std::uint64_t longer = guessed_tokens_.after_answer(full ? tokens_ : tokens, tokens_, dear);
+    const bool changed = grown != texts_ || longer != tokens_;
+    texts_ = grown;
+    tokens_ = longer;
+    return changed;
+}
+
+// One text alone is too large: what was guessed on the way to it was no limit of requests.
+bool RequestLimits::take_back() noexcept {
+    guessed_texts_ = guessed_tokens_ = {};
+    if (std::exchange(refusals_, 0) == 0) return false;
+    texts_ = texts_before_;
+    tokens_ = tokens_before_;
+    return true;
 }
 
 bool RequestLimits::refused(std::size_t texts, std::uint64_t tokens, std::uint64_t bytes, std::string_view said) {
     const LimitOf of = limit_in_words(said);
     if (of == LimitOf::text) return false;
-    if (texts <= 1) {
-        // One text alone is too large: what was guessed on the way to it was no limit of requests.
-        if (std::exchange(refusals_, 0) == 0) return false;
-        texts_ = texts_before_;
-        tokens_ = tokens_before_;
-        return true;
-    }
+    if (texts <= 1) return take_back();
     // It was sent before the limit was known: it teaches nothing new.
     if (over(texts, tokens)) return true;
     if (of == LimitOf::items) {
-        if (const auto named = limit_named(said, texts, true)) return texts_ = static_cast<std::uint32_t>(*named), true;
+        if (const auto named = limit_named(said, texts, true)) {
+            guessed_texts_ = {};
+            return texts_ = static_cast<std::uint32_t>(*named), true;
+        }
     } else if (of == LimitOf::tokens) {
         if (const auto named = limit_named(said, tokens, false)) {
             // Theirs are other tokens than ours. Where they say how many they counted the rates of both are known; else a tenth
             // is left as a margin.
             const auto counted = count_named(said, *named, tokens);
             const double theirs = counted ? static_cast<double>(*counted) / static_cast<double>(tokens) : 1;
+            guessed_tokens_ = {};
             tokens_ = std::max<std::uint64_t>(
                 1, static_cast<std::uint64_t>(static_cast<double>(*named) / theirs * (counted ? 0.97 : 0.9)));
             return true;
         }
     } else if (const auto named = bytes_named(said, static_cast<std::uint64_t>(static_cast<double>(bytes) * kTheirBytes))) {
         const double share = static_cast<double>(*named) / (static_cast<double>(bytes) * kTheirBytes);
+        guessed_tokens_ = {};
         tokens_ = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(static_cast<double>(tokens) * share));
         return true;
     }
@@ -84,8 +119,8 @@ bool RequestLimits::refused(std::size_t texts, std::uint64_t tokens, std::uint64
     }
     const std::uint64_t depth = 1ULL << std::min(++refusals_, 6);
     if (of == LimitOf::items || of == LimitOf::nothing)
-        texts_ = static_cast<std::uint32_t>(std::max<std::uint64_t>(1, texts / depth));
-    if (of != LimitOf::items) tokens_ = std::max<std::uint64_t>(1, tokens / depth);
+        texts_ = static_cast<std::uint32_t>(guessed_texts_.after_refusal(texts, depth));
+    if (of != LimitOf::items) tokens_ = guessed_tokens_.after_refusal(tokens, depth);
     return true;
 }
 
@@ -115,10 +150,10 @@ void RequestLimits::answered(std::size_t texts, Duration took) noexcept {
     paced_ = true;
     if (took > target_ * 8 / 5) {
         pace_ = std::max(1.0, std::min(pace_, fits));
-    } else if (took <= target_ / 5) {
-        pace_ = declared_;  // most of it is the way there and back, not the texts
     } else if (took <= target_) {
-        pace_ = std::min(static_cast<double>(declared_), std::max(pace_ * kGrowth, fits));
+        // A small request tells of a large one only what is reckoned from it: that it was quick is no surprise.
+        const double grown = static_cast<double>(texts) * kGrowth >= std::floor(pace_) ? pace_ * kGrowth : pace_;
+        pace_ = std::min(static_cast<double>(declared_), std::max(grown, fits));
     }
 }
 

@@ -2,9 +2,10 @@
 //
 // Endpoints have limits that nobody declares (inputs a request, tokens or bytes a request). A first request of a size is sent
 // alone; where it is refused the limit is read from the message, if it says one, or found by cutting ever deeper (1/2, 1/4, 1/8),
-// so that three refusals are enough for any limit down to a sixty-fourth. What is learnt is kept. A limit of one text teaches
-// nothing. And what would not be answered well within the timeout is not asked: a request that ran into it is halved, and
-// requests grow again with quick answers. Pure; not thread-safe.
+// so that three refusals are enough for any limit down to a sixty-fourth; what was cut too deep for that grows again, half the
+// way to what was refused at a time. What is learnt is kept. A limit of one text teaches nothing. And what would not be answered
+// well within the timeout is not asked: a request that ran into it is halved, and requests grow again with quick answers. Pure;
+// not thread-safe.
 #pragma once
 
 #include <chrono>
@@ -34,7 +35,8 @@ public:
     bool proven(std::size_t texts, std::uint64_t tokens) const noexcept;
     // Larger than what is known to be taken: not worth sending.
     bool over(std::size_t texts, std::uint64_t tokens) const noexcept;
-    void accepted(std::size_t texts, std::uint64_t tokens) noexcept;
+    // True where a limit is another now.
+    bool accepted(std::size_t texts, std::uint64_t tokens) noexcept;
     // Learns from a refusal and what the endpoint said, in its own words. True where a limit is another now.
     bool refused(std::size_t texts, std::uint64_t tokens, std::uint64_t bytes, std::string_view said);
     // More texts than `passed` are refused without a word of a limit, though each of them is taken. True where that is news. Not
@@ -48,6 +50,17 @@ public:
     bool pace_unknown() const noexcept { return timed_ && quick_ && pace_ < declared_; }
 
 private:
+    // A limit that nobody has named lies between these. `refused` 0: there is none.
+    struct Guess {
+        std::uint64_t passed = 0;
+        std::uint64_t refused = 0;
+
+        std::uint64_t after_refusal(std::uint64_t size, std::uint64_t depth) noexcept;
+        // The limit to try after an answer to `size`, where `limit` was filled.
+        std::uint64_t after_answer(std::uint64_t size, std::uint64_t limit, bool dear) noexcept;
+    };
+    bool take_back() noexcept;
+
     const std::uint32_t declared_;
     std::uint32_t texts_ = 0;
     std::uint64_t tokens_ = 0;
@@ -59,6 +72,8 @@ private:
     int refusals_ = 0;  // that named no number
     std::uint32_t texts_before_ = 0;  // the first of them
     std::uint64_t tokens_before_ = 0;
+    Guess guessed_texts_;
+    Guess guessed_tokens_;
     bool suspected_ = false;  // a limit that may have been chance
     std::size_t proven_texts_ = 0;
     std::uint64_t proven_tokens_ = 0;

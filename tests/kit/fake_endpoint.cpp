@@ -89,6 +89,14 @@ std::string chunked(std::string_view body) {
     return out + "0\r\n\r\n";
 }
 
+std::string with_vectors(std::string wire, const std::string& body) {
+    for (const auto& [mark, text] :
+         {std::pair<std::string_view, std::string>{"{size}", std::to_string(body.size())}, {"{vectors}", body}}) {
+        if (const auto at = wire.find(mark); at != std::string::npos) wire.replace(at, mark.size(), text);
+    }
+    return wire;
+}
+
 std::string error_body(int status) {
     return fmt::format(R"({{"error":{{"message":"scripted failure {}","type":"scripted","param":null,"code":null}}}})", status);
 }
@@ -251,6 +259,8 @@ std::optional<FakeAnswer> FakeEndpoint::over_limit(const FakeRequest& request) c
         says = worded(options_.limit_says, options_.max_texts, request.texts.size());
     } else if (!options_.limit_says.empty() && options_.max_tokens > 0 && tokens > options_.max_tokens) {
         says = worded(options_.limit_says, options_.max_tokens, tokens);
+    } else if (options_.max_bytes > 0 && request.http.body.size() > options_.max_bytes) {
+        says = worded(options_.limit_says, options_.max_bytes, request.http.body.size());
     } else if (options_.max_texts > 0 && request.texts.size() > options_.max_texts) {
         says =
             options_.says_limits ? fmt::format("too many inputs: at most {} a request", options_.max_texts) : "too many inputs";
@@ -289,7 +299,10 @@ FakeAnswer FakeEndpoint::take_answer(const FakeRequest& request) {
         if (!options_.retry_after.empty()) refusal.headers.emplace_back("Retry-After", options_.retry_after);
         return refusal;
     }
-    if (auto refusal = over_limit(request)) return *std::move(refusal);
+    if (auto refusal = over_limit(request)) {
+        ++over_limits_;
+        return *std::move(refusal);
+    }
     if (options_.mixes_above > 0 && request.texts.size() > options_.mixes_above) return {.flaw = options_.mixes};
     if (!script_.empty()) {
         FakeAnswer answer = std::move(script_.front());
@@ -325,6 +338,10 @@ bool FakeEndpoint::send(Wire& wire, const FakeRequest& request, const FakeAnswer
     const std::uint32_t dimensions = request.dimensions != 0 ? request.dimensions : options_.dimensions;
     std::string_view type = "application/json";
     std::string body = answer.body;
+    if (!answer.wire.empty()) {
+        body = embeddings_body(request, dimensions, answer.flaw, options_.salt);
+        return write(wire, with_vectors(answer.wire, body), answer.drip) && !answer.hangs_up;
+    }
     if (answer.flaw == Flaw::not_http) return wire.write("SSH-2.0-OpenSSH_9.2p1\r\n") && false;
     if (answer.flaw == Flaw::html) {
         type = "text/html";
@@ -342,7 +359,18 @@ bool FakeEndpoint::send(Wire& wire, const FakeRequest& request, const FakeAnswer
     std::string message = head_of(answer, type, fmt::format("Content-Length: {}", body.size()));
     if (answer.flaw == Flaw::truncated) return wire.write(message + body.substr(0, body.size() / 2)) && false;
     message += body;
-    return wire.write(message);
+    return write(wire, message, answer.drip) && !answer.hangs_up;
+}
+
+bool FakeEndpoint::write(Wire& wire, std::string_view message, std::chrono::milliseconds drip) {
+    if (drip.count() == 0) return wire.write(message);
+    constexpr std::size_t kParts = 20;
+    const std::size_t size = message.size() / kParts + 1;
+    while (!message.empty()) {
+        if (!wire.write(message.substr(0, size)) || !wait(drip)) return false;
+        message.remove_prefix(std::min(size, message.size()));
+    }
+    return true;
 }
 
 }  // namespace homeostat::kit

@@ -54,6 +54,9 @@ struct FakeAnswer {
     std::vector<std::pair<std::string, std::string>> headers{};
     std::string body{};  // sent as it is; "" = made up: vectors for status 200, an error of OpenAI's shape else
     std::chrono::milliseconds delay{0};
+    std::string wire{};  // all that is sent, head and framing too; {vectors} in it is the right body, {size} the bytes of that
+    std::chrono::milliseconds drip{0};  // between twenty parts of the answer
+    bool hangs_up = false;  // the connection ends behind the answer
 };
 
 struct FakeRequest {
@@ -74,6 +77,7 @@ struct FakeEndpointOptions {
     std::chrono::milliseconds delay{0};  // of every answer
     std::size_t max_texts = 0;  // of a request; more are refused with 400. 0 = any
     std::uint64_t max_tokens = 0;  // likewise
+    std::size_t max_bytes = 0;  // likewise, of a request's body
     bool says_limits = true;  // in its refusals
     int limit_status = 400;
     std::string limit_says;  // instead of words of its own; {limit} and {got} stand for the numbers
@@ -115,6 +119,7 @@ public:
     std::uint64_t calls() const noexcept { return calls_; }  // requests worked on
     std::uint64_t texts() const noexcept { return texts_; }  // texts embedded: what would be billed
     std::uint64_t refused() const noexcept { return refused_; }  // requests over requests_a_second
+    std::uint64_t over_limits() const noexcept { return over_limits_; }  // requests over max_texts, max_tokens, max_bytes
     std::uint64_t connections() const noexcept { return accepted_; }
     // Blocks until so many requests have arrived, answered or not; false after ten seconds.
     bool wait_for_requests(std::uint64_t n) EXCLUDES(mutex_);
@@ -139,6 +144,7 @@ private:
     bool wait(std::chrono::milliseconds delay) EXCLUDES(mutex_);
     bool wait_for_release() EXCLUDES(mutex_);
     bool send(Wire& wire, const FakeRequest& request, const FakeAnswer& answer);
+    bool write(Wire& wire, std::string_view message, std::chrono::milliseconds drip) EXCLUDES(mutex_);
 
     const FakeEndpointOptions options_;
     std::unique_ptr<TestCa> ca_;
@@ -147,6 +153,7 @@ private:
     std::atomic<std::uint64_t> calls_{0};
     std::atomic<std::uint64_t> texts_{0};
     std::atomic<std::uint64_t> refused_{0};
+    std::atomic<std::uint64_t> over_limits_{0};
     std::atomic<std::uint64_t> accepted_{0};
 
     std::stop_source stop_;

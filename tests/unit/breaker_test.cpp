@@ -87,7 +87,7 @@ TEST_F(BreakerTest, ProbesWithOneThenThreeAndCloses) {
 
 TEST_F(BreakerTest, ARestartIsMetEverySecondAndThenTheOpenTimeDoublesUpToTheCap) {
     open();
-    for (const auto expected : {1s, 1s, 1s, 2s, 4s, 8s, 16s, 32s, 64s, 128s, 256s, 300s, 300s}) {
+    for (const auto expected : {1s, 1s, 1s, 1s, 1s, 1s, 1s, 2s, 4s, 8s, 16s, 32s, 64s, 128s, 256s, 300s, 300s}) {
         now = breaker.retry_at();
         record(CallResult::failure);
         now -= 10ms;

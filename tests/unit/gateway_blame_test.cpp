@@ -305,6 +305,16 @@ TEST_F(GatewayBlame, ASlowEndpointIsNotAskedForMoreThanItCanAnswerInTime) {
     EXPECT_EQ(lane().breaker, BreakerState::closed);
 }
 
+// The first answer is late, as where a model is loaded for it: that is no reason to ask for little ever after, nor for all that is
+// already there to be asked for.
+TEST_F(GatewayBlame, OneSlowAnswerMakesNoSmallRequestsOfAllThatFollows) {
+    FakeEndpoint endpoint({.dimensions = kWidth});
+    endpoint.next({.delay = 1'700ms});
+    const auto texts = texts_of(2'000);
+    expect_vectors(embed(provider_at(endpoint), texts), texts);
+    EXPECT_LE(endpoint.requests().size(), 60U);
+}
+
 TEST_F(GatewayBlame, ARequestThatTimesOutIsHalved) {
     FakeEndpoint endpoint({.dimensions = kWidth, .delay_a_text = 1ms});
     ProviderSpec provider = provider_at(endpoint);

@@ -67,6 +67,7 @@ TEST_F(GatewayFaults, AProviderThatRefusesEverythingIsNotAskedTextByText) {
 struct Mixed {
     std::string name;
     std::vector<FakeAnswer> faults;
+    std::chrono::milliseconds timeout = 30s;
 };
 class GatewayMixed : public GatewayCase, public ::testing::WithParamInterface<Mixed> {};
 
@@ -74,7 +75,8 @@ class GatewayMixed : public GatewayCase, public ::testing::WithParamInterface<Mi
 TEST_P(GatewayMixed, ConvergesAtLittleCost) {
     FakeEndpoint endpoint({.dimensions = kWidth});
     ProviderSpec provider = provider_at(endpoint);
-    provider.timeout = 400ms;
+    // Long enough for a machine that is busy with other things: how large requests are depends on how soon they are answered.
+    provider.timeout = GetParam().timeout;
     const auto& faults = GetParam().faults;
     for (std::size_t round = 0; round < 10; ++round) {
         endpoint.next({}, 19);
@@ -108,13 +110,14 @@ INSTANTIATE_TEST_SUITE_P(Faults, GatewayMixed,
                                                   {.flaw = Flaw::garbage}}},
                                            Mixed{"all",
                                                  {{.status = 500},
-                                                  {.delay = 1s},
+                                                  {.delay = 1min},
                                                   {.flaw = Flaw::truncated},
                                                   {.flaw = Flaw::short_vector},
                                                   {.flaw = Flaw::reordered},
                                                   {.flaw = Flaw::nan_vector},
                                                   {.flaw = Flaw::html},
-                                                  {.status = 503}}}),
+                                                  {.status = 503}},
+                                                 2s}),
                          [](const auto& mixed) { return mixed.param.name; });
 
 TEST_F(GatewayFaults, AProviderThatIsDownFailsFastAndIsTakenBack) {
@@ -229,11 +232,12 @@ TEST_F(GatewayFaults, OneProvidersTroubleDoesNotHoldUpAnother) {
     const ProviderSpec b = provider_at(well, "well");
     const std::vector<ProviderSpec> none;
     const auto many = texts_of(3'000);
-    auto slow = io.start(ask(gateway(), a, none, many, Context{}));
+    const auto few = texts_of(400);
+    auto slow = io.start(ask(gateway(), a, none, few, Context{}));
     ASSERT_TRUE(stuck.wait_for_requests(1));
     expect_vectors(embed(b, many), many);
-    EXPECT_LT(stuck.calls(), 30U) << "it waited for the other";
-    expect_vectors(slow.get(), many);
+    EXPECT_LT(stuck.calls(), 20U) << "it waited for the other";
+    expect_vectors(slow.get(), few);
 }
 
 class GatewayPool : public GatewayFaults {

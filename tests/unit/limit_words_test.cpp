@@ -55,6 +55,13 @@ TEST(LimitWords, TellWhatIsLimited) {
              {"This model's maximum context length is 512 tokens. However, your request has 700 input tokens. Please reduce the"
               " length of the input messages.",
               LimitOf::text},
+             {"input数组最大不得超过64条", LimitOf::items},
+             {"{\"code\":20042,\"message\":\"input batch size 136 > maximum allowed batch size 64\",\"data\":null}",
+              LimitOf::items},
+             {"250 instance(s) is allowed per prediction. Actual: 251", LimitOf::items},
+             {"<400> InternalError.Algo.InvalidParameter: Value error, batch size is invalid, it should not be larger than 10.:"
+              " input.contents",
+              LimitOf::items},
              {"'$.input' is invalid", LimitOf::nothing},
              {"input[3] must not be empty", LimitOf::nothing},
              {"Extra inputs are not permitted", LimitOf::nothing},
@@ -78,6 +85,10 @@ TEST(LimitWords, NameTheNumberAndNotAnother) {
     EXPECT_EQ(bytes_named("body exceeds 2 MB", 5'000'000), 2U << 20U);
     EXPECT_EQ(bytes_named("limit: 1048576 bytes", 3'000'000), 1'048'576U);
     EXPECT_EQ(bytes_named("status 413", 3'000'000), std::nullopt);
+    EXPECT_EQ(bytes_named("Request body of 42000 bytes exceeds the limit of 20000 bytes", 45'000), 20'000U);
+    EXPECT_EQ(limit_named("input数组最大不得超过64条", 100, true), 64U);
+    EXPECT_EQ(limit_named("<400> Value error, batch size is invalid, it should not be larger than 10.", 1'000, true), 10U);
+    EXPECT_EQ(limit_named("250 instance(s) is allowed per prediction. Actual: 256", 256, true), 250U);
 }
 
 }  // namespace
