@@ -334,6 +334,8 @@ def main():
             if not expect(done.returncode == 0, f"{where}: {done.stderr}"):
                 continue
             objects = documents(done.stdout, where)
+            if not objects:
+                continue
             keys = [(o["kind"], o["metadata"]["name"]) for o in objects]
             expect(len(keys) == len(set(keys)), f"{where}: an object stands there twice")
             for o in objects:
