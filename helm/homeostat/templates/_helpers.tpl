@@ -271,6 +271,11 @@ template:
 {{- if not (or $v.database.existingSecret (dig "database" "url" "" $v.config) (has "PGHOST" $variables) (has "PGSERVICE" $variables) (has "HOMEOSTAT_DATABASE_URL" $variables) $v.extraEnvFrom) -}}
 {{- fail "nothing says where the database is: set database.existingSecret to a Secret whose key database.key holds the URL of homeostat's login, or config.database.url, or PGHOST and so on in extraEnv" -}}
 {{- end -}}
+{{- range $what, $name := dict "database" "HOMEOSTAT_DATABASE_URL" "reader" "HOMEOSTAT_DATABASE_READER_URL" "observer" "HOMEOSTAT_DATABASE_OBSERVE_URL" "httpToken" "HOMEOSTAT_HTTP_TOKEN" -}}
+{{- if and (get $v $what).existingSecret (has $name $variables) -}}
+{{- fail (printf "%s.existingSecret and %s in extraEnv both say the same thing: keep one of them" $what $name) -}}
+{{- end -}}
+{{- end -}}
 {{- $listen := $v.config.http.listen -}}
 {{- if or (hasPrefix "127." $listen) (hasPrefix "[::1]" $listen) -}}
 {{- fail (printf "config.http.listen is %s, where the kubelet's probes cannot ask; listen on 0.0.0.0:8687 or [::]:8687, and keep others out with httpToken and networkPolicy" $listen) -}}
