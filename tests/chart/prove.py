@@ -5,7 +5,8 @@ folder of the image, against a real PostgreSQL. scripts/prove-image starts it.
   prove.py IMAGE_ROOT CLUSTER_FILE      CLUSTER_FILE is of tests/kit's pg_cluster: its line is the folder of the server's socket
 
 Seen are: the migration Job ends with 0, a Job of declarations declares, the Deployment's pod is ready within 5 seconds by its own
-probes, embeds what was declared, stays below its limit of memory, and ends on SIGTERM with 0 inside its grace period. As root; a namespace of
+probes, embeds what was declared, goes on where it is killed and started again, stays below its limit of memory, and ends on SIGTERM with 0
+inside its grace period. As root; a namespace of
 mounts and processes stands for the pod.
 """
 import json
@@ -63,7 +64,7 @@ def render():
         "database": {"existingSecret": "run"}, "reader": {"existingSecret": "reader"},
         "httpToken": {"existingSecret": "token"}, "migrations": {"existingSecret": "owner", "mode": "job"},
         "declarations": {"existingSecret": "declare", "mode": "job"},
-        "pipelines": {"articles": {"source": "public.articles", "content": ["title", "body"], "provider": "hashing",
+        "pipelines": {"articles": {"source": "public.articles", "content": ["title", "body"], "provider": "local",
                                    "target": "public.articles_embeddings"}},
     }
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
@@ -202,6 +203,11 @@ def until(pod, seconds, what, good):
     return time.monotonic() - pod.started
 
 
+def embedded(pod, documents):
+    ask = f"SELECT count(*) FROM homeostat.pipelines WHERE documents = {documents} AND ready = 'True'"
+    return until(pod, 120, f"embedding {documents} documents", lambda: psql(ask, NAME) == "1")
+
+
 def prepare():
     psql("\n".join(f"CREATE ROLE {NAME}_{who} LOGIN;" for who in ("owner", "run", "reader", "declare")))
     psql(f"CREATE DATABASE {NAME} OWNER {NAME}_owner")
@@ -210,7 +216,7 @@ def prepare():
         psql(f"DO $$ BEGIN CREATE ROLE homeostat_{group} NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
     psql(f"GRANT homeostat_owner TO {NAME}_owner; GRANT homeostat_controller TO {NAME}_run; GRANT homeostat_declarer TO {NAME}_declare")
     psql("CREATE TABLE articles (id bigint PRIMARY KEY, title text, body text);"
-         "INSERT INTO articles SELECT i, 'title ' || i, 'body ' || i FROM generate_series(1, 1000) i;"
+         "INSERT INTO articles SELECT i, 'title ' || i, 'body ' || i FROM generate_series(1, 200) i;"
          f"GRANT SELECT ON articles TO {NAME}_reader, {NAME}_declare, homeostat_controller; GRANT TRIGGER ON articles TO homeostat_controller;"
          "GRANT USAGE, CREATE ON SCHEMA public TO homeostat_controller, homeostat_declarer;"
          f"GRANT USAGE ON SCHEMA public TO {NAME}_reader", NAME)
@@ -246,7 +252,15 @@ def main():
         must(ready < float(os.environ.get("READY_WITHIN", 5)), f"ready after {ready:.2f} s")
         must(asked(port, "/metrics")[0] == 401, "metrics are told without the token")
         must("homeostat_leases_held" in asked(port, "/metrics", "a-token-of-this-test")[1], "metrics are not told with the token")
-        until(pod, 120, "embedding", lambda: psql("SELECT count(*) FROM homeostat.pipelines WHERE documents = 1000 AND ready = 'True'", NAME) == "1")
+        embedded(pod, 200)
+        # A container that dies is started again under the same name and number.
+        os.kill(pod.pid(), signal.SIGKILL)
+        pod.process.wait()
+        psql("INSERT INTO articles VALUES (201, 'late', 'written while nobody was there')", NAME)
+        pod = Pod(spec, objects, os.path.join(work, "again"))
+        again = until(pod, 30, "the readiness probe", lambda: asked(port, probes["readiness"])[0] == 200)
+        healed = embedded(pod, 201)
+        say(f"Deployment: killed and started again: ready after {again:.2f} s, what was written meanwhile is served after {healed:.2f} s")
         with open(f"/proc/{pod.pid()}/status", encoding="ascii") as file:
             status = dict(re.findall(r"^(\w+):\s+(.*)$", file.read(), re.M))
         must(set(status["Uid"].split()) == {"65532"} and set(status["Gid"].split()) == {"65532"}, f"it runs as {status['Uid']}")
@@ -257,7 +271,7 @@ def main():
         must(can_write(f"/proc/{pod.pid()}/root/tmp/x"), "/tmp cannot be written to")
         must(status["NSpid"].split()[-1] == "1", "it is not process 1 of its pod")
         memory = f", {pod.most_memory() >> 20} of {pod.limit >> 20} MiB at most" if os.path.isdir(pod.group) else ", no limit of memory here"
-        say(f"Deployment: 1,000 documents embedded and served as uid 65532, without capabilities, on a read-only root{memory}")
+        say(f"Deployment: 201 documents embedded and served by the built-in model as uid 65532, without capabilities, on a read-only root{memory}")
         os.kill(pod.pid(), signal.SIGTERM)
         asked_at = time.monotonic()
         code = pod.end(spec["terminationGracePeriodSeconds"])
