@@ -6,8 +6,7 @@ folder of the image, against a real PostgreSQL. scripts/prove-image starts it.
 
 Seen are: the migration Job ends with 0, a Job of declarations declares, the Deployment's pod is ready within 5 seconds by its own
 probes, embeds what was declared, goes on where it is killed and started again, stays below its limit of memory, and ends on SIGTERM with 0
-inside its grace period. As root; a namespace of
-mounts and processes stands for the pod.
+inside its grace period. As root; a namespace of mounts and processes stands for the pod.
 """
 import json
 import os
