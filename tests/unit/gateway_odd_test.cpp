@@ -175,7 +175,8 @@ TEST_P(GatewayOdd, ForEverCondemnsNoTextAndCostsLittle) {
     const std::size_t asked = endpoint.requests().size();
     const auto answer = embed(provider, texts);
     EXPECT_FALSE(answer) << answer->refused.size() << " texts are condemned";
-    EXPECT_LE(endpoint.requests().size() - asked, 6U);
+    // The three, their parts, each alone, and a text of ours beside: which of them are asked at once is chance.
+    EXPECT_LE(endpoint.requests().size() - asked, 8U);
 }
 
 const auto kName = [](const auto& info) { return info.param.name; };
