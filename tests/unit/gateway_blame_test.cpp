@@ -305,8 +305,8 @@ TEST_F(GatewayBlame, ASlowEndpointIsNotAskedForMoreThanItCanAnswerInTime) {
     EXPECT_EQ(lane().breaker, BreakerState::closed);
 }
 
-// The first answer is late, as where a model is loaded for it: that is no reason to ask for little ever after, nor for all that is
-// already there to be asked for.
+// The first answer is late, as where a model is loaded for it: that is no reason to ask for little ever after, nor for all that
+// is already there to be asked for.
 TEST_F(GatewayBlame, OneSlowAnswerMakesNoSmallRequestsOfAllThatFollows) {
     FakeEndpoint endpoint({.dimensions = kWidth});
     endpoint.next({.delay = 1'700ms});
