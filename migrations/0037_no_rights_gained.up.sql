@@ -116,7 +116,7 @@ DECLARE
     named text := CASE TG_TABLE_NAME WHEN 'pipeline' THEN to_jsonb(NEW) ->> 'source' ELSE to_jsonb(NEW) ->> 'relation' END;
 BEGIN
     IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(named)
-               AND (n.nspname IN ('pg_catalog', 'information_schema') OR n.nspname ~ '^pg_t(oast|emp)')) THEN
+               AND (n.nspname IN ('pg_catalog', 'information_schema') OR n.nspname ~ CASE TG_TABLE_NAME WHEN 'pipeline' THEN '^pg_toast' ELSE '^pg_t(oast|emp)' END)) THEN
         RAISE EXCEPTION '% "%": % is the server''s own, and shows each role what that role may see; make a table of what you need', replace(TG_TABLE_NAME, '_', ' '),
             NEW.name, homeostat.relation_text(to_regclass(named)) USING ERRCODE = 'insufficient_privilege';
     END IF;
