@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "controller/cli/manifest/kinds.hpp"
 #include "controller/cli/text/activity.hpp"
@@ -35,6 +36,7 @@ struct PipelineFacts {
     std::vector<Event> events;
     std::vector<ReplicaLine> replicas;
     std::optional<Suspension> suspension;
+    double price = 0;  // of a million tokens, as its provider declares it; 0 = none is
     std::optional<PipelineLine> summary;  // where nothing else of it is shown to whoever looks
 };
 
@@ -54,6 +56,7 @@ Result<PipelineFacts> read_facts(Session& session, const std::string& name) {
     if (auto s = take(read_events(session, f.spec.uid, kRecent), f.events); !s) return std::move(s).error();
     if (auto s = take(list_replicas(session), f.replicas); !s) return std::move(s).error();
     if (auto s = take(read_suspension(session, f.spec.uid), f.suspension); !s) return std::move(s).error();
+    if (const auto provider = find_provider(session, f.spec.provider)) f.price = provider->price_per_million_tokens;
     if (!f.status.conditions.empty()) return f;
     Result<std::vector<PipelineLine>> lines = list_pipeline_lines(session);
     if (!lines) return lines.error();
@@ -99,15 +102,36 @@ void print_events(std::ostream& out, const std::vector<Event>& events, bool colo
     section(out, "Events", table, colour);
 }
 
+// "  Together 12,345 tokens paid (0.25 at the provider's price), of which 120 to no use; 3,400 saved by caches (22 %)". Runs that
+// asked for nothing cost nothing: "".
+std::string cost_text(const std::vector<RunSummary>& runs, double price) {
+    std::int64_t paid = 0, wasted = 0, saved = 0;
+    for (const RunSummary& r : runs) {
+        paid += r.tokens;
+        wasted += r.wasted_tokens;
+        saved += r.saved_tokens;
+    }
+    if (paid + saved == 0) return {};
+    std::string out = fmt::format("  Together {} tokens paid", count_text(paid));
+    if (price > 0) out += fmt::format(" ({:.4g} at the provider's price)", static_cast<double>(paid) * price / 1e6);
+    if (wasted > 0) out += fmt::format(", of which {} to no use", count_text(wasted));
+    if (saved > 0)
+        out += fmt::format("; {} saved by caches ({} %)", count_text(saved),
+                           std::lround(100.0 * static_cast<double>(saved) / static_cast<double>(paid + saved)));
+    return out;
+}
+
 void print_history(std::ostream& out, const PipelineFacts& f, bool colour, WallTime now) {
     TextTable letters({"KEY", "CLASS", "ATTEMPTS", "MESSAGE"});
     for (const DeadLetter& d : f.dead_letters) letters.add({key_text(d.key), d.cls, std::to_string(d.attempts), d.message});
     section(out, "Dead letters", letters, colour);
-    TextTable runs({"RUN", "TRIGGER", "RESULT", "PLANNED", "ENDED", "MESSAGE"});
+    TextTable runs({"RUN", "TRIGGER", "RESULT", "PLANNED", "TOKENS", "SAVED", "ENDED", "MESSAGE"});
     for (const RunSummary& r : f.runs) {
-        runs.add({std::to_string(r.id), r.trigger, r.result, std::to_string(r.planned), age_text(r.ended, now), r.message});
+        runs.add({std::to_string(r.id), r.trigger, r.result, std::to_string(r.planned), std::to_string(r.tokens),
+                  std::to_string(r.saved_tokens), age_text(r.ended, now), r.message});
     }
     section(out, "Runs", runs, colour);
+    if (const std::string cost = cost_text(f.runs, f.price); !cost.empty()) out << cost << '\n';
     section(out, "Last batches", batches_table(f.replicas, f.spec.uid), colour);
     print_events(out, f.events, colour, now);
 }

@@ -33,6 +33,7 @@ struct RunSummary {
     std::int64_t planned = 0;
     WallTime started{};
     WallTime ended{};
+    std::int64_t tokens = 0, wasted_tokens = 0, saved_tokens = 0;  // paid; of these to no use; spared by caches
 };
 Result<std::vector<RunSummary>> read_runs(Session& session, std::int64_t uid, int limit);  // newest first
 

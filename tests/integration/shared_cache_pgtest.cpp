@@ -4,6 +4,7 @@
 namespace homeostat {
 namespace {
 
+using ::testing::HasSubstr;
 using kit::FakeEndpoint;
 using namespace std::chrono_literals;
 
@@ -40,6 +41,12 @@ TEST_F(SharedCaching, ASecondPipelineInAnotherProcessPaysNothing) {
     EXPECT_EQ(number("SELECT sum(saved_tokens) FROM homeostat.run_history WHERE pipeline = 'docs'"), 0);
     EXPECT_EQ(number("SELECT sum(tokens) FROM homeostat.run_history WHERE pipeline = 'again'"), 0);
     EXPECT_GT(number("SELECT sum(saved_tokens) FROM homeostat.run_history WHERE pipeline = 'again'"), 0);
+    EXPECT_THAT(homeostat.run({"describe", "again"}).output, HasSubstr("Together 0 tokens paid; "));
+    EXPECT_THAT(homeostat.run({"describe", "again"}).output, HasSubstr(" saved by caches (100 %)"));
+    db.exec("UPDATE homeostat.provider SET price_per_million_tokens = 2000000");
+    const std::string paid = db.value("SELECT sum(tokens) FROM homeostat.run_history WHERE pipeline = 'docs'");
+    EXPECT_THAT(homeostat.run({"describe", "docs"}).output,
+                HasSubstr(fmt::format("Together {} tokens paid ({} at the provider's price)", paid, 2 * std::stoll(paid))));
 }
 
 TEST_F(SharedCaching, WithoutTheSettingNothingIsKept) {
