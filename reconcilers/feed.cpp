@@ -143,7 +143,7 @@ Result<FeedOutcome> Feed::look_once(std::int64_t uid, const Context& context) {
         }
         drained = *std::move(done);
         if (!drained.claimed.empty())
-            factory_.start(std::move(drained.places), std::move(drained.claimed), **session, *target, context);
+            factory_.start(std::move(drained.places), std::move(drained.claimed), **session, target, context);
         if (!drained.other) break;
         // The pipeline is another than it was at the last look. Once more with what it is now; edits faster than that can wait.
         if (tries == 2) return FeedOutcome{.again_in = milliseconds(20)};

@@ -229,7 +229,9 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::s
     const Batch& batch = running.batch;
     // What is read is held once; what becomes of it (chunks, requests, answers, rows to write) many times over. Between the two
     // nothing is held, so that batches which wait for room cannot keep it from each other.
-    std::unique_ptr<HealWork> work = std::move(running.ahead);
+    // What was read by other columns than are written is read again: values would land beside theirs.
+    std::unique_ptr<HealWork> work = running.ahead.first == target ? std::move(running.ahead.second) : nullptr;
+    running.ahead = {};
     std::vector<ReadDocument> documents;
     if (!target->chunker) {
         // Nothing is read in vain.

@@ -89,8 +89,8 @@ public:
     using Places = homeostat::Places;
     Places reserve(const DeclaredProvider& declared, int wanted) EXCLUDES(mutex_);
     // What was claimed for those places, once that is committed. A single edit or two is read at once, by `session`.
-    void start(Places places, std::vector<Batch> claimed, Session& session, const TargetInfo& target, const Context& context)
-        EXCLUDES(mutex_);
+    void start(Places places, std::vector<Batch> claimed, Session& session, std::shared_ptr<const TargetInfo> target,
+               const Context& context) EXCLUDES(mutex_);
     Claimant claimant() const { return {settings_.replica, settings_.claim_ttl}; }
 
     // Extends the claims of what runs; what is no longer ours is stopped.
@@ -114,7 +114,7 @@ private:
         Batch batch;
         std::stop_source stop;
         SteadyTime started{};
-        std::unique_ptr<HealWork> ahead;  // read already
+        std::pair<std::shared_ptr<const TargetInfo>, std::unique_ptr<HealWork>> ahead;  // read already, by what was known then
     };
     struct BatchLine {
         WallTime at{};

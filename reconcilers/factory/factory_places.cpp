@@ -75,13 +75,13 @@ void Places::give_back() noexcept {
     factory_ = nullptr;
 }
 
-void Factory::start(Places places, std::vector<Batch> claimed, Session& session, const TargetInfo& target,
+void Factory::start(Places places, std::vector<Batch> claimed, Session& session, std::shared_ptr<const TargetInfo> target,
                     const Context& context) {
     // Several are read side by side.
     const bool one = claimed.size() == 1;
     for (Batch& b : claimed) {
         std::shared_ptr<Running> running = enter(std::move(b));
-        if (one) running->ahead = read_ahead(session, running->batch, target, context);
+        if (one) running->ahead = {target, read_ahead(session, running->batch, *target, context)};
         start(std::move(running));
     }
     places.give_back();

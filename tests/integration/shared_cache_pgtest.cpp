@@ -4,8 +4,8 @@
 namespace homeostat {
 namespace {
 
-using ::testing::HasSubstr;
 using kit::FakeEndpoint;
+using ::testing::HasSubstr;
 using namespace std::chrono_literals;
 
 constexpr const char* kWanted = "SELECT id::text, body FROM docs";
