@@ -89,7 +89,7 @@ public:
     using Places = homeostat::Places;
     Places reserve(const DeclaredProvider& declared, int wanted) EXCLUDES(mutex_);
     // What was claimed for those places, once that is committed. A single edit or two is read at once, by `session`.
-    void start(Places places, std::vector<Batch> claimed, Session& session, std::shared_ptr<const TargetInfo> target,
+    void start(Places places, std::vector<Batch> claimed, Session& session, const std::shared_ptr<const TargetInfo>& target,
                const Context& context) EXCLUDES(mutex_);
     Claimant claimant() const { return {settings_.replica, settings_.claim_ttl}; }
 

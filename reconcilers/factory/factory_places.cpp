@@ -75,7 +75,7 @@ void Places::give_back() noexcept {
     factory_ = nullptr;
 }
 
-void Factory::start(Places places, std::vector<Batch> claimed, Session& session, std::shared_ptr<const TargetInfo> target,
+void Factory::start(Places places, std::vector<Batch> claimed, Session& session, const std::shared_ptr<const TargetInfo>& target,
                     const Context& context) {
     // Several are read side by side.
     const bool one = claimed.size() == 1;
