@@ -108,10 +108,11 @@ EmbedJob::Part EmbedJob::take(Pending& pending) const {
     return part;
 }
 
+// Of all providers of the pool: each takes its share.
 std::size_t EmbedJob::most_at_once() const {
-    std::size_t most = 1;
-    for (const ChannelPtr& c : channels_) most = std::max<std::size_t>(most, c->provider.max_in_flight);
-    return most;
+    std::size_t most = 0;
+    for (const ChannelPtr& c : channels_) most += c->provider.max_in_flight;
+    return std::max<std::size_t>(1, most);
 }
 
 asio::awaitable<void> EmbedJob::solve_pending(Status& out, std::shared_ptr<Pending> pending, std::function<void()> done) {
