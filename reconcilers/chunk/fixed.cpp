@@ -23,9 +23,12 @@ private:
         if (fits_one_chunk(settings, segmenter, range, chunks)) return chunks;
         const Measure measure(settings.unit, segmenter);
         const std::uint64_t overlap = measure.of_units(settings.overlap);
+        const std::uint64_t window = measure.of_units(settings.size) - overlap;
         std::size_t before = range.first;
         for (const std::size_t end : cuts(range, settings, segmenter, measure)) {
-            const std::size_t begin = before == range.first ? before : measure.earliest(range.first, before, overlap);
+            // A grapheme that leaves no room for it is not made larger by an overlap.
+            const bool room = before != range.first && measure.fits(before, end, window);
+            const std::size_t begin = room ? measure.earliest(range.first, before, overlap) : before;
             const std::size_t fresh = segmenter.trimmed(before, end).first;
             // A window of nothing new but white space would repeat the end of the one before.
             if (fresh != end) {

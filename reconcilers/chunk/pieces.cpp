@@ -135,10 +135,13 @@ std::vector<Chunk> Pieces::chunks() const {
     std::vector<Chunk> chunks;
     std::size_t previous = 0;
     for (const auto& [first, last] : pack(pieces_, context_costs_, limit_)) {
-        std::size_t begin = pieces_[first].begin;
-        if (overlap_ > 0 && !chunks.empty()) begin = overlap_begin(previous, first);
+        const Piece& piece = pieces_[first];
+        std::size_t begin = piece.begin;
+        // A grapheme that leaves no room for it is not made larger by an overlap.
+        const bool room = piece.cost + context_costs_[piece.context] <= limit_;
+        if (overlap_ > 0 && room && !chunks.empty()) begin = overlap_begin(previous, first);
         const std::size_t end = pieces_[last - 1].end;
-        chunks.push_back({.context = contexts_[pieces_[first].context],
+        chunks.push_back({.context = contexts_[piece.context],
                           .text = segmenter_.text().substr(begin, end - begin),
                           .start = begin,
                           .end = end});

@@ -132,6 +132,14 @@ TEST_P(ChunkerContract, HoldsWithAContextBeforeEveryChunk) {
     EXPECT_EQ(told[0].embedded_text(), "Title\n\nA text.");
 }
 
+// The narrowest chunks, where a context and an overlap leave less room than a grapheme takes: neither makes a chunk too large.
+TEST_P(ChunkerContract, AGraphemeThatLeavesNoRoomHasNoOverlapBeforeIt) {
+    const auto settings = GetParam();
+    const std::string text = "# Title\n\u2028\r\n\r\n  \u0600\u0939\u093f\u0928\u094d\u0926\u0940 \u092e\u0947\u0902";
+    const std::string context = "\u202b\u0645\u0631\u062d\u0628\u0627 \u0628\u0627\u0644\u0639\u0627\u0644\u0645";
+    EXPECT_EQ(broken_promise(text, settings, (*make_chunker(settings))->chunk(text, context)), "");
+}
+
 TEST_P(ChunkerContract, GivesTheSameChunksAgainAndInEveryThread) {
     const auto chunker = *make_chunker(GetParam());
     for (const auto& [name, text] : awkward_texts()) {
