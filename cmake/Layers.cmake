@@ -30,6 +30,10 @@ function(homeostat_embed_files output script)
     VERBATIM)
 endfunction()
 
+# The same texts in every run of ctest, so that a change is judged by what it changed. Other seeds are tried by hand: run the
+# binary itself, with RC_PARAMS="max_success=5000".
+set(HOMEOSTAT_PROPERTY_SEED 20261127 CACHE STRING "seed of the property tests under ctest")
+
 # homeostat_test(NAME LABELS unit|pg|integration|chaos|conformance SOURCES ... LIBS ...)
 # One test binary, one ctest entry. Every label but "unit" has the shared PostgreSQL cluster, which ctest starts once a run, and
 # finds the program under test in HOMEOSTAT_BINARY.
@@ -39,7 +43,8 @@ function(homeostat_test name)
   target_link_libraries(${name} PRIVATE homeostat_warnings homeostat_kit ${ARG_LIBS} GTest::gtest GTest::gmock_main rapidcheck
                                         rapidcheck_gtest)
   add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
-  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 300)
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 300
+                                          ENVIRONMENT "RC_PARAMS=seed=${HOMEOSTAT_PROPERTY_SEED}")
   # `ninja unit_tests` builds what `ctest -L unit` runs; so for each label.
   foreach(label IN LISTS ARG_LABELS)
     if(NOT TARGET ${label}_tests)
@@ -49,8 +54,8 @@ function(homeostat_test name)
   endforeach()
   if(NOT "unit" IN_LIST ARG_LABELS)
     target_link_libraries(${name} PRIVATE homeostat_kit_pg)
-    set_tests_properties(${name} PROPERTIES
-      FIXTURES_REQUIRED postgres
-      ENVIRONMENT "HOMEOSTAT_TEST_CLUSTER=${HOMEOSTAT_TEST_CLUSTER_FILE};HOMEOSTAT_BINARY=${CMAKE_BINARY_DIR}/homeostat;HOMEOSTAT_MODEL_DIR=${HOMEOSTAT_DEPS_DIR}/model")
+    set_tests_properties(${name} PROPERTIES FIXTURES_REQUIRED postgres)
+    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT
+      "HOMEOSTAT_TEST_CLUSTER=${HOMEOSTAT_TEST_CLUSTER_FILE};HOMEOSTAT_BINARY=${CMAKE_BINARY_DIR}/homeostat;HOMEOSTAT_MODEL_DIR=${HOMEOSTAT_DEPS_DIR}/model")
   endif()
 endfunction()
