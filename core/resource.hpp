@@ -111,9 +111,9 @@ struct PipelineSpec {
     std::vector<CaptureBase> capture_from;      // of a view
     Millis sweep_interval{3'600'000};           // while the change feed can be trusted
     std::string row_security = "Refuse";        // Refuse, Accept
+    bool erase_on_delete = false;               // what leaves the source leaves no trace (store/control/erasures.hpp)
     bool suspend = false;                       // from here on control, which does not grow the generation
-    std::optional<std::string> suspend_reason;
-    std::optional<std::string> reconcile_requested;
+    std::optional<std::string> suspend_reason, reconcile_requested;
     std::optional<std::string> approval;
     bool deleting = false;
 };

@@ -8,6 +8,7 @@ BEGIN
     EXECUTE replace(def, 'homeostat.canary, homeostat.erased_text', 'homeostat.canary');
 END $$;
 DROP TRIGGER z_end_erasures ON homeostat.pipeline;
+ALTER TABLE homeostat.pipeline DROP COLUMN erase_on_delete;
 DROP VIEW homeostat.own_erasure;
 DROP TABLE homeostat.erasure, homeostat.erased_text;
 DROP FUNCTION homeostat.end_erasures();

@@ -2,7 +2,7 @@
 -- table, looks in all of them, and writes what it found and what is left into the same row, which is the receipt. The key itself goes
 -- from the row then; its hash stays.
 --
--- Locks: homeostat.pipeline, for a trigger; else none beyond the catalog's, for a new table. Time: milliseconds.
+-- Locks: homeostat.pipeline, for a trigger and a column that rewrites nothing; else none beyond the catalog's, for a new table. Time: milliseconds.
 
 CREATE TABLE homeostat.erasure (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -36,7 +36,11 @@ CREATE TABLE homeostat.erased_text (
 );
 COMMENT ON TABLE homeostat.erased_text IS 'Hashes of texts that were erased within the last hour, whose vectors are not kept';
 
--- Who asks may act for whoever declared the pipeline. What it says of itself is not asked.
+ALTER TABLE homeostat.pipeline ADD COLUMN erase_on_delete boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN homeostat.pipeline.erase_on_delete IS
+    'Whether a document that leaves the source is erased: no copy of it stays in the journal or an older revision';
+
+-- Who asks may act for whoever declared the pipeline. Only the controller may say for whom (it has the right to that column).
 CREATE FUNCTION homeostat.check_erasure() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     p record;
@@ -64,7 +68,6 @@ BEGIN
     NEW.found := '{}';
     NEW.remaining := '{}';
     NEW.requested_at := clock_timestamp();
-    IF NOT homeostat.is_member('homeostat_controller') OR homeostat.acts_for(NULL) THEN NEW.requested_by := current_user; END IF;
     NEW.key_hash := encode(sha256(convert_to(to_jsonb(NEW.key)::text, 'UTF8')), 'hex');
     PERFORM pg_notify('homeostat', p.uid::text);
     RETURN NEW;

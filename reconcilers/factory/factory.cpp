@@ -10,6 +10,7 @@
 #include "core/fault_point.hpp"
 #include "reconcilers/gateway/on.hpp"
 #include "store/control/dead_letters.hpp"
+#include "store/control/erasures.hpp"
 #include "store/control/replicas.hpp"
 #include "store/control/runs.hpp"
 #include "store/data/metadata_slots.hpp"
@@ -343,6 +344,8 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
             if (batch.fed) remove_dead_letters(tx, batch.uid, batch.revision, keys_behind_ids(batch.keys));
             if (batch.fed) recount_dead_letters(tx, batch.uid, false);
             contested = std::move(gone->contested);
+            // In the transaction that puts them into the journal.
+            if (target.spec.erase_on_delete) request_erasures(tx, target.spec.name, gone->removed);
         } else if (batch.kind == BatchKind::move) {
             Result<ChangeOutcome> moved =
                 move_documents(tx, target.source, target.revision, batch.run_id, batch.id, batch.token, batch.keys);

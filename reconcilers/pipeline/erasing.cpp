@@ -18,7 +18,7 @@ namespace homeostat {
 
 namespace {
 
-constexpr int kAtOnce = 200;
+constexpr std::size_t kAtOnce = 200;
 constexpr int kRounds = 5;
 
 // Nobody plans or writes for the pipeline until the transaction ends.
@@ -322,15 +322,16 @@ Result<bool> carry_out_erasures(Pool& reads, Pool& writes, const PipelineSpec& d
     {
         Result<Pool::Lease> session = reads.acquire(context);
         if (!session) return session.error();
-        Result<std::vector<ErasureRequest>> waiting = read_erasure_requests(**session, declared.uid, kAtOnce);
+        Result<std::vector<ErasureRequest>> waiting = read_erasure_requests(**session, declared.uid, static_cast<int>(kAtOnce));
         if (!waiting) return waiting.error();
         requests = *std::move(waiting);
     }
     if (requests.empty()) return false;
     Result<Pool::Lease> session = writes.acquire(context);
     if (!session) return session.error();
+    const bool more = requests.size() == kAtOnce;
     Erasing erasing(**session, declared, context, std::move(requests));
-    Result<bool> waits = guarded([&] { return erasing.run(revisions); });
+    Result<bool> waits = guarded([&] { return erasing.run(revisions) || more; });
     if (waits || passes(waits.error())) return waits;
     const Status told = guarded([&] { erasing.tell_all(waits.error().message); });
     if (!told) return told.error();

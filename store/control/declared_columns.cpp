@@ -74,6 +74,7 @@ constexpr std::array kPipeline{
     column("capture_from", &PipelineSpec::capture_from),
     column("sweep_interval", &PipelineSpec::sweep_interval),
     column("row_security", &PipelineSpec::row_security),
+    column("erase_on_delete", &PipelineSpec::erase_on_delete),
 };
 
 constexpr std::array kProvider{

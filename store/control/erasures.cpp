@@ -17,6 +17,9 @@ namespace {
 const Statement kRequests{"erasure_requests",
                           "SELECT id, key::text FROM homeostat.erasure WHERE uid = $1::bigint AND state = 'requested' ORDER BY id"
                           " LIMIT $2::int"};
+const Statement kAskForAll{"erasure_ask_for_all",
+                           "INSERT INTO homeostat.erasure (pipeline, key, requested_by) SELECT $1, w.key::text[], 'eraseOnDelete'"
+                           " FROM unnest($2::text[]) AS w(key)"};
 const Statement kRefuse{"erasure_refuse",
                         "UPDATE homeostat.erasure SET state = 'refused', key = NULL, message = $2, ended_at = clock_timestamp()"
                         " WHERE id = $1::bigint AND state = 'requested'"};
@@ -153,6 +156,13 @@ Result<std::vector<ErasureRequest>> read_erasure_requests(Session& session, std:
     });
 }
 
+void request_erasures(Transaction& tx, const std::string& pipeline, const std::vector<Key>& keys) {
+    if (keys.empty()) return;
+    std::vector<std::string> texts;
+    for (const Key& key : keys) texts.push_back(format_text_array(key));
+    tx.exec(kAskForAll, Params::of(pipeline, format_text_array(texts)));
+}
+
 void refuse_erasure(Transaction& tx, std::int64_t id, std::string_view why) { tx.exec(kRefuse, Params::of(id, why)); }
 void tell_erasure(Transaction& tx, std::int64_t id, std::string_view why) { tx.exec(kTell, Params::of(id, why)); }
 
@@ -189,10 +199,10 @@ RowCounts count_told(Transaction& tx, std::int64_t uid, const Key& key, const st
     out["unsteady"] = by_key.i64(0, 1);
     const std::vector<std::string> quoted = quotable(key, words);
     for (const Told& t : kTold) {
-        out[std::string(t.table)] = tx.exec({fmt::format("count_told_{}", t.table),
-                                             fmt::format("SELECT count(*) FROM homeostat.{} t WHERE {}", t.table, quoting(t))},
-                                            quoted_by(uid, quoted))
-                                        .i64(0, 0);
+        std::int64_t& n = out[std::string(t.table)];
+        if (quoted.empty()) continue;
+        const std::string sql = fmt::format("SELECT count(*) FROM homeostat.{} t WHERE {}", t.table, quoting(t));
+        n = tx.exec({fmt::format("count_told_{}", t.table), sql}, quoted_by(uid, quoted)).i64(0, 0);
     }
     return out;
 }

@@ -20,6 +20,9 @@ struct ErasureRequest {
 // Those that wait, oldest first.
 Result<std::vector<ErasureRequest>> read_erasure_requests(Session& session, std::int64_t uid, int limit);
 
+// Of a pipeline that erases what leaves its source.
+void request_erasures(Transaction& tx, const std::string& pipeline, const std::vector<Key>& keys);
+
 using RowCounts = std::map<std::string, std::int64_t>;  // by table
 
 // Ended without an erasure; the key goes from the row.

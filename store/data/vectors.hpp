@@ -123,6 +123,7 @@ struct PruneRequest {
 struct PruneOutcome {
     StoredChange change;  // negative numbers
     std::vector<Key> contested;  // as in `named`
+    std::vector<Key> removed;  // keys of the documents
 };
 // Removes documents: orphaned ones only where their source row is still absent, excess ones (declared count given) only where
 // they still lie beyond it. A key without a document that a heal under way may have read is contested: its document comes later.

@@ -158,6 +158,7 @@ public:
         }
         out.change.documents = -static_cast<std::int64_t>(removed_.size());
         out.change.chunks = -chunks_;
+        out.removed = std::move(keys_removed_);
         if (!removed_.empty()) journal_removed_chunks(tx_, t_, removed_, request_.run_id, request_.token);
         return out;
     }
@@ -178,6 +179,12 @@ private:
         if (*request_.documents == 0) return "true";
         return out + fmt::format(" OR ROW({}) > (SELECT {} FROM {} s ORDER BY {} OFFSET {} LIMIT 1)", document_key,
                                  source_.key_list("s"), source_.relation, source_.key_list("s"), *request_.documents - 1);
+    }
+
+    std::string key_texts(std::string_view document) const {
+        std::string out;
+        for (std::size_t i = 1; i <= k_; ++i) out += fmt::format(", {}.key_{}::text", document, i);
+        return out;
     }
 
     // Whether any is left to be looked at again: by a statement that sees what this one could not.
@@ -210,8 +217,8 @@ private:
                  "  AND n.gone RETURNING n.i, d.document_id AS id, d.chunk_count AS chunks, d AS document),"
                  " kept AS (INSERT INTO {} (run_id, write_token, document_id, change, document)"
                  "  SELECT ${}::bigint, ${}::bigint, id, 'removed', document FROM removed)"
-                 " SELECT n.i, n.gone, r.id, r.chunks::bigint FROM named n LEFT JOIN removed r USING (i)",
-                 gone(), which, t_.document, t_.journal, run, run + 1)},
+                 " SELECT n.i, n.gone, r.id, r.chunks::bigint{} FROM named n LEFT JOIN removed r USING (i)",
+                 gone(), which, t_.document, t_.journal, run, run + 1, key_texts("(r.document)"))},
             params);
         return sort_out(rows, left);
     }
@@ -219,11 +226,10 @@ private:
     // The same where the source is read apart: the documents with their tokens first, then whether the source has them, then
     // those go that it has not and that are what they were.
     bool remove_apart(const std::string& which, const Params& params, std::vector<bool>& left) {
-        std::string keys;
-        for (std::size_t i = 1; i <= k_; ++i) keys += fmt::format(", d.key_{}::text", i);
-        const Rows named = tx_.exec({t_.prefix + (by_key_ ? "_prune_named_key" : "_prune_named"),
-                                     fmt::format("SELECT w.i, d.document_id, d.write_token{} FROM {} ORDER BY w.i", keys, which)},
-                                    params);
+        const Rows named =
+            tx_.exec({t_.prefix + (by_key_ ? "_prune_named_key" : "_prune_named"),
+                      fmt::format("SELECT w.i, d.document_id, d.write_token{} FROM {} ORDER BY w.i", key_texts("d"), which)},
+                     params);
         std::vector<Key> documents;
         for (int i = 0; i < named.size(); ++i) {
             Key key;
@@ -252,8 +258,8 @@ private:
                          "  AND n.gone RETURNING n.i, d.document_id AS id, d.chunk_count AS chunks, d AS document),"
                          " kept AS (INSERT INTO {} (run_id, write_token, document_id, change, document)"
                          "  SELECT $5::bigint, $6::bigint, id, 'removed', document FROM removed)"
-                         " SELECT n.i, n.gone, r.id, r.chunks::bigint FROM named n LEFT JOIN removed r USING (i)",
-                         t_.document, t_.journal)},
+                         " SELECT n.i, n.gone, r.id, r.chunks::bigint{} FROM named n LEFT JOIN removed r USING (i)",
+                         t_.document, t_.journal, key_texts("(r.document)"))},
             decided);
         return sort_out(rows, left);
     }
@@ -291,6 +297,8 @@ private:
             if (!rows.null(i, 2)) {
                 removed_.push_back(rows.i64(i, 2));
                 chunks_ += rows.i64(i, 3);
+                Key& key = keys_removed_.emplace_back();
+                for (std::size_t c = 0; c < k_; ++c) key.push_back(rows.text(i, 4 + static_cast<int>(c)));
             } else if (rows.boolean(i, 1)) {
                 left[at] = again = true;
             }
@@ -307,6 +315,7 @@ private:
     std::vector<bool> under_way_;
     std::set<std::size_t> found_;  // there was a document
     std::vector<std::int64_t> removed_;
+    std::vector<Key> keys_removed_;
     std::int64_t chunks_ = 0;
 };
 

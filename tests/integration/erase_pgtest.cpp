@@ -133,6 +133,29 @@ TEST_F(Erase, KilledAnywhereItIsTakenUpAgain) {
     }
 }
 
+TEST_F(Erase, WhatLeavesTheSourceIsErasedWhereThatIsDeclared) {
+    make_history();
+    db.exec("UPDATE homeostat.pipeline SET erase_on_delete = true, max_prune_ratio = 1");
+    kit::Process run = homeostat.start({"run"}, shared);
+    ASSERT_TRUE(kit::eventually([&] {
+        return condition("docs", "ChangeFeed") == "True" && condition("docs", "Ready") == "True";
+    })) << run.output();
+    db.exec("DELETE FROM docs WHERE id IN (6, 7)");
+    EXPECT_TRUE(
+        eventually_is("SELECT count(*) FROM homeostat.erasure WHERE state = 'erased' AND requested_by = 'eraseOnDelete'", "2"))
+        << run.output();
+    EXPECT_THAT(traces(), IsEmpty());
+    end_converged(run, "docs", kWanted);
+    // What a sweep finds is gone as well.
+    db.exec("INSERT INTO docs VALUES (7, 'Back with Zyxwvut')");
+    run_once(kConverged);
+    db.exec("DELETE FROM docs WHERE id = 7");
+    run_once(kConverged);
+    run_once(kConverged);
+    EXPECT_THAT(traces(), IsEmpty());
+    expect_converged("docs", kWanted);
+}
+
 TEST_F(Erase, ASuspendedPipelineForgetsAsWell) {
     make_history();
     db.exec("UPDATE homeostat.pipeline SET suspend = true");
