@@ -148,7 +148,7 @@ std::string why_unreached(const std::string& url) {
         case Reach::silent:
             return "no PostgreSQL server answers there: see that host and port are right, that it runs, and that it listens on "
                    "that address";
-        case Reach::starting: return "the server there takes nobody just now, as it starts, stops or recovers: try again";
+        case Reach::starting: return "the server there takes no connections now, as it starts, stops or recovers: try again";
         case Reach::other_tls:
             return "a server answers there, but not with TLS as sslmode and sslrootcert ask for it: see what it offers and who "
                    "signed its certificate";
