@@ -93,6 +93,12 @@ std::string why_no_right(const Asker& a, std::string_view verb) {
     if (need == Need::own)
         return fmt::format("{} is for the owner of the schemas{}; role \"{}\" is not", command,
                            a.owner.empty() ? "" : ", " + a.owner, a.role);
+    if (!a.may_use && a.member)  // as after a restore that left privileges out
+        return fmt::format(
+            "role \"{}\" is a member of a group role of homeostat, and the group roles have no rights in database \"{}\": "
+            "homeostat "
+            "migrate roles{} gives them back",
+            a.role, a.database, a.owner.empty() ? "" : fmt::format(", by {},", a.owner));
     if (!a.may_use || !a.member)
         return fmt::format("role \"{}\" may not use homeostat in database \"{}\": {}", a.role, a.database, grant_of(a, need));
     if (a.controls)
