@@ -36,11 +36,22 @@ inline constexpr std::array<std::string_view, 2> kFeedFaultPoints{
     "feed.after_commit",        // planned, nobody told
 };
 
+// Only where a document is to be forgotten.
+inline constexpr std::array<std::string_view, 4> kErasureFaultPoints{
+    "erase.before_commit",      // what is stored was taken, not committed
+    "erase.after_stored",       // the journal still has all of it
+    "erase.after_journal",      // nothing is left, nobody has looked
+    "erase.before_receipt",     // looked, and not told
+};
+
 consteval bool is_fault_point(std::string_view name) {
     for (const std::string_view known : kFaultPoints) {
         if (known == name) return true;
     }
     for (const std::string_view known : kFeedFaultPoints) {
+        if (known == name) return true;
+    }
+    for (const std::string_view known : kErasureFaultPoints) {
         if (known == name) return true;
     }
     return false;

@@ -38,25 +38,6 @@ struct Verdict {
     std::string sentence;
 };
 
-// Values in order, or COLUMN=VALUE for every key column.
-Result<Key> read_key(const std::vector<std::string>& given, const std::vector<std::string>& columns) {
-    Key named(columns.size());
-    std::size_t found = 0;
-    for (const std::string& word : given) {
-        const std::size_t equals = word.find('=');
-        if (equals == std::string::npos) break;
-        const auto column = std::find(columns.begin(), columns.end(), word.substr(0, equals));
-        if (column == columns.end()) break;
-        named[static_cast<std::size_t>(column - columns.begin())] = word.substr(equals + 1);
-        ++found;
-    }
-    if (found == columns.size() && given.size() == columns.size()) return named;
-    if (given.size() == columns.size()) return given;
-    return invalid(fmt::format("the key has {}: {}; {} given. Write the values in this order, or COLUMN=VALUE for each",
-                               counted(static_cast<std::int64_t>(columns.size()), "column"), key_text(columns),
-                               counted(static_cast<std::int64_t>(given.size()), "value")));
-}
-
 Status read_facts(Session& session, Subject& s, const std::vector<std::string>& key, const Revision* revision,
                   const Revision* served) {
     return guarded([&]() -> Status {
@@ -64,7 +45,7 @@ Status read_facts(Session& session, Subject& s, const std::vector<std::string>& 
         Result<SourceShape> source = inspect_source(tx, s.spec);
         if (!source) return source.error();
         s.source = source->described;
-        Result<Key> wanted = read_key(key, s.spec.key);
+        Result<Key> wanted = read_document_key(key, s.spec.key);
         if (!wanted) return wanted.error();
         const Revision none{0, "building", {}, RevisionTables::of(s.spec.uid, 0)};
         Result<DocumentFacts> facts = read_document_facts(tx, s.spec, *source, revision != nullptr ? *revision : none, *wanted);

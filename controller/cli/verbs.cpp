@@ -26,6 +26,7 @@ constexpr std::array kVerbs{
     Verb{"watch", "Follow the progress of pipelines.", configure_watch},
     Verb{"explain", "Say why one document is or is not embedded.", configure_explain},
     Verb{"dead-letters", "List the documents that were refused, or have them tried again.", configure_dead_letters},
+    Verb{"erase", "Take every trace of a document away for good, and show the receipts.", configure_erase},
     Verb{"capture", "Print the triggers of a change feed as SQL.", configure_capture},
     Verb{"factory", "Show replica capabilities and current work, where they differ from what is declared, and what to change.",
          configure_factory},

@@ -5,6 +5,7 @@
 #include <array>
 #include <map>
 
+#include "controller/cli/text/activity.hpp"
 #include "controller/cli/text/arguments.hpp"
 #include "controller/cli/text/field_path.hpp"
 #include "controller/cli/text/interruption.hpp"
@@ -73,17 +74,6 @@ Result<bool> reached(const YamlNode& node, const Goal& goal) {
     if (!found) return found.error();
     const bool observed = !goal.condition || field(node, ".status.observedGeneration") == field(node, ".metadata.generation");
     return observed && !found->empty() && value_text(*found->front()) == goal.value;
-}
-
-// No replica has shown itself lately: whatever is waited for will not come of itself.
-void say_where_nobody_works(CliContext& context, Session& session) {
-    const auto rows = read_listing(session, ListingKind::replica, {}, 1'000);
-    if (!rows) return;
-    const auto columns = listing_columns(ListingKind::replica);
-    const auto state = static_cast<std::size_t>(
-        std::find_if(columns.begin(), columns.end(), [](const ListingColumn& c) { return c.name == "state"; }) - columns.begin());
-    const bool any = std::any_of(rows->begin(), rows->end(), [&](const ListingRow& r) { return r[state] == "alive"; });
-    if (!any) context.streams.err << "homeostat: no controller runs, which would do it; start one with homeostat run\n";
 }
 
 struct Clocked {

@@ -138,6 +138,7 @@ private:
     void probe(const std::string& provider) REQUIRES(mutex_);
     void look_at_secrets() EXCLUDES(mutex_);
     Status look_at_requests(Session& session) EXCLUDES(mutex_);
+    Status look_at_erasures(Session& session) EXCLUDES(mutex_);
     Status share_names(Session& session) EXCLUDES(mutex_);
     Result<std::vector<std::int64_t>> look_anew(Session& session) EXCLUDES(mutex_);
     Status look_at_others(Session& session) EXCLUDES(mutex_);
@@ -189,6 +190,7 @@ private:
     std::deque<SelectionLine> selections_ GUARDED_BY(mutex_);
     int members_ GUARDED_BY(mutex_) = 1;
     std::uint64_t declarations_ GUARDED_BY(mutex_) = 0;  // seen to change: the version of the cache
+    std::int64_t erased_ = 0;  // the last erasure that was heard of; of the thread that shares
     Cache<PackedVector> cache_;
     SharedCache shared_;
     LeftToOthers left_;

@@ -10,6 +10,7 @@
 #include "reconcilers/factory/retry.hpp"
 #include "reconcilers/factory/targets.hpp"
 #include "reconcilers/inspect/observation.hpp"
+#include "reconcilers/pipeline/erasing.hpp"
 #include "reconcilers/pipeline/pipeline_pass.hpp"
 #include "store/control/dead_letters.hpp"
 #include "store/control/leases.hpp"
@@ -60,6 +61,11 @@ Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const C
     }
     const LogFields about{{"pipeline", pass.declared.name}, {"provider", pass.declared.provider}};
     if (pass.declared.suspend) suffers_no_more(uid);
+    // Also of one that is suspended or fails: whoever must forget a document cannot wait for that.
+    const Result<bool> erasing = pass.declared.deleting
+                                     ? Result<bool>(false)
+                                     : carry_out_erasures(reads_, writes_, pass.declared, pass.revisions, context);
+    if (!erasing) return erasing.error();
     Result<ReconcileOutcome> outcome = pass.declared.deleting ? finalize(pass) : run_pass(pass);
     if (!outcome && !settings_.once && (outcome.error().code == kLockHeld || outcome.error().code == kLockNotAvailable))
         outcome = wait_for_lock(pass, outcome.error());
@@ -67,6 +73,10 @@ Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const C
     if (outcome) {
         // Also while a run goes on, however long that takes: an edit does not wait for the end of a fill.
         outcome->has_feed = pass.feed.kept && !settings_.once;
+        if (*erasing) {
+            outcome->again_in = std::min(outcome->again_in, kHeldLook);
+            outcome->rests.reset();
+        }
         return outcome;
     }
     const Error& error = outcome.error();

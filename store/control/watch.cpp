@@ -16,7 +16,8 @@ namespace {
 const Statement kDeclared{
     "watch_declared",
     "SELECT p.uid, p.generation, coalesce(p.reconcile_requested, ''), coalesce(p.approval, ''), coalesce(v.generation, 0),"
-    " p.suspend, p.deletion_requested_at IS NOT NULL, p.suspend AND p.suspend_until <= clock_timestamp(), coalesce(m.mark, '')"
+    " p.suspend, p.deletion_requested_at IS NOT NULL, p.suspend AND p.suspend_until <= clock_timestamp(), coalesce(m.mark, ''),"
+    " coalesce((SELECT max(e.id) FROM homeostat.erasure e WHERE e.uid = p.uid AND e.state = 'requested'), 0)"
     " FROM homeostat.pipeline p LEFT JOIN homeostat.provider v ON v.name = p.provider"
     " LEFT JOIN homeostat.source_mark m ON m.uid = p.uid"
     " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid ORDER BY s.last_sweep_at NULLS FIRST, p.uid"};
@@ -59,6 +60,7 @@ Result<std::vector<Declared>> read_declared(Session& session) {
             Declared d{c.integer(), c.integer(), c.text(), c.text(), c.integer(), c.boolean(), c.boolean(), ""};
             over = c.boolean() || over;
             d.source_mark = c.text();
+            d.erasure = c.integer();
             out.push_back(std::move(d));
         }
         if (over) session.exec(kEndSuspension);

@@ -20,6 +20,7 @@ struct Declared {
     bool suspended = false;
     bool deleting = false;
     std::string source_mark;  // of a materialised view; another one after each refresh
+    std::int64_t erasure = 0;  // the newest that is asked for
     bool operator==(const Declared&) const = default;
 };
 // The one swept longest ago first.

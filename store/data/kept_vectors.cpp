@@ -53,7 +53,9 @@ const Statement kKeep{
         std::string(kNamed) +
         ") n JOIN homeostat.vector_scope s ON s.identity = n.identity CROSS JOIN (SELECT DISTINCT ON (u.hash) u.hash, "
         "u.embedding,"
-        " u.seal FROM unnest($6::bytea[], $7::bytea[], $8::bytea[]) AS u(hash, embedding, seal) ORDER BY u.hash) w"
+        " u.seal FROM unnest($6::bytea[], $7::bytea[], $8::bytea[]) AS u(hash, embedding, seal)"
+        // What was erased while it was at its provider.
+        " WHERE NOT EXISTS (SELECT FROM homeostat.erased_text e WHERE e.text_hash = u.hash) ORDER BY u.hash) w"
         " ORDER BY w.hash"
         " ON CONFLICT (scope, text_hash) DO UPDATE SET embedding = excluded.embedding, seal = excluded.seal,"
         "  bytes = excluded.bytes, used_at = clock_timestamp() WHERE (k.seal, k.embedding) <> (excluded.seal, excluded.embedding)"

@@ -132,6 +132,11 @@ std::vector<Key> keys_coming_too_late(Transaction& tx, const SourceShape& source
 // the feed has a gap.
 void take_over_changes(Transaction& tx, std::int64_t uid, std::int64_t run_id);
 
+// What of these keys is named and not taken yet, forgotten: how many of each. Right only where the caller finds afterwards, in
+// the same transaction, that the source has none of them, and leaves nothing stored of them: then there is nothing to heal.
+std::vector<std::int64_t> forget_named(Transaction& tx, std::int64_t uid, const SourceShape& source,
+                                       const std::vector<Key>& keys);
+
 // Of these keys, those that will be stored by a heal under way, or are by now.
 Result<std::vector<Key>> coming_to_be(Transaction& tx, const SourceShape& source, const Revision& revision,
                                       const std::vector<Key>& keys);

@@ -141,4 +141,21 @@ std::vector<Key> keys_coming_too_late(Transaction& tx, const SourceShape& source
     return left;
 }
 
+std::vector<std::int64_t> forget_named(Transaction& tx, std::int64_t uid, const SourceShape& source,
+                                       const std::vector<Key>& keys) {
+    std::vector<std::int64_t> out(keys.size(), 0);
+    if (tx.exec({"feed_there", "SELECT to_regclass($1)"}, Params::of(change_table(uid))).null(0, 0)) return out;
+    const std::size_t k = source.key.size();
+    std::string on;
+    for (std::size_t i = 1; i <= k; ++i) on += fmt::format("{0}c.key_{1}::text COLLATE \"C\" = w.k{1}", i == 1 ? "" : " AND ", i);
+    Params params;
+    add_keys(params, keys, k);
+    const Rows rows =
+        tx.exec({"", fmt::format("DELETE FROM {} c USING unnest({}) WITH ORDINALITY AS w({}, i) WHERE {} RETURNING w.i - 1",
+                                 change_table(uid), numbered(k, "${}::text[]"), numbered(k, "k{}"), on)},
+                params);
+    for (int i = 0; i < rows.size(); ++i) ++out[static_cast<std::size_t>(rows.i64(i, 0))];
+    return out;
+}
+
 }  // namespace homeostat

@@ -39,6 +39,28 @@ TEST_F(Trust, WhoeverDeclaresIsWrittenDown) {
                 HasSubstr("which it is no member of"));
 }
 
+TEST_F(Trust, NobodyErasesNorReadsTheReceiptsOfAnother) {
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    EXPECT_THAT(refused(bob_, "INSERT INTO homeostat.own_erasure (pipeline, key) VALUES ('a', '{1}')"),
+                HasSubstr("so role \"" + bob_ + "\" may not erase its documents"));
+    EXPECT_THAT(refused(bob_, "INSERT INTO homeostat.erasure (pipeline, key) VALUES ('a', '{1}')"),
+                HasSubstr("permission denied"));
+    EXPECT_THAT(
+        refused(ann_, "INSERT INTO homeostat.own_erasure (pipeline, key, state, ended_at) VALUES ('a', '{1}', 'erased', now())"),
+        HasSubstr("permission denied"));
+    as(ann_).exec("INSERT INTO homeostat.own_erasure (pipeline, key) VALUES ('a', '{1}')");
+    EXPECT_EQ(db.value("SELECT requested_by || state FROM homeostat.erasure"), ann_ + "requested");
+    EXPECT_EQ(as(ann_).value("SELECT count(*) FROM homeostat.own_erasure"), "1");
+    EXPECT_EQ(as(bob_).value("SELECT count(*) FROM homeostat.own_erasure"), "0");
+    EXPECT_THAT(refused(ann_, "UPDATE homeostat.own_erasure SET state = 'erased', ended_at = now(), key = NULL"),
+                HasSubstr("permission denied"));
+    EXPECT_THAT(refused(ann_, "DELETE FROM homeostat.own_erasure"), HasSubstr("permission denied"));
+    // Whoever may take his pipeline away may do so beside a request.
+    as(ann_).exec(
+        "UPDATE homeostat.pipeline SET finalizers = '{}' WHERE name = 'a'; DELETE FROM homeostat.pipeline WHERE name = 'a'");
+    EXPECT_EQ(db.value("SELECT state || coalesce(key::text, '') FROM homeostat.erasure"), "refused");
+}
+
 TEST_F(Trust, NobodyActsOnWhatIsAnothers) {
     as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
     as(ann_).exec(

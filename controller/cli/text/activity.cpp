@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
+#include "store/inspect/listings.hpp"
+
 namespace homeostat {
 
 namespace {
@@ -78,6 +80,16 @@ TextTable batches_table(const std::vector<ReplicaLine>& replicas, std::int64_t u
         table.add({age(l), l.replica, count(l, "batch"), count(l, "documents"), seconds(l), outcome(l, "done")});
     }
     return table;
+}
+
+void say_where_nobody_works(CliContext& context, Session& session) {
+    const auto rows = read_listing(session, ListingKind::replica, {}, 1'000);
+    if (!rows) return;
+    const auto columns = listing_columns(ListingKind::replica);
+    const auto state = static_cast<std::size_t>(
+        std::find_if(columns.begin(), columns.end(), [](const ListingColumn& c) { return c.name == "state"; }) - columns.begin());
+    const bool any = std::any_of(rows->begin(), rows->end(), [&](const ListingRow& r) { return r[state] == "alive"; });
+    if (!any) context.streams.err << "homeostat: no controller runs, which would do it; start one with homeostat run\n";
 }
 
 }  // namespace homeostat

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "controller/cli/text/context.hpp"
 #include "controller/cli/text/output.hpp"
 #include "store/control/providers.hpp"
 
@@ -19,5 +20,8 @@ inline constexpr std::size_t kActivityShown = 10;
 TextTable calls_table(const std::vector<ReplicaLine>& replicas, const std::string& provider);
 TextTable selections_table(const std::vector<ReplicaLine>& replicas, const std::string& provider);
 TextTable batches_table(const std::vector<ReplicaLine>& replicas, std::int64_t uid);
+
+// Says on `err` that no replica has shown itself lately: whatever is waited for will not come of itself.
+void say_where_nobody_works(CliContext& context, Session& session);
 
 }  // namespace homeostat

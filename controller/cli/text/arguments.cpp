@@ -1,5 +1,9 @@
 #include "controller/cli/text/arguments.hpp"
 
+#include <algorithm>
+
+#include "controller/cli/text/figures.hpp"
+
 #include <fmt/core.h>
 
 #include "controller/cli/manifest/kinds.hpp"
@@ -23,6 +27,25 @@ Result<std::optional<std::chrono::milliseconds>> read_duration(std::string_view 
     const std::optional<std::chrono::milliseconds> length = parse_duration(text);
     if (!length) return invalid(fmt::format("{} {} is not a duration; write 30s, 10m, 2h or 1d", flag, text));
     return length;
+}
+
+Result<std::vector<std::string>> read_document_key(const std::vector<std::string>& given,
+                                                   const std::vector<std::string>& columns) {
+    std::vector<std::string> named(columns.size());
+    std::size_t found = 0;
+    for (const std::string& word : given) {
+        const std::size_t equals = word.find('=');
+        if (equals == std::string::npos) break;
+        const auto column = std::find(columns.begin(), columns.end(), word.substr(0, equals));
+        if (column == columns.end()) break;
+        named[static_cast<std::size_t>(column - columns.begin())] = word.substr(equals + 1);
+        ++found;
+    }
+    if (found == columns.size() && given.size() == columns.size()) return named;
+    if (given.size() == columns.size()) return given;
+    return invalid(fmt::format("the key has {}: {}; {} given. Write the values in this order, or COLUMN=VALUE for each",
+                               counted(static_cast<std::int64_t>(columns.size()), "column"), key_text(columns),
+                               counted(static_cast<std::int64_t>(given.size()), "value")));
 }
 
 }  // namespace homeostat
