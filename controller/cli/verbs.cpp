@@ -28,6 +28,7 @@ constexpr std::array kVerbs{
     Verb{"dead-letters", "List the documents that were refused, or have them tried again.", configure_dead_letters},
     Verb{"erase", "Take every trace of a document away for good, and show the receipts.", configure_erase},
     Verb{"capture", "Print the triggers of a change feed as SQL.", configure_capture},
+    Verb{"grants", "Print what a pipeline needs of the roles around it, as SQL.", configure_grants},
     Verb{"factory", "Show replica capabilities and current work, where they differ from what is declared, and what to change.",
          configure_factory},
     Verb{"search", "Search a pipeline's documents by meaning.", configure_search},

@@ -41,6 +41,7 @@ VerbBody configure_explain(Command& command, CliContext& context);
 VerbBody configure_dead_letters(Command& command, CliContext& context);
 VerbBody configure_erase(Command& command, CliContext& context);
 VerbBody configure_capture(Command& command, CliContext& context);
+VerbBody configure_grants(Command& command, CliContext& context);
 VerbBody configure_factory(Command& command, CliContext& context);
 VerbBody configure_search(Command& command, CliContext& context);
 VerbBody configure_doctor(Command& command, CliContext& context);

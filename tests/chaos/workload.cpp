@@ -16,7 +16,7 @@ constexpr std::array<std::string_view, 20> kExplained{
     "could not serialize", "deadlock detected", "terminating connection", "server closed",       "read-only",
     "No space left",       "starting up",       "shutting down",          "recovery mode",       "cannot connect",
     "duplicate key",       "no connection",     "lock timeout",           "could not extend",    "could not write",
-    "starting up",         "not yet accepting", "connection to server",   "could not open file", "Lost connection"};
+    "Connection lost",     "not yet accepting", "connection to server",   "could not open file", "Lost connection"};
 // The schema changed under it; never by way of a trigger of homeostat's.
 constexpr std::array<std::string_view, 4> kSchemaMoved{"does not exist", "already exists", "cached plan must not change",
                                                        "tuple concurrently"};

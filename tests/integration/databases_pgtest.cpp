@@ -16,7 +16,10 @@ namespace homeostat {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::Not;
+
+constexpr const char* kDocs = "SELECT id::text, body FROM docs";
 
 // A database of the test's own making, on which nothing of ours is yet.
 class Found : public ::testing::Test {
@@ -438,6 +441,79 @@ TEST_F(Found, AnInvalidByteNamesItsDocumentAndStopsNoOther) {
     ends(0, {"run", "--once", "--deep"});
     EXPECT_EQ(sql->value("SELECT count(*) FROM docs_embeddings WHERE chunk_text LIKE 'Mended%'"), "2");
     EXPECT_EQ(sql->value("SELECT count(*) FROM homeostat.dead_letter"), "0");
+}
+
+// A dump of the whole database, restored into another server, whose rows have other versions: contents are compared, and nobody
+// is asked for a vector. From then on it is a database like any other.
+TEST(Restored, IntoAnotherServerItIsConvergedWithoutAskingAnybody) {
+    kit::FakeEndpoint endpoint({.dimensions = 16});
+    kit::Database was;
+    was.exec(
+        "CREATE TABLE docs (id int PRIMARY KEY, body text);"
+        "INSERT INTO docs SELECT i, format('Document %s says this. And that.', i) FROM generate_series(1, 200) i");
+    was.exec(fmt::format(
+        "INSERT INTO homeostat.provider (name, kind, endpoint, model, dimensions) VALUES ('fake', 'openai', '{}', 'm', 16)",
+        endpoint.url()));
+    was.exec(
+        "INSERT INTO homeostat.pipeline (name, source, content, provider, target) VALUES ('docs', 'docs', 'body', 'fake', "
+        "'docs_v')");
+    const kit::Program there(was.url());
+    {
+        kit::Process run = there.start({"run"});
+        ASSERT_TRUE(kit::eventually([&] {
+            return kit::condition(was, "docs", "ChangeFeed") == "True" && kit::condition(was, "docs", "Ready") == "True";
+        })) << run.output();
+        was.exec("UPDATE docs SET body = body || ' More.' WHERE id <= 20");
+        ASSERT_TRUE(kit::eventually([&] { return kit::broken_invariants(was, "docs", kDocs).empty(); })) << run.output();
+        // It is running when the dump is made, and never stops well.
+        run.signal(SIGKILL);
+        run.wait(std::chrono::seconds(10));
+    }
+    const std::uint64_t paid = endpoint.texts();
+
+    kit::Cluster other;
+    kit::Database roles(kit::Schema::migrated, other);  // roles are the server's, and no dump of a database has them
+    kit::Database is(kit::Schema::empty, other);
+    EXPECT_THAT(kit::restore(was, is), IsEmpty());
+    const kit::Program here(is.url());
+    kit::Process run = here.start({"run"});
+    ASSERT_TRUE(kit::eventually([&] {
+        return kit::broken_invariants(is, "docs", kDocs).empty() &&
+               is.value(
+                   "SELECT count(*) FROM homeostat.run_history WHERE ended_at > (SELECT max(started_at) FROM "
+                   "homeostat.replica)") != "0";
+    })) << run.output();
+    EXPECT_EQ(endpoint.texts(), paid);
+    is.exec(
+        "UPDATE docs SET body = 'Edited here' WHERE id = 7; DELETE FROM docs WHERE id = 8; INSERT INTO docs VALUES (999, 'New "
+        "here')");
+    EXPECT_TRUE(kit::eventually([&] { return kit::broken_invariants(is, "docs", kDocs).empty(); })) << run.output();
+    EXPECT_EQ(endpoint.texts(), paid + 2);
+    run.signal(SIGTERM);
+    EXPECT_EQ(run.wait(std::chrono::seconds(40)).value_or(kit::Exit{}).code, 0) << run.output();
+}
+
+// A captured table alone: triggers come along, what they call does not. The restore says so and goes on, and writers feel
+// nothing.
+TEST(Restored, ACapturedTableAloneIsATableLikeAnyOther) {
+    kit::Database was;
+    was.exec("CREATE TABLE docs (id int PRIMARY KEY, body text); INSERT INTO docs VALUES (1, 'One'), (2, 'Two')");
+    was.exec(
+        "INSERT INTO homeostat.pipeline (name, source, content, provider, dimensions, target) VALUES ('docs', 'docs', 'body', "
+        "'hashing', 16,"
+        " 'docs_v')");
+    const kit::Program there(was.url());
+    kit::Process run = there.start({"run"});
+    ASSERT_TRUE(kit::eventually([&] { return kit::condition(was, "docs", "ChangeFeed") == "True"; })) << run.output();
+    kit::Cluster other;
+    kit::Database is(kit::Schema::empty, other);
+    for (const std::string& error : kit::restore(was, is, "-t docs")) EXPECT_THAT(error, HasSubstr("homeostat_data"));
+    is.exec(
+        "INSERT INTO docs VALUES (3, 'Three'); UPDATE docs SET body = 'Other' WHERE id = 1; DELETE FROM docs WHERE id = 2; "
+        "TRUNCATE docs");
+    EXPECT_EQ(is.value("SELECT count(*) FROM pg_trigger"), "0");
+    run.signal(SIGTERM);
+    run.wait(std::chrono::seconds(40));
 }
 
 }  // namespace

@@ -39,6 +39,34 @@ TEST_F(Trust, WhoeverDeclaresIsWrittenDown) {
                 HasSubstr("which it is no member of"));
 }
 
+// What `grants` prints is all that it takes: for the controller, for who declared, and for who searches.
+TEST_F(Trust, WhatGrantsPrintsIsEnough) {
+    as(ann_).exec("REVOKE ALL ON ann.docs FROM homeostat_controller; REVOKE ALL ON SCHEMA ann FROM homeostat_controller");
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    const kit::Program as_ann(db.url(ann_));
+    const kit::Program::Outcome wanted = as_ann.run({"grants", "a", "--to", bob_, "--missing"});
+    EXPECT_EQ(wanted.exit.code, kDriftLeft);
+    for (const std::string grant :
+         {"GRANT USAGE ON SCHEMA ann TO homeostat_controller;", "GRANT SELECT ON ann.docs TO homeostat_controller;",
+          "GRANT TRIGGER ON ann.docs TO homeostat_controller;", "GRANT USAGE, CREATE ON SCHEMA ann TO homeostat_controller;"})
+        EXPECT_THAT(wanted.output, HasSubstr("\n" + grant + "\n"));
+    EXPECT_THAT(wanted.output, HasSubstr("GRANT SELECT ON ann.a_v TO " + bob_ + ";"));
+    EXPECT_EQ(as_controller_.run_once().exit.code, kFailed);
+    // The last of them is for a view that is still to come.
+    as(ann_).exec(wanted.output.substr(0, wanted.output.find("GRANT SELECT ON ann.a_v")));
+    const kit::Program::Outcome healed = as_controller_.run_once();
+    EXPECT_EQ(healed.exit.code, kConverged) << healed.output;
+    const std::string left = as_ann.run({"grants", "a", "--to", bob_, "--missing"}).output;
+    EXPECT_THAT(left, HasSubstr("searches; homeostat_controller owns the view and may grant this."));
+    as(controller_).exec(left);
+    EXPECT_EQ(as(bob_).value("SELECT count(*) FROM ann.a_v"), "5");
+    const kit::Program::Outcome all = as_ann.run({"grants", "a", "--to", bob_});
+    EXPECT_EQ(all.exit.code, kConverged) << all.output;
+    EXPECT_THAT(all.output, HasSubstr("-- granted: GRANT TRIGGER ON ann.docs TO homeostat_controller;"));
+    EXPECT_THAT(as_ann.run({"grants", "a", "--to", "nobody_at_all"}).output, HasSubstr("role \"nobody_at_all\" does not exist"));
+    EXPECT_THAT(as_ann.run({"grants", "b"}).output, HasSubstr("does not exist"));
+}
+
 TEST_F(Trust, NobodyErasesNorReadsTheReceiptsOfAnother) {
     as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
     EXPECT_THAT(refused(bob_, "INSERT INTO homeostat.own_erasure (pipeline, key) VALUES ('a', '{1}')"),

@@ -132,4 +132,20 @@ Sql& Database::sql() {
     return *sql_;
 }
 
+std::vector<std::string> restore(const Database& from, Database& into, const std::string& options) {
+    const std::string file = from.cluster().folder() + "/" + from.name() + ".sql";
+    const std::string log = file + ".log";
+    const auto of = [](const Database& db) { return " -h " + shell_word(db.cluster().folder()) + " -d " + db.name(); };
+    run_command(as_postgres("pg_dump") + of(from) + " " + options + " -f " + shell_word(file), log);
+    run_command(as_postgres("psql") + of(into) + " -q -f " + shell_word(file), log);
+    std::vector<std::string> errors;
+    std::ifstream in(log);
+    for (std::string line; std::getline(in, line);) {
+        if (line.find("ERROR:") != std::string::npos) errors.push_back(line);
+    }
+    std::filesystem::remove(file);
+    std::filesystem::remove(log);
+    return errors;
+}
+
 }  // namespace homeostat::kit

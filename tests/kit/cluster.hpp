@@ -87,6 +87,7 @@ public:
     const std::string& name() const noexcept { return name_; }
     std::string url(std::string_view user = "postgres") const { return cluster_.url(name_, user); }
     Cluster& cluster() noexcept { return cluster_; }
+    const Cluster& cluster() const noexcept { return cluster_; }
 
     // On a connection that is opened on first use and kept, until `reconnect`.
     Sql& sql();
@@ -100,5 +101,9 @@ private:
     std::string name_;
     std::optional<Sql> sql_;
 };
+
+// What pg_dump writes of `from` (with these options, as a shell reads them), restored into `into` by psql as a superuser does it,
+// going on after errors; returns those.
+std::vector<std::string> restore(const Database& from, Database& into, const std::string& options = "");
 
 }  // namespace homeostat::kit
