@@ -49,20 +49,20 @@ public:
 
     // Takes keys until stopped: one key at a time, one switch on the outcome.
     void work(const std::stop_token& stop);
-    // Takes keys whose change feed is to be looked at, until stopped.
+    // Takes keys whose change feed is to be read, until stopped.
     void drain(const std::stop_token& stop);
-    // Claims batches when there is room.
+    // Claims batches while slots are free.
     void dispatch(const std::stop_token& stop) EXCLUDES(mutex_);
     // Keeps this replica's leases and claims, and frees those of replicas that have died; nothing else may hold it up.
     void keep(const std::stop_token& stop) EXCLUDES(mutex_);
     // Compares what is declared with what was seen before; a notification only makes it faster.
     void watch(const std::stop_token& stop) EXCLUDES(mutex_);
     void wake_dispatcher() EXCLUDES(mutex_);
-    // Pipelines whose change feed this replica looks at.
+    // Pipelines whose change feed this replica consumes.
     std::set<std::int64_t> fed() const EXCLUDES(mutex_);
-    // Pipelines were declared by this very process: look at once.
+    // This process itself has declared pipelines: list them now.
     void wake_watch() EXCLUDES(mutex_);
-    // In once mode nothing counts as listed before the target views have said what there is.
+    // In once mode nothing counts as listed before the target views have been read.
     void target_views_listed(const Result<RunSummaryCounts>& counts) EXCLUDES(mutex_);
 
     // Until `stop`, or in once mode until every pipeline has settled.
@@ -77,10 +77,10 @@ private:
     void drain(std::int64_t uid, const std::stop_token& stop);
     void feed_failed(std::int64_t uid, const Error& error);
     void claim(const Context& context);
-    // To whoever reads the log: once for a fault, however many threads and pipelines meet it.
+    // Logs a fault once, however many threads and pipelines meet it.
     void tell(const std::string& who, const Error& error, const std::string& line);
     void well(const std::string& who);
-    void not_ours(std::int64_t uid);  // any more: what it suffers from is another's to tell
+    void not_ours(std::int64_t uid);  // any more: its faults are another replica's to log
     void settle(std::int64_t uid, const ReconcileOutcome& outcome) EXCLUDES(mutex_);
     // When the key is to be called again.
     void follow(const WorkQueue::Item& item, const ReconcileOutcome& outcome) EXCLUDES(mutex_);
@@ -93,7 +93,7 @@ private:
     void upkeep(Session& session);
     void look_at_ailing() EXCLUDES(mutex_);
     void look_at_full_feeds(Session& session) EXCLUDES(mutex_);
-    // Of the pipelines at rest whose interval has passed, those that changed are called.
+    // Calls those idle pipelines whose interval has passed and whose fingerprint changed.
     void look_at_resting(Session& session);
     bool settled(std::int64_t uid) const EXCLUDES(mutex_);
 
@@ -120,8 +120,8 @@ private:
     SteadyTime next_heartbeat_{};
     SteadyTime beaten_{};
     SteadyTime next_upkeep_{};     // of the watch's thread
-    std::string catalog_;          // as the watch saw it last
-    bool catalog_changed_ = false;  // since those that ail were looked at last
+    std::string catalog_;          // as the watch read it last
+    bool catalog_changed_ = false;  // since failed pipelines were checked last
     SteadyTime next_ailing_{};
 
     mutable Mutex mutex_;
@@ -134,11 +134,11 @@ private:
     std::map<std::int64_t, int> failures_ GUARDED_BY(mutex_);
     std::set<std::int64_t> settled_ GUARDED_BY(mutex_);
     std::set<std::int64_t> ailing_
-        GUARDED_BY(mutex_);  // which settled unwell, or fed by half: what is altered may put that right
-    std::set<std::int64_t> fed_ GUARDED_BY(mutex_);  // whose change feed is ours to look at
+        GUARDED_BY(mutex_);  // settled with a failure, or with part of a feed: a change of the catalog may repair that
+    std::set<std::int64_t> fed_ GUARDED_BY(mutex_);  // whose change feed this replica consumes
     RunSummaryCounts counts_ GUARDED_BY(mutex_);
     std::optional<Error> fatal_ GUARDED_BY(mutex_);
-    std::string unusable_ GUARDED_BY(mutex_);  // why the schema is not ours to work on; "" = it is
+    std::string unusable_ GUARDED_BY(mutex_);  // why this program cannot use the schema; "" = it can
 };
 
 }  // namespace homeostat

@@ -200,7 +200,7 @@ int run_cli(std::span<const std::string> arguments, CliStreams streams, ConfigSo
     CliContext context(streams);
     GlobalOptions global;
     VerbBody body;
-    CLI::App app("homeostat keeps embeddings in PostgreSQL true.", "homeostat");
+    CLI::App app("homeostat keeps embeddings in PostgreSQL in sync with their source.", "homeostat");
     app.footer(kFooter);
     app.set_version_flag("--version", version_line());
     Command program(app);

@@ -194,7 +194,7 @@ void complete(const CLI::App& app, std::span<const std::string> words, const Nam
 
 void write_manual(const CLI::App& app, std::ostream& out) {
     out << ".TH HOMEOSTAT 1 \"\" \"homeostat " << version_text() << "\" \"User Commands\"\n"
-        << ".SH NAME\nhomeostat \\- keeps embeddings in PostgreSQL true\n"
+        << ".SH NAME\nhomeostat \\- keeps embeddings in PostgreSQL in sync with their source\n"
         << ".SH SYNOPSIS\n\\fBhomeostat\\fR \\fICOMMAND\\fR [\\fIOPTION\\fR...]\n"
         << ".SH DESCRIPTION\n"
         << troff(

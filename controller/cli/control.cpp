@@ -184,7 +184,7 @@ VerbBody configure_delete(Command& command, CliContext& context) {
 VerbBody configure_suspend(Command& command, CliContext& context) {
     auto o = std::make_shared<SuspendOptions>();
     add_names(command, o->names);
-    command.option({.names = "--reason", .value = "TEXT", .help = "Why, for whoever looks next"}, o->reason);
+    command.option({.names = "--reason", .value = "TEXT", .help = "Why, for the next operator"}, o->reason);
     command.option({.names = "--for", .value = "DURATION", .help = "Resume by itself after this long, such as 2h"}, o->until);
     return [&context, o] { return run_suspend(context, *o); };
 }

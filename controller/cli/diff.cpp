@@ -1,5 +1,5 @@
-// `homeostat diff`: what applying manifests would change, field by field, and what that would cost. The database itself says what
-// a declaration makes of the rows, in a transaction that is taken back.
+// `homeostat diff`: what applying manifests would change, field by field, and what that would cost. The database itself computes
+// the rows that a declaration would make, in a transaction that is rolled back.
 #include <fmt/core.h>
 
 #include <algorithm>

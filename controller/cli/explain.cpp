@@ -109,7 +109,7 @@ Verdict gone_verdict(const Subject& s, std::string_view state, std::string_view 
     if (f.document_id == 0) return {"unwanted", fmt::format("not embedded, and rightly so: {}", why)};
     const std::string_view next = f.prune_confirmed   ? "two observations agree; it is removed unless the brakes hold it"
                                   : f.prune_candidate ? "one observation has seen it; it is removed when a second agrees"
-                                                      : "the next pass sees to its removal";
+                                                      : "it will be removed in the next pass";
     return {std::string(state), fmt::format("embedded, but {}: {}", why, next)};
 }
 
@@ -169,7 +169,7 @@ Facts facts_of(const Subject& s) {
         out.emplace_back("document row", fmt::format("id {} in revision {}, written {} by run {}, batch {}", f.document_id,
                                                      s.revision, f.written_at, f.run_id, f.batch_id));
         if (f.source_rows == 1) {
-            out.emplace_back("content", f.same_content ? "same hash as the source" : "another hash than the source");
+            out.emplace_back("content", f.same_content ? "same hash as the source" : "differs from the source");
             out.emplace_back("version", f.same_version ? "as in the source" : "another than in the source");
             if (!s.spec.metadata.empty())
                 out.emplace_back("metadata", f.same_metadata ? "as in the source" : "another than in the source");

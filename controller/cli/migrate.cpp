@@ -44,8 +44,8 @@ int make_roles_again(CliContext& context, Session& session) {
     if (*version != newest_migration())
         return context.fail(invalid(fmt::format("the schema is at {}; run `homeostat migrate up` first", *version)));
     if (const Status made = make_roles(session); !made) return context.fail(made.error());
-    context.streams.out
-        << "the roles homeostat_owner, homeostat_controller and homeostat_declarer are there, with their rights\n";
+    context.streams.out << "the roles homeostat_owner, homeostat_controller, homeostat_declarer and homeostat_admin are there, "
+                           "with their rights\n";
     return kExitOk;
 }
 

@@ -31,7 +31,7 @@ constexpr std::array<std::string_view, kFindings> kMeanings{
     "a vector is missing, zero or of the wrong width",
     "no longer in the source: removed",
     "beyond the declared number of documents: removed",
-    "embedded under other settings: made anew beside what is served",
+    "embedded under other settings: rebuilt beside what is served",
     "refused by the provider; left alone until edited",
     "a key column is NULL; cannot be documents",
     "chunks without their document: removed",

@@ -1,6 +1,7 @@
 // What a change of a table means for the documents of a source: named by it, or found by the next sweep.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cctype>
 #include <set>
 
@@ -58,6 +59,13 @@ std::vector<CaptureMapping> capture_mappings(const SourceFacts& f) {
     return out;
 }
 
+// Whether the declaration has this mapping already.
+bool is_declared(const SourceFacts& f, const CaptureMapping& m) {
+    return std::any_of(f.spec.capture_from.begin(), f.spec.capture_from.end(), [&](const CaptureBase& base) {
+        return base.table == m.table && base.key == StringMap(m.key.begin(), m.key.end());
+    });
+}
+
 std::vector<Remark> judge_capture(const SourceFacts& f) {
     std::vector<Remark> out;
     if (!f.lineage.understood) {
@@ -97,7 +105,7 @@ std::vector<Remark> judge_capture(const SourceFacts& f) {
         }
     }
     const std::vector<CaptureMapping> mappings = capture_mappings(f);
-    if (mappings.empty()) return out;
+    if (std::all_of(mappings.begin(), mappings.end(), [&](const CaptureMapping& m) { return is_declared(f, m); })) return out;
     Remark r{Severity::note,
              "CaptureMapping",
              fmt::format("changes of {} can name the documents they touch, with this in the declaration",

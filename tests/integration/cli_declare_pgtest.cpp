@@ -87,11 +87,15 @@ TEST_F(CliDeclare, WhatGetPrintsCanBeAppliedAndChangesNothing) {
                VALUES ('yes', '"Odd, ""table"""', '"Body: #1"', 'meta', 'hashing', '"Odd view"', '{"a": "12", "b": "no"}', 5,
                    '1 day 1 second', '24:00:00', 0.123456789, -7),
                       ('12', '"Odd, ""table"""', 'k2', NULL, 'local', 'other', '{}', NULL, NULL, '1 mon', 1, 0))");
+    db.exec("CREATE TABLE base (id int PRIMARY KEY, t text); CREATE VIEW shown AS SELECT id AS k, t FROM base");
+    db.exec(R"(INSERT INTO homeostat.pipeline (name, source, key, content, provider, target, capture_from)
+               VALUES ('zz', 'shown', 'k', 't', 'hashing', 'z_v', '[{"table": "base", "key": {}}]'))");
     const auto state = [&] { return db.query("SELECT uid, generation, xmin FROM homeostat.pipeline ORDER BY uid"); };
     const auto before = state();
     for (const char* form : {"yaml", "json"}) {
         const std::string text = good({"get", "-o", form}) + (form == std::string("yaml") ? "---\n" : "");
-        EXPECT_EQ(good({"apply", "-f", "-"}, text), "pipeline/12 unchanged\npipeline/yes unchanged\n") << text;
+        EXPECT_EQ(good({"apply", "-f", "-"}, text), "pipeline/12 unchanged\npipeline/yes unchanged\npipeline/zz unchanged\n")
+            << text;
         const std::string providers = good({"get", "providers", "-o", form});
         EXPECT_EQ(good({"apply", "-f", "-"}, providers), "provider/hashing unchanged\nprovider/local unchanged\n") << providers;
     }

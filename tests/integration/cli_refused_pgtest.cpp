@@ -70,6 +70,17 @@ TEST_F(CliRefused, AStrangerIsToldWhichRoleToAskFor) {
     EXPECT_THAT(refused({"migrate", "up"}), HasSubstr("as the owner of the database"));
 }
 
+// As after a restore that left privileges out.
+TEST_F(CliRefused, AMemberOfAGroupThatHasNoRightsIsToldWhatGivesThemBack) {
+    declare_articles(1);
+    const std::string role = become("homeostat_controller");
+    db.exec("REVOKE ALL ON SCHEMA homeostat FROM homeostat_controller, homeostat_declarer, homeostat_admin");
+    for (const std::vector<std::string>& verb : {std::vector<std::string>{"get"}, {"plan", "articles"}, {"run", "--once"}})
+        EXPECT_THAT(refused(verb), AllOf(HasSubstr("role \"" + role + "\" is a member"),
+                                         HasSubstr("homeostat migrate roles, by postgres, gives them back")))
+            << words(verb);
+}
+
 TEST_F(CliRefused, ADeclarerIsToldWhatItsVerbReads) {
     declare_articles(3);
     heal();

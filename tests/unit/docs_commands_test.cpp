@@ -1,8 +1,12 @@
 // Every command that README and docs show is one that the program takes: its verbs, flags, forms and number of arguments.
 // Commands are given to the program itself, on a database that is not there, and have to get as far as wanting to connect.
+// Every link, and every path of ours that the pages name, leads somewhere.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <cctype>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -183,6 +187,124 @@ TEST(Docs, ACommandThatIsNoneIsSeen) {
     EXPECT_FALSE(is_taken(outcome({"pla"})));
     EXPECT_FALSE(is_taken(outcome({"delete", "articles"})));
     EXPECT_TRUE(is_taken(outcome({"plan"})));
+}
+
+// The lines of a page that are no code.
+std::vector<Shown> prose_of(const fs::path& file) {
+    std::vector<Shown> out;
+    std::ifstream in(file);
+    bool fenced = false;
+    int number = 0;
+    for (std::string line; std::getline(in, line);) {
+        ++number;
+        if (line.starts_with("```")) fenced = !fenced;
+        if (!fenced) out.push_back({file.filename().string() + ":" + std::to_string(number), {line}});
+    }
+    return out;
+}
+
+// What stands between two marks, as often as they come in the line.
+std::vector<std::string> between(const std::string& line, std::string_view open, char close) {
+    std::vector<std::string> out;
+    for (std::size_t at = line.find(open); at != std::string::npos; at = line.find(open, at)) {
+        const std::size_t begin = at + open.size();
+        const std::size_t end = line.find(close, begin);
+        if (end == std::string::npos) break;
+        out.push_back(line.substr(begin, end - begin));
+        at = end + 1;
+    }
+    return out;
+}
+
+// "store/feed/capture.cpp", or "store/feed/capture*" for at least one of that beginning.
+bool is_there(const fs::path& path) {
+    const std::string name = path.filename().string();
+    const std::size_t star = name.find('*');
+    if (star == std::string::npos) return fs::exists(path);
+    if (!fs::is_directory(path.parent_path())) return false;
+    const fs::directory_iterator entries(path.parent_path());
+    return std::any_of(begin(entries), end(entries),
+                       [&](const auto& entry) { return entry.path().filename().string().starts_with(name.substr(0, star)); });
+}
+
+// A path of the repository: it begins with one of its folders, and has no part that the reader puts in.
+bool is_of_ours(const std::string& path) {
+    constexpr std::array<std::string_view, 11> kFolders = {"core/",       "store/",     "reconcilers/", "controller/",
+                                                           "migrations/", "manifests/", "helm/",        "tests/",
+                                                           "bench/",      "docs/",      "scripts/"};
+    return path.find("NAME") == std::string::npos && path.find('<') == std::string::npos &&
+           std::any_of(kFolders.begin(), kFolders.end(), [&](std::string_view folder) { return path.starts_with(folder); });
+}
+
+// As GitHub makes them of headings.
+std::set<std::string> anchors_of(const fs::path& file) {
+    std::set<std::string> out;
+    for (const Shown& line : prose_of(file)) {
+        const std::string& text = line.arguments.front();
+        const std::size_t begin = text.find_first_not_of('#');
+        if (begin == 0 || begin == std::string::npos) continue;
+        std::string anchor;
+        for (const char c : text.substr(begin + 1)) {
+            if (c == ' ') anchor += '-';
+            if (std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_') {
+                anchor += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+            }
+        }
+        out.insert(anchor);
+    }
+    return out;
+}
+
+// Empty where a link leads somewhere.
+std::string broken(const fs::path& page, const std::string& link) {
+    if (link.starts_with("http")) return {};
+    const std::size_t hash = std::min(link.find('#'), link.size());
+    const fs::path target = hash == 0 ? page : page.parent_path() / link.substr(0, hash);
+    if (!fs::exists(target)) return link + " is not there";
+    if (hash == link.size() || anchors_of(target).contains(link.substr(hash + 1))) return {};
+    return link + ": no such heading";
+}
+
+TEST(Docs, EveryPathAndLinkLeadsSomewhere) {
+    const fs::path root(HOMEOSTAT_SOURCE_DIR);
+    std::vector<fs::path> all = pages();
+    for (const char* more : {"ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "tests/README.md"}) {
+        all.push_back(root / more);
+    }
+    std::size_t paths = 0;
+    std::size_t links = 0;
+    for (const fs::path& page : all) {
+        for (const Shown& line : prose_of(page)) {
+            for (const std::string& code : between(line.arguments.front(), "`", '`')) {
+                const std::string path = code.substr(0, code.find(' '));
+                if (page.filename() == "CHANGELOG.md" || !is_of_ours(path)) continue;
+                ++paths;
+                EXPECT_TRUE(is_there(root / path)) << line.where << " " << path;
+            }
+            for (const std::string& link : between(line.arguments.front(), "](", ')')) {
+                ++links;
+                EXPECT_EQ(broken(page, link), "") << line.where;
+            }
+        }
+    }
+    EXPECT_GT(paths, 120U);
+    EXPECT_GT(links, 120U);
+    EXPECT_FALSE(is_there(root / "store/no_such.cpp"));
+    EXPECT_FALSE(is_there(root / "store/feed/no_such*"));
+    EXPECT_NE(broken(root / "README.md", "docs/healing.md#no-such"), "");
+}
+
+// A reader keeps no more than that in mind.
+TEST(Docs, TheGlossaryHasAtMostTwelveWords) {
+    std::size_t rows = 0;
+    bool inside = false;
+    for (const Shown& line : prose_of(fs::path(HOMEOSTAT_SOURCE_DIR) / "ARCHITECTURE.md")) {
+        const std::string& text = line.arguments.front();
+        if (text.starts_with("## ")) inside = text == "## Words";
+        rows += inside && text.starts_with("|") ? 1U : 0U;
+    }
+    EXPECT_GT(rows, 2U);
+    EXPECT_LE(rows, 2U + 12U);
 }
 
 }  // namespace

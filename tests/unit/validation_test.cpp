@@ -81,6 +81,12 @@ TEST(Validation, ASoundSourceHasNoRemarkButItsMapping) {
     const auto capture = judge_capture(f);
     ASSERT_EQ(capture.size(), 1U);
     EXPECT_THAT(capture[0].proposal, ElementsAre("captureFrom:", "  - table: public.articles", "    key: {id: nr}"));
+
+    SourceFacts declared = sound();
+    declared.spec.capture_from = {{"public.articles", {{"id", "nr"}}}};
+    EXPECT_THAT(judge_capture(declared), IsEmpty());
+    declared.spec.capture_from = {{"public.articles", {}}};
+    EXPECT_EQ(judge_capture(declared).size(), 1U);
 }
 
 TEST(Validation, WithoutAnIndexOneIsProposedOnTheTableAndColumnBehindTheKey) {

@@ -1,5 +1,5 @@
-// What `doctor` and `run` look at of the chunkers that are programs: whether what pipelines name is registered, here or with a
-// replica that runs, and whether it cuts a harmless text.
+// Checks of `doctor` and `run` for chunkers that are programs: is the program that a pipeline names registered, here or with a
+// running replica, and does it cut a harmless text?
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -34,7 +34,7 @@ asio::awaitable<void> ask(ExecChunker& chunker, const std::vector<std::string_vi
     answer = co_await chunker.cut(texts, std::move(rules), std::move(context));
 }
 
-// What it has started has ended when it returns.
+// Programs that it started have ended when it returns.
 Result<std::size_t> ask_chunker(const Settings& settings, ChunkerProgram program) {
     const SystemClock clock;
     Registry metrics;
@@ -59,7 +59,7 @@ Result<std::size_t> ask_chunker(const Settings& settings, ChunkerProgram program
     return cut.chunks.size();
 }
 
-// What replicas that run have said of their programs: by program, a line "replica: state".
+// What running replicas reported of their programs: by program, a line "replica: state".
 struct Told {
     bool registered = false;
     std::string trouble;

@@ -15,6 +15,12 @@ namespace {
 
 YamlNode bases_node(const std::vector<CaptureBase>& bases);
 
+YamlNode map_node(const StringMap& values) {
+    YamlNode map = YamlNode::map();
+    for (const auto& [key, value] : values) map.add(key, YamlNode::text(value));
+    return map;
+}
+
 // Adds what is there; absent values are left out, because a manifest says nothing by leaving a field out.
 class Fields {
 public:
@@ -31,10 +37,7 @@ public:
         node_.add(name, std::move(list));
     }
     void map(const std::string& name, const StringMap& values) {
-        if (values.empty()) return;
-        YamlNode map = YamlNode::map();
-        for (const auto& [key, value] : values) map.add(key, YamlNode::text(value));
-        node_.add(name, std::move(map));
+        if (!values.empty()) node_.add(name, map_node(values));
     }
     // A JSON object, which is YAML too.
     void members(const std::string& name, const std::string& json) {
@@ -89,7 +92,7 @@ YamlNode bases_node(const std::vector<CaptureBase>& bases) {
     for (const CaptureBase& base : bases) {
         Fields f;
         f.text("table", base.table);
-        f.map("key", base.key);
+        f.node("key", map_node(base.key));  // also an empty one: apply wants it
         list.items.push_back(f.take());
     }
     return list;

@@ -93,6 +93,12 @@ std::string why_no_right(const Asker& a, std::string_view verb) {
     if (need == Need::own)
         return fmt::format("{} is for the owner of the schemas{}; role \"{}\" is not", command,
                            a.owner.empty() ? "" : ", " + a.owner, a.role);
+    if (!a.may_use && a.member)  // as after a restore that left privileges out
+        return fmt::format(
+            "role \"{}\" is a member of a group role of homeostat, and the group roles have no rights in database \"{}\": "
+            "homeostat "
+            "migrate roles{} gives them back",
+            a.role, a.database, a.owner.empty() ? "" : fmt::format(", by {},", a.owner));
     if (!a.may_use || !a.member)
         return fmt::format("role \"{}\" may not use homeostat in database \"{}\": {}", a.role, a.database, grant_of(a, need));
     if (a.controls)
@@ -148,7 +154,7 @@ std::string why_unreached(const std::string& url) {
         case Reach::silent:
             return "no PostgreSQL server answers there: see that host and port are right, that it runs, and that it listens on "
                    "that address";
-        case Reach::starting: return "the server there takes nobody just now, as it starts, stops or recovers: try again";
+        case Reach::starting: return "the server there takes no connections now, as it starts, stops or recovers: try again";
         case Reach::other_tls:
             return "a server answers there, but not with TLS as sslmode and sslrootcert ask for it: see what it offers and who "
                    "signed its certificate";

@@ -74,7 +74,7 @@ std::string remedy_of(const TargetViewSpec& view, const TargetViewStatus& status
     const Condition* ready = find(status.conditions, "Ready");
     if (ready == nullptr) return "see that a controller runs (homeostat get replicas); it has not looked at this target view yet";
     if (ready->reason == "RowsRefused") return "mend the rows that are listed below as refused";
-    if (ready->reason == "NamesTaken") return "name those rows otherwise: somebody else's pipelines have these names";
+    if (ready->reason == "NamesTaken") return "name those rows otherwise: pipelines of another role have these names";
     if (ready->reason == "RightMissing" || ready->reason == "RelationUnreadable")
         return "restore the relation, or grant the right that is missing, as the sentence says";
     return "";
