@@ -8,7 +8,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
 
 constexpr const char* kWanted = "SELECT id::text, body FROM docs";
 constexpr const char* kMarker = "Zyxwvut";
