@@ -244,6 +244,9 @@ void print_provider(CliContext& context, const ProviderFacts& f) {
         out << fmt::format("Sandbox on this machine: {}\n", examine_sandbox().text());
         out << printable(fmt::format("Quarantined: {}", quarantine_text(f.records, f.spec.uid))) << '\n';
     }
+    section(out, "Breakers and caches, by replica", uses_table(f.replicas, f.spec.name), colour);
+    if (const std::string saved = saved_text(f.replicas, f.spec.name, f.spec.price_per_million_tokens); !saved.empty())
+        out << "  " << saved << '\n';
     section(out, "Last calls", calls_table(f.replicas, f.spec.name), colour);
     if (f.spec.pool) section(out, "Last selections", selections_table(f.replicas, f.spec.name), colour);
 }

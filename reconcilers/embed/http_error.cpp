@@ -192,19 +192,21 @@ std::string text_of(const nlohmann::json& object, const char* key) {
     return it->is_string() ? it->get<std::string>() : it->is_primitive() && !it->is_null() ? it->dump() : std::string();
 }
 
-// FastAPI's {"detail": [{"loc": ["body", "input"], "msg": "..."}]}.
+// FastAPI's {"detail": [{"loc": ["body", "input"], "msg": "..."}]}, and {"errors": [{"message": "..."}]}.
 std::string text_of_list(const nlohmann::json& object, const char* key) {
     const auto it = object.find(key);
     if (it == object.end() || !it->is_array()) return {};
     std::string out;
     for (const nlohmann::json& item : *it) {
-        if (!item.is_object() || text_of(item, "msg").empty()) continue;
+        if (!item.is_object()) continue;
+        const std::string said = text_of(item, item.contains("msg") ? "msg" : "message");
+        if (said.empty()) continue;
         std::string where;
         for (const nlohmann::json& step : item.value("loc", nlohmann::json::array())) {
             if (step.is_string() && step != "body") where += (where.empty() ? "" : ".") + step.get<std::string>();
             if (step.is_number_unsigned()) where += fmt::format("[{}]", step.get<std::uint64_t>());
         }
-        out += fmt::format("{}{}{}{}", out.empty() ? "" : "; ", where, where.empty() ? "" : ": ", text_of(item, "msg"));
+        out += fmt::format("{}{}{}{}", out.empty() ? "" : "; ", where, where.empty() ? "" : ": ", said);
     }
     return out;
 }
@@ -229,10 +231,14 @@ void read_body(std::string_view whole, Seen& seen) {
     const nlohmann::json& e = it != object.end() && it->is_object() ? *it : object;
     seen.code = lower(text_of(e, "code") + " " + text_of(e, "type"));
     seen.param = lower(text_of(e, "param"));
-    for (const char* key : {"message", "detail", "error"}) {
+    for (const char* key : {"message", "detail", "error", "errors"}) {
         if (seen.text.empty()) seen.text = text_of(e, key);
         if (seen.text.empty()) seen.text = text_of_list(e, key);
     }
+    // A broker puts what it was told by whom it asked beside words of its own.
+    const auto metadata = e.find("metadata");
+    const std::string told = metadata != e.end() && metadata->is_object() ? text_of(*metadata, "raw") : std::string();
+    if (!told.empty()) seen.text += (seen.text.empty() ? "" : ": ") + told;
     for (const char* key : {"retry_after", "retryAfter", "retryDelay"}) {
         if (!seen.asked_in_body) seen.asked_in_body = seconds_of(text_of(e, key));
     }

@@ -49,15 +49,15 @@ constexpr std::array<std::string_view, 5> kOneTextTokens{"maximum length", "max 
 constexpr std::array<std::string_view, 17> kItems{"batch size", "batch_size",      "batch of",  "inputs",   "texts",    "items",
                                                   "documents",  "elements",        "sentences", "instance", "requests", "strings",
                                                   "item count", "embeddings size", "数组",      "批量",     "条"};
-constexpr std::array<std::string_view, 5> kLists{"array too long", "list too long", "list should have", "array length",
-                                                 "in one batch"};
-constexpr std::array<std::string_view, 25> kBounds{"at most",     "maximum",      "max ",      "max_",     "no more than",
-                                                   "larger than", "more than",    "exceed",    "limit",    "too many",
-                                                   "too large",   "too long",     "less than", "up to",    "allowed",
-                                                   "too big",     "greater than", "<=",        "≤",        "longer than",
-                                                   "fewer than",  " > ",          "最大",      "不得超过", "不能超过"};
-constexpr std::array<std::string_view, 8> kBytes{"bytes",          "payload",        "request body",   "body too",
-                                                 "request entity", "content length", "content-length", "request too large"};
+constexpr std::array<std::string_view, 7> kLists{"array too long", "list too long",    "list should have",    "array length",
+                                                 "in one batch",   "list can contain", "largest allowed size"};
+constexpr std::array<std::string_view, 26> kBounds{
+    "at most",  "maximum",     "max ",       "max_",         "no more than", "larger than", "more than", "exceed",       "limit",
+    "too many", "too large",   "too long",   "less than",    "up to",        "allowed",     "too big",   "greater than", "<=",
+    "≤",        "longer than", "fewer than", "smaller than", " > ",          "最大",        "不得超过",  "不能超过"};
+constexpr std::array<std::string_view, 10> kBytes{"bytes",           "payload",         "request body",   "body too",
+                                                  "request entity",  "content length",  "content-length", "request too large",
+                                                  "value at 'body'", "received message"};
 
 bool any(std::string_view text, Words words) {
     return std::any_of(words.begin(), words.end(), [&](std::string_view w) { return text.find(w) != std::string_view::npos; });
@@ -174,8 +174,10 @@ std::optional<std::uint64_t> bytes_named(std::string_view said, std::uint64_t si
     for (const Number& n : numbers_in(text)) {
         const std::uint64_t bytes = n.value * unit_behind(text, n.end);
         if (bytes < 1024 || bytes >= size) continue;
-        std::optional<std::uint64_t>& found = follows_bound(text, n.begin) ? bounding : best;
-        if (!found || bytes > *found) found = bytes;
+        // Of two that a bound names ("larger than max (5000 vs. 4000)") one is what came.
+        const bool bounds = follows_bound(text, n.begin);
+        std::optional<std::uint64_t>& found = bounds ? bounding : best;
+        if (!found || (bounds ? bytes < *found : bytes > *found)) found = bytes;
     }
     // How many there were may stand beside it, and be less than was reckoned here.
     return bounding ? bounding : best;

@@ -28,13 +28,16 @@ Json lane_json(const LaneSnapshot& l) {
             {"ceiling", l.ceiling},
             {"inFlight", l.in_flight},
             {"waiting", l.waiting},
+            {"leftOver", l.left_over},
             {"maxTexts", l.max_texts},
             {"maxTokens", l.max_tokens},
             {"requests", l.requests},
             {"failures", l.failures},
             {"throttled", l.throttled},
             {"retries", l.retries},
-            {"meanSeconds", l.mean_seconds}};
+            {"meanSeconds", l.mean_seconds},
+            {"breakerCalls", {{"succeeded", l.succeeded}, {"failed", l.failed}, {"rejected", l.rejected}, {"opened", l.opened}}},
+            {"cache", {{"texts", l.looked_up}, {"found", l.found}, {"savedTokens", l.saved_tokens}}}};
 }
 
 Json chunker_json(const ChunkPrograms::Line& l) {
@@ -98,7 +101,8 @@ std::string Factory::snapshot() const {
     s["cache"] = {{"bytes", c.bytes},   {"entries", c.entries},     {"hits", c.hits},
                   {"misses", c.misses}, {"evictions", c.evictions}, {"sharedLoads", c.shared_loads}};
     const SharedCache::Stats shared = parts_.gateway.shared_stats();
-    s["cache"]["shared"] = {{"hits", shared.hits}, {"misses", shared.misses}, {"evictions", shared.evictions}};
+    s["cache"]["shared"] = {
+        {"hits", shared.hits}, {"misses", shared.misses}, {"evictions", shared.evictions}, {"lookups", shared.lookups}};
     s["calls"] = newest(g.calls, [](const CallLine& l) {
         return Json{{"at", unix_ms(l.at)}, {"provider", l.provider}, {"model", l.model},
                     {"texts", l.texts},    {"seconds", l.seconds},   {"outcome", l.outcome}};

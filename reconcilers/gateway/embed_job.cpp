@@ -3,12 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <iterator>
 #include <numeric>
-#include <span>
 
 #include "reconcilers/chunk/chunker.hpp"
 #include "reconcilers/embed/limit_words.hpp"
@@ -75,8 +71,8 @@ asio::awaitable<EmbedJob::Outcome> EmbedJob::run() {
 }
 
 // What every provider of the pool takes, so that a request may go to any of them.
-EmbedJob::Sized EmbedJob::sizes() const {
-    Sized out;
+RequestRoom EmbedJob::sizes() const {
+    RequestRoom out;
     for (const ChannelPtr& c : channels_) {
         const std::uint32_t t = c->lane->max_texts();
         const std::uint64_t k = c->lane->max_tokens();
@@ -87,75 +83,8 @@ EmbedJob::Sized EmbedJob::sizes() const {
 }
 
 std::vector<EmbedJob::Part> EmbedJob::cut(const Part& part) const {
-    const Sized most = sizes();
+    const RequestRoom most = sizes();
     return cut_requests(part, tokens_, most.texts, most.tokens);
-}
-
-// Empty where nothing is left.
-EmbedJob::Part EmbedJob::take(Pending& pending) const {
-    const Sized most = sizes();
-    const Lock lock(pending.mutex);
-    if (!pending.parts.empty()) {
-        Part part = std::move(pending.parts.front());
-        pending.parts.pop_front();
-        return part;
-    }
-    const std::size_t size = std::min<std::size_t>(most.texts, pending.rest.size() - pending.next);
-    if (size == 0) return {};
-    const std::span<const std::size_t> head(pending.rest.data() + pending.next, size);
-    Part part = std::move(cut_requests(head, tokens_, most.texts, most.tokens).front());
-    pending.next += part.size();
-    return part;
-}
-
-// Of all providers of the pool: each takes its share.
-std::size_t EmbedJob::most_at_once() const {
-    std::size_t most = 0;
-    for (const ChannelPtr& c : channels_) most += c->provider.max_in_flight;
-    return std::max<std::size_t>(1, most);
-}
-
-asio::awaitable<void> EmbedJob::solve_pending(Status& out, std::shared_ptr<Pending> pending, std::function<void()> done) {
-    try {
-        for (Part part = take(*pending); out && !part.empty(); part = out ? take(*pending) : Part{})
-            out = co_await solve(std::move(part));
-    } catch (const std::exception& e) {
-        out = internal_error(e.what());
-    }
-    if (!out) failed_ = true;
-    done();
-}
-
-// As many as may be in flight at a time, and each is cut when the one before it was answered: what that has taught, of limits or
-// of the time that answers take, holds for all that is left. All have ended when this returns.
-asio::awaitable<Status> EmbedJob::solve_all(std::vector<Part> parts, Part rest) {
-    const std::size_t requests = parts.size() + (rest.empty() ? 0 : cut(rest).size());
-    if (requests == 0) co_return Status{};
-    if (requests == 1) co_return co_await solve(parts.empty() ? std::move(rest) : std::move(parts.front()));
-    const asio::any_io_executor executor = co_await asio::this_coro::executor;
-    const auto pending = std::make_shared<Pending>();
-    {
-        const Lock lock(pending->mutex);
-        pending->parts.assign(std::make_move_iterator(parts.begin()), std::make_move_iterator(parts.end()));
-        pending->rest = std::move(rest);
-    }
-    std::vector<Status> outcomes(std::min(requests, most_at_once()));
-    const auto bell = std::make_shared<Wake>(executor);
-    const auto left = std::make_shared<std::atomic<std::size_t>>(outcomes.size());
-    for (Status& outcome : outcomes) {
-        std::function<void()> done = [bell, left] {
-            if (left->fetch_sub(1) == 1) bell->wake();
-        };
-        asio::co_spawn(executor, solve_pending(outcome, pending, std::move(done)), asio::detached);
-    }
-    while (left->load() > 0) co_await bell->wait(std::chrono::hours(1));
-    for (Status& outcome : outcomes) {
-        if (!outcome && outcome.error().cls != ErrorClass::cancelled) co_return std::move(outcome);
-    }
-    for (Status& outcome : outcomes) {
-        if (!outcome) co_return std::move(outcome);
-    }
-    co_return Status{};
 }
 
 // `last`: nothing follows that it could teach how to be cut, but for what other jobs have.
@@ -181,7 +110,7 @@ asio::awaitable<Status> EmbedJob::solve_in_turn(Part all) {
         if (Status s = co_await solve(std::move(parts.front())); !s) co_return s;
         parts = cut(all);
     }
-    co_return co_await solve_all({}, std::move(all));
+    co_return co_await solve_all({}, std::move(all), Sharing::yes);
 }
 
 // Smaller requests may pass: it was too large, or took too long.
@@ -201,7 +130,9 @@ asio::awaitable<Status> EmbedJob::solve(Part part) {
     Error error = std::move(asked.answer).error();
     if (gateway_.settings_.manual.contains(error.cls)) co_return error;
     if (to_be_cut(part, error)) {
-        if (cut(part).size() > 1) co_return co_await solve_all({}, std::move(part));
+        // Too many of them are no fault of any; one that took too long may be.
+        const Sharing sharing = error.cls == ErrorClass::too_large ? Sharing::yes : Sharing::no;
+        if (cut(part).size() > 1) co_return co_await solve_all({}, std::move(part), sharing);
         const auto middle = part.begin() + static_cast<std::ptrdiff_t>(part.size() / 2);
         std::vector<Part> halves{Part(part.begin(), middle), Part(middle, part.end())};
         co_return co_await solve_all(std::move(halves));

@@ -1,14 +1,18 @@
-// The texts of one batch on their way through the gateway; internal to gateway.cpp, embed_job.cpp and embed_job_isolate.cpp.
+// The texts of one batch on their way through the gateway; internal to gateway.cpp and the embed_job*.cpp.
 #pragma once
 
 #include <atomic>
 #include <deque>
 #include <memory>
+#include <span>
 
 #include "reconcilers/gateway/blame.hpp"
 #include "reconcilers/gateway/gateway.hpp"
+#include "reconcilers/gateway/remainders.hpp"
 
 namespace homeostat {
+
+class Wake;
 
 class EmbedJob {
 public:
@@ -45,17 +49,25 @@ private:
         Evidence evidence;
     };
 
+    // Whether requests may be shared with other jobs. Not where one of the texts has been refused: it may be at fault.
+    enum class Sharing : std::uint8_t { no, yes };
     // What is still to be asked for.
     struct Pending {
         Mutex mutex;
         std::deque<Part> parts GUARDED_BY(mutex);
         Part rest GUARDED_BY(mutex);
         std::size_t next GUARDED_BY(mutex) = 0;  // of the rest
+        Sharing sharing = Sharing::no;  // of the rest
+        bool begun GUARDED_BY(mutex) = false;  // other texts of the job were asked for, and are waited for in any case
+        std::size_t under_way GUARDED_BY(mutex) = 0;  // requests
+        SteadyTime ended_at GUARDED_BY(mutex) = SteadyTime::min();  // the last of them
+        std::shared_ptr<Wake> waits GUARDED_BY(mutex);  // whoever has put the last of the rest into the queue
     };
-    // Texts and tokens of a request, at most; tokens 0 = any.
-    struct Sized {
-        std::uint32_t texts = 0;
-        std::uint64_t tokens = 0;
+    // The next request, or what waits in the queue instead; all empty where nothing is left.
+    struct Request {
+        Part own;
+        TakenRemainders others;
+        RemainderPtr offered;
     };
 
     // What halving has found out.
@@ -79,8 +91,14 @@ private:
     // Whether the provider has taken a text since then; it is asked for one that it should take, where it has not.
     boost::asio::awaitable<Status> vouch(Refusal refusal);
     // Side by side, `parts` as they are, `rest` cut when its turn comes.
-    boost::asio::awaitable<Status> solve_all(std::vector<Part> parts, Part rest = {});
+    boost::asio::awaitable<Status> solve_all(std::vector<Part> parts, Part rest = {}, Sharing sharing = Sharing::no);
     boost::asio::awaitable<void> solve_pending(Status& out, std::shared_ptr<Pending> pending, std::function<void()> done);
+    // Until another job has asked for it; or it is given back to what is pending, to be asked for now.
+    boost::asio::awaitable<Status> solve_offered(Pending& pending, Request request, std::shared_ptr<Wake> bell);
+    boost::asio::awaitable<Status> solve_together(Part own, TakenRemainders others);
+    // Ends the others; what is left is the job's own.
+    Embeddings hand_out(const Part& own, const TakenRemainders& others, const Embeddings& answer) const;
+    boost::asio::awaitable<void> take_in(const Part& own, const Embeddings& answer);
     // One request, sent again or elsewhere where that helps: at most twice, where it fails in the same way; `once` never again.
     boost::asio::awaitable<Asked> call(const Part& part, bool once);
     boost::asio::awaitable<Asked> send(ChannelPtr channel, const Part& part);
@@ -88,9 +106,15 @@ private:
     boost::asio::awaitable<Status> pause(Duration length);
 
     ChannelPtr choose(const std::set<std::string>& without);
-    Sized sizes() const;
+    RequestRoom sizes() const;
     std::vector<Part> cut(const Part& part) const;
-    Part take(Pending& pending) const;
+    Request take(Pending& pending, const std::shared_ptr<Wake>& bell) const;
+    Duration company_in(const Pending& pending) const REQUIRES(pending.mutex);
+    Request share(std::span<const std::size_t> rest, RequestRoom most, bool may_wait, const std::shared_ptr<Wake>& bell) const;
+    void end_request(Pending& pending) const;
+    std::vector<std::string> texts_of(const Part& part) const;
+    std::uint64_t tokens_of(const Part& part) const;
+    std::vector<std::uint64_t> weights(const Part& own, const TakenRemainders& others) const;
     std::size_t most_at_once() const;
     void place(const Part& part, const Embeddings& answer) EXCLUDES(mutex_);
     void refuse(std::size_t index, const Error& error) EXCLUDES(mutex_);

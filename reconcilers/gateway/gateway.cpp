@@ -14,6 +14,7 @@
 #include "reconcilers/gateway/embed_job.hpp"
 #include "reconcilers/gateway/on.hpp"
 #include "reconcilers/gateway/quotes.hpp"
+#include "reconcilers/gateway/remainders.hpp"
 
 namespace homeostat {
 
@@ -138,6 +139,7 @@ Result<Gateway::ChannelPtr> Gateway::make(const ProviderSpec& provider, const st
     channel->provider = provider;
     channel->dimensions = dimensions;
     channel->embedder = *std::move(embedder);
+    if (provider.kind != "local" && provider.kind != "hashing") channel->remainders = std::make_shared<Remainders>();
     if (parts_.pool != nullptr) {
         Result<Pool::Lease> session = parts_.pool->acquire(Context{});
         if (session) {
@@ -204,11 +206,19 @@ asio::awaitable<Result<Embedded>> Gateway::ask_cached(const EmbedOrder& order, c
         keys.reserve(open.size());
         for (const std::size_t i : open) keys.push_back(cache_key(order, texts[i]));
         auto claim = cache_.claim(keys);
+        CacheUse& use = *channels.front()->cached;
         std::uint64_t saved = 0;
-        for (std::size_t k = 0; k < open.size(); ++k) saved += claim.value(k) ? estimate_tokens(texts[open[k]]) : 0;
+        for (std::size_t k = 0; k < open.size(); ++k) {
+            if (!claim.value(k)) continue;
+            ++use.found;
+            saved += estimate_tokens(texts[open[k]]);
+        }
         note_saved(order, "embeddings", saved);
         std::vector<std::size_t> owned = claim.owned();
-        co_await take_shared(order, texts, open, claim, owned, context);
+        saved += co_await take_shared(order, texts, open, claim, owned, context);
+        use.looked_up += open.size();
+        use.found += claim.owned().size() - owned.size();
+        use.tokens += saved;
         std::vector<std::string> mine;
         for (const std::size_t k : owned) mine.push_back(texts[open[k]]);
         if (!mine.empty()) {

@@ -60,6 +60,7 @@ struct GatewayParts {
 };
 
 inline DeclaredProvider declaration(const ProviderSpec& p) { return {p.name, p.uid, p.generation}; }
+class Remainders;
 
 // What is to be embedded, by whom. `provider` and `peers` outlive the call.
 struct EmbedOrder {
@@ -112,8 +113,7 @@ public:
     // A batch failed with that. True where the fault is this process's and its provider's batches are left to other replicas now:
     // blocked() names it until it answers here too.
     Result<bool> leave_to_others(Session& session, const LeftToOthers::Asked& asked, const Error& error) EXCLUDES(mutex_);
-    // Grows with each such reason.
-    std::uint64_t renewals(const std::string& provider) const EXCLUDES(mutex_);
+    std::uint64_t renewals(const std::string& provider) const EXCLUDES(mutex_);  // grows with each such reason
     // Asks those for a good text, on `io`, whose last word was a failure and that nobody has asked anything since: at most one
     // request in 5 s each, and ever fewer. Ends with the stop token of `context`.
     void look_again(const boost::asio::any_io_executor& io, const Context& context) EXCLUDES(mutex_);
@@ -129,6 +129,8 @@ private:
         std::shared_ptr<Embedder> embedder;
         std::shared_ptr<Lane> lane;
         std::uint32_t dimensions = 0;
+        std::shared_ptr<Remainders> remainders;  // null where it runs in this process
+        std::shared_ptr<CacheUse> cached = std::make_shared<CacheUse>();
     };
     using ChannelPtr = std::shared_ptr<const Channel>;
 
@@ -149,9 +151,9 @@ private:
     boost::asio::awaitable<Result<Embedded>> ask_cached(const EmbedOrder& order, const std::vector<ChannelPtr>& channels,
                                                         const std::vector<std::string>& texts, Context context);
     std::optional<VectorScope> shared_scope(const EmbedOrder& order) const;
-    boost::asio::awaitable<void> take_shared(const EmbedOrder& order, const std::vector<std::string>& texts,
-                                             const std::vector<std::size_t>& open, Cache<PackedVector>::Claim& claim,
-                                             std::vector<std::size_t>& owned, Context context);
+    boost::asio::awaitable<std::uint64_t> take_shared(const EmbedOrder& order, const std::vector<std::string>& texts,
+                                                      const std::vector<std::size_t>& open, Cache<PackedVector>::Claim& claim,
+                                                      std::vector<std::size_t>& owned, Context context);
     boost::asio::awaitable<void> keep_shared(const EmbedOrder& order, const std::vector<std::string>& texts,
                                              const Embeddings& answer);
     void note_saved(const EmbedOrder& order, std::string_view cache, std::uint64_t tokens);

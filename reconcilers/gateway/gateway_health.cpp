@@ -5,6 +5,7 @@
 
 #include "core/log_fields.hpp"
 #include "reconcilers/gateway/gateway.hpp"
+#include "reconcilers/gateway/remainders.hpp"
 
 namespace homeostat {
 
@@ -44,7 +45,13 @@ GatewaySnapshot Gateway::snapshot() const {
     GatewaySnapshot s;
     s.left = left_.lines();
     const Lock lock(mutex_);
-    for (const auto& [key, channel] : channels_) s.lanes.push_back(channel->lane->snapshot());
+    for (const auto& [key, channel] : channels_) {
+        LaneSnapshot& lane = s.lanes.emplace_back(channel->lane->snapshot());
+        if (channel->remainders) lane.left_over = channel->remainders->waiting();
+        lane.looked_up = channel->cached->looked_up;
+        lane.found = channel->cached->found;
+        lane.saved_tokens = channel->cached->tokens;
+    }
     s.calls.assign(calls_.begin(), calls_.end());
     s.selections.assign(selections_.begin(), selections_.end());
     return s;

@@ -44,12 +44,12 @@ std::optional<VectorScope> Gateway::shared_scope(const EmbedOrder& order) const 
     return scope;
 }
 
-// Those of `owned`, indexes into `open`, that are kept there are fulfilled and taken out of it.
-asio::awaitable<void> Gateway::take_shared(const EmbedOrder& order, const std::vector<std::string>& texts,
-                                           const std::vector<std::size_t>& open, Cache<PackedVector>::Claim& claim,
-                                           std::vector<std::size_t>& owned, Context context) {
+// Those of `owned`, indexes into `open`, that are kept there are fulfilled and taken out of it. Returns the tokens that it saves.
+asio::awaitable<std::uint64_t> Gateway::take_shared(const EmbedOrder& order, const std::vector<std::string>& texts,
+                                                    const std::vector<std::size_t>& open, Cache<PackedVector>::Claim& claim,
+                                                    std::vector<std::size_t>& owned, Context context) {
     std::optional<VectorScope> scope = shared_scope(order);
-    if (!scope || owned.empty()) co_return;
+    if (!scope || owned.empty()) co_return 0;
     std::vector<std::string> wanted;
     wanted.reserve(owned.size());
     for (const std::size_t k : owned) wanted.push_back(texts[open[k]]);
@@ -67,6 +67,7 @@ asio::awaitable<void> Gateway::take_shared(const EmbedOrder& order, const std::v
         if (!had[i]) owned[left++] = owned[i];
     }
     owned.resize(left);
+    co_return saved;
 }
 
 asio::awaitable<void> Gateway::keep_shared(const EmbedOrder& order, const std::vector<std::string>& texts,

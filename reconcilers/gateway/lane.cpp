@@ -349,6 +349,11 @@ LaneSnapshot Lane::snapshot() const {
     s.waiting = static_cast<int>(waiting_.size());
     s.max_texts = limits_.max_texts();
     s.max_tokens = limits_.max_tokens();
+    const auto whole = [](const Counter& c) { return static_cast<std::uint64_t>(c.value()); };
+    s.succeeded = whole(succeeded_total_);
+    s.failed = whole(failed_total_);
+    s.rejected = whole(rejected_total_);
+    s.opened = whole(opened_total_);
     return s;
 }
 

@@ -1,4 +1,5 @@
 // The command line against a real database, as a person uses it: arguments in, text and exit code out.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -204,7 +205,38 @@ TEST_F(CliDeclare, DescribeShowsWhatReplicasLastDid) {
     const std::string many = good({"describe", "provider", "p"});
     EXPECT_THAT(many,
                 AllOf(HasSubstr("m      900 "), HasSubstr("m      891 "), Not(HasSubstr("m      890 ")), Not(HasSubstr("far"))));
-    EXPECT_THAT(good({"describe", "provider", "hashing"}), AllOf(HasSubstr("Last calls: none"), Not(HasSubstr("selections"))));
+    EXPECT_THAT(good({"describe", "provider", "hashing"}),
+                AllOf(HasSubstr("Last calls: none"), HasSubstr("Breakers and caches, by replica: none"),
+                      Not(HasSubstr("Caches had")), Not(HasSubstr("selections"))));
+}
+
+TEST_F(CliDeclare, DescribeShowsWhatBreakersAndCachesHaveDone) {
+    db.exec("INSERT INTO homeostat.provider (name, endpoint, model, dimensions) VALUES ('p', 'http://p', 'm', 16)");
+    // Two that tell of it, one of a version that did not, one that is not readable.
+    const auto lane = [](const char* breaker, int texts, int found) {
+        return fmt::format(
+            R"({{"provider":"p","model":"m","breaker":"{}","breakerCalls":{{"succeeded":1200,"failed":7,"rejected":3,"opened":2}},)"
+            R"("cache":{{"texts":{},"found":{},"savedTokens":500000}}}})",
+            breaker, texts, found);
+    };
+    for (const auto& [id, said] : {std::pair<std::string, std::string>{"one", lane("open", 2'000, 500)},
+                                   {"two", lane("closed", 0, 0)},
+                                   {"old", R"({"provider":"p","model":"m","breaker":"closed"})"},
+                                   {"odd", R"({"provider":"p","breakerCalls":7,"cache":[]})"}}) {
+        db.exec(
+            fmt::format("INSERT INTO homeostat.replica (id, host, pid, version, schema_version, heartbeat_at, snapshot) VALUES "
+                        "('{}', 'h', 1, 'v',"
+                        " 1, clock_timestamp(), '{{\"at\": 1, \"providers\": [{}]}}')",
+                        id, said));
+    }
+    std::string text = good({"describe", "provider", "p"});
+    EXPECT_THAT(text,
+                AllOf(HasSubstr("one      m      open     1,200      7       3         2       25 %    500          500,000"),
+                      HasSubstr("two      m      closed   1,200      7       3         2       -       0            500,000"),
+                      Not(HasSubstr("old      m")),
+                      HasSubstr("Caches had 500 of 2,000 texts (25 %), which saved 1,000,000 tokens, since the replicas")));
+    db.exec("UPDATE homeostat.provider SET price_per_million_tokens = 0.25 WHERE name = 'p'");
+    EXPECT_THAT(good({"describe", "provider", "p"}), HasSubstr("1,000,000 tokens (0.25 at the provider's price), since"));
 }
 
 TEST_F(CliDeclare, ControlVerbs) {

@@ -10,7 +10,7 @@
 #include <future>
 #include <set>
 
-#include "tests/kit/cluster.hpp"
+#include "tests/integration/counting_cluster.hpp"
 #include "tests/kit/io_thread.hpp"
 #include "tests/kit/sim_clock.hpp"
 
@@ -18,11 +18,6 @@ namespace homeostat {
 namespace {
 
 using ::testing::HasSubstr;
-
-kit::Cluster& counting_cluster() {
-    static kit::Cluster cluster({"shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track=top"});
-    return cluster;
-}
 
 class TargetsCase : public ::testing::Test {
 protected:

@@ -218,6 +218,15 @@ INSTANTIATE_TEST_SUITE_P(
                 20},
         Limited{"pydantic", "List should have at most {limit} items after validation, not {got}", 25},
         Limited{"vertex", "{got} instance(s) is not allowed per prediction. Max allowed: {limit}", 5},
+        Limited{"jina", "Validation error: 'body -> m' Each input list can contain at most {limit} items.. Field errors: :", 48},
+        Limited{"jina_older", "input length is larger than the largest allowed size {limit}", 64},
+        Limited{"qianfan", "embeddings max batch size is {limit}, and can not be 0", 16},
+        Limited{
+            "vertex_tokens",
+            "Unable to submit request because the input token count is {got} but the model supports up to {limit}. Reduce the "
+            "input token count and try again.",
+            0, 4'000},
+        Limited{"github_models", "Request body too large for m model. Max size: {limit} tokens.", 0, 4'000, 413},
         Limited{"one", "at most {limit} input is supported", 1},
         Limited{"openai_tokens", "Requested {got} tokens, max {limit} tokens per request", 0, 4'000},
         Limited{"voyage", "The max allowed tokens per submitted batch is {limit}. Your batch has {got} tokens after truncation.",

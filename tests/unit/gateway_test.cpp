@@ -146,6 +146,42 @@ TEST_F(GatewayTest, StoppingEndsTheWait) {
     EXPECT_EQ(answer.error().cls, ErrorClass::cancelled);
 }
 
+// One of the pool asks to be left alone while it still works on what it has: the other is asked for all that it takes, and not
+// only for what is left of the larger of the two.
+TEST_F(GatewayTest, ABatchForAPoolHasAsManyInFlightAsAllOfItTake) {
+    FakeEndpoint near({.dimensions = kWidth});
+    FakeEndpoint far({.dimensions = kWidth});
+    ProviderSpec a = provider_at(near, "a");
+    ProviderSpec b = provider_at(far, "b");
+    b.uid = 2;
+    a.rank = 1;
+    a.max_in_flight = 2;
+    b.max_in_flight = 3;
+    for (ProviderSpec* p : {&a, &b}) {
+        p->pool = "pool";
+        p->max_batch = 10;
+        p->timeout = 60s;
+        const auto before = texts_of(10, "before");
+        expect_vectors(embed(*p, before), before);  // so that no request is of a size that is tried alone
+    }
+    near.when_text("hold", {.delay = 30s});
+    near.when_text("busy", {.status = 429, .headers = {{"Retry-After", "60"}}});
+    std::vector<std::string> texts = texts_of(80);
+    texts[0] = "hold";
+    texts[10] = "busy";
+    const std::uint64_t asked = far.calls();
+    far.withhold();
+    std::stop_source stop;
+    Context context;
+    context.stop = stop.get_token();
+    const std::vector<ProviderSpec> peers{b};
+    auto job = io.start(ask(gateway(), a, peers, texts, context));
+    EXPECT_TRUE(far.wait_for_requests(asked + 3)) << "no more than the larger of the two takes";
+    stop.request_stop();
+    EXPECT_FALSE(job.get());
+    far.release();
+}
+
 TEST_F(GatewayTest, TheRingRemembersTheLastCalls) {
     settings.ring = 5;
     FakeEndpoint endpoint({.dimensions = kWidth});

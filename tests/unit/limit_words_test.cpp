@@ -62,6 +62,28 @@ TEST(LimitWords, TellWhatIsLimited) {
              {"<400> InternalError.Algo.InvalidParameter: Value error, batch size is invalid, it should not be larger than 10.:"
               " input.contents",
               LimitOf::items},
+             {"[RID: 0] Validation error: 'body -> jina-embeddings-v4' Each input list can contain at most 512 items.. Field "
+              "errors: :"
+              " Invalid value",
+              LimitOf::items},
+             {"input length is larger than the largest allowed size 2048", LimitOf::items},
+             {"embeddings max batch size is 16, and can not be 0", LimitOf::items},
+             {"too many inputs: max 64 allowed per request", LimitOf::items},
+             {"input: ensure this value has at most 1024 items", LimitOf::items},
+             {"Request body too large for text-embedding-3-small model. Max size: 64000 tokens.", LimitOf::tokens},
+             {"Unable to submit request because the input token count is 25000 but the model supports up to 20000. Reduce the "
+              "input"
+              " token count and try again.",
+              LimitOf::tokens},
+             {"Failed to buffer the request body: length limit exceeded", LimitOf::bytes},
+             {"Payload reached size limit.", LimitOf::bytes},
+             {"Request must be smaller than 6291456 bytes for the InvokeFunction operation", LimitOf::bytes},
+             {"1 validation error detected: Value at 'body' failed to satisfy constraint: Member must have length less than or "
+              "equal"
+              " to 6291456",
+              LimitOf::bytes},
+             {"Received message larger than max (5000000 vs. 4194304)", LimitOf::bytes},
+             {"input prompt is too big compared to KV size, please increase KV size", LimitOf::text},
              {"'$.input' is invalid", LimitOf::nothing},
              {"input[3] must not be empty", LimitOf::nothing},
              {"Extra inputs are not permitted", LimitOf::nothing},
@@ -86,6 +108,17 @@ TEST(LimitWords, NameTheNumberAndNotAnother) {
     EXPECT_EQ(bytes_named("limit: 1048576 bytes", 3'000'000), 1'048'576U);
     EXPECT_EQ(bytes_named("status 413", 3'000'000), std::nullopt);
     EXPECT_EQ(bytes_named("Request body of 42000 bytes exceeds the limit of 20000 bytes", 45'000), 20'000U);
+    EXPECT_EQ(limit_named("Each input list can contain at most 512 items..", 600, true), 512U);
+    EXPECT_EQ(limit_named("input length is larger than the largest allowed size 2048", 4'000, true), 2048U);
+    EXPECT_EQ(limit_named("embeddings max batch size is 16, and can not be 0", 100, true), 16U);
+    EXPECT_EQ(limit_named("too large for text-embedding-3-small model. Max size: 64000 tokens.", 70'000, false), 64'000U);
+    EXPECT_EQ(limit_named("the input token count is 25000 but the model supports up to 20000.", 24'000, false), 20'000U);
+    EXPECT_EQ(count_named("the input token count is 25000 but the model supports up to 20000.", 20'000, 24'000), 25'000U);
+    EXPECT_EQ(bytes_named("Request must be smaller than 6291456 bytes for the operation", 7'000'000), 6'291'456U);
+    EXPECT_EQ(bytes_named("Value at 'body' failed: Member must have length less than or equal to 6291456", 7'000'000),
+              6'291'456U);
+    EXPECT_EQ(bytes_named("Received message larger than max (5000000 vs. 4194304)", 5'200'000), 4'194'304U);
+    EXPECT_EQ(bytes_named("Failed to buffer the request body: length limit exceeded", 3'000'000), std::nullopt);
     EXPECT_EQ(limit_named("input数组最大不得超过64条", 100, true), 64U);
     EXPECT_EQ(limit_named("<400> Value error, batch size is invalid, it should not be larger than 10.", 1'000, true), 10U);
     EXPECT_EQ(limit_named("250 instance(s) is allowed per prediction. Actual: 256", 256, true), 250U);

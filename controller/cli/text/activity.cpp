@@ -3,11 +3,13 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <tuple>
 
 #include "store/inspect/listings.hpp"
+#include "controller/cli/text/figures.hpp"
 
 namespace homeostat {
 
@@ -49,12 +51,74 @@ std::string age(const Line& line) { return age_text(WallTime{}, WallTime{} + lin
 std::string seconds(const Line& line) { return fmt::format("{:.3f} s", line.what.value("seconds", 0.0)); }
 std::string count(const Line& line, const char* name) { return std::to_string(line.what.value(name, std::int64_t{0})); }
 
+// What a replica tells of its lane to one model of a provider.
+struct Use {
+    std::string replica;
+    Json lane;
+};
+
+std::vector<Use> uses_of(const std::vector<ReplicaLine>& replicas, const std::string& provider) {
+    std::vector<Use> out;
+    for (const ReplicaLine& r : replicas) {
+        const Json snapshot = Json::parse(r.snapshot.empty() ? "{}" : r.snapshot, nullptr, false);
+        if (!snapshot.is_object() || !snapshot.contains("providers") || !snapshot["providers"].is_array()) continue;
+        for (const Json& lane : snapshot["providers"]) {
+            const bool told = lane.is_object() && lane.contains("breakerCalls");  // an older version tells nothing of it
+            if (told && lane.value("provider", "") == provider) out.push_back({r.id, lane});
+        }
+    }
+    return out;
+}
+
+std::int64_t number(const Json& lane, const char* member, const char* name) {
+    const auto it = lane.find(member);
+    if (it == lane.end() || !it->is_object()) return 0;
+    const auto n = it->find(name);
+    return n != it->end() && n->is_number() ? n->get<std::int64_t>() : 0;
+}
+
+std::string share_text(std::int64_t part, std::int64_t whole) {
+    if (whole == 0) return "-";
+    return fmt::format("{} %", std::lround(100.0 * static_cast<double>(part) / static_cast<double>(whole)));
+}
+
 Cell outcome(const Line& line, std::string_view good) {
     const std::string text = line.what.value("outcome", "");
     return {text, text == good ? Tint::good : Tint::warning};
 }
 
 }  // namespace
+
+TextTable uses_table(const std::vector<ReplicaLine>& replicas, const std::string& provider) {
+    TextTable table(
+        {"REPLICA", "MODEL", "BREAKER", "SUCCEEDED", "FAILED", "REJECTED", "OPENED", "CACHED", "TEXTS SAVED", "TOKENS SAVED"});
+    for (const Use& u : uses_of(replicas, provider)) {
+        const auto said = [&](const char* member, const char* name) { return count_text(number(u.lane, member, name)); };
+        const std::int64_t texts = number(u.lane, "cache", "texts");
+        const std::string breaker = u.lane.value("breaker", "");
+        table.add({u.replica, u.lane.value("model", ""), Cell(breaker, breaker == "closed" ? Tint::good : Tint::warning),
+                   said("breakerCalls", "succeeded"), said("breakerCalls", "failed"), said("breakerCalls", "rejected"),
+                   said("breakerCalls", "opened"), share_text(number(u.lane, "cache", "found"), texts), said("cache", "found"),
+                   said("cache", "savedTokens")});
+    }
+    return table;
+}
+
+std::string saved_text(const std::vector<ReplicaLine>& replicas, const std::string& provider, double price) {
+    std::int64_t texts = 0;
+    std::int64_t found = 0;
+    std::int64_t tokens = 0;
+    for (const Use& u : uses_of(replicas, provider)) {
+        texts += number(u.lane, "cache", "texts");
+        found += number(u.lane, "cache", "found");
+        tokens += number(u.lane, "cache", "savedTokens");
+    }
+    if (texts == 0) return {};
+    std::string out = fmt::format("Caches had {} of {} ({}), which saved {} tokens", count_text(found), counted(texts, "text"),
+                                  share_text(found, texts), count_text(tokens));
+    if (price > 0) out += fmt::format(" ({:.4g} at the provider's price)", static_cast<double>(tokens) * price / 1e6);
+    return out + ", since the replicas started";
+}
 
 TextTable calls_table(const std::vector<ReplicaLine>& replicas, const std::string& provider) {
     TextTable table({"AGE", "REPLICA", "MODEL", "TEXTS", "TOOK", "OUTCOME"});

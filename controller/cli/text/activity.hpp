@@ -19,6 +19,11 @@ inline constexpr std::size_t kActivityShown = 10;
 // Newest first, at most kActivityShown of all replicas together.
 TextTable calls_table(const std::vector<ReplicaLine>& replicas, const std::string& provider);
 TextTable selections_table(const std::vector<ReplicaLine>& replicas, const std::string& provider);
+// What breakers and caches have made of a provider's requests and texts, a line each model and replica, since the replica
+// started.
+TextTable uses_table(const std::vector<ReplicaLine>& replicas, const std::string& provider);
+// What the caches have saved of it, all replicas together; "" where nothing was looked up. `price` of a million tokens, 0 = none.
+std::string saved_text(const std::vector<ReplicaLine>& replicas, const std::string& provider, double price);
 TextTable batches_table(const std::vector<ReplicaLine>& replicas, std::int64_t uid);
 
 // Says on `err` that no replica has shown itself lately: whatever is waited for will not come of itself.
