@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "bench/child.hpp"
 #include "bench/measure.hpp"
 
 namespace homeostat::bench {
@@ -17,12 +18,6 @@ namespace homeostat::bench {
 namespace {
 
 int rounds = 5;
-
-void check(bool ok, std::string_view what) {
-    if (ok) return;
-    fmt::print(stderr, "bench: {} failed\n", what);
-    std::exit(1);
-}
 
 double timed(kit::Database& db, const std::string& sql) {
     const auto started = std::chrono::steady_clock::now();
@@ -39,19 +34,26 @@ void backfill(kit::Cluster& cluster, std::int64_t documents) {
     std::vector<double> floor;
     std::vector<double> ours;
     std::vector<double> ratio;
+    std::vector<double> cpu;
+    std::vector<double> their_cpu;
     for (int i = 0; i < rounds; ++i) {
         empty_revision(db);
         const Usage f = in_child([&] { return run_floor(db.url()); });
         check(f.ok, "floor");
         empty_revision(db);
+        const double before = cpu_seconds(cluster);
         const Usage o = in_child([&] { return run_once(db.url(), Embedding::null); });
+        their_cpu.push_back(cpu_seconds(cluster) - before);
+        cpu.push_back(o.cpu_seconds);
         check(o.ok && db.value("SELECT count(*) FROM public.source_vectors") == std::to_string(documents), "backfill");
         floor.push_back(f.seconds);
         ours.push_back(o.seconds);
         ratio.push_back(o.seconds / f.seconds);
-        fmt::print("  round {}: floor {:.2f} s, homeostat {:.2f} s ({:.2f} s of CPU, {:.0f} MiB)\n", i + 1, f.seconds, o.seconds,
-                   o.cpu_seconds, o.peak_mib);
+        fmt::print("  round {}: floor {:.2f} s, homeostat {:.2f} s ({:.2f} s of CPU, PostgreSQL {:.2f} s, {:.0f} MiB)\n", i + 1,
+                   f.seconds, o.seconds, o.cpu_seconds, their_cpu.back(), o.peak_mib);
     }
+    fmt::print("| CPU of a fill, both | {:.2f} s | {:.2f} s of it in PostgreSQL | |\n", median(cpu) + median(their_cpu),
+               median(their_cpu));
     fmt::print("| backfill, null embedder, {} documents of 1 KB, 384 dimensions | {:.2f} s | floor {:.2f} s | {:.2f} x |\n",
                documents, median(ours), median(floor), median(ratio));
 
@@ -60,6 +62,10 @@ void backfill(kit::Cluster& cluster, std::int64_t documents) {
     std::vector<double> sweep;
     std::vector<double> sweep_ratio;
     Sweeper sweeper(db.url());
+    const double before = cpu_seconds(::getpid()) + cpu_seconds(cluster);
+    for (int i = 0; i < 20; ++i) sweeper.sweep();
+    fmt::print("| CPU of a sweep of the unchanged table, both | {:.4f} s | | |\n",
+               (cpu_seconds(::getpid()) + cpu_seconds(cluster) - before) / 20);
     for (int i = 0; i < std::max(rounds, 5); ++i) {
         const double j = timed(db,
                                "SELECT count(*) FROM public.source s LEFT JOIN homeostat_data.p1_r1_document d ON d.key_1 = s.id"

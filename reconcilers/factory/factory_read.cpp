@@ -76,8 +76,10 @@ Result<std::vector<ReadDocument>> Factory::read(Session& session, const Batch& b
     Result<std::vector<ReadDocument>> documents = guarded([&]() -> Result<std::vector<ReadDocument>> {
         session.keep_plans(batch.keys.size() <= kFew);
         Result<std::vector<ReadDocument>> read = [&] {
-            // A source may be a view with functions in it, which run with our rights.
-            Transaction tx = session.begin(TxMode::read_only);
+            // A source may be a view with functions in it, which run with our rights. Where it is read apart, ours is one
+            // statement, over our own tables; only a path for it needs a transaction to be set in.
+            const bool ours_alone = target.source.reader.apart() && target.source.search_path.empty();
+            Transaction tx = session.begin(ours_alone ? TxMode::none : TxMode::read_only);
             // Now, so that what it needs of this one travels with the first statement.
             Transaction& source = tx.source(target.source.reader);
             if (ahead && target.source.reader.apart())

@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <array>
-
+#include "store/data/slice_apart.hpp"
 #include "store/data/source_rows.hpp"
 #include "store/data/sql_fragments.hpp"
 #include "store/pg/arrays.hpp"
@@ -11,9 +10,6 @@
 namespace homeostat {
 
 namespace {
-
-constexpr std::array<std::string_view, 8> kClassNames{"missing", "stale",    "moved",  "partial",
-                                                      "invalid", "orphaned", "excess", "touched"};
 
 std::string document_key_list(std::size_t n, std::string_view alias) {
     std::string out;
@@ -56,20 +52,32 @@ public:
 
     Slice run() {
         find_end();
-        compare();
+        if (by_digests() && !counted_out_) {
+            compare_digests();
+        } else {
+            compare();
+        }
         if (request_.deep) check_chunks();
         return std::move(slice_);
     }
 
 private:
+    // A deep look reads everything, row by row.
+    bool by_digests() const { return source_.reader.apart() && !request_.deep && comparable_apart(source_); }
+
     std::string name(std::string_view what) const {
         return fmt::format("{}_{}_{}{}{}", revision_.tables.prefix, what, request_.after ? "a" : "", slice_.last ? "b" : "",
                            slice_.final ? "f" : "");
     }
 
-    Params bounds() const {
+    Params lower() const {
         Params params;
         if (request_.after) add_key(params, *request_.after);
+        return params;
+    }
+
+    Params bounds() const {
+        Params params = lower();
         if (slice_.last) add_key(params, *slice_.last);
         return params;
     }
@@ -99,19 +107,19 @@ private:
         std::int64_t limit = request_.limit;
         if (request_.documents) limit = std::min(limit, *request_.documents - request_.seen);
         if (limit <= 0) {
-            slice_.final = true;  // the declared count is reached: what follows is excess
+            slice_.final = counted_out_ = true;  // the declared count is reached: what follows is excess
             return;
         }
         if (!source_.unique_key) refuse_duplicates(limit);
         // The last row of a full slice, from the index alone. Where there are fewer rows, nothing bounds the slice above.
-        Params params;
-        if (request_.after) add_key(params, *request_.after);
+        Params params = lower();
         params.add(limit - 1);
         const Rows rows = tx_.source(source_.reader)
                               .exec({fmt::format("{}_end_{}", revision_.tables.prefix, request_.after ? "a" : ""),
                                      slice_end_sql(source_, range(source_.key_row("s"), true),
                                                    fmt::format("${}::bigint", request_.after ? n_ + 1 : 1))},
                                     params);
+        if (by_digests()) outset_ = slice_outset(tx_, revision_, request_.after ? "a" : "", range(document_row(), true), lower());
         if (!rows.empty()) {
             slice_.last = key_at(rows, 0, 0, n_);
             slice_.source_rows = limit;
@@ -119,20 +127,18 @@ private:
             return;
         }
         slice_.final = true;
-        params = {};
-        if (request_.after) add_key(params, *request_.after);
+        if (by_digests()) return;  // they count
         const Rows counted = tx_.source(source_.reader)
                                  .exec({fmt::format("{}_tail_{}", revision_.tables.prefix, request_.after ? "a" : ""),
                                         fmt::format("SELECT count(*) FROM {} s WHERE {} AND {}", source_.relation,
                                                     key_not_null(source_), range(source_.key_row("s"), true))},
-                                       params);
+                                       lower());
         slice_.source_rows = counted.i64(0, 0);
     }
 
     // Where no unique index promises it, the rows of the slice are asked. Equal keys would be one document with two texts.
     void refuse_duplicates(std::int64_t limit) {
-        Params params;
-        if (request_.after) add_key(params, *request_.after);
+        Params params = lower();
         params.add(limit + 1);
         const std::string keys = source_.key_list("s");
         const Rows rows =
@@ -160,11 +166,28 @@ private:
         return out;
     }
 
+    std::string document_row() const { return "ROW(" + document_key_list(n_, "d") + ")"; }
+
+    void compare_digests() {
+        const std::string ends = name("range").substr(revision_.tables.prefix.size() + 1);
+        SliceDrift drift = compare_apart(tx_, source_, revision_,
+                                         {.name = ends,
+                                          .source = range(source_.key_row("s"), false),
+                                          .of_source = bounds(),
+                                          .documents = range(document_row(), slice_.final),
+                                          .of_documents = slice_.final ? lower() : bounds()},
+                                         outset_);
+        if (!slice_.last) slice_.source_rows = drift.source_rows;
+        slice_.document_rows = drift.document_rows;
+        for (Key& key : drift.missing) slice_.items.push_back({.cls = DriftClass::missing, .key = std::move(key)});
+        classify_changed(std::move(drift.changed));
+        classify_gone(std::move(drift.gone));
+    }
+
     void compare() {
         const bool read_content = request_.deep || source_.version == VersionKind::hash;
-        const std::string document_rows =
-            fmt::format("SELECT * FROM {} d WHERE {}{}", revision_.tables.document,
-                        range("ROW(" + document_key_list(n_, "d") + ")", slice_.final), slice_.final ? unused_upper() : "");
+        const std::string document_rows = fmt::format("SELECT * FROM {} d WHERE {}{}", revision_.tables.document,
+                                                      range(document_row(), slice_.final), slice_.final ? unused_upper() : "");
         const bool no_source = slice_.source_rows == 0;
         const std::string source_range =
             no_source ? "false" + (request_.after ? unused_lower() : "") : range(source_.key_row("s"), false);
@@ -329,8 +352,7 @@ private:
                          " coalesce(bool_or(NOT homeostat.vector_ok(c.embedding, {2})), false) AS bad"
                          " FROM {3} c WHERE c.document_id = d.document_id) c WHERE {4}{5} AND (c.broken OR c.bad) ORDER BY {6}",
                          keys, revision_.tables.document, revision_.settings.dimensions, revision_.tables.chunk,
-                         range("ROW(" + document_key_list(n_, "d") + ")", slice_.final), slice_.final ? unused_upper() : "",
-                         document_key_list(n_, "d"))},
+                         range(document_row(), slice_.final), slice_.final ? unused_upper() : "", document_key_list(n_, "d"))},
             bounds());
         for (int i = 0; i < rows.size(); ++i) add_broken(rows.boolean(i, 0), rows.i64(i, 1), key_at(rows, i, 2, n_));
     }
@@ -351,31 +373,12 @@ private:
     const Revision& revision_;
     const SliceRequest& request_;
     std::size_t n_;
+    bool counted_out_ = false;  // no row of the source is looked at
+    SliceOutset outset_;
     Slice slice_;
 };
 
 }  // namespace
-
-std::string_view to_string(DriftClass c) noexcept { return kClassNames[static_cast<std::size_t>(c)]; }
-
-void use_operators(Transaction& tx, const SourceShape& source) {
-    const std::string path = "SET LOCAL search_path = pg_catalog" + source.search_path;
-    if (!source.search_path.empty()) tx.exec(path);
-    if (!source.reader.apart()) {
-        if (!source.filtered.empty()) tx.exec("SET LOCAL row_security = on");
-        return;
-    }
-    if (!source.search_path.empty()) tx.source(source.reader).before_each(path);
-    if (!source.filtered.empty()) tx.source(source.reader).before_each("SET LOCAL row_security = on");
-}
-
-void add_keys(Params& params, const std::vector<Key>& keys, std::size_t columns) {
-    std::vector<std::string_view> column(keys.size());
-    for (std::size_t c = 0; c < columns; ++c) {
-        for (std::size_t i = 0; i < keys.size(); ++i) column[i] = keys[i][c];
-        params.bytes(binary_array(column));
-    }
-}
 
 Result<Slice> observe_slice(Transaction& tx, const SourceShape& source, const Revision& revision, const SliceRequest& request) {
     return guarded([&] { return SliceQuery(tx, source, revision, request).run(); });

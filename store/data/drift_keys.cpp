@@ -1,5 +1,8 @@
-// The questions about a source and its documents that are not slices: counts, dead letters, sizes, strays.
+// The questions about a source and its documents that are not slices: counts, dead letters, sizes, strays; and what asking any
+// needs.
 #include <fmt/format.h>
+
+#include <array>
 
 #include "store/data/drift.hpp"
 #include "store/data/source_rows.hpp"
@@ -9,6 +12,9 @@
 namespace homeostat {
 
 namespace {
+
+constexpr std::array<std::string_view, 8> kClassNames{"missing", "stale",    "moved",  "partial",
+                                                      "invalid", "orphaned", "excess", "touched"};
 
 // Of document ids that one statement walks, so that none lasts, and no snapshot with it, however large the table.
 constexpr std::int64_t kIdsAtOnce = 200'000;
@@ -59,6 +65,27 @@ Counted count_once(Session& session, const Revision& revision) {
 }
 
 }  // namespace
+
+std::string_view to_string(DriftClass c) noexcept { return kClassNames[static_cast<std::size_t>(c)]; }
+
+void use_operators(Transaction& tx, const SourceShape& source) {
+    const std::string path = "SET LOCAL search_path = pg_catalog" + source.search_path;
+    if (!source.search_path.empty()) tx.exec(path);
+    if (!source.reader.apart()) {
+        if (!source.filtered.empty()) tx.exec("SET LOCAL row_security = on");
+        return;
+    }
+    if (!source.search_path.empty()) tx.source(source.reader).before_each(path);
+    if (!source.filtered.empty()) tx.source(source.reader).before_each("SET LOCAL row_security = on");
+}
+
+void add_keys(Params& params, const std::vector<Key>& keys, std::size_t columns) {
+    std::vector<std::string_view> column(keys.size());
+    for (std::size_t c = 0; c < columns; ++c) {
+        for (std::size_t i = 0; i < keys.size(); ++i) column[i] = keys[i][c];
+        params.bytes(binary_array(column));
+    }
+}
 
 Result<std::int64_t> count_unkeyed(Transaction& tx, const SourceShape& source) {
     return guarded([&]() -> std::int64_t {

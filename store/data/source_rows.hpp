@@ -5,6 +5,7 @@
 // they were read; beside a read_snapshot they are of the same snapshot. Throws StoreFailure.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,13 @@ public:
 
     std::size_t size() const noexcept { return static_cast<std::size_t>(rows_.size()); }
     bool present(std::size_t i) const { return rows_.boolean(static_cast<int>(i), 0); }
+    std::optional<std::string> version(std::size_t i) const { return rows_.maybe(static_cast<int>(i), 1); }
     std::string_view hash(std::size_t i) const { return rows_.view(static_cast<int>(i), 2); }  // hexadecimal
+
+    // One column of the key, as the source spells it.
+    std::string key(std::size_t i, std::size_t column) const {
+        return rows_.text(static_cast<int>(i), 3 + static_cast<int>(column));
+    }
 
     // "(SELECT …)", with a row for each: i (its number, from 1), present, homeostat_version, homeostat_hash, k1, k2, …, m1, m2, …
     // Its parameters begin with number `first`; add_to adds them.

@@ -36,6 +36,17 @@ const Statement kMembers{"capture_members", R"sql(
         WHERE m.oid = w.oid AND m.relkind IN ('r', 'p', 'f') OFFSET 0) m
     ORDER BY w.oid)sql"};
 
+// Of capture_from, a table on which the role that declared the pipeline may not make triggers any more: what is declared was
+// checked when it was written (check_capture_from), and rights go later. Who is granted the controller's role may make them.
+const Statement kRefused{"capture_refused", R"sql(
+    SELECT homeostat.relation_text(t.oid), b.value ->> 'table', quote_ident(p.declared_by)
+    FROM homeostat.pipeline p JOIN pg_roles r ON r.rolname = p.declared_by
+    CROSS JOIN LATERAL jsonb_array_elements(p.capture_from) b(value)
+    CROSS JOIN LATERAL (SELECT to_regclass(b.value ->> 'table')::oid) t(oid)
+    WHERE p.uid = $1::bigint AND t.oid IS NOT NULL AND NOT has_table_privilege(r.oid, t.oid, 'TRIGGER')
+        AND NOT coalesce((SELECT pg_has_role(r.oid, g.oid, 'USAGE') FROM pg_roles g WHERE g.rolname = 'homeostat_controller'), false)
+    LIMIT 1)sql"};
+
 // How a column is compared: as it is where equal values have equal texts; else by its bytes.
 const Statement kComparable{
     "capture_columns",
@@ -135,6 +146,7 @@ public:
     Planner(Transaction& tx, const PipelineSpec& spec, const SourceShape& source) : tx_(tx), spec_(spec), source_(source) {}
 
     CapturePlan run() {
+        if (!spec_.capture_from.empty() && refused()) return std::move(plan_);
         if (source_.kind == 'r' || source_.kind == 'p') {
             plan_.by_key = true;
             plan_.counts = !spec_.documents;
@@ -164,6 +176,16 @@ public:
     }
 
 private:
+    bool refused() {
+        const Rows rows = tx_.exec(kRefused, Params::of(spec_.uid));
+        if (rows.empty()) return false;
+        plan_.none_because = fmt::format(
+            "capture_from names {}, on which role {} may not make triggers any more; GRANT TRIGGER ON"
+            " {} TO {}",
+            rows.view(0, 0), rows.view(0, 2), rows.view(0, 1), rows.view(0, 2));
+        return true;
+    }
+
     // By key where the table shows all of it; else a change of the table only says that the view may have changed.
     void watch_base(const CaptureBase& base, std::size_t number) {
         std::vector<std::string> key;

@@ -1,5 +1,7 @@
 #include "store/pg/flight.hpp"
 
+#include <utility>
+
 #include "store/pg/pg_error.hpp"
 
 namespace homeostat {
@@ -51,6 +53,7 @@ std::vector<Flight::Sent> Flight::send(const std::vector<Call>& calls, bool comm
 }
 
 void Flight::run(const std::vector<Call>& calls, bool commits, std::vector<Answer>& answers) {
+    settle();
     if (!usable()) fail(nullptr, false);
     tidy();
     const std::vector<Sent> sent = send(calls, commits);
@@ -110,7 +113,26 @@ void Flight::tidy() {
     confused_ = false;
 }
 
+void Flight::dismiss(const std::string& sql) {
+    settle();
+    if (!usable()) return;
+    check_sent(libpq::send_simple(connection_.borrow(), sql), false);
+    dismissed_ = true;
+    if (libpq::flush(connection_.borrow()) != libpq::Unsent::none) settle();
+}
+
+void Flight::settle() noexcept {
+    if (!std::exchange(dismissed_, false)) return;
+    try {
+        while (connection_.next(false) && libpq::open(connection_.borrow())) {
+        }
+    } catch (const StoreFailure&) {  // NOLINT(bugprone-empty-catch)
+        // The connection has been given up.
+    }
+}
+
 Answer Flight::run(const std::string& sql) {
+    settle();
     if (!usable()) fail(nullptr, false);
     check_sent(libpq::send_simple(connection_.borrow(), sql), false);
     Answer last;

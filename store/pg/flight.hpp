@@ -36,6 +36,10 @@ public:
     Answer run(const Call& call);
     // By the simple protocol: several statements may be joined by ;. The last one's answer.
     Answer run(const std::string& sql);
+    // The same, and nobody waits: what it answers is of no interest, and is taken by whoever asks next, or by settle(). Whether
+    // the connection has outlived it, usable() says then.
+    void dismiss(const std::string& sql);
+    void settle() noexcept;
 
     bool usable() const noexcept;
     // Whether the other side is still there, as far as this side has heard; asks nobody.
@@ -70,6 +74,7 @@ private:
     Connection connection_;
     StatementCache statements_;
     bool confused_ = false;  // what the server has prepared is not what we think
+    bool dismissed_ = false;  // something was, and has not been taken
 };
 
 }  // namespace homeostat

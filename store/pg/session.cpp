@@ -39,8 +39,13 @@ struct Transaction::Impl {
         session.busy = false;
         if (!begun || committed || !session.flight.usable()) return;
         try {
-            // Locks that outlast a transaction are the only thing that code without rights can leave behind.
-            session.flight.run(session.options.reader ? "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()" : "ROLLBACK");
+            // Locks that outlast a transaction, and are seen by whoever waits for one, are the only thing that code without
+            // rights can leave behind in the server. Nobody waits for that: whatever is asked next is looked at after it.
+            if (session.options.reader) {
+                session.flight.dismiss("ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()");
+            } else {
+                session.flight.run("ROLLBACK");
+            }
         } catch (const StoreFailure&) {  // NOLINT(bugprone-empty-catch)
             // The link is broken: the server rolls back by itself.
         }
@@ -53,12 +58,13 @@ struct Transaction::Impl {
     };
 
     // What comes before the first statement: BEGIN, where there is one; behind a pooler the settings, for as long as it lasts. Of
-    // the reader before each: what it runs may set what it likes.
+    // the reader before each that follows another: what that ran may have set what it likes. Before the first nothing was run:
+    // what an earlier transaction set was undone when it was rolled back, as every one of a reader is.
     std::vector<Flight::Call> opening() const {
         std::vector<Flight::Call> calls;
         if (!begun && !begin.empty()) calls.push_back({{"", std::string(begin)}, {}});
         if (!begun && !snapshot.empty()) calls.push_back({{"", "SET TRANSACTION SNAPSHOT '" + snapshot + "'"}, {}});
-        if ((!begun && session.pooled) || session.options.reader) calls.push_back(pin_settings(session.options, 0));
+        if (begun ? session.options.reader : session.pooled) calls.push_back(pin_settings(session.options, 0));
         for (const std::string& sql : each) calls.push_back({{"", sql}, {}});
         return calls;
     }
@@ -179,6 +185,7 @@ Transaction& Transaction::source(SourceReader reader) {
     if (reading) return *reading;
     Session::Impl& session = impl_->session;
     std::unique_ptr<Session>& login = session.readers[reader.place];
+    if (login) login->impl_->flight.settle();
     if (!login || !login->usable()) login = connect_reader(*this, reader);
     const bool shares = impl_->mode == TxMode::read_snapshot;
     auto apart = std::make_unique<Transaction>(login->begin(shares ? TxMode::read_snapshot : TxMode::read_only));
@@ -190,15 +197,18 @@ Transaction& Transaction::source(SourceReader reader) {
         apart->before_each(fmt::format("SET LOCAL lock_timeout = {}", std::min(session.options.lock_timeout_ms, least / 4 * 3)));
     } else if (impl_->mode != TxMode::none) {
         // Nobody waits for what only reads.
-        const Statement settle{
-            "", fmt::format("SELECT pg_catalog.set_config('idle_in_transaction_session_timeout', '{}', true){}",
-                            session.options.statement_timeout_ms + 10'000, shares ? ", pg_catalog.pg_export_snapshot()" : "")};
+        static const Statement settle{"reader_awaited",
+                                      "SELECT pg_catalog.set_config('idle_in_transaction_session_timeout', $1, true)"};
+        static const Statement share{
+            "reader_shares",
+            "SELECT pg_catalog.set_config('idle_in_transaction_session_timeout', $1, true), pg_catalog.pg_export_snapshot()"};
+        const Params least = Params::of(session.options.statement_timeout_ms + 10'000);
         if (shares) {
-            apart->impl_->snapshot = exec(settle).text(0, 1);
+            apart->impl_->snapshot = exec(share, least).text(0, 1);
         } else if (impl_->begun) {
-            exec(settle);
+            exec(settle, least);
         } else {
-            later(settle, {});  // with what begins it: before that there is nothing to be ended
+            later(settle, least);  // with what begins it: before that there is nothing to be ended
         }
     }
     reading = std::move(apart);

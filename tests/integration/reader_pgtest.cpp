@@ -293,6 +293,49 @@ TEST_F(Reader, ATargetViewIsASourceToo) {
     EXPECT_THAT(served("ann.mine_v"), HasSubstr("Body 5"));
 }
 
+// A foreign table is read with the mapping of whoever reads it: the login that writes would show ann what it sees itself; one of
+// its own shows her what that one may.
+TEST_F(Reader, AForeignTableShowsWhatTheReaderMaySee) {
+    db.exec(fmt::format(
+        "CREATE EXTENSION postgres_fdw; DO $$ BEGIN EXECUTE format('CREATE SERVER loop FOREIGN DATA WRAPPER postgres_fdw"
+        " OPTIONS (host %L, dbname %L)', current_setting('unix_socket_directories'), current_database());"
+        " EXECUTE format('ALTER SERVER loop OPTIONS (ADD port %L)', current_setting('port')); END $$;"
+        "GRANT USAGE ON FOREIGN SERVER loop TO {0}, {1}, {2};"
+        "CREATE USER MAPPING FOR {0} SERVER loop OPTIONS (user '{0}', password_required 'false');"
+        "CREATE USER MAPPING FOR {1} SERVER loop OPTIONS (user '{1}', password_required 'false')",
+        ann_, controller_, reader_));
+    as(ann_).exec(
+        "CREATE FOREIGN TABLE ann.secret (id int, body text) SERVER loop OPTIONS (schema_name 'public', table_name 'secret');"
+        "CREATE FOREIGN TABLE ann.far (id int, body text) SERVER loop OPTIONS (schema_name 'ann', table_name 'docs')");
+    as(ann_).exec(fmt::format("GRANT SELECT ON ann.secret, ann.far TO homeostat_controller, {}", reader_));
+    // What she may not read there she cannot declare; that she could once is not looked at again where it is.
+    EXPECT_THAT(refused(ann_, declaration("a", "ann.secret", "ann.a_v")), HasSubstr("permission denied for table secret"));
+    db.exec(fmt::format("GRANT SELECT ON public.secret TO {}", ann_));
+    as(ann_).exec(declaration("a", "ann.secret", "ann.a_v"));
+    db.exec(fmt::format("REVOKE SELECT ON public.secret FROM {}", ann_));
+    EXPECT_EQ(as_controller_.run_once().exit.code, kFailed);
+    EXPECT_THAT(stalled(), AllOf(HasSubstr("foreign table ann.secret is read with the user mapping of whoever reads"),
+                                 HasSubstr("database.reader_url")));
+    // Without a mapping of its own nothing is read for the reader, and with one what it may.
+    EXPECT_EQ(as_controller_.run_once(apart_).exit.code, kFailed);
+    EXPECT_THAT(condition("a", "Ready", "message"), HasSubstr("user mapping"));
+    db.exec(fmt::format("CREATE USER MAPPING FOR {0} SERVER loop OPTIONS (user '{0}', password_required 'false')", reader_));
+    EXPECT_EQ(as_controller_.run_once(apart_).exit.code, kFailed);
+    EXPECT_THAT(condition("a", "Ready", "message"), HasSubstr("permission denied for table secret"));
+    EXPECT_EQ(
+        db.value("SELECT to_regclass('ann.a_v') IS NULL OR NOT EXISTS (SELECT FROM pg_class WHERE relname = 'p1_r1_document'"
+                 " AND reltuples > 0)"),
+        "t");
+    as(ann_).exec("DELETE FROM homeostat.pipeline");
+    as(ann_).exec(declaration("far", "ann.far", "ann.far_v"));
+    const auto run = as_controller_.run_once(apart_);
+    EXPECT_EQ(run.exit.code, kConverged) << run.output;
+    EXPECT_EQ(served("ann.far_v"), "Body 1 Body 2 Body 3 Body 4 Body 5");
+    db.exec("UPDATE ann.docs SET body = 'Far' WHERE id = 2");
+    EXPECT_EQ(as_controller_.run_once(apart_).exit.code, kConverged);
+    EXPECT_EQ(served("ann.far_v"), "Body 1 Far Body 3 Body 4 Body 5");
+}
+
 // Two who must not see each other's: each is read by a login that may read his tables and no others'.
 class Readers : public Reader {
 protected:

@@ -121,5 +121,34 @@ TEST_F(TrustCapture, OurFunctionsArePutOnNobodyElsesTable) {
         << "whoever owns the table may make the triggers that the controller may not";
 }
 
+// The right that was there when it was declared goes later: no trigger is left on a table whose owner took it away, and whoever
+// declared it is told. What changes is found by sweeps then, and by triggers again when the right is back.
+TEST_F(TrustCapture, ARightToMakeTriggersThatIsTakenAwayTakesThemAway) {
+    as(bob_).exec(fmt::format("GRANT USAGE ON SCHEMA bob TO {0}; GRANT SELECT, TRIGGER ON bob.docs TO {0}", ann_));
+    as(ann_).exec("CREATE VIEW ann.shown AS SELECT id, body FROM bob.docs; GRANT SELECT ON ann.shown TO homeostat_controller");
+    as(ann_).exec(
+        declaration("shown", "ann.shown", "ann.shown_v", R"(, capture_from=, '[{"table": "bob.docs", "key": {"id": "id"}}]')"));
+    kit::Process run = as_controller_.start({"run"});
+    const std::string triggers = "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'bob.docs'::regclass AND NOT tgisinternal";
+    ASSERT_TRUE(comes_to("shown", "ChangeFeed", "reason", "Active"))
+        << condition("shown", "ChangeFeed", "message") << run.output();
+    EXPECT_EQ(db.value(triggers), "4");
+    as(bob_).exec(fmt::format("REVOKE TRIGGER ON bob.docs FROM {}", ann_));
+    EXPECT_TRUE(eventually_is(triggers, "0")) << run.output();
+    EXPECT_TRUE(comes_to("shown", "ChangeFeed", "message",
+                         fmt::format("capture_from names table bob.docs, on which role {0} may not make triggers any more; GRANT"
+                                     " TRIGGER ON bob.docs TO {0}; sweeps find what changes",
+                                     ann_)))
+        << condition("shown", "ChangeFeed", "message");
+    EXPECT_EQ(condition("shown", "ChangeFeed"), "False");
+    as(bob_).exec("UPDATE bob.docs SET body = 'Swept' WHERE id = 1");
+    EXPECT_TRUE(kit::eventually([&] { return served("ann.shown_v") == "Swept Body 2 Body 3 Body 4 Body 5"; }))
+        << served("ann.shown_v");
+    as(bob_).exec(fmt::format("GRANT TRIGGER ON bob.docs TO {}", ann_));
+    EXPECT_TRUE(comes_to("shown", "ChangeFeed", "reason", "Active")) << condition("shown", "ChangeFeed", "message");
+    EXPECT_EQ(db.value(triggers), "4");
+    end(run);
+}
+
 }  // namespace
 }  // namespace homeostat
