@@ -36,17 +36,19 @@ std::string differs(std::int64_t uid, const SourceShape& source, const std::stri
 Changes changes_of(const Rows& rows, const SourceShape& source) {
     Changes changes;
     changes.rows = rows.size();
-    std::set<Key> seen;  // what is named twice is planned once, where it came first
+    std::set<Key> seen;
+    std::set<Key> planned;  // what is named twice is planned once, where it came first
     for (int i = 0; i < rows.size(); ++i) {
         const char kind = rows.view(i, 0).front();
         changes.oldest = std::max(changes.oldest, std::chrono::milliseconds(rows.i64(i, 1)));
         changes.inserted += kind == 'i' ? 1 : 0;
         changes.deleted += kind == 'd' ? 1 : 0;
         changes.sweep = changes.sweep || kind == 't' || kind == 'x';
-        if (rows.null(i, 2)) continue;
         Key key;
-        for (std::size_t k = 0; k < source.key.size(); ++k) key.push_back(rows.text(i, 4 + static_cast<int>(k)));
-        if (!seen.insert(key).second) continue;
+        for (std::size_t k = 0; k < source.key.size() && !rows.null(i, 4 + static_cast<int>(k)); ++k)
+            key.push_back(rows.text(i, 4 + static_cast<int>(k)));
+        if (key.size() == source.key.size() && seen.insert(key).second) changes.named.push_back(key);
+        if (rows.null(i, 2) || !planned.insert(key).second) continue;
         const char c = rows.view(i, 2).front();
         if (c == 'u') {
             changes.unborn.push_back(std::move(key));
@@ -60,42 +62,19 @@ Changes changes_of(const Rows& rows, const SourceShape& source) {
     return changes;
 }
 
-// Three steps where the source is read apart, in this order: the changes are taken, then the source is read by their keys, then
-// that is compared with what is stored. Every change that was taken had committed before the source was read, and so what it
-// names is seen; what is committed after that has a change of its own, which was not taken. Nothing of it is done unless all is.
-Rows take_apart(Transaction& tx, std::int64_t uid, const SourceShape& source, const Revision& revision, std::int64_t limit) {
-    const std::size_t n = source.key.size();
-    std::string named;
-    for (std::size_t i = 1; i <= n; ++i) named += fmt::format(", c.key_{}::text", i);
-    Rows taken = tx.exec(
-        {revision.tables.prefix + "_take_apart",
-         fmt::format(
-             "DELETE FROM {0} c WHERE c.ctid = ANY (ARRAY(SELECT o.ctid FROM {0} o LIMIT $1::bigint)) RETURNING c.change::text,"
-             " greatest(0, extract(epoch FROM clock_timestamp() - c.at) * 1000)::bigint{1}",
-             change_table(uid), named)},
-        Params::of(limit));
-    if (taken.empty()) return taken;
-    std::vector<std::vector<std::optional<std::string_view>>> columns(n);
+// What was named, column by column, and the keys among it that are whole.
+struct Named {
     std::vector<std::string_view> changes;
     std::vector<std::int64_t> ages;
-    std::vector<Key> keys;  // of those that have one
-    std::vector<std::int64_t> numbers;
-    for (int i = 0; i < taken.size(); ++i) {
-        changes.push_back(taken.view(i, 0));
-        ages.push_back(taken.i64(i, 1));
-        bool whole = true;
-        Key key;
-        for (std::size_t k = 0; k < n; ++k) {
-            const int at = 2 + static_cast<int>(k);
-            whole = whole && !taken.null(i, at);
-            columns[k].push_back(taken.null(i, at) ? std::nullopt : std::optional<std::string_view>(taken.view(i, at)));
-            key.push_back(taken.text(i, at));
-        }
-        if (!whole) continue;
-        keys.push_back(std::move(key));
-        numbers.push_back(i + 1);
-    }
-    const SourceRows read = SourceRows::of_keys(tx, source, keys, {.hash = false, .metadata = false});
+    std::vector<std::vector<std::optional<std::string_view>>> columns;
+    std::vector<Key> keys;
+    std::vector<std::int64_t> numbers;  // from 1: which of the changes has that key
+};
+
+// The source is read by the keys that were named, then that is compared with what is stored.
+Rows compare_named(Transaction& tx, std::int64_t uid, const SourceShape& source, const Revision& revision, const Named& named) {
+    const std::size_t n = source.key.size();
+    const SourceRows read = SourceRows::of_keys(tx, source, named.keys, {.hash = false, .metadata = false});
     std::string texts;
     std::string columns_of_t;
     std::string respelled;
@@ -107,9 +86,9 @@ Rows take_apart(Transaction& tx, std::int64_t uid, const SourceShape& source, co
     }
     const std::string changed = differs(uid, source, respelled);
     Params params;
-    params.bytes(binary_array(changes)).bytes(binary_array(ages));
-    for (const auto& column : columns) params.bytes(binary_array(std::span<const std::optional<std::string_view>>(column)));
-    params.bytes(binary_array(numbers));
+    params.bytes(binary_array(named.changes)).bytes(binary_array(named.ages));
+    for (const auto& column : named.columns) params.bytes(binary_array(std::span<const std::optional<std::string_view>>(column)));
+    params.bytes(binary_array(named.numbers));
     read.add_to(params);
     std::string stored;
     for (std::size_t i = 1; i <= n; ++i) stored += fmt::format(", d.key_{}", i);
@@ -128,6 +107,41 @@ Rows take_apart(Transaction& tx, std::int64_t uid, const SourceShape& source, co
              changed, texts, columns_of_t, numbered(n, "${}::text[]", 3), numbered(n, "k{}"), read.relation(n + 4), n + 3, stored,
              revision.tables.document, document_match(source))},
         params);
+}
+
+// Three steps where the source is read apart, in this order: the changes are taken, then the source is read by their keys, then
+// that is compared with what is stored. Every change that was taken had committed before the source was read, and so what it
+// names is seen; what is committed after that has a change of its own, which was not taken. Nothing of it is done unless all is.
+Rows take_apart(Transaction& tx, std::int64_t uid, const SourceShape& source, const Revision& revision, std::int64_t limit) {
+    const std::size_t n = source.key.size();
+    std::string keys;
+    for (std::size_t i = 1; i <= n; ++i) keys += fmt::format(", c.key_{}::text", i);
+    Rows taken = tx.exec(
+        {revision.tables.prefix + "_take_apart",
+         fmt::format(
+             "DELETE FROM {0} c WHERE c.ctid = ANY (ARRAY(SELECT o.ctid FROM {0} o LIMIT $1::bigint)) RETURNING c.change::text,"
+             " greatest(0, extract(epoch FROM clock_timestamp() - c.at) * 1000)::bigint{1}",
+             change_table(uid), keys)},
+        Params::of(limit));
+    if (taken.empty()) return taken;
+    Named named;
+    named.columns.resize(n);
+    for (int i = 0; i < taken.size(); ++i) {
+        named.changes.push_back(taken.view(i, 0));
+        named.ages.push_back(taken.i64(i, 1));
+        bool whole = true;
+        Key key;
+        for (std::size_t k = 0; k < n; ++k) {
+            const int at = 2 + static_cast<int>(k);
+            whole = whole && !taken.null(i, at);
+            named.columns[k].push_back(taken.null(i, at) ? std::nullopt : std::optional<std::string_view>(taken.view(i, at)));
+            key.push_back(taken.text(i, at));
+        }
+        if (!whole) continue;
+        named.keys.push_back(std::move(key));
+        named.numbers.push_back(i + 1);
+    }
+    return compare_named(tx, uid, source, revision, named);
 }
 
 }  // namespace
@@ -168,6 +182,24 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
                  revision.tables.document, document_match(source), spelled, stored)},
             Params::of(limit));
         return changes_of(rows, source);
+    });
+}
+
+// By the same steps as where the source is read apart, the first of which take_changes has done.
+Result<Changes> compare_changes(Transaction& tx, std::int64_t uid, const SourceShape& source, const Revision& revision,
+                                const std::vector<Key>& keys) {
+    return guarded([&] {
+        if (keys.empty()) return Changes();
+        Named named;
+        named.columns.resize(source.key.size());
+        named.keys = keys;
+        for (std::size_t i = 0; i < keys.size(); ++i) {
+            named.changes.push_back("u");
+            named.ages.push_back(0);
+            named.numbers.push_back(static_cast<std::int64_t>(i) + 1);
+            for (std::size_t k = 0; k < source.key.size(); ++k) named.columns[k].push_back(std::string_view(keys[i][k]));
+        }
+        return changes_of(compare_named(tx, uid, source, revision, named), source);
     });
 }
 
