@@ -8,7 +8,9 @@ COMMENT ON COLUMN homeostat.batch.provider IS 'Who embeds it, where that is not 
 
 ALTER TABLE homeostat.feed ADD COLUMN served_gap_since timestamptz;
 COMMENT ON COLUMN homeostat.feed.served_gap_since IS 'Since when the served revision may lack what no run over it has seen; NULL: it lacks nothing';
-UPDATE homeostat.feed SET served_gap_since = coalesce(incomplete_since, clock_timestamp()) WHERE trusted_since IS NULL;
+-- What is being filled now was filled without regard to what is served.
+UPDATE homeostat.feed f SET served_gap_since = coalesce(f.incomplete_since, clock_timestamp())
+WHERE f.trusted_since IS NULL OR EXISTS (SELECT FROM homeostat.revision r WHERE r.uid = f.uid AND r.state = 'building');
 
 -- Of what is searched.
 CREATE OR REPLACE FUNCTION homeostat.dead_letters_of(pipeline bigint) RETURNS bigint LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -47,7 +49,7 @@ FROM (
         SELECT r.revision, r.model FROM homeostat.revision r WHERE r.uid = p.uid AND r.state = 'served'
             AND EXISTS (SELECT FROM homeostat.revision n WHERE n.uid = p.uid AND n.state = 'building')) s ON true
     LEFT JOIN LATERAL (
-        SELECT sum(b.documents) FILTER (WHERE b.run_id IS DISTINCT FROM f.run_id) AS run_documents,
+        SELECT sum(b.documents) FILTER (WHERE b.run_id IS DISTINCT FROM f.run_id AND of_served) AS run_documents,
                sum(b.documents) FILTER (WHERE b.run_id = f.run_id AND of_served) AS feed_documents,
                sum(b.documents) FILTER (WHERE (b.attempts > 0 OR b.last_error <> '') AND of_served) AS failing,
                min(b.created_at) FILTER (WHERE of_served) AS oldest,

@@ -241,6 +241,7 @@ TEST_F(Beside, KilledAtItsFaultPointsNothingIsLost) {
         EXPECT_THAT(chaos::wrong_vectors(db.sql(), "docs_embeddings", 0), IsEmpty()) << point;
     }
     kit::Process last = homeostat.start({"run"}, quick(""));
+    db.exec("UPDATE docs SET body = 'Last' WHERE id = 30");
     expect_taken_over(last);
 }
 

@@ -103,7 +103,7 @@ TEST(Conditions, BesideTheNextRevisionWhatIsSearchedCounts) {
         EXPECT_NE(c.type, "Synced");
     }
     s.beside = false;
-    EXPECT_EQ(text(s, "Ready"), "False Healing");
+    EXPECT_EQ(text(s, "Ready"), "False Indexing");
 }
 
 TEST(Conditions, NotYetObservedIsUnknown) {
