@@ -8,11 +8,10 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_future.hpp>
 #include <future>
+#include <tuple>
 #include <utility>
 
 #include "core/fault_point.hpp"
-#include "reconcilers/factory/plan.hpp"
-#include "reconcilers/factory/prune.hpp"
 #include "store/control/batches.hpp"
 #include "store/control/leases.hpp"
 
@@ -126,28 +125,25 @@ Result<FeedOutcome> Feed::look_once(std::int64_t uid, const Context& context) {
         }
     }
     for (int tries = 0;; ++tries) {
-        std::shared_ptr<const TargetInfo> target;
-        if (known.revision > 0) {
-            Result<std::shared_ptr<const TargetInfo>> found = target_of(uid, known, context);
-            if (!found) {
-                begin_anew(uid);
-                return found.error();
-            }
-            target = *std::move(found);
+        Result<Targeted> targets = targets_of(uid, known, context);
+        if (!targets) {
+            begin_anew(uid);
+            return targets.error();
         }
-        const TargetInfo none;
-        Result<Drained> done = drain(**session, uid, target ? *target : none, known, context);
+        Result<Drained> done = drain(**session, uid, *targets, known, context);
         if (!done) {
             begin_anew(uid);
             return done.error();
         }
         drained = *std::move(done);
         if (!drained.claimed.empty())
-            factory_.start(std::move(drained.places), std::move(drained.claimed), **session, target, context);
+            factory_.start(std::move(drained.places), std::move(drained.claimed), **session, targets->first(), context);
         if (!drained.other) break;
         // The pipeline is another than it was at the last look. Once more with what it is now; edits faster than that can wait.
         if (tries == 2) return FeedOutcome{.again_in = milliseconds(20)};
-        std::tie(known.generation, known.revision) = *drained.other;
+        known.generation = drained.other->generation;
+        known.revision = drained.other->revision;
+        known.served = drained.other->served;
     }
     if (drained.gone || drained.closed) {
         leave(uid);
@@ -218,10 +214,36 @@ Result<bool> Feed::feel_pressure(Session& session, std::int64_t uid, const Chang
 }
 
 // Blocks: this is a thread of the feed's own, and what is looked up is mostly known.
-Result<std::shared_ptr<const TargetInfo>> Feed::target_of(std::int64_t uid, const Known& known, const Context& context) {
+Result<Feed::Target> Feed::target_of(std::int64_t uid, std::int64_t generation, std::int32_t revision, const Context& context) {
     std::future<std::optional<Result<Targets::Info>>> found =
-        boost::asio::co_spawn(io_, ask(targets_, uid, known.generation, known.revision, context), boost::asio::use_future);
+        boost::asio::co_spawn(io_, ask(targets_, uid, generation, revision, context), boost::asio::use_future);
     return *found.get();
+}
+
+// A served revision that cannot be followed (its keys are others, a column of its is gone) holds up nothing: its gap is noted.
+Result<Feed::Targeted> Feed::targets_of(std::int64_t uid, const Known& known, const Context& context) {
+    Targeted targets;
+    if (known.revision == 0) return targets;
+    Result<Target> worked = target_of(uid, known.generation, known.revision, context);
+    if (!worked) return worked.error();
+    targets.worked = *std::move(worked);
+    if (known.served == 0) return targets;
+    Result<Target> served = target_of(uid, known.generation, known.served, context);
+    if (served) {
+        const auto typed = [](const ColumnShape& c) { return std::tie(c.type, c.collate); };
+        const auto& key = (*served)->source.key;
+        if (std::ranges::equal(key, targets.worked->source.key, {}, typed, typed) &&
+            (*served)->spec.key == targets.worked->spec.key)
+            targets.served = *std::move(served);
+        return targets;
+    }
+    switch (served.error().cls) {
+        case ErrorClass::db_permanent:
+        case ErrorClass::conflict:
+        case ErrorClass::invalid:
+        case ErrorClass::not_found: return targets;
+        default: return served.error();
+    }
 }
 
 // Nothing was there. The row says `asleep` before the last look, so that whoever commits after that look has read it or began
@@ -253,7 +275,7 @@ Result<FeedOutcome> Feed::rest(Session& session, std::int64_t uid, Known& known)
     return FeedOutcome{.again_in = *settled ? milliseconds(0) : kUnsettled};
 }
 
-Result<Feed::Drained> Feed::drain(Session& session, std::int64_t uid, const TargetInfo& target, const Known& known,
+Result<Feed::Drained> Feed::drain(Session& session, std::int64_t uid, const Targeted& targets, const Known& known,
                                   const Context& context) {
     const RowTurns::Turn turn = turns_.give_way(session, uid, context.stop);
     return guarded([&]() -> Result<Drained> {
@@ -265,9 +287,10 @@ Result<Feed::Drained> Feed::drain(Session& session, std::int64_t uid, const Targ
         // The pipeline is mostly what it was at the last look. So what was changed is taken in the same round trip that asks;
         // where it is another, that is not committed.
         if (known.revision > 0) {
+            const TargetInfo& first = *targets.first();
             feed_gate(tx, uid, context.epoch, gate);
-            use_operators(tx, target.source);
-            changes = take_changes(tx, uid, target.source, target.revision, settings_.take);
+            use_operators(tx, first.source);
+            changes = take_changes(tx, uid, first.source, first.revision, settings_.take);
         } else {
             gate = feed_gate(tx, uid, context.epoch);
         }
@@ -276,117 +299,37 @@ Result<Feed::Drained> Feed::drain(Session& session, std::int64_t uid, const Targ
         drained.closed = gate.kept && gate.closed;
         if (drained.gone || drained.closed) return drained;
         const DeclaredProvider provider{gate.provider, gate.provider_uid, gate.provider_generation};
-        const bool anew = known.revision > 0 && other_provider(target.provider, provider);
+        const auto edited = [&](const Target& target) { return target && other_provider(target->provider, provider); };
+        const bool anew = edited(targets.worked) || edited(targets.served);
         if (anew) targets_.forget(uid);
-        if (anew || gate.generation != known.generation || gate.revision != known.revision) {
-            drained.other = std::make_pair(gate.generation, gate.revision);
+        if (anew || gate.generation != known.generation || gate.revision != known.revision || gate.served != known.served) {
+            drained.other = gate;
             return drained;
         }
         if (!changes) return changes.error();
-        drained.rows = changes->rows;
-        // What was planned under an earlier lease, ours or another's, could not be written under this one.
-        const bool adopt = known.epoch != context.epoch;
-        if (adopt) adopt_batches(tx, uid, context.epoch);
-        if (changes->rows == 0 && !adopt) return drained;  // nothing was changed: there is nothing to commit
-        drained.planned = adopt;
-        Span span = telemetry_.tracer.start("drain", SpanKind::internal, context.span);
-        span.set("homeostat.changes", changes->rows);
-        plan(tx, uid, target, gate, *changes, context.under(span), drained);
-        if (known.asleep && changes->rows > 0) wake_feed(tx, uid);
-        HOMEOSTAT_REACH("feed.before_commit");
-        tx.commit();
-        HOMEOSTAT_REACH("feed.after_commit");
-        changes_total_.add(static_cast<double>(changes->rows));
-        lag_.observe(std::chrono::duration<double>(changes->oldest).count());
-        return drained;
+        return drain_into(tx, uid, targets, known, gate, *changes, context);
     });
 }
 
-void Feed::plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, const FeedGate& gate, const Changes& changes,
-                const Context& context, Drained& drained) {
-    std::vector<DriftItem> heal;
-    std::vector<Key> gone;  // id and key
-    std::int64_t fresh = 0;
-    for (const DriftItem& item : changes.items) {
-        if (item.cls == DriftClass::orphaned) {
-            gone.push_back({std::to_string(item.document_id)});
-            gone.back().insert(gone.back().end(), item.key.begin(), item.key.end());
-        } else {
-            heal.push_back(item);
-            fresh += item.cls == DriftClass::missing ? 1 : 0;
-        }
-    }
-    // A row that went while its first heal is under way: its document comes to be, and has to go again. (Its id is not known.)
-    if (!changes.unborn.empty()) {
-        Result<std::vector<Key>> coming = coming_to_be(tx, target.source, target.revision, changes.unborn);
-        if (!coming) throw StoreFailure(coming.error());
-        for (const Key& key : *coming) {
-            gone.push_back({"0"});
-            gone.back().insert(gone.back().end(), key.begin(), key.end());
-        }
-    }
-    // The first N of a source in key order: what comes or goes may move the border, and only a sweep sees the border.
-    bool sweep = changes.sweep || (target.spec.documents && (fresh > 0 || !gone.empty()));
-    if (sweep && target.spec.documents) {
-        std::erase_if(heal, [](const DriftItem& item) { return item.cls == DriftClass::missing; });
-        gone.clear();
-        fresh = 0;
-    }
-    EmbedderLimits limits;
-    limits.max_batch = target.provider.max_batch;
-    std::vector<PlannedBatch> batches =
-        plan_batches(heal, {batch_documents(limits, settings_.batch_documents), target.spec.priority, false, true});
-    if (!gone.empty() && target.spec.prune != "Never") {
-        const auto n = static_cast<std::int64_t>(gone.size());
-        if (prunes_allowed(target, gate, changes, n)) {
-            note_feed_prunes(tx, uid, n);
-        } else {
-            // What is held back is the sweep's to hold, with its reason.
-            sweep = true;
-            gone.clear();
-        }
-        for (std::size_t at = 0; at < gone.size(); at += 1'000) {
-            PlannedBatch b{BatchKind::prune, DriftClass::orphaned, target.spec.priority * 100, {}};
-            for (std::size_t i = at; i < std::min(gone.size(), at + 1'000); ++i) b.keys.push_back(std::move(gone[i]));
-            batches.push_back(std::move(b));
-        }
-    }
-    Batch like;
-    like.uid = uid;
-    like.revision = gate.revision;
-    like.generation = gate.generation;
-    like.epoch = context.epoch;
-    like.run_id = gate.run_id;
-    like.traceparent = context.span.traceparent();
-    like.provider = target.provider.name;
-    like.provider_uid = target.provider.uid;
-    like.provider_generation = target.provider.generation;
-    like.fed = true;
-    like.waited = changes.oldest;
-    if (!batches.empty())
-        drained.places =
-            factory_.reserve({like.provider, like.provider_uid, like.provider_generation}, static_cast<int>(batches.size()));
-    insert_claimed(tx, like, batches, factory_.claimant(), drained.places.count(),
-                   [&drained](std::vector<Batch> claimed) { drained.claimed = std::move(claimed); });
-    if (sweep) distrust_feed(tx, uid, changes.oldest);
-    drained.planned = drained.planned || static_cast<int>(batches.size()) > drained.places.count();
-    drained.sweep = sweep;
-}
-
-// Named by the feed and seen to be gone: at once, within the same brakes as any deletion.
-bool Feed::prunes_allowed(const TargetInfo& target, const FeedGate& gate, const Changes& changes, std::int64_t gone) const {
-    PruneInput input;
-    input.policy = target.spec.prune;
-    input.confirmed = gone;
-    input.documents = gate.documents;
-    input.source_rows = std::max<std::int64_t>(gate.source_documents + changes.inserted - changes.deleted, 0);
-    input.previous_source_rows = gate.source_documents;
-    input.pruned_in_window = gate.pruned_in_window;
-    input.max_ratio = target.spec.max_prune_ratio;
-    input.max_rows = target.spec.max_prune_rows;
-    input.floor = settings_.prune_floor;
-    const PruneDecision decision = decide_prune(input);
-    return !decision.blocked && decision.allowed >= gone;
+Result<Feed::Drained> Feed::drain_into(Transaction& tx, std::int64_t uid, const Targeted& targets, const Known& known,
+                                       const FeedGate& gate, const Changes& changes, const Context& context) {
+    Drained drained;
+    drained.rows = changes.rows;
+    // What was planned under an earlier lease, ours or another's, could not be written under this one.
+    const bool adopt = known.epoch != context.epoch;
+    if (adopt) adopt_batches(tx, uid, context.epoch);
+    if (changes.rows == 0 && !adopt) return drained;  // nothing was changed: there is nothing to commit
+    drained.planned = adopt;
+    Span span = telemetry_.tracer.start("drain", SpanKind::internal, context.span);
+    span.set("homeostat.changes", changes.rows);
+    plan(tx, uid, targets, gate, changes, context.under(span), drained);
+    if (known.asleep && changes.rows > 0) wake_feed(tx, uid);
+    HOMEOSTAT_REACH("feed.before_commit");
+    tx.commit();
+    HOMEOSTAT_REACH("feed.after_commit");
+    changes_total_.add(static_cast<double>(changes.rows));
+    lag_.observe(std::chrono::duration<double>(changes.oldest).count());
+    return drained;
 }
 
 }  // namespace homeostat

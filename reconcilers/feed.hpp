@@ -5,6 +5,9 @@
 // factory, which is handed the first batches as they are planned. It plans only what can be answered by key; all else takes the
 // feed's trust away, and the reconciler sweeps.
 //
+// While the next revision is built beside the served one, what is named is planned for both: for the served one first, and to be
+// healed at once, because that is what search sees. What cannot be planned for it is noted as its gap.
+//
 // While changes come it looks again by itself, less and less often; then it goes to sleep, which is a fact in the database that
 // the triggers read: from then on the next writer sends a notification. Writers that had already begun cannot know, so it looks
 // on until they have ended. Where writers were faster than it, or one statement changed more rows than are worth naming, the
@@ -57,6 +60,7 @@ private:
         std::int64_t epoch = 0;  // of the lease at the last look
         std::int64_t generation = 0;
         std::int32_t revision = 0;
+        std::int32_t served = 0;  // where that is another one
         int idle = 0;  // looks in a row that found nothing
         std::int64_t taken = 0;  // since it was tidied up
         std::int64_t burst = 0;  // taken at the last look
@@ -73,17 +77,40 @@ private:
         bool sweep = false;
         bool closed = false;
         bool gone = false;  // there is no feed
-        std::optional<std::pair<std::int64_t, std::int32_t>> other;  // generation and revision, where not those expected
+        std::optional<FeedGate> other;  // where it is not what was expected
         Factory::Places places;  // for what was claimed as it was planned
         std::vector<Batch> claimed;
     };
 
-    Result<Drained> drain(Session& session, std::int64_t uid, const TargetInfo& target, const Known& known,
+    using Target = std::shared_ptr<const TargetInfo>;
+    struct Targeted {
+        Target worked;  // on; none at the first look
+        Target served;  // where that is another one, and can be followed
+        const Target& first() const noexcept { return served ? served : worked; }  // the one that does not wait
+    };
+    // What is to be done in one revision about what was taken.
+    struct Wanted {
+        const TargetInfo& target;
+        std::int32_t revision = 0;
+        bool beside = false;  // served, and not the one that is worked on
+        std::vector<DriftItem> heal;
+        std::vector<Key> gone;  // id and key
+        std::int64_t fresh = 0;  // of those to heal, new ones
+    };
+
+    Result<Drained> drain(Session& session, std::int64_t uid, const Targeted& targets, const Known& known,
                           const Context& context);
-    void plan(Transaction& tx, std::int64_t uid, const TargetInfo& target, const FeedGate& gate, const Changes& changes,
+    Result<Drained> drain_into(Transaction& tx, std::int64_t uid, const Targeted& targets, const Known& known,
+                               const FeedGate& gate, const Changes& changes, const Context& context);
+    void plan(Transaction& tx, std::int64_t uid, const Targeted& targets, const FeedGate& gate, const Changes& changes,
               const Context& context, Drained& drained);
+    static Wanted wanted_of(Transaction& tx, const TargetInfo& target, const Changes& changes);
+    bool allow_prunes(Transaction& tx, std::int64_t uid, std::vector<Wanted>& wanted, const FeedGate& gate,
+                      const Changes& changes);
+    void insert(Transaction& tx, Wanted& wanted, Batch like, bool at_once, Drained& drained);
     bool prunes_allowed(const TargetInfo& target, const FeedGate& gate, const Changes& changes, std::int64_t gone) const;
-    Result<std::shared_ptr<const TargetInfo>> target_of(std::int64_t uid, const Known& known, const Context& context);
+    Result<Targeted> targets_of(std::int64_t uid, const Known& known, const Context& context);
+    Result<Target> target_of(std::int64_t uid, std::int64_t generation, std::int32_t revision, const Context& context);
     Result<bool> tend_room(Session& session, std::int64_t uid, const ChangesSeen& seen, Known& known, const Context& context);
     void widen(Session& session, std::int64_t uid, Known& known);
     Result<bool> feel_pressure(Session& session, std::int64_t uid, const ChangesSeen& seen, bool many);

@@ -228,6 +228,7 @@ asio::awaitable<Result<Factory::Outcome>> Factory::execute(Running& running, std
 asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::shared_ptr<const TargetInfo> target,
                                                         Context context) {
     const Batch& batch = running.batch;
+    if (target->unprovided) co_return *target->unprovided;
     // What is read is held once; what becomes of it (chunks, requests, answers, rows to write) many times over. Between the two
     // nothing is held, so that batches which wait for room cannot keep it from each other.
     // What was read by other columns than are written is read again: values would land beside theirs.
@@ -310,7 +311,7 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
         o.result.chunks = written->chunks;
         o.result.embedded = static_cast<std::int32_t>(work.texts().size());
         // A sweep counts at its end; what the feed heals between two is counted as it is written.
-        if (batch.fed) move_stored(tx, batch.uid, written->change);
+        if (batch.fed) move_stored(tx, batch.uid, batch.revision, written->change);
         check_metadata_slots(tx, target.revision);
         finish_batch(tx, batch, settings_.replica, o.result);
         HOMEOSTAT_REACH("write.before_commit");
@@ -340,7 +341,7 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
                                                         {batch.run_id, batch.token, target.spec.documents, batch.keys});
             if (!gone) return gone.error();
             o.result.removed = static_cast<std::int32_t>(-gone->change.documents);
-            if (batch.fed) move_stored(tx, batch.uid, gone->change);
+            if (batch.fed) move_stored(tx, batch.uid, batch.revision, gone->change);
             if (batch.fed) remove_dead_letters(tx, batch.uid, batch.revision, keys_behind_ids(batch.keys));
             if (batch.fed) recount_dead_letters(tx, batch.uid, false);
             contested = std::move(gone->contested);

@@ -188,7 +188,7 @@ Status Factory::end_failed(Session& session, const Batch& batch, const TargetInf
         finish_batch(tx, batch, settings_.replica, result);
         // What leaves no name behind has to be found again.
         const bool forgotten = fate == BatchFate::dead_letter && !condemns(batch, target, fate);
-        if (fate == BatchFate::fail_run || forgotten) feed_batch_failed(tx, batch.uid, batch.run_id);
+        if (fate == BatchFate::fail_run || forgotten) feed_batch_failed(tx, batch.uid, batch.run_id, batch.revision);
         tx.commit();
         return {};
     });

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 
 #include "reconcilers/gateway/on.hpp"
 #include "store/data/revision_keys.hpp"
@@ -25,27 +26,45 @@ std::size_t size_of(const TargetInfo& i) {
            i.peers.size() * (sizeof(ProviderSpec) + 512);
 }
 
+// Whether a provider that is not declared any more still makes what it is named for: by its own word, or because its row is what
+// it was when it was last asked for that model. One that was edited since may ask another server by the same name.
+Result<bool> still_makes(Session& session, const PipelineSpec& declared, const ProviderSpec& provider,
+                         const RevisionSettings& made) {
+    PipelineSpec plain = declared;
+    plain.model.reset();
+    const RevisionSettings now = RevisionSettings::of(plain, provider);
+    if (now.document_prefix != made.document_prefix || now.request != made.request) return false;
+    if (now.model == made.model) return true;
+    Result<std::optional<ProviderRecord>> heard = read_provider_record(session, provider.uid, made.model);
+    if (!heard) return heard.error();
+    return heard->has_value() && (*heard)->generation == provider.generation;
+}
+
 }  // namespace
 
-// Who may embed for a revision. Between a new declaration and its revision the old one is still healed, and the provider that is
-// declared now would make other vectors: then it is the one the revision was made by, where that is still what it was.
-static Result<ProviderSpec> provider_of(Session& session, const PipelineSpec& declared, const Revision& revision) {
+// Between a new declaration and its revision, and beside that while it is filled, the old one is still healed, and the provider
+// that is declared now would make other vectors: then it is the one the revision was made by, where that is still what it was.
+Result<ProviderSpec> provider_of_revision(Session& session, const PipelineSpec& declared, const Revision& revision) {
     const RevisionSettings& made = revision.settings;
     Result<ProviderSpec> provider = find_provider(session, declared.provider);
     if (!provider) return provider;
     const RevisionSettings wanted = RevisionSettings::of(declared, *provider);
-    const auto same_texts = [&](const RevisionSettings& s) {
-        return s.document_prefix == made.document_prefix && s.request == made.request;
-    };
-    if (wanted.model == made.model && wanted.dimensions == made.dimensions && same_texts(wanted)) return provider;
+    if (wanted.model == made.model && wanted.dimensions == made.dimensions && wanted.document_prefix == made.document_prefix &&
+        wanted.request == made.request)
+        return provider;
     Result<ProviderSpec> earlier = find_provider(session, made.provider);
-    if (earlier && same_texts(RevisionSettings::of(declared, *earlier))) return earlier;
+    if (!earlier && earlier.error().cls != ErrorClass::not_found) return earlier;
+    if (earlier) {
+        const Result<bool> makes = still_makes(session, declared, *earlier, made);
+        if (!makes) return makes.error();
+        if (*makes) return earlier;
+    }
     return Error{
         .cls = ErrorClass::conflict,
         .message = fmt::format("pipeline \"{}\": no provider makes the vectors of revision {} any more; the next one replaces it",
                                declared.name, revision.number),
         .origin = Origin::user,
-        .code = "RevisionOutdated"};
+        .code = std::string(kRevisionOutdated)};
 }
 
 bool other_provider(const ProviderSpec& read, const DeclaredProvider& now) noexcept {
@@ -177,17 +196,30 @@ Result<Targets::Info> Targets::read(Session& session, std::int64_t uid, std::int
     const auto revision =
         std::find_if(revisions->begin(), revisions->end(), [&](const Revision& r) { return r.number == number; });
     if (revision == revisions->end()) return not_found(fmt::format("pipeline \"{}\" has no revision {}", declared->name, number));
-    Result<ProviderSpec> provider = provider_of(session, *declared, *revision);
-    if (!provider) return provider.error();
+    // Beside the next one it is still searched: with the columns that it has, and without embedding where nobody can.
+    const bool beside = revision->state == "served" && std::any_of(revisions->begin(), revisions->end(),
+                                                                   [](const Revision& r) { return r.state == "building"; });
 
     auto info = std::make_shared<TargetInfo>();
     info->mark = std::move(mark);
     info->spec = spec_of_revision(*declared, revision->settings);
-    info->provider = *std::move(provider);
-    Result<std::vector<ProviderSpec>> peers = list_peers(session, info->provider);
-    if (!peers) return peers.error();
-    info->peers = *std::move(peers);
+    Result<ProviderSpec> provider = provider_of_revision(session, *declared, *revision);
+    if (!provider && beside && provider.error().code == kRevisionOutdated) {
+        info->unprovided = provider.error();
+    } else if (!provider) {
+        return provider.error();
+    } else {
+        info->provider = *std::move(provider);
+        Result<std::vector<ProviderSpec>> peers = list_peers(session, info->provider);
+        if (!peers) return peers.error();
+        info->peers = *std::move(peers);
+    }
     info->revision = *revision;
+    if (beside) {
+        info->spec.metadata.clear();
+        std::ranges::copy_if(revision->tables.metadata_slots, std::back_inserter(info->spec.metadata),
+                             [](const std::string& name) { return !name.empty(); });
+    }
     // What was declared since its tables were altered last has no place in them yet: edits do not wait for that, and the run of
     // the new declaration fills it.
     std::erase_if(info->spec.metadata, [&](const std::string& name) { return revision->tables.metadata_column(name).empty(); });

@@ -12,7 +12,9 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "core/sync.hpp"
 #include "reconcilers/chunk/chunker.hpp"
@@ -36,7 +38,13 @@ struct TargetInfo {
     VectorExtension vectors;
     std::unique_ptr<Chunker> chunker;  // none where a program cuts
     std::string mark;        // as of before anything of it was read
+    std::optional<Error> unprovided;  // why nobody makes its vectors any more; there is no provider then, and nothing is embedded
 };
+
+// The code where nobody makes the vectors of a revision any more.
+inline constexpr std::string_view kRevisionOutdated = "RevisionOutdated";
+// Who may embed for a revision that is not the one that is declared now, or not yet: never one that makes other vectors.
+Result<ProviderSpec> provider_of_revision(Session& session, const PipelineSpec& declared, const Revision& revision);
 
 // Whether what was read of the provider is not of the declaration `now`; no where it is another provider altogether.
 bool other_provider(const ProviderSpec& read, const DeclaredProvider& now) noexcept;

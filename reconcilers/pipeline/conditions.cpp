@@ -79,6 +79,7 @@ bool counted_reason(const Condition& c) {
     return c.type == "DeadLetters" || c.type == "ProviderHealthy";
 }
 
+constexpr const char* kServedOutdated = "ServedOutdated";
 constexpr const char* kVerifying = "what was found is being verified";
 
 class Builder {
@@ -106,7 +107,8 @@ public:
         }
         if (s_.suspended) return add("Ready", "False", "Suspended", s_.suspend_reason);
         if (!s_.source_documents) return add("Ready", "Unknown", "NotObserved", s_.progress);
-        if (s_.working && (s_.first || s_.phase == Phase::indexing)) {
+        if (s_.beside && !s_.not_followed.empty()) return add("Ready", "False", kServedOutdated, s_.not_followed);
+        if (s_.working && (s_.first || (s_.phase == Phase::indexing && !s_.beside))) {
             // Nothing has verified it yet, or searches go without the index.
             const std::int64_t stored = std::clamp<std::int64_t>(s_.documents, 0, wanted);
             return add("Ready", "False", ready_reason(), embedded_text(stored, wanted, "; " + std::string(to_string(s_.phase))));
@@ -124,6 +126,7 @@ public:
 
     void synced() {
         if (!s_.observed || !s_.source_documents || (s_.working && s_.first)) return add("Synced", "Unknown", "NotObserved");
+        if (s_.beside && !s_.not_followed.empty()) return add("Synced", "False", kServedOutdated, s_.not_followed);
         if (s_.drift.total() == 0 && s_.waiting.behind) return add("Synced", "False", "Behind", waiting_text(s_.waiting));
         if (s_.drift.total() == 0 && s_.waiting.uncounted)
             return add("Synced", "Unknown", "NotCounted", waiting_text(s_.waiting));
@@ -253,7 +256,7 @@ private:
     // What is embedded and served now, and what is left of what was found: the run has healed some of it since.
     std::string served_text(std::int64_t good, std::int64_t wanted) const {
         DriftCounts now = s_.drift;
-        std::int64_t healed = s_.healed;
+        std::int64_t healed = s_.beside ? 0 : s_.healed;  // in what is searched
         for (std::int64_t* n : {&now.missing, &now.stale, &now.partial, &now.invalid}) {
             const std::int64_t some = std::min(*n, healed);
             *n -= some;
@@ -266,7 +269,7 @@ private:
     }
 
     // The sweep that looks whether what was found is healed has not passed yet.
-    bool verifying() const { return s_.working && s_.phase == Phase::verifying; }
+    bool verifying() const { return s_.working && s_.phase == Phase::verifying && !s_.beside; }
 
     std::string failure_text() const { return s_.failure ? s_.failure->message : ""; }
 

@@ -39,6 +39,8 @@ struct Seen {
     std::string suspend_reason;
     bool working = false;                        // a run is under way
     bool first = false;                          // and none has ended before
+    bool beside = false;                         // on the next revision, while another is searched
+    std::string not_followed;                    // why edits do not reach that one meanwhile; "" where they do
     Phase phase = Phase::idle;
     std::string progress;                        // what it is doing, for Reconciling
     std::optional<Error> failure;                // the pass or its batches failed

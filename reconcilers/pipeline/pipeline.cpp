@@ -227,6 +227,10 @@ Status PipelineReconciler::supersede(Pass& pass) {
     return guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         discard_outdated_batches(tx, pass.uid, pass.declared.generation, pass.revision.number);
+        // What this run has found in what is served, or might have, nobody heals there any more.
+        const Revision* served = pass.served();
+        const bool left = served != nullptr && served->number == pass.run->revision && pass.beside();
+        if (left && (!pass.run->feed_trusted || pass.run->found.total() > 0)) note_served_gap(tx, pass.uid, milliseconds(0));
         end_run(tx, *pass.run, pass.declared.name, "Superseded", "the spec changed under way");
         discard_run_batches(tx, pass.uid, pass.run->id);
         tx.commit();
@@ -322,13 +326,18 @@ Status PipelineReconciler::begin_run(Pass& pass) {
         run.deep = deep && stored->documents > 0;  // where nothing is stored there is nothing to look at deeply
         run.traceparent = pass.context.span.traceparent();
         // What a refresh brings is nothing that a trigger should have named, nor is a refused document that is tried again, nor
-        // what was taken up for another declaration and then given up.
+        // what was taken up for another declaration and then given up, nor what the next revision has not yet.
         run.feed_trusted = moves && pass.feed.trusted && !pass.feed.full && !pass.capture_fingerprint.empty() &&
-                           !pass.refreshed() && !pass.retries_refused() &&
+                           !pass.refreshed() && !pass.retries_refused() && !pass.beside() &&
                            pass.status.observed_generation == pass.declared.generation;
         // Whatever changes from here on is named, and what changed before is seen by this sweep; where the feed was full, by the
         // one that begins when all have ended who found it full.
         if (!pass.capture_fingerprint.empty()) pass.feed.trusted = keep_feed(tx, pass.uid, pass.capture_fingerprint, true);
+        if (pass.beside()) {
+            note_served_unproven(tx, pass.uid);
+        } else {
+            close_served_gap(tx, pass.uid);
+        }
         pass.run = start_run(tx, run);
         if (versions_outdated(tx, pass.uid, pass.run->id, pass.source.version)) pass.run->deep = true;
         tx.exec({"checkpoint_open",

@@ -61,8 +61,7 @@ struct PipelineSettings {
 };
 
 class PipelineReconciler final : public Reconciler {
-public:
-    // All outlive the reconciler.
+public:  // all outlive the reconciler
     PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const MemoryBudget& memory, const WriterPressure& pressure,
                        FeedProgress& feeds, FaultLog& faults, const Clock& clock, Telemetry telemetry, PipelineSettings settings);
 
@@ -94,6 +93,7 @@ private:
     static void tell_lost(Pass& pass, Transaction& tx, const Revision& revision);
     Status make_revision(Pass& pass, Transaction& tx, const RevisionSettings& wanted);
     Status keep_capture(Pass& pass);
+    static std::optional<PipelineSpec> searched_beside(const Pass& pass, const Revision* wanted);
     Status align_capture(Pass& pass, const CapturePlan& plan, bool clear);
     Status drop_capture(Pass& pass);
     struct LockTurn {
@@ -133,7 +133,8 @@ private:
     Status dispatch(Pass& pass, const Observed& observed);
     Result<ReconcileOutcome> complete_sweep(Pass& pass);
     Result<ReconcileOutcome> verify_or_finish(Pass& pass);
-    static Status serve_what_is_whole(Pass& pass, Transaction& tx);
+    static Status serve_what_is_whole(Pass& pass, Transaction& tx, Totals& stored);
+    Result<std::string> why_not_followed(Session& session, const Pass& pass) const;
     void take_down(Pass& pass, const Totals& stored) const;
     Result<ReconcileOutcome> finish(Pass& pass, std::string_view result, const std::string& message);
     Status sweep_again(Pass& pass, bool deep);
@@ -176,9 +177,8 @@ private:
     Mutex mutex_;
     std::map<std::pair<std::int64_t, bool>, std::int64_t> slice_limits_
         GUARDED_BY(mutex_);  // of a pipeline's sweeps, deep or not
-    struct NextSlice {  // not before
-        SteadyTime paced{};  // where the sweep takes its time
-        SteadyTime pressed{};  // and where writers press
+    struct NextSlice {  // not before, where the sweep takes its time and where writers press
+        SteadyTime paced{}, pressed{};
     };
     std::map<std::int64_t, NextSlice> next_slices_ GUARDED_BY(mutex_);
     struct Pace {

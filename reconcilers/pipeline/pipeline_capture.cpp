@@ -47,6 +47,17 @@ FeedSeen blind(const BlindSpot& spot) {
 
 }  // namespace
 
+// What is served while another revision is built, as it was declared: what it is made of is watched too.
+std::optional<PipelineSpec> PipelineReconciler::searched_beside(const Pass& pass, const Revision* wanted) {
+    const Revision* served = pass.served();
+    if (served == nullptr || wanted == served) return std::nullopt;
+    PipelineSpec spec = spec_of_revision(pass.declared, served->settings);
+    for (const std::string& name : served->tables.metadata_slots) {
+        if (!name.empty()) spec.metadata.push_back(name);
+    }
+    return spec;
+}
+
 // What is there and what is missing is looked at without a lock or a write: mostly nothing is to be done.
 Status PipelineReconciler::keep_capture(Pass& pass) {
     if (pass.declared.capture != "Auto" || pass.declared.management != "Manage") return drop_capture(pass);
@@ -62,7 +73,7 @@ Status PipelineReconciler::keep_capture(Pass& pass) {
             const PipelineSpec spec = same == nullptr ? pass.declared : spec_of_revision(pass.declared, same->settings);
             Result<SourceShape> source = inspect_source(tx, spec);
             if (!source) return source.error();
-            Result<CapturePlan> planned = plan_capture(tx, spec, *source);
+            Result<CapturePlan> planned = plan_capture(tx, spec, *source, searched_beside(pass, same));
             if (!planned || planned->relations.empty()) return planned;
             Result<CaptureState> seen = look_at_capture(tx, pass.uid, *planned);
             if (!seen) return seen.error();
@@ -170,6 +181,8 @@ Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan, bo
         Result<CaptureState> state = look_at_capture(tx, pass.uid, plan);
         if (!state) return state.error();
         const bool anew = !state->current;
+        // Until now all that is searched was named, and what is put in place names all of that too.
+        const bool whole = state->table_stands && pass.feed.fingerprint == state->fingerprint && served_is_whole(tx, pass.uid);
         const bool make = anew || (may && !state->missing.empty());
         bool writers_ended = false;
         if (anew) {
@@ -191,6 +204,7 @@ Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan, bo
         // Whoever is under way may have called what was replaced, and not have named what is to be named now: as with a feed that
         // was full, it is the sweep that begins when all of them have ended that sees it.
         if (anew && state->complete && !writers_ended) shut_feed(tx, pass.uid);
+        if (whole && state->complete) keep_served_whole(tx, pass.uid);
         tx.commit();
         tell_capture(pass, *state, refused);
         return {};

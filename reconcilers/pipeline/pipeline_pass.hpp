@@ -45,6 +45,7 @@ struct PipelineReconciler::Pass {
     std::string left_over;  // a relation that is watched no more and whose triggers somebody's lock keeps
     SteadyTime loaded{};  // ours, when the server's clock was read
     std::optional<ProviderTrouble> provider_trouble;
+    std::string not_followed;  // why edits do not reach what is served while the next revision is built; "" where they do
 
     explicit Pass(std::int64_t id, const Context& c) : uid(id), context(c) {}
 
@@ -56,6 +57,11 @@ struct PipelineReconciler::Pass {
     }
     // Under work to take over from what is served.
     bool next_to_serve() const { return revision.state != "served" && served() != nullptr; }
+    // What is searched is not what is worked on: the next one is built beside it.
+    bool beside() const {
+        return served() != nullptr &&
+               std::any_of(revisions.begin(), revisions.end(), [](const Revision& r) { return r.state == "building"; });
+    }
     // Whether the condition of that type was told to be True.
     bool is(std::string_view type) const {
         return std::any_of(status.conditions.begin(), status.conditions.end(),

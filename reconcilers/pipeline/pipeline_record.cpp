@@ -12,6 +12,7 @@
 #include "reconcilers/pipeline/pipeline.hpp"
 #include "reconcilers/pipeline/pipeline_gauges.hpp"
 #include "reconcilers/pipeline/pipeline_pass.hpp"
+#include "store/control/batches.hpp"
 #include "store/control/leases.hpp"
 #include "store/control/steadiness.hpp"
 #include "store/control/waiting.hpp"
@@ -112,15 +113,24 @@ Status PipelineReconciler::record_between(Pass& pass) {
     });
 }
 
-// A later revision takes over where it has nothing left to heal: one statement, and search sees one or the other.
-Status PipelineReconciler::serve_what_is_whole(Pass& pass, Transaction& tx) {
-    if (pass.revision.state != "served" && pass.run->found.to_embed() == 0) {
-        if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served) return served;
-        add_event(tx, {.uid = pass.uid,
-                       .reason = "RevisionServed",
-                       .message = fmt::format("revision {} is served now", pass.revision.number),
-                       .reconcile_id = pass.context.reconcile_id});
-        pass.revision.state = "served";
+// A later revision takes over where it has nothing left to heal: one statement, and search sees one or the other. What was still
+// planned for the one before goes: nobody reads that any more, and all of it was planned for this one too. Nobody writes to
+// either meanwhile, so that the count is that of what is served from the commit on.
+Status PipelineReconciler::serve_what_is_whole(Pass& pass, Transaction& tx, Totals& stored) {
+    if (pass.revision.state == "served" || pass.run->found.to_embed() > 0) return {};
+    hold_writers(tx, pass.uid);
+    if (stored.documents <= kCountedAtOnce) stored = count_stored(tx, pass.revision);
+    if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served) return served;
+    discard_superseded_batches(tx, pass.uid, pass.revision.number);
+    pass_served_gap_on(tx, pass.uid);
+    add_event(tx, {.uid = pass.uid,
+                   .reason = "RevisionServed",
+                   .message = fmt::format("revision {} is served now", pass.revision.number),
+                   .reconcile_id = pass.context.reconcile_id});
+    pass.revision.state = "served";
+    for (Revision& r : pass.revisions) {
+        if (r.number == pass.revision.number || r.state == "served")
+            r.state = r.number == pass.revision.number ? "served" : "retired";
     }
     return {};
 }
@@ -130,11 +140,14 @@ void PipelineReconciler::take_down(Pass& pass, const Totals& stored) const {
     const Run& run = *pass.run;
     const WallTime now = this->now(pass);
     PipelineStatus& s = pass.status;
-    s.revision = pass.revision.state == "served" ? pass.revision.number : s.revision;
-    s.documents = stored.documents;
-    s.chunks = stored.chunks;
-    s.drift = run.found;
-    s.dead_letters = run.dead_letters;
+    // Of what is searched: where that is still another revision, this run has seen nothing of it.
+    if (!pass.beside()) {
+        s.revision = pass.revision.number;
+        s.documents = stored.documents;
+        s.chunks = stored.chunks;
+        s.drift = run.found;
+        s.dead_letters = run.dead_letters;
+    }
     s.source_documents = run.seen;
     s.last_error.clear();
     s.last_sweep = now;
@@ -168,7 +181,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     if (const Status read = read_truth(**session, pass); !read) return read.error();
     const Status done = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-        if (const Status served = serve_what_is_whole(pass, tx); !served) return served;
+        if (const Status served = serve_what_is_whole(pass, tx, *stored); !served) return served;
         if (const Status trimmed = trim_journal(tx, pass.revision, settings_.history_weeks); !trimmed) return trimmed;
         if (const Status dropped = drop_old_revisions(tx, pass.uid, settings_.keep_revisions); !dropped) return dropped;
         if (pass.stored_dead_letters > 0) {
@@ -187,7 +200,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         seen.filtered = pass.source.filtered;
         seen.unsteady = settle_unsteady(tx, pass.uid, run.id);
         StatusUpdate update = status_update(pass);
-        update.counted = *stored;
+        if (!pass.beside()) update.counted = *stored;
         update.source_counted = true;
         update.status.conditions = conditions_of(seen);
         write_status(tx, update, pass.context.reconcile_id);
@@ -248,7 +261,7 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
         bool source_counted = !seen.observed;
         if (!seen.observed) pass.status.source_documents.reset();
         if (pass.run) {
-            pass.status.drift = pass.run->found;
+            if (!pass.beside()) pass.status.drift = pass.run->found;
             if (seen.observed && pass.run->phase != RunPhase::sweeping) {
                 pass.status.source_documents = pass.run->seen;
                 source_counted = true;

@@ -93,6 +93,8 @@ Status PipelineReconciler::make_revision(Pass& pass, Transaction& tx, const Revi
     if (!made) return made.error();
     pass.revision = *std::move(made);
     pass.revisions.push_back(pass.revision);
+    // Whoever plans now asks first which revisions there are: those who have asked have committed before this one is there.
+    hold_writers(tx, pass.uid);
     add_event(tx, {.uid = pass.uid,
                    .reason = "RevisionCreated",
                    .message = fmt::format("revision {}: {} with {} dimensions, {} chunks", number, wanted.model,

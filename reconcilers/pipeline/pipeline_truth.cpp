@@ -1,9 +1,12 @@
 // The part of the way through that reads, beside the pipeline, what is true of it now: what waits, how its provider is, what is
 // held back; and makes of it what conditions are made of.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "reconcilers/factory/plan.hpp"
+#include "reconcilers/factory/targets.hpp"
 #include "reconcilers/pipeline/pipeline.hpp"
 #include "reconcilers/pipeline/pipeline_pass.hpp"
 #include "store/control/providers.hpp"
@@ -16,6 +19,9 @@ Status PipelineReconciler::read_truth(Session& session, Pass& pass) const {
     Result<Waiting> waiting = read_waiting(session, pass.uid);
     if (!waiting) return waiting.error();
     pass.status.waiting = *std::move(waiting);
+    Result<std::string> not_followed = why_not_followed(session, pass);
+    if (!not_followed) return not_followed.error();
+    pass.not_followed = *std::move(not_followed);
     const std::string model = RevisionSettings::of(pass.declared, pass.provider).model;
     Gateway::Health health = gateway_.health(pass.provider, model);
     pass.provider_trouble = std::move(health.trouble);
@@ -25,6 +31,25 @@ Status PipelineReconciler::read_truth(Session& session, Pass& pass) const {
     if (*record && (*record)->generation == pass.provider.generation && !(*record)->healthy)
         pass.provider_trouble = ProviderTrouble{(*record)->reason, (*record)->message};
     return {};
+}
+
+// While the next revision is built the change feed heals what is served beside it, where it can. (What it could not, though it
+// was named, homeostat.waiting tells of.)
+Result<std::string> PipelineReconciler::why_not_followed(Session& session, const Pass& pass) const {
+    if (!pass.beside() || !pass.heals()) return std::string();
+    const Revision& served = *pass.served();
+    std::string why;
+    if (settings_.once || !pass.feed.kept || pass.capture_fingerprint.empty()) {
+        why = "no change feed names them, and sweeps look at the next revision";
+    } else if (served.settings.key != RevisionSettings::of(pass.declared, pass.provider).key) {
+        why = "its key is another";
+    } else {
+        Result<ProviderSpec> provider = provider_of_revision(session, pass.declared, served);
+        if (provider) return std::string();
+        if (provider.error().code != kRevisionOutdated) return provider.error();
+        why = "no provider makes its vectors any more";
+    }
+    return fmt::format("revision {} is served until the next one is filled, and edits do not reach it: {}", served.number, why);
 }
 
 // What the sweep left to the feed may be older than what named it: of a source that was not fed until this run, or of a gap,
@@ -110,6 +135,8 @@ Seen PipelineReconciler::seen_in(const Pass& pass, bool working) {
         seen.unkeyed = pass.run->unkeyed;
         seen.bypassed = pass.run->bypassed;
     }
+    seen.beside = pass.beside();
+    seen.not_followed = pass.not_followed;
     if (pass.run && working) {
         seen.working = true;
         seen.phase = phase_of(*pass.run);

@@ -10,6 +10,7 @@ Seen seen_in(const ReportFacts& f) {
     seen.suspend_reason = f.suspend_reason;
     seen.working = f.phase.has_value();
     seen.first = f.first;
+    seen.beside = f.beside;
     seen.phase = f.phase.value_or(Phase::idle);
     seen.source_documents = s.source_documents;
     seen.declared = f.declared;

@@ -25,12 +25,12 @@ const std::string kNotAtOnce = "set_config('synchronous_commit', 'off', true)";
 
 const NamedStatement kInsert{"batch_insert", fmt::format(R"sql(
     INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents,
-        claimed_by, claim_token, claim_expires_at, created_at)
+        claimed_by, claim_token, claim_expires_at, created_at, provider)
     SELECT :uid::bigint, :revision::int, :generation::bigint, :epoch::bigint, :run_id::bigint, :traceparent, w.kind, w.class,
         w.priority, w.keys::text[], w.documents, CASE WHEN w.i <= :limit::int THEN :replica END,
         CASE WHEN w.i <= :limit::int THEN {} END,
         CASE WHEN w.i <= :limit::int THEN clock_timestamp() + :ttl::bigint * interval '1 ms' END,
-        clock_timestamp() - :waited::bigint * interval '1 ms'
+        clock_timestamp() - :waited::bigint * interval '1 ms', :provider
     FROM unnest(:kinds::text[], :classes::text[], :priorities::int[], :keys::text[], :documents::int[]) WITH ORDINALITY
         AS w(kind, class, priority, keys, documents, i)
     RETURNING id, claim_token)sql",
@@ -41,13 +41,15 @@ const NamedStatement kInsert{"batch_insert", fmt::format(R"sql(
 // of the index batch_suspect and of kSuspects. How a pipeline is named among what is blocked: blocked_pipeline.hpp.
 const Statement kClaim{
     "batch_claim",
-    "WITH ready AS (SELECT b.id, p.provider, o.uid AS o, o.generation AS g FROM homeostat.batch b"
+    "WITH ready AS (SELECT b.id, coalesce(b.provider, p.provider) AS provider, o.uid AS o, o.generation AS g FROM "
+    "homeostat.batch b"
     "  JOIN homeostat.pipeline p USING (uid) JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid AND l.epoch = b.epoch"
-    "  LEFT JOIN homeostat.provider o ON o.name = p.provider"
+    "  LEFT JOIN homeostat.provider o ON o.name = coalesce(b.provider, p.provider)"
     "  WHERE b.claim_token IS NULL AND b.run_after <= clock_timestamp() AND NOT p.suspend AND p.deletion_requested_at IS NULL "
     "  AND b.generation = p.generation AND b.kind IN ('heal', 'move', 'prune', 'stray')"
-    "  AND (b.deaths > 0 OR b.marks >= 3) = $4::boolean AND (b.kind <> 'heal' OR NOT ARRAY[p.provider, E'\\npipeline ' || b.uid,"
-    "    coalesce(concat_ws(E'\\n', p.provider, o.uid, o.generation), '')] && $5::text[])"
+    "  AND (b.deaths > 0 OR b.marks >= 3) = $4::boolean AND (b.kind <> 'heal' OR NOT ARRAY[coalesce(b.provider, p.provider),"
+    "    E'\\npipeline ' || b.uid, coalesce(concat_ws(E'\\n', coalesce(b.provider, p.provider), o.uid, o.generation), '')]"
+    "    && $5::text[])"
     "  AND ($6::bigint = 0 OR NOT EXISTS (SELECT FROM homeostat.run r JOIN homeostat.batch e USING (uid) WHERE r.id = b.run_id"
     "    AND r.phase <> 'sweeping' AND r.planned_in_sweep < $6::bigint AND e.run_id = r.id AND e.id <> b.id AND (e.claim_token"
     "    IS NOT NULL OR (e.id < b.id AND e.run_after <= clock_timestamp() AND (e.kind <> 'heal' OR b.kind = 'heal')"
@@ -65,11 +67,11 @@ const Statement kClaim{
 const Statement kSuspects{"batch_suspects", R"sql(
     SELECT EXISTS (SELECT FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid
         JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid AND l.epoch = b.epoch
-        LEFT JOIN homeostat.provider o ON o.name = p.provider
+        LEFT JOIN homeostat.provider o ON o.name = coalesce(b.provider, p.provider)
         WHERE (b.deaths > 0 OR b.marks >= 3) AND b.claim_token IS NULL AND b.run_after <= clock_timestamp()
             AND NOT p.suspend AND p.deletion_requested_at IS NULL AND b.generation = p.generation
-            AND b.kind IN ('heal', 'move', 'prune', 'stray') AND (b.kind <> 'heal' OR (p.provider <> ALL ($1::text[])
-                AND coalesce(concat_ws(E'\n', p.provider, o.uid, o.generation), '') <> ALL ($1::text[])
+            AND b.kind IN ('heal', 'move', 'prune', 'stray') AND (b.kind <> 'heal' OR (coalesce(b.provider, p.provider) <> ALL ($1::text[])
+                AND coalesce(concat_ws(E'\n', coalesce(b.provider, p.provider), o.uid, o.generation), '') <> ALL ($1::text[])
                 AND E'\npipeline ' || b.uid <> ALL ($1::text[])))))sql"};
 
 const Statement kHeartbeat{
@@ -94,13 +96,16 @@ const NamedStatement kFinish{"batch_finish", R"sql(
         :error_code, left(:message, 1024), :saved::bigint
     FROM gone RETURNING id)sql"};
 
+// Of a revision that was replaced under way nothing is left to be done.
 const Statement kRest{
     "batch_rest",
     "INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents,"
-    "  attempts, deaths, marks, run_after, last_error, created_at)"
+    "  attempts, deaths, marks, run_after, last_error, created_at, provider)"
     " SELECT uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, $2::text[], $3::int, $4::int,"
     "  CASE WHEN documents = 1 THEN deaths ELSE 0 END, CASE WHEN deaths > 0 THEN greatest(marks, 3) ELSE marks END,"
-    "  clock_timestamp() + $5::bigint * interval '1 ms', $6, created_at FROM homeostat.batch WHERE id = $1::bigint"};
+    "  clock_timestamp() + $5::bigint * interval '1 ms', $6, created_at, provider FROM homeostat.batch b WHERE b.id = $1::bigint"
+    "  AND NOT EXISTS (SELECT FROM homeostat.revision r WHERE r.uid = b.uid AND r.revision = b.revision AND r.state = "
+    "'retired')"};
 
 // As urgent as what a sweep finds of that kind: not at all.
 const Statement kPutAway{
@@ -110,29 +115,16 @@ const Statement kPutAway{
     " SELECT uid, revision, generation, epoch, run_id, traceparent, 'stray', class, 0, $2::text[], $3::int,"
     "  clock_timestamp() + $4::bigint * interval '1 ms' FROM homeostat.batch WHERE id = $1::bigint"};
 
-const Statement kRelease{
-    "batch_release",
-    "UPDATE homeostat.batch SET claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL, attempts = attempts + $3::int,"
-    " run_after = clock_timestamp() + $4::bigint * interval '1 ms', last_error = CASE WHEN $5 = '' THEN last_error ELSE $5 END,"
-    " tokens = tokens + $6::bigint, wasted_tokens = wasted_tokens + $7::bigint"
-    " WHERE id = $1::bigint AND claim_token = $2::bigint"};
-
-// A chunk without a document is one whatever is declared, so that is still done, but not to tables of another revision.
-const Statement kDiscard{"batch_discard", R"sql(
-    DELETE FROM homeostat.batch b WHERE b.uid = $1::bigint
-        AND (b.revision <> $3::int OR (b.generation <> $2::bigint AND b.kind <> 'stray')))sql"};
-const Statement kDiscardRun{"batch_discard_run",
-                            "DELETE FROM homeostat.batch WHERE uid = $1::bigint AND run_id = $2::bigint AND kind <> 'stray'"};
-const Statement kRestamp{
-    "batch_restamp",
-    "UPDATE homeostat.batch b SET generation = p.generation FROM homeostat.pipeline p WHERE p.uid = $1::bigint AND b.uid = p.uid"
-    " AND b.kind = 'stray' AND b.generation <> p.generation"};
-const Statement kWithdraw{
-    "batch_withdraw",
-    "DELETE FROM homeostat.batch WHERE id = ANY (ARRAY(SELECT id FROM homeostat.batch WHERE uid = $1::bigint"
-    " AND run_id = $2::bigint AND kind = 'heal' AND claim_token IS NULL FOR UPDATE SKIP LOCKED)) RETURNING id"};
-const Statement kAdopt{"batch_adopt",
-                       "UPDATE homeostat.batch SET epoch = $2::bigint WHERE uid = $1::bigint AND epoch <> $2::bigint"};
+// Where another revision has taken over meanwhile nothing is left to be tried again.
+const Statement kRelease{"batch_release", R"sql(
+    WITH held AS (SELECT b.id, EXISTS (SELECT FROM homeostat.revision r WHERE r.uid = b.uid AND r.revision = b.revision
+            AND r.state = 'retired') AS over
+        FROM homeostat.batch b WHERE b.id = $1::bigint AND b.claim_token = $2::bigint),
+    gone AS (DELETE FROM homeostat.batch b USING held h WHERE b.id = h.id AND h.over AND b.claim_token = $2::bigint)
+    UPDATE homeostat.batch b SET claimed_by = NULL, claim_token = NULL, claim_expires_at = NULL, attempts = attempts + $3::int,
+        run_after = clock_timestamp() + $4::bigint * interval '1 ms', last_error = CASE WHEN $5 = '' THEN last_error ELSE $5 END,
+        tokens = tokens + $6::bigint, wasted_tokens = wasted_tokens + $7::bigint
+    FROM held h WHERE b.id = h.id AND NOT h.over AND b.claim_token = $2::bigint)sql"};
 
 const Statement kOpen{
     "batch_open",
@@ -209,7 +201,8 @@ void insert_claimed(Transaction& tx, const Batch& like, const std::vector<Planne
                                   {"limit", limit},
                                   {"replica", claimant.replica},
                                   {"ttl", claimant.ttl.count()},
-                                  {"waited", like.waited.count()}});
+                                  {"waited", like.waited.count()},
+                                  {"provider", like.beside ? std::optional<std::string_view>(like.provider) : std::nullopt}});
     std::vector<Batch> claimed;
     for (const PlannedBatch& planned : batches) {
         if (static_cast<int>(claimed.size()) == limit) break;
@@ -340,18 +333,6 @@ Status release_batch(Session& session, const Batch& batch, bool counts_attempt, 
                                           batch.tokens, batch.wasted_tokens));
     });
 }
-
-void discard_outdated_batches(Transaction& tx, std::int64_t uid, std::int64_t generation, std::int32_t revision) {
-    tx.exec(kDiscard, Params::of(uid, generation, revision));
-    tx.exec(kRestamp, Params::of(uid));
-}
-void discard_run_batches(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
-    tx.exec(kDiscardRun, Params::of(uid, run_id));
-}
-std::int64_t withdraw_batches(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
-    return tx.exec(kWithdraw, Params::of(uid, run_id)).size();
-}
-void adopt_batches(Transaction& tx, std::int64_t uid, std::int64_t epoch) { tx.exec(kAdopt, Params::of(uid, epoch)); }
 
 Result<OpenBatches> open_batches(Session& session, std::int64_t uid, std::int64_t epoch, std::int64_t run_id) {
     return guarded([&] {

@@ -44,6 +44,7 @@ struct Batch {
     std::int64_t token = 0;
     std::string traceparent;
     bool fed = false;             // planned by the change feed, which needs no telling that it is done
+    bool beside = false;  // of the served revision while the next one is built: `provider` is its own. For inserts only
     std::string provider;  // of the pipeline, by name, as it was declared when this was claimed
     std::int64_t provider_uid = 0;
     std::int64_t provider_generation = 0;
@@ -120,8 +121,13 @@ Status release_batch(Session& session, const Batch& batch, bool counts_attempt, 
 Result<bool> batch_exists(Session& session, const Batch& batch);
 
 // Removes batches of a pipeline that were planned for another generation or revision, claimed or not: their claimants are fenced.
-// Strays stay, of the same revision. Whoever discards begins a sweep in the same transaction: it sees what they were to heal.
+// Strays stay, of the same revision. Whoever discards begins a sweep of `revision` in the same transaction: it sees what they
+// were to heal. Where another one is served no sweep sees that one, so what the change feed planned for it stays and is of the
+// pipeline's generation from now on; but deletions that are not wanted any more.
 void discard_outdated_batches(Transaction& tx, std::int64_t uid, std::int64_t generation, std::int32_t revision);
+// In the transaction that has `revision` served: those of others go, but the few that are being written at this moment, whose
+// tables nobody reads any more.
+void discard_superseded_batches(Transaction& tx, std::int64_t uid, std::int32_t revision);
 // Removes what this run planned, claimed or not; the change feed's batches are not its own.
 void discard_run_batches(Transaction& tx, std::int64_t uid, std::int64_t run_id);
 // Takes back what this run planned to heal and nobody has claimed; returns how many batches that were.

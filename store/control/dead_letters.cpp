@@ -20,8 +20,10 @@ const Statement kList{"dead_letters_of_all",
 
 const Statement kRetry{
     "dead_letters_retry",
+    // Not those of what is searched while the next revision is built: no sweep looks at that one, and the next one tries anew.
     "WITH gone AS (DELETE FROM homeostat.own_dead_letter l USING homeostat.pipeline p WHERE" FILTERED
-    " RETURNING l.uid),"
+    " AND NOT EXISTS (SELECT FROM homeostat.revision r JOIN homeostat.revision n ON n.uid = r.uid AND n.state = 'building'"
+    "  WHERE r.uid = l.uid AND r.revision = l.revision AND r.state = 'served') RETURNING l.uid),"
     " counted AS (SELECT uid, count(*) AS n FROM gone GROUP BY uid),"
     " asked AS (UPDATE homeostat.pipeline p SET reconcile_requested = $4 || gen_random_uuid()::text FROM counted c"
     "  WHERE p.uid = c.uid)"

@@ -19,6 +19,8 @@ const Statement kFacts{
     "coalesce(s.observed_generation, 0),"
     " s.source_documents, coalesce(s.documents, 0), coalesce(s.missing, 0), coalesce(s.stale, 0), coalesce(s.moved, 0),"
     " coalesce(s.partial, 0), coalesce(s.invalid, 0), coalesce(s.orphaned, 0), coalesce(s.excess, 0), s.last_sweep_at IS NULL,"
+    " EXISTS (SELECT FROM homeostat.revision r WHERE r.uid = p.uid AND r.state = 'served')"
+    "  AND EXISTS (SELECT FROM homeostat.revision r WHERE r.uid = p.uid AND r.state = 'building'),"
     " coalesce(u.phase, ''), coalesce(u.sweeps, 0), v.healthy IS NOT NULL AND (NOT v.healthy OR v.updated_at > "
     "n.last_transition_at"
     "  OR n.status = 'True'), coalesce(v.healthy, true), coalesce(v.reason, ''), coalesce(v.message, '')," +
@@ -93,6 +95,7 @@ ReportFacts facts_at(const Rows& rows, int i) {
                               &s.drift.partial, &s.drift.invalid, &s.drift.orphaned, &s.drift.excess};
     for (std::int64_t* count : counts) *count = c.integer();
     f.first = c.boolean();
+    f.beside = c.boolean();
     const std::string_view phase = c.view();
     const std::int64_t sweeps = c.maybe_integer<std::int64_t>().value_or(0);
     if (!phase.empty()) f.phase = phase_named(phase, sweeps);

@@ -22,6 +22,7 @@ struct ReportFacts {
     double completeness = 1.0;
     std::optional<std::int64_t> declared;  // documents
     PipelineStatus status;                 // counts, conditions, what waits
+    bool beside = false;  // the next revision is built while another is searched
     bool first = false;                    // no run has ended
     std::optional<Phase> phase;            // of the run under way
     bool provider_known = false;           // something was heard of it since the stored condition was told

@@ -60,6 +60,9 @@ struct Totals {
     std::int64_t told_chunks = 0;
 };
 Result<Totals> count_stored(Session& session, const Revision& revision);
+// By one statement of `tx`, which nobody may outdate before it ends. Throws StoreFailure.
+Totals count_stored(Transaction& tx, const Revision& revision);
+inline constexpr std::int64_t kCountedAtOnce = 200'000;  // documents; with more that takes too long for others to wait
 
 // Of these keys, those whose current content is a dead letter; in the order given, true = dead.
 Result<std::vector<bool>> dead_letters_among(Transaction& tx, const SourceShape& source, const Revision& revision,

@@ -106,6 +106,17 @@ Result<Totals> count_stored(Session& session, const Revision& revision) {
     });
 }
 
+Totals count_stored(Transaction& tx, const Revision& revision) {
+    const Rows rows = tx.exec(
+        {revision.tables.prefix + "_totals_now",
+         fmt::format("SELECT count(*), coalesce(sum(d.chunk_count), 0),"
+                     " coalesce((SELECT s.documents FROM homeostat.pipeline_status s WHERE s.uid = $1::bigint), 0),"
+                     " coalesce((SELECT s.chunks FROM homeostat.pipeline_status s WHERE s.uid = $1::bigint), 0) FROM {} d",
+                     revision.tables.document)},
+        Params::of(revision.tables.uid));
+    return {rows.i64(0, 0), rows.i64(0, 1), rows.i64(0, 2), rows.i64(0, 3)};
+}
+
 Result<std::vector<bool>> dead_letters_among(Transaction& tx, const SourceShape& source, const Revision& revision,
                                              const std::vector<Key>& keys) {
     return guarded([&] {
@@ -144,6 +155,10 @@ Result<std::vector<bool>> dead_letters_among(Transaction& tx, const SourceShape&
 
 namespace {
 
+// Those of what is searched beside the next revision stay until that one takes over.
+constexpr std::string_view kNotServed =
+    "NOT EXISTS (SELECT FROM homeostat.revision r WHERE r.uid = l.uid AND r.revision = l.revision AND r.state = 'served')";
+
 // The same where the source is read apart: the letters first, then what the source has now, then those go whose text is another.
 // One that was written meanwhile is no longer what was compared, and stays.
 void settle_apart(Transaction& tx, const SourceShape& source, const Revision& revision) {
@@ -166,9 +181,10 @@ void settle_apart(Transaction& tx, const SourceShape& source, const Revision& re
     Params params = whose;
     params.bytes(binary_array(gone_keys)).bytes(binary_array(gone_hashes));
     tx.exec({"dead_letters_settle",
-             "DELETE FROM homeostat.dead_letter l WHERE l.uid = $1::bigint AND (l.revision <> $2::int OR EXISTS (SELECT FROM"
-             " unnest($3::text[], $4::text[]) AS w(key, hash) WHERE l.key = w.key::text[] AND l.content_hash = decode(w.hash, "
-             "'hex')))"},
+             "DELETE FROM homeostat.dead_letter l WHERE l.uid = $1::bigint AND CASE WHEN l.revision <> $2::int THEN " +
+                 std::string(kNotServed) +
+                 " ELSE EXISTS (SELECT FROM unnest($3::text[], $4::text[]) AS w(key, hash) WHERE l.key = w.key::text[]"
+                 " AND l.content_hash = decode(w.hash, 'hex')) END"},
             params);
 }
 
@@ -182,12 +198,12 @@ Status settle_dead_letters(Transaction& tx, const SourceShape& source, const Rev
             match += fmt::format(" AND s.{} = l.key[{}]::{}{}", source.key[i].quoted, i + 1, source.key[i].type,
                                  source.key[i].collate);
         }
-        tx.exec(
-            {revision.tables.prefix + "_settle_dead",
-             fmt::format("DELETE FROM homeostat.dead_letter l WHERE l.uid = $1::bigint AND (l.revision <> $2::int OR NOT EXISTS ("
-                         "SELECT FROM {} s WHERE {} = l.content_hash{}))",
-                         source.relation, source.content_hash(), match)},
-            Params::of(revision.tables.uid, revision.number));
+        tx.exec({revision.tables.prefix + "_settle_dead",
+                 fmt::format(
+                     "DELETE FROM homeostat.dead_letter l WHERE l.uid = $1::bigint AND CASE WHEN l.revision <> $2::int THEN {}"
+                     " ELSE NOT EXISTS (SELECT FROM {} s WHERE {} = l.content_hash{}) END",
+                     kNotServed, source.relation, source.content_hash(), match)},
+                Params::of(revision.tables.uid, revision.number));
     });
 }
 

@@ -160,6 +160,10 @@ bool turn_to_revision(Transaction& tx, std::int64_t uid, std::int32_t number, st
     return turned;
 }
 
+void hold_writers(Transaction& tx, std::int64_t uid) {
+    tx.exec({"revision_hold", "SELECT FROM homeostat.pipeline p WHERE p.uid = $1::bigint FOR UPDATE"}, Params::of(uid));
+}
+
 Result<std::vector<Revision>> read_revisions(Session& session, std::int64_t uid) {
     return guarded([&]() -> Result<std::vector<Revision>> {
         const Rows rows = session.exec(kList, Params::of(uid));

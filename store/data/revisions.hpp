@@ -71,6 +71,10 @@ bool turn_to_revision(Transaction& tx, std::int64_t uid, std::int32_t number, st
 
 Result<std::vector<Revision>> read_revisions(Session& session, std::int64_t uid);  // ascending
 
+// Until `tx` ends nobody plans for or writes to any revision: who does has ended when this returns, and who comes later sees what
+// `tx` has changed. Throws StoreFailure.
+void hold_writers(Transaction& tx, std::int64_t uid);
+
 // Creates tables for the next revision and its row, in the given transaction.
 Result<Revision> create_revision(Transaction& tx, const PipelineSpec& spec, const RevisionSettings& settings,
                                  const SourceShape& source, const VectorExtension& vectors, std::int32_t number);

@@ -8,6 +8,7 @@ namespace {
 const Statement kMarks{"target_marks", R"(
     WITH RECURSIVE wanted AS (
         SELECT w.i, w.uid, w.revision, p.generation, p.provider, to_regclass(p.source)::oid AS source,
+            (SELECT r.provider FROM homeostat.revision r WHERE r.uid = w.uid AND r.revision = w.revision) AS made_by,
             concat_ws(',', p.declared_by, o.oid, o.rolsuper, o.rolbypassrls) AS declarer
         FROM unnest($1::bigint[], $2::int[]) WITH ORDINALITY AS w(uid, revision, i)
         LEFT JOIN homeostat.pipeline p ON p.uid = w.uid LEFT JOIN pg_roles o ON o.rolname = p.declared_by
@@ -34,14 +35,16 @@ const Statement kMarks{"target_marks", R"(
     ), provider AS (
         SELECT p.name, string_agg(concat_ws(':', q.uid, q.generation), ' ' ORDER BY q.uid) AS mark
         FROM homeostat.provider p JOIN homeostat.provider q ON q.uid = p.uid OR q.pool = p.pool
-        WHERE p.name IN (SELECT provider FROM wanted) GROUP BY p.name
+        WHERE p.name IN (SELECT provider FROM wanted UNION SELECT made_by FROM wanted) GROUP BY p.name
     )
-    SELECT md5(concat_ws(E'\n', w.generation, w.provider, p.mark, r.xmin, s.mark, w.declarer,
+    SELECT md5(concat_ws(E'\n', w.generation, w.provider, p.mark, m.mark, r.xmin, s.mark, w.declarer,
+        (SELECT count(*) FROM homeostat.revision n WHERE n.uid = w.uid AND n.state = 'building'),
         (SELECT concat_ws(',', count(*), sum(m.xmin::text::bigint)) FROM pg_auth_members m),
         (SELECT concat_ws(':', e.oid, e.extversion, e.extnamespace) FROM pg_extension e WHERE e.extname = 'vector')))
     FROM wanted w
     LEFT JOIN homeostat.revision r ON r.uid = w.uid AND r.revision = w.revision
     LEFT JOIN provider p ON p.name = w.provider
+    LEFT JOIN provider m ON m.name = w.made_by
     LEFT JOIN source s ON s.source = w.source
     ORDER BY w.i)"};
 

@@ -143,7 +143,8 @@ struct CaptureMember {
 
 class Planner {
 public:
-    Planner(Transaction& tx, const PipelineSpec& spec, const SourceShape& source) : tx_(tx), spec_(spec), source_(source) {}
+    Planner(Transaction& tx, const PipelineSpec& spec, const SourceShape& source, std::vector<std::string> watched)
+        : tx_(tx), spec_(spec), source_(source), watched_(std::move(watched)) {}
 
     CapturePlan run() {
         if (!spec_.capture_from.empty() && refused()) return std::move(plan_);
@@ -151,7 +152,7 @@ public:
             plan_.by_key = true;
             plan_.counts = !spec_.documents;
             const std::vector<CapturedColumn> columns = columns_of(tx_, source_.relation);
-            watch(source_.relation, "", columns, spec_.key, watched_names(spec_));
+            watch(source_.relation, "", columns, spec_.key, watched_);
         } else if (spec_.capture_from.empty()) {
             plan_.none_because = source_.described + none_because(source_.kind);
         }
@@ -288,13 +289,21 @@ private:
     Transaction& tx_;
     const PipelineSpec& spec_;
     const SourceShape& source_;
+    const std::vector<std::string> watched_;
     CapturePlan plan_;
 };
 
 }  // namespace
 
-Result<CapturePlan> plan_capture(Transaction& tx, const PipelineSpec& spec, const SourceShape& source) {
-    return guarded([&] { return Planner(tx, spec, source).run(); });
+Result<CapturePlan> plan_capture(Transaction& tx, const PipelineSpec& spec, const SourceShape& source,
+                                 const std::optional<PipelineSpec>& beside) {
+    std::vector<std::string> watched = watched_names(spec);
+    if (beside) {
+        for (std::string& name : watched_names(*beside)) {
+            if (std::ranges::find(watched, name) == watched.end()) watched.push_back(std::move(name));
+        }
+    }
+    return guarded([&] { return Planner(tx, spec, source, std::move(watched)).run(); });
 }
 
 }  // namespace homeostat

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,8 +59,9 @@ struct CapturePlan {
     BlindSpot blind;
 };
 
-// Reads the catalog. `spec` as declared, `source` its shape.
-Result<CapturePlan> plan_capture(Transaction& tx, const PipelineSpec& spec, const SourceShape& source);
+// Reads the catalog. `spec` as declared, `source` its shape. `beside`: what is searched as well, by the same key.
+Result<CapturePlan> plan_capture(Transaction& tx, const PipelineSpec& spec, const SourceShape& source,
+                                 const std::optional<PipelineSpec>& beside = std::nullopt);
 
 struct CaptureState {
     bool complete = false;  // every trigger is there, enabled, its function as planned, and they see all that changes

@@ -44,7 +44,9 @@ const Statement kGate{
     "'Enforce' OR EXISTS (SELECT FROM homeostat.condition c WHERE c.uid = p.uid AND c.type = 'Ready' AND c.status <> 'True'"
     "  AND c.reason = 'RightMissing'),"
     " (SELECT r.revision FROM homeostat.revision r WHERE r.uid = p.uid AND r.state <> 'retired'"
-    "  ORDER BY r.state = 'building' DESC, r.revision DESC LIMIT 1), f.run_id,"
+    "  ORDER BY r.state = 'building' DESC, r.revision DESC LIMIT 1),"
+    " (SELECT r.revision FROM homeostat.revision r WHERE r.uid = p.uid AND r.state = 'served'"
+    "  AND EXISTS (SELECT FROM homeostat.revision n WHERE n.uid = p.uid AND n.state = 'building')), f.run_id,"
     " EXISTS (SELECT FROM homeostat.run u WHERE u.uid = p.uid), coalesce(s.documents, 0), coalesce(s.source_documents, 0),"
     " CASE WHEN f.prune_window_start > clock_timestamp() - interval '1 hour' THEN f.pruned_in_window ELSE 0 END"
     " + CASE WHEN s.prune_window_start BETWEEN clock_timestamp() - interval '1 hour' AND clock_timestamp() THEN "
@@ -65,8 +67,10 @@ const Statement kPruned{
 
 const Statement kKeep{
     "feed_keep",
-    "INSERT INTO homeostat.feed AS f (uid, fingerprint, trusted_since) VALUES ($1::bigint, $2, CASE WHEN $3::boolean THEN"
-    " clock_timestamp() END) ON CONFLICT (uid) DO UPDATE SET fingerprint = excluded.fingerprint,"
+    "INSERT INTO homeostat.feed AS f (uid, fingerprint, trusted_since, served_gap_since) VALUES ($1::bigint, $2,"
+    " CASE WHEN $3::boolean THEN clock_timestamp() END, clock_timestamp()) ON CONFLICT (uid) DO UPDATE SET"
+    " fingerprint = excluded.fingerprint, served_gap_since = CASE WHEN f.fingerprint = excluded.fingerprint THEN"
+    "  f.served_gap_since ELSE coalesce(f.served_gap_since, excluded.served_gap_since) END,"
     " (trusted_since, settles) = (SELECT CASE WHEN trust THEN coalesce(f.trusted_since, excluded.trusted_since)"
     "                                         WHEN f.fingerprint = excluded.fingerprint THEN f.trusted_since END,"
     "                                    CASE WHEN NOT trust THEN f.settles END"
@@ -76,10 +80,12 @@ const Statement kKeep{
     "t(trust)),"
     " updated_at = clock_timestamp() RETURNING f.trusted_since IS NOT NULL"};
 
-const Statement kDistrust{"feed_distrust",
-                          "UPDATE homeostat.feed SET trusted_since = NULL, incomplete_since = least(incomplete_since,"
-                          "  clock_timestamp() - $2::bigint * interval '1 ms')"
-                          " WHERE uid = $1::bigint AND (trusted_since IS NOT NULL OR $2::bigint > 0)"};
+const Statement kDistrust{
+    "feed_distrust",
+    "UPDATE homeostat.feed SET trusted_since = NULL, incomplete_since = least(incomplete_since,"
+    "  clock_timestamp() - $2::bigint * interval '1 ms'), served_gap_since = least(served_gap_since,"
+    "  clock_timestamp() - $2::bigint * interval '1 ms')"
+    " WHERE uid = $1::bigint AND (trusted_since IS NOT NULL OR served_gap_since IS NULL OR $2::bigint > 0)"};
 
 constexpr const char* kTakeBack = R"sql(
     WITH gone (since) AS (DELETE FROM homeostat.batch WHERE id = ANY (ARRAY(
@@ -87,13 +93,36 @@ constexpr const char* kTakeBack = R"sql(
         FOR UPDATE SKIP LOCKED)) RETURNING created_at)
     SELECT count(*), {} FROM gone)sql";
 
-const Statement kShut{"feed_shut", "UPDATE homeostat.feed SET trusted_since = NULL, settles = $2::bigint WHERE uid = $1::bigint"};
+const Statement kShut{"feed_shut", R"sql(
+    UPDATE homeostat.feed SET trusted_since = NULL, settles = $2::bigint,
+        served_gap_since = coalesce(served_gap_since, clock_timestamp()) WHERE uid = $1::bigint)sql"};
 const Statement kOpened{"feed_opened",
                         "UPDATE homeostat.feed SET settles = pg_current_xact_id()::text::bigint WHERE uid = $1::bigint"};
 
-const Statement kFailed{"feed_batch_failed",
-                        "UPDATE homeostat.feed SET run_id = nextval('homeostat.run_id'), trusted_since = NULL"
-                        " WHERE uid = $1::bigint AND run_id = $2::bigint"};
+const Statement kFailed{"feed_batch_failed", R"sql(
+    UPDATE homeostat.feed f SET run_id = CASE WHEN b.served AND b.building THEN f.run_id ELSE nextval('homeostat.run_id') END,
+        trusted_since = CASE WHEN b.served AND b.building THEN f.trusted_since END,
+        served_gap_since = CASE WHEN b.served THEN coalesce(f.served_gap_since, clock_timestamp()) ELSE f.served_gap_since END
+    FROM (SELECT coalesce(bool_or(r.state = 'served' AND r.revision = $3::int), false),
+                 coalesce(bool_or(r.state = 'building'), false)
+          FROM homeostat.revision r WHERE r.uid = $1::bigint) b(served, building)
+    WHERE f.uid = $1::bigint AND f.run_id = $2::bigint)sql"};
+
+const Statement kServedGap{"feed_served_gap", R"sql(
+    UPDATE homeostat.feed SET served_gap_since = least(served_gap_since, clock_timestamp() - $2::bigint * interval '1 ms')
+    WHERE uid = $1::bigint)sql"};
+const Statement kServedUnproven{"feed_served_unproven", R"sql(
+    UPDATE homeostat.feed f SET served_gap_since = coalesce(f.served_gap_since, clock_timestamp())
+    FROM (SELECT h.revision, h.result FROM homeostat.run_history h WHERE h.uid = $1::bigint ORDER BY h.ended_at DESC LIMIT 1) h
+    JOIN homeostat.revision r ON r.uid = $1::bigint AND r.revision = h.revision AND r.state = 'served'
+    WHERE f.uid = $1::bigint AND h.result = 'Failed')sql"};
+const Statement kServedWhole{
+    "feed_served_whole",
+    "UPDATE homeostat.feed SET served_gap_since = NULL WHERE uid = $1::bigint AND trusted_since IS NOT NULL"};
+const Statement kIsWhole{"feed_served_is_whole", "SELECT served_gap_since IS NULL FROM homeostat.feed WHERE uid = $1::bigint"};
+const Statement kKeepWhole{"feed_keep_served_whole", "UPDATE homeostat.feed SET served_gap_since = NULL WHERE uid = $1::bigint"};
+const Statement kServedNext{"feed_served_next",
+                            "UPDATE homeostat.feed SET served_gap_since = incomplete_since WHERE uid = $1::bigint"};
 
 const Statement kBell{"feed_bell", "INSERT INTO homeostat.feed_bell (uid) VALUES ($1::bigint) ON CONFLICT DO NOTHING"};
 
@@ -116,7 +145,8 @@ const Statement kSettled{"feed_settled", "SELECT pg_snapshot_xmin(pg_current_sna
 const Statement kStored{"feed_stored", R"sql(
     UPDATE homeostat.pipeline_status SET documents = documents + $2::bigint, chunks = chunks + $3::bigint,
         source_documents = greatest(source_documents + $2::bigint, 0), updated_at = clock_timestamp()
-    WHERE uid = $1::bigint)sql"};
+    WHERE uid = $1::bigint AND EXISTS (SELECT FROM homeostat.revision r WHERE r.uid = $1::bigint AND r.revision = $4::int
+        AND r.state = 'served'))sql"};
 
 // Of a partitioned table it is the partitions that count.
 const Statement kRowsChanged{
@@ -125,14 +155,15 @@ const Statement kRowsChanged{
     " 0)::bigint FROM (SELECT tgrelid AS oid FROM pg_trigger WHERE tgname LIKE $1"
     "  UNION SELECT p.relid FROM pg_trigger t, pg_partition_tree(t.tgrelid) p WHERE t.tgname LIKE $1) r"};
 
-// What was taken up and waits to be healed takes room too.
+// What was taken up and waits to be healed takes room too, in whichever revision more of it waits.
 Statement room(std::int64_t uid) {
     return {fmt::format("p{}_room", uid),
             fmt::format(
                 "SELECT setval('{0}'::regclass, pg_sequence_last_value('{1}'::regclass) + greatest(n.room - n.waiting, 0)),"
                 " n.room, n.waiting FROM (SELECT greatest({2}, coalesce((SELECT source_documents FROM homeostat.pipeline_status"
-                "  WHERE uid = {3}), 0) / {4}), (SELECT coalesce(sum(b.documents), 0) FROM homeostat.batch b JOIN"
-                "  homeostat.feed f ON f.uid = b.uid AND f.run_id = b.run_id WHERE b.uid = {3} AND b.kind <> 'stray'))"
+                "  WHERE uid = {3}), 0) / {4}), (SELECT coalesce(max(o.documents), 0) FROM (SELECT sum(b.documents)"
+                "  AS documents FROM homeostat.batch b JOIN homeostat.feed f ON f.uid = b.uid AND f.run_id = b.run_id"
+                "  WHERE b.uid = {3} AND b.kind <> 'stray' GROUP BY b.revision) o))"
                 " n(room, waiting)",
                 room_sequence(uid), named_sequence(uid), kRoomAtLeast, uid, kRowsForRoom)};
 }
@@ -147,6 +178,7 @@ FeedGate gate_at(const Rows& rows, const std::string& lease, std::int64_t epoch)
     const auto revision = c.maybe_integer<std::int32_t>();
     g.closed = closed || !revision;
     g.revision = revision.value_or(0);
+    g.served = c.maybe_integer<std::int32_t>().value_or(0);
     g.run_id = c.integer();
     g.sweeping = c.boolean();
     g.documents = c.integer();
@@ -206,7 +238,20 @@ void close_gap(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
 void distrust_feed(Transaction& tx, std::int64_t uid, std::chrono::milliseconds age) {
     tx.later(kDistrust, Params::of(uid, age.count()));
 }
-void feed_batch_failed(Transaction& tx, std::int64_t uid, std::int64_t run_id) { tx.later(kFailed, Params::of(uid, run_id)); }
+void feed_batch_failed(Transaction& tx, std::int64_t uid, std::int64_t run_id, std::int32_t revision) {
+    tx.later(kFailed, Params::of(uid, run_id, revision));
+}
+void note_served_gap(Transaction& tx, std::int64_t uid, std::chrono::milliseconds age) {
+    tx.later(kServedGap, Params::of(uid, age.count()));
+}
+void note_served_unproven(Transaction& tx, std::int64_t uid) { tx.later(kServedUnproven, Params::of(uid)); }
+bool served_is_whole(Transaction& tx, std::int64_t uid) {
+    const Rows rows = tx.exec(kIsWhole, Params::of(uid));
+    return !rows.empty() && rows.boolean(0, 0);
+}
+void keep_served_whole(Transaction& tx, std::int64_t uid) { tx.later(kKeepWhole, Params::of(uid)); }
+void close_served_gap(Transaction& tx, std::int64_t uid) { tx.later(kServedWhole, Params::of(uid)); }
+void pass_served_gap_on(Transaction& tx, std::int64_t uid) { tx.later(kServedNext, Params::of(uid)); }
 
 Result<std::optional<std::int64_t>> let_feed_sleep(Session& session, std::int64_t uid) {
     return guarded([&]() -> std::optional<std::int64_t> {
@@ -295,8 +340,8 @@ void take_over_changes(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
         tx.exec(kDistrust, Params::of(uid, std::max(planned.i64(0, 1), named.i64(0, 1))));
 }
 
-void move_stored(Transaction& tx, std::int64_t uid, const StoredChange& change) {
-    if (change.any()) tx.later(kStored, Params::of(uid, change.documents, change.chunks));
+void move_stored(Transaction& tx, std::int64_t uid, std::int32_t revision, const StoredChange& change) {
+    if (change.any()) tx.later(kStored, Params::of(uid, change.documents, change.chunks, revision));
 }
 
 }  // namespace homeostat

@@ -36,21 +36,35 @@ bool keep_feed(Transaction& tx, std::int64_t uid, const std::string& fingerprint
 void close_gap(Transaction& tx, std::int64_t uid, std::int64_t run_id);
 // Something is not named, and has not been for `age`.
 void distrust_feed(Transaction& tx, std::int64_t uid, std::chrono::milliseconds age);
-// A batch has failed for good: where the feed planned it, a sweep must find again what it was to heal.
-void feed_batch_failed(Transaction& tx, std::int64_t uid, std::int64_t run_id);
+// A batch of that revision has failed for good: where the feed planned it, a sweep must find again what it was to heal. Beside
+// the next revision none does: then the served one has a gap, and nothing else changes.
+void feed_batch_failed(Transaction& tx, std::int64_t uid, std::int64_t run_id, std::int32_t revision);
+// While the next revision is built, something has not reached the served one, and nobody will see to it before the next one takes
+// over (or a run goes back to it); it has not for `age`.
+void note_served_gap(Transaction& tx, std::int64_t uid, std::chrono::milliseconds age);
+// The same where the last run over what is served now has failed: what it had found is not known to be healed.
+void note_served_unproven(Transaction& tx, std::int64_t uid);
+// Whether it has none, and that it has none all the same: what made the feed incomplete concerns the next revision alone.
+bool served_is_whole(Transaction& tx, std::int64_t uid);
+void keep_served_whole(Transaction& tx, std::int64_t uid);
+// A run begins that sweeps what is served: that gap is closed by it, as far as the feed is trusted.
+void close_served_gap(Transaction& tx, std::int64_t uid);
+// Another revision is served from here on: it has the gap that the feed has.
+void pass_served_gap_on(Transaction& tx, std::int64_t uid);
 
 // What a drain must know of its pipeline, read in its own transaction.
 struct FeedGate {
-    bool kept = false;              // there is a feed; all else says nothing where there is none
+    bool kept = false;  // there is a feed; all else says nothing where there is none
     std::int64_t generation = 0;
-    std::int32_t revision = 0;      // that is worked on
-    bool closed = false;            // nothing may be planned now
+    std::int32_t revision = 0;  // that is worked on
+    std::int32_t served = 0;  // where that is another one
+    bool closed = false;  // nothing may be planned now
     std::int64_t run_id = 0;
-    bool sweeping = false;          // a run is under way, which counts for itself
+    bool sweeping = false;  // a run is under way, which counts for itself
     std::int64_t documents = 0;
     std::int64_t source_documents = 0;
     std::int64_t pruned_in_window = 0;
-    std::string provider;           // as it is declared now
+    std::string provider;  // as it is declared now
     std::int64_t provider_uid = 0;
     std::int64_t provider_generation = 0;
 };
@@ -72,7 +86,7 @@ Result<bool> feed_settled(Session& session, std::int64_t point);
 Status tidy_changes(Session& session, std::int64_t uid);
 
 struct ChangesSeen {
-    bool any = false;   // to take
+    bool any = false;  // to take
     bool full = false;  // some may have been left out
     bool shut = false;  // and that is noted; a writer who had found room before may fill it again when it has been opened
     bool asleep = false;  // whoever names something calls
@@ -92,7 +106,7 @@ Result<std::int64_t> rows_changed(Session& session, std::int64_t uid);
 // what waits to be healed. A feed that is full stays so.
 struct RoomMade {
     std::int64_t worth = 0;  // naming
-    bool less = false;       // was made, as some wait
+    bool less = false;  // was made, as some wait
 };
 Result<RoomMade> make_room(Session& session, std::int64_t uid);
 // Sequences are set past all transactions, so a full feed is opened in three steps, and whoever finds it after one or two of them
@@ -108,6 +122,7 @@ struct Changes {
     std::int64_t rows = 0;  // taken out of the feed
     std::vector<DriftItem> items;  // missing, stale (its version differs), orphaned; none where nothing is to be done
     std::vector<Key> unborn;  // gone from the source, and not stored: a heal under way may still bring them
+    std::vector<Key> named;  // all keys that were taken, each once
     std::int64_t inserted = 0;  // rows of the source
     std::int64_t deleted = 0;
     bool sweep = false;  // something changed that has no key
@@ -116,6 +131,10 @@ struct Changes {
 // At most `limit` changes, each key once, compared with what is there now.
 Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShape& source, const Revision& revision,
                              std::int64_t limit);
+// What is to be done about these keys in another revision. Reads the source anew: who calls this after take_changes sees no older
+// version of a row than the one that was named.
+Result<Changes> compare_changes(Transaction& tx, std::int64_t uid, const SourceShape& source, const Revision& revision,
+                                const std::vector<Key>& keys);
 
 // Of these keys, those that the feed knows of already: named and not taken yet (where it `moves`), or in a batch of its own that
 // is open. In the order given, in the snapshot of `tx`.
@@ -142,7 +161,8 @@ Result<std::vector<Key>> coming_to_be(Transaction& tx, const SourceShape& source
                                       const std::vector<Key>& keys);
 
 // What a batch of the feed wrote, in its transaction; the row that says it is locked from here to the commit. The source has as
-// many documents more or fewer: a sweep counts it at its end, and between two it is what is stored that tells.
-void move_stored(Transaction& tx, std::int64_t uid, const StoredChange& change);
+// many documents more or fewer: a sweep counts it at its end, and between two it is what is stored that tells. Of a revision that
+// is not served nothing is told.
+void move_stored(Transaction& tx, std::int64_t uid, std::int32_t revision, const StoredChange& change);
 
 }  // namespace homeostat

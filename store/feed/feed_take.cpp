@@ -9,6 +9,7 @@
 #include "store/data/sql_fragments.hpp"
 #include "store/feed/capture.hpp"
 #include "store/feed/feed.hpp"
+#include "store/pg/arrays.hpp"
 
 namespace homeostat {
 
@@ -45,12 +46,14 @@ class Gathered {
 public:
     explicit Gathered(const SourceShape& source) : n_(source.key.size()) {}
 
-    void add(char change, std::int64_t age_ms, char what, std::int64_t document, Key key) {
+    // `whole`: the key has all of its columns.
+    void add(char change, std::int64_t age_ms, char what, std::int64_t document, Key key, bool whole) {
         ++changes_.rows;
         changes_.oldest = std::max(changes_.oldest, std::chrono::milliseconds(age_ms));
         changes_.inserted += change == 'i' ? 1 : 0;
         changes_.deleted += change == 'd' ? 1 : 0;
         changes_.sweep = changes_.sweep || change == 't' || change == 'x';
+        if (whole && named_.insert(key).second) changes_.named.push_back(key);
         if (what == kNothing || !seen_.insert(key).second) return;
         if (what == 'u') {
             changes_.unborn.push_back(std::move(key));
@@ -66,9 +69,14 @@ public:
     void add(const Rows& rows) {
         for (int i = 0; i < rows.size(); ++i) {
             Key key;
-            for (std::size_t k = 0; k < n_; ++k) key.push_back(rows.text(i, 4 + static_cast<int>(k)));
+            bool whole = true;
+            for (std::size_t k = 0; k < n_; ++k) {
+                const int at = 4 + static_cast<int>(k);
+                whole = whole && !rows.null(i, at);
+                key.push_back(rows.text(i, at));
+            }
             add(rows.view(i, 0).front(), rows.i64(i, 1), rows.null(i, 2) ? kNothing : rows.view(i, 2).front(),
-                rows.maybe_i64(i, 3).value_or(0), std::move(key));
+                rows.maybe_i64(i, 3).value_or(0), std::move(key), whole);
         }
     }
 
@@ -78,6 +86,7 @@ private:
     const std::size_t n_;
     Changes changes_;
     std::set<Key> seen_;  // what is named twice is planned once, where it came first
+    std::set<Key> named_;
 };
 
 constexpr int kTakenKeys = 5;  // where the keys begin in what was taken apart: those that were named, then those that are stored
@@ -138,9 +147,56 @@ Changes take_apart(Transaction& tx, std::int64_t uid, const SourceShape& source,
         const std::optional<std::int64_t> id = taken.maybe_i64(i, 2);
         as_stored = as_stored && present && read->version(row) == taken.maybe(i, 3);
         gathered.add(taken.view(i, 0).front(), taken.i64(i, 1), what_to_do(taken.view(i, 0).front(), present, id, as_stored),
-                     id.value_or(0), std::move(key));
+                     id.value_or(0), std::move(key), at >= 0);
     }
     return gathered.all();
+}
+
+// What was named, column by column, and the keys among it that are whole.
+struct Named {
+    std::vector<std::string_view> changes;
+    std::vector<std::int64_t> ages;
+    std::vector<std::vector<std::optional<std::string_view>>> columns;
+    std::vector<Key> keys;
+    std::vector<std::int64_t> numbers;  // from 1: which of the changes has that key
+};
+
+// The source is read by the keys that were named, then that is compared with what is stored.
+Rows compare_named(Transaction& tx, std::int64_t uid, const SourceShape& source, const Revision& revision, const Named& named) {
+    const std::size_t n = source.key.size();
+    const SourceRows read = SourceRows::of_keys(tx, source, named.keys, {.hash = false, .metadata = false});
+    std::string texts;
+    std::string columns_of_t;
+    std::string respelled;
+    for (std::size_t i = 1; i <= n; ++i) {
+        const ColumnShape& column = source.key[i - 1];
+        texts += fmt::format(", coalesce(s.k{0}::text, t.k{0}::text)", i);
+        columns_of_t += fmt::format(", u.k{0}::{1}{2} AS k{0}", i, column.type, column.collate);
+        if (!column.exact) respelled += fmt::format(" OR s.k{0}::text COLLATE \"C\" <> d.key_{0}::text COLLATE \"C\"", i);
+    }
+    const std::string changed = differs(uid, source, respelled);
+    Params params;
+    params.bytes(binary_array(named.changes)).bytes(binary_array(named.ages));
+    for (const auto& column : named.columns) params.bytes(binary_array(std::span<const std::optional<std::string_view>>(column)));
+    params.bytes(binary_array(named.numbers));
+    read.add_to(params);
+    std::string stored;
+    for (std::size_t i = 1; i <= n; ++i) stored += fmt::format(", d.key_{}", i);
+    return tx.exec(
+        {revision.tables.prefix + "_compare_apart",
+         fmt::format(
+             "SELECT t.change, t.age, CASE WHEN s.present AND d.document_id IS NULL THEN 'm' WHEN s.present AND ({0}) THEN 'c'"
+             "  WHEN s.present OR t.change IN ('t', 'x') THEN NULL"
+             "  WHEN d.document_id IS NOT NULL THEN 'o' ELSE 'u' END, d.document_id{1}"
+             " FROM (SELECT u.change, u.age, u.i{2} FROM unnest($1::text[], $2::bigint[], {3}) WITH ORDINALITY AS"
+             "  u(change, age, {4}, i)) t"
+             " LEFT JOIN (SELECT r.*, n.at FROM {5} r JOIN unnest(${6}::bigint[]) WITH ORDINALITY AS n(at, i) ON n.i = r.i"
+             "  WHERE r.present) s ON s.at = t.i"
+             " LEFT JOIN LATERAL (SELECT d.document_id, d.source_version{7} FROM {8} d WHERE {9} LIMIT 1) d ON true"
+             " ORDER BY t.i",
+             changed, texts, columns_of_t, numbered(n, "${}::text[]", 3), numbered(n, "k{}"), read.relation(n + 4), n + 3, stored,
+             revision.tables.document, document_match(source))},
+        params);
 }
 
 }  // namespace
@@ -182,6 +238,26 @@ Result<Changes> take_changes(Transaction& tx, std::int64_t uid, const SourceShap
             Params::of(limit));
         Gathered gathered(source);
         gathered.add(rows);
+        return gathered.all();
+    });
+}
+
+// The source is read by keys that were taken before, then compared with what is stored.
+Result<Changes> compare_changes(Transaction& tx, std::int64_t uid, const SourceShape& source, const Revision& revision,
+                                const std::vector<Key>& keys) {
+    return guarded([&] {
+        if (keys.empty()) return Changes();
+        Named named;
+        named.columns.resize(source.key.size());
+        named.keys = keys;
+        for (std::size_t i = 0; i < keys.size(); ++i) {
+            named.changes.push_back("u");
+            named.ages.push_back(0);
+            named.numbers.push_back(static_cast<std::int64_t>(i) + 1);
+            for (std::size_t k = 0; k < source.key.size(); ++k) named.columns[k].push_back(std::string_view(keys[i][k]));
+        }
+        Gathered gathered(source);
+        gathered.add(compare_named(tx, uid, source, revision, named));
         return gathered.all();
     });
 }

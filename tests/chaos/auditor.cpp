@@ -54,6 +54,14 @@ constexpr const char* kConverged = R"sql(
       AND s.kstatus = 'Current' AND ((s.ready = 'True' AND s.reason = 'Converged') OR EXISTS (SELECT FROM homeostat.condition c
           WHERE c.uid = p.uid AND c.type = 'Synced' AND c.status = 'True' AND c.observed_generation = p.generation)))sql";
 
+// The next revision is filled, and what is searched meanwhile is said to be as it should.
+constexpr const char* kReadyBeside = R"sql(
+    SELECT count(*) FROM homeostat.pipelines s JOIN homeostat.pipeline p USING (uid)
+    WHERE p.name = '{0}' AND p.deletion_requested_at IS NULL AND p.documents IS NULL AND p.capture = '{1}' AND s.ready = 'True'
+      AND s.reason = 'Converged'
+      AND EXISTS (SELECT FROM homeostat.revision r WHERE r.uid = p.uid AND r.state = 'served')
+      AND EXISTS (SELECT FROM homeostat.revision r WHERE r.uid = p.uid AND r.state = 'building'))sql";
+
 constexpr const char* kPending = R"sql(
     SELECT count(*) FROM homeostat.condition c JOIN homeostat.pipeline p USING (uid)
     WHERE p.name = '{}' AND p.deletion_requested_at IS NULL AND c.type = 'ChangeFeed' AND c.reason = 'Pending')sql";
@@ -122,7 +130,9 @@ void Auditor::look(kit::Sql& sql, std::size_t table) {
         if (filled) filled_[table] = pipeline;
         // From before the status is asked: on a machine that is very slow the rest of this takes longer than what is promised.
         const std::string now = sql.value("SELECT clock_timestamp()");
-        if (sql.value(fmt::format(kConverged, t.name, t.swept ? "Off" : "Auto")) == "1") {
+        const bool beside = !t.swept && sql.value(fmt::format(kReadyBeside, t.name, "Auto")) == "1";
+        if (beside) ++beside_;
+        if (beside || sql.value(fmt::format(kConverged, t.name, t.swept ? "Off" : "Auto")) == "1") {
             ++promises_;
             // Where the triggers could not be made yet, which the status says, a table is swept too.
             const bool swept = t.swept || sql.value(fmt::format(kPending, t.name)) == "1";

@@ -24,6 +24,7 @@ public:
     std::vector<std::string> stop();
     std::uint64_t looks() const noexcept { return looks_; }
     std::uint64_t promises() const noexcept { return promises_; }  // moments of Converged that were checked
+    std::uint64_t beside() const noexcept { return beside_; }  // of them, while the next revision was filled
 
 private:
     void watch(const std::stop_token& stop);
@@ -37,6 +38,7 @@ private:
     std::vector<std::string> filled_;  // the pipeline that has served something of each table
     std::atomic<std::uint64_t> looks_{0};
     std::atomic<std::uint64_t> promises_{0};
+    std::atomic<std::uint64_t> beside_{0};
     std::jthread thread_;
 };
 

@@ -59,8 +59,9 @@ Wrong play_writers(World& world, std::string& figures) {
     const double ratio = static_cast<double>(texts) / static_cast<double>(std::max<std::uint64_t>(versions_committed(world), 1));
     // Without faults nothing is paid for twice, but for what is edited while it is on its way.
     if (!options.faults && ratio > kMostPaid) wrong.push_back(fmt::format("paid: {} texts, {:.2f} a version", texts, ratio));
-    figures = fmt::format("{} transactions, {} looks, {} promises, {} texts ({:.2f} a version), at rest after {:.1f} s",
-                          writers.committed(), auditor.looks(), auditor.promises(), texts, ratio, rested);
+    figures = fmt::format(
+        "{} transactions, {} looks, {} promises ({} beside a fill), {} texts ({:.2f} a version), at rest after {:.1f} s",
+        writers.committed(), auditor.looks(), auditor.promises(), auditor.beside(), texts, ratio, rested);
     return wrong;
 }
 

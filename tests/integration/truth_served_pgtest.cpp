@@ -187,7 +187,7 @@ TEST_F(Interference, ANextRevisionTakesOverWithAllThatIsSearchedNow) {
                       "t"))
         << run.output();
     EXPECT_EQ(number("SELECT count(DISTINCT id) FROM docs_embeddings"), 50);
-    EXPECT_TRUE(eventually_is("SELECT status FROM homeostat.condition WHERE type = 'Ready'", "False")) << run.output();
+    EXPECT_TRUE(eventually_is("SELECT ready || ' ' || kstatus FROM homeostat.pipelines", "True InProgress")) << run.output();
     EXPECT_EQ(number("SELECT count(DISTINCT id) FROM docs_embeddings"), 50);
     endpoint.release();
     EXPECT_TRUE(eventually_is("SELECT state FROM homeostat.revision WHERE revision = 2", "served")) << run.output();

@@ -77,6 +77,35 @@ TEST(Conditions, ReadyCountsWhatIsServedNow) {
     EXPECT_TRUE(corrections(stored, s, true).empty()) << "the run says it, and knows better";
 }
 
+// While the next revision is built, what is searched decides: not what is still to be filled, verified or indexed.
+TEST(Conditions, BesideTheNextRevisionWhatIsSearchedCounts) {
+    Seen s = converged();
+    s.working = true;
+    s.beside = true;
+    for (const Phase phase : {Phase::observing, Phase::healing, Phase::verifying, Phase::indexing}) {
+        s.phase = phase;
+        EXPECT_EQ(text(s, "Ready"), "True Converged");
+        EXPECT_EQ(text(s, "Synced"), "True NoDrift");
+        EXPECT_EQ(text(s, "Reconciling"), "True Progressing");
+    }
+    s.drift.stale = 3;
+    s.healed = 50;  // of the next one
+    EXPECT_EQ(find(s, "Ready").message, "97 of 100 documents are embedded (3 stale)");
+    s.not_followed = "its key is another";
+    EXPECT_EQ(text(s, "Ready"), "False ServedOutdated");
+    EXPECT_EQ(text(s, "Synced"), "False ServedOutdated");
+    EXPECT_EQ(find(s, "Ready").message, "its key is another");
+    Seen now = converged();
+    now.working = true;
+    now.beside = true;
+    for (const Condition& c : corrections(conditions_of(s), now)) {
+        EXPECT_NE(c.type, "Ready") << "only a pass knows that it is followed again";
+        EXPECT_NE(c.type, "Synced");
+    }
+    s.beside = false;
+    EXPECT_EQ(text(s, "Ready"), "False Indexing");
+}
+
 TEST(Conditions, NotYetObservedIsUnknown) {
     Seen s = converged();
     s.source_documents.reset();
