@@ -265,19 +265,17 @@ private:
             tx.exec(kHoldPipeline, Params::of(declared_.uid));
             forget_named(tx, declared_.uid, source_, keys());
             Taken taken(subjects_.size());
-            StoredChange change;
             for (OfRevision& r : revisions_) {
                 const std::int64_t documents = taken.documents;
                 const std::int64_t chunks = taken.chunks;
                 take_stored(tx, r.revision, r.traces, taken);
-                if (r.revision.state == "served") change = {documents - taken.documents, chunks - taken.chunks};
+                move_stored(tx, declared_.uid, r.revision.number, {documents - taken.documents, chunks - taken.chunks});
             }
             for (std::size_t i = 0; i < subjects_.size(); ++i) {
                 const std::int64_t held = erase_planned(tx, declared_.uid, subjects_[i].request.key, ids_of(i));
                 if (held > 0) taken.rows[i]["batch"] += held;
             }
             note(tx, taken);
-            move_stored(tx, declared_.uid, change);
             recount_dead_letters(tx, declared_.uid, true);
             there = in_source(tx, source_, keys());
             if (std::find(there.begin(), there.end(), true) == there.end()) {
