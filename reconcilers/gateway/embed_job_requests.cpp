@@ -114,7 +114,7 @@ EmbedJob::Request EmbedJob::share(std::span<const std::size_t> rest, RequestRoom
         channels_.front()->remainders->cut({this, channels, tokens, most, may_wait, gateway_.parts_.clock.steady_now()}, [&] {
             const Part all(rest.begin(), rest.end());
             out.offered =
-                std::make_shared<Remainder>(this, channels, texts_of(all), tokens_of(all), context_, [bell] { bell->wake(); });
+                std::make_shared<Remainder>(channels, texts_of(all), tokens_of(all), context_, [bell] { bell->wake(); });
             return out.offered;
         });
     const std::size_t own = out.offered ? rest.size() : cut.own;

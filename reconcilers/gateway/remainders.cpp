@@ -43,10 +43,9 @@ std::size_t requests_for(std::span<const std::uint64_t> tokens, std::size_t text
 
 }  // namespace
 
-Remainder::Remainder(const void* job, std::vector<const void*> channels, std::vector<std::string> texts, std::uint64_t tokens,
-                     Context context, std::function<void()> ring)
-    : job_(job),
-      channels_(std::move(channels)),
+Remainder::Remainder(std::vector<const void*> channels, std::vector<std::string> texts, std::uint64_t tokens, Context context,
+                     std::function<void()> ring)
+    : channels_(std::move(channels)),
       texts_(std::move(texts)),
       tokens_(tokens),
       context_(std::move(context)),

@@ -31,8 +31,8 @@ struct RemainderEnd {
 class Remainder {
 public:
     // `channels`: all that the job may ask; the job keeps them for as long as this is in the queue. `ring` tells it of the end.
-    Remainder(const void* job, std::vector<const void*> channels, std::vector<std::string> texts, std::uint64_t tokens,
-              Context context, std::function<void()> ring);
+    Remainder(std::vector<const void*> channels, std::vector<std::string> texts, std::uint64_t tokens, Context context,
+              std::function<void()> ring);
 
     const std::vector<std::string>& texts() const noexcept { return texts_; }
     std::uint64_t tokens() const noexcept { return tokens_; }  // estimated
@@ -44,7 +44,6 @@ public:
 
 private:
     friend class Remainders;
-    const void* const job_;
     const std::vector<const void*> channels_;
     const std::vector<std::string> texts_;
     const std::uint64_t tokens_;

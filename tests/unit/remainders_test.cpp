@@ -19,7 +19,7 @@ protected:
                         Context context = {}) {
         const std::vector<std::uint64_t> tokens(texts, 10);
         return all.cut({&job, channels, tokens, room, may_wait, now}, [&] {
-            offered = std::make_shared<Remainder>(&job, channels, std::vector<std::string>(texts, "text"), texts * 10, context,
+            offered = std::make_shared<Remainder>(channels, std::vector<std::string>(texts, "text"), texts * 10, context,
                                                   [this] { ++rung; });
             return offered;
         });
