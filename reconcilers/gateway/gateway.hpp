@@ -133,14 +133,12 @@ private:
         std::shared_ptr<CacheUse> cached = std::make_shared<CacheUse>();
     };
     using ChannelPtr = std::shared_ptr<const Channel>;
-
     bool outdated(const ProviderSpec& provider) const REQUIRES(mutex_);
     ChannelPtr find(const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) const EXCLUDES(mutex_);
     void supersede(const DeclaredProvider& now) REQUIRES(mutex_);
     void probe(const std::string& provider) REQUIRES(mutex_);
     void look_at_secrets() EXCLUDES(mutex_);
     Status look_at_requests(Session& session) EXCLUDES(mutex_);
-    Status look_at_erasures(Session& session) EXCLUDES(mutex_);
     Status share_names(Session& session) EXCLUDES(mutex_);
     Result<std::vector<std::int64_t>> look_anew(Session& session) EXCLUDES(mutex_);
     Status look_at_others(Session& session) EXCLUDES(mutex_);

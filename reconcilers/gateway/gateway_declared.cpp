@@ -117,16 +117,6 @@ Status Gateway::look_at_requests(Session& session) {
     return {};
 }
 
-// The cache in memory knows hashes and no documents: it forgets all, of which the shared one has what was not erased.
-Status Gateway::look_at_erasures(Session& session) {
-    const Result<std::int64_t> last = last_erased(session);
-    if (!last) return last.error();
-    if (*last == std::exchange(erased_, *last)) return {};
-    const Lock lock(mutex_);
-    cache_.set_version(++declarations_);
-    return {};
-}
-
 Result<std::vector<std::int64_t>> Gateway::look_anew(Session& session) {
     {
         // Whoever has asked nobody has nothing to forget and nothing to try again, but for what an earlier process left.
@@ -180,7 +170,13 @@ Status Gateway::share_names(Session& session) {
 
 Result<std::vector<std::int64_t>> Gateway::share(Session& session) {
     shared_.tend(session);
-    if (const Status looked = look_at_erasures(session); !looked) return looked.error();
+    const Result<std::int64_t> erased = last_erased(session);
+    if (!erased) return erased.error();
+    if (*erased != std::exchange(erased_, *erased)) {
+        // The cache in memory knows hashes and no documents: it forgets all, of which the shared one has what was not erased.
+        const Lock lock(mutex_);
+        cache_.set_version(++declarations_);
+    }
     Result<std::vector<std::int64_t>> failed = look_anew(session);
     if (!failed) return failed;
     if (const Status looked = look_at_others(session); !looked) return looked.error();

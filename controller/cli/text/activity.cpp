@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
-#include "store/inspect/listings.hpp"
 #include "controller/cli/text/figures.hpp"
+#include "store/inspect/listings.hpp"
 
 namespace homeostat {
 
