@@ -49,6 +49,7 @@ bool unnamed(const Run& run, bool failed_before, bool heals, bool held, DriftCla
 // One document in so many may be on the way to the next revision when that takes over, if some were at so many sweeps.
 constexpr std::int64_t kTrickle = 100;
 constexpr int kTrickleSweeps = 4;
+constexpr int kEmptyLooks = 4;
 
 constexpr milliseconds kLookAtFeed{50};  // from one look at whether it has caught up to the next
 
@@ -279,7 +280,9 @@ Result<ReconcileOutcome> PipelineReconciler::verify_or_finish(Pass& pass) {
     const bool of_feed = heals && pass.shed == 0 && run.found.missing > 0 && pass.next_to_serve() && run.planned_in_sweep == 0;
     const bool trickle = of_feed && run.sweeps > kTrickleSweeps && run.found.missing * kTrickle <= run.seen;
     if (trickle) run.found.missing = 0;
-    if (of_feed && !trickle) {
+    // To an older snapshot a TRUNCATE hides what is written after it too: what is searched is not given up for one empty look.
+    const bool emptied = heals && run.seen == 0 && pass.next_to_serve() && run.sweeps < kEmptyLooks;
+    if (emptied || (of_feed && !trickle)) {
         if (const Status again = sweep_again(pass, false); !again) return again.error();
         return ReconcileOutcome{
             .end = PassEnd::waiting,
