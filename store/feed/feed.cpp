@@ -108,9 +108,12 @@ const Statement kFailed{"feed_batch_failed", R"sql(
           FROM homeostat.revision r WHERE r.uid = $1::bigint) b(served, building)
     WHERE f.uid = $1::bigint AND f.run_id = $2::bigint)sql"};
 
+// Where a run over the served revision is given up, it lacks what that run was to heal for as long as homeostat.waiting said so.
 const Statement kServedGap{"feed_served_gap", R"sql(
-    UPDATE homeostat.feed SET served_gap_since = least(served_gap_since, clock_timestamp() - $2::bigint * interval '1 ms')
-    WHERE uid = $1::bigint)sql"};
+    UPDATE homeostat.feed f SET served_gap_since = least(f.served_gap_since, clock_timestamp() - $2::bigint * interval '1 ms',
+        (SELECT least(u.started_at, CASE WHEN NOT u.feed_trusted THEN f.last_gap_since END) FROM homeostat.run u
+         JOIN homeostat.revision r ON r.uid = u.uid AND r.revision = u.revision AND r.state = 'served' WHERE u.uid = f.uid))
+    WHERE f.uid = $1::bigint)sql"};
 const Statement kServedUnproven{"feed_served_unproven", R"sql(
     UPDATE homeostat.feed f SET served_gap_since = coalesce(f.served_gap_since, clock_timestamp())
     FROM (SELECT h.revision, h.result FROM homeostat.run_history h WHERE h.uid = $1::bigint ORDER BY h.ended_at DESC LIMIT 1) h
