@@ -199,7 +199,7 @@ private:
             }
         }
         // Whose text it was is not known any more; nobody's receipt is written while there is one.
-        const std::int64_t kept = count_kept(tx, hashes_);
+        const std::int64_t kept = count_kept(tx, declared_.uid, hashes_);
         for (Subject& s : subjects_) s.looked["kept_vector"] = kept;
     }
 
@@ -243,7 +243,7 @@ private:
 
     // What was taken, into the rows; and what people were told of it, whose vectors are kept.
     void note(Transaction& tx, Taken& taken) {
-        const std::int64_t kept = erase_kept(tx, taken.hashes);
+        const std::int64_t kept = erase_kept(tx, declared_.uid, taken.hashes);
         hashes_.insert(hashes_.end(), taken.hashes.begin(), taken.hashes.end());
         for (std::size_t i = 0; i < subjects_.size(); ++i) {
             Subject& s = subjects_[i];

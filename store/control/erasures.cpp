@@ -91,12 +91,15 @@ const Statement kKept{"erase_kept", R"sql(
     WITH forgotten AS (DELETE FROM homeostat.erased_text WHERE erased_at < clock_timestamp() - interval '1 hour'),
     noted AS (INSERT INTO homeostat.erased_text AS t (text_hash) SELECT DISTINCT decode(h, 'hex') FROM unnest($1::text[]) AS w(h)
               ON CONFLICT (text_hash) DO UPDATE SET erased_at = excluded.erased_at),
-    gone AS (DELETE FROM homeostat.kept_vector k USING (SELECT decode(h, 'hex') AS hash FROM unnest($1::text[]) AS w(h)) w
-             WHERE k.text_hash = w.hash RETURNING 1)
+    gone AS (DELETE FROM homeostat.kept_vector k USING homeostat.vector_scope s, homeostat.pipeline p,
+                 (SELECT decode(h, 'hex') AS hash FROM unnest($1::text[]) AS w(h)) w
+             WHERE k.text_hash = w.hash AND s.id = k.scope AND s.declared_by = p.declared_by AND p.uid = $2::bigint RETURNING 1)
     SELECT count(*) FROM gone)sql"};
-const Statement kKeptLeft{"count_kept",
-                          "SELECT count(*) FROM homeostat.kept_vector k WHERE k.text_hash IN"
-                          " (SELECT decode(h, 'hex') FROM unnest($1::text[]) AS w(h))"};
+const Statement kKeptLeft{
+    "count_kept",
+    "SELECT count(*) FROM homeostat.kept_vector k JOIN homeostat.vector_scope s ON s.id = k.scope"
+    " JOIN homeostat.pipeline p ON p.declared_by = s.declared_by WHERE p.uid = $2::bigint AND k.text_hash IN"
+    " (SELECT decode(h, 'hex') FROM unnest($1::text[]) AS w(h))"};
 const Statement kLast{"erasure_last", "SELECT coalesce(max(id), 0) FROM homeostat.erasure WHERE state = 'erased'"};
 const Statement kAsk{"erasure_ask", "INSERT INTO homeostat.own_erasure (pipeline, key) VALUES ($1, $2::text[]) RETURNING id"};
 const Statement kRead{"erasure_read",
@@ -231,12 +234,12 @@ std::int64_t count_planned(Transaction& tx, std::int64_t uid, const Key& key) {
     return held;
 }
 
-std::int64_t erase_kept(Transaction& tx, const std::vector<std::string>& hashes) {
-    return hashes.empty() ? 0 : tx.exec(kKept, Params::of(format_text_array(hashes))).i64(0, 0);
+std::int64_t erase_kept(Transaction& tx, std::int64_t uid, const std::vector<std::string>& hashes) {
+    return hashes.empty() ? 0 : tx.exec(kKept, Params::of(format_text_array(hashes), uid)).i64(0, 0);
 }
 
-std::int64_t count_kept(Transaction& tx, const std::vector<std::string>& hashes) {
-    return hashes.empty() ? 0 : tx.exec(kKeptLeft, Params::of(format_text_array(hashes))).i64(0, 0);
+std::int64_t count_kept(Transaction& tx, std::int64_t uid, const std::vector<std::string>& hashes) {
+    return hashes.empty() ? 0 : tx.exec(kKeptLeft, Params::of(format_text_array(hashes), uid)).i64(0, 0);
 }
 
 Result<std::int64_t> last_erased(Session& session) {

@@ -45,10 +45,10 @@ RowCounts count_told(Transaction& tx, std::int64_t uid, const Key& key, const st
 std::int64_t erase_planned(Transaction& tx, std::int64_t uid, const Key& key, const std::vector<std::int64_t>& ids);
 std::int64_t count_planned(Transaction& tx, std::int64_t uid, const Key& key);
 
-// Vectors kept by the hashes (hexadecimal) of erased texts, of all who paid for them; within the next hour none of these is kept
-// again.
-std::int64_t erase_kept(Transaction& tx, const std::vector<std::string>& hashes);
-std::int64_t count_kept(Transaction& tx, const std::vector<std::string>& hashes);
+// Vectors kept by the hashes (hexadecimal) of erased texts, for who declared the pipeline: how many are kept for others would
+// tell that they have such a text. Within the next hour none of these hashes is kept again.
+std::int64_t erase_kept(Transaction& tx, std::int64_t uid, const std::vector<std::string>& hashes);
+std::int64_t count_kept(Transaction& tx, std::int64_t uid, const std::vector<std::string>& hashes);
 
 // Grows with each erasure that has ended.
 Result<std::int64_t> last_erased(Session& session);
