@@ -9,6 +9,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <thread>
 
+#include "controller/background_threads.hpp"
 #include "controller/config/chunkers.hpp"
 #include "controller/config/config_values.hpp"
 #include "controller/election.hpp"
@@ -216,6 +217,7 @@ struct Controller::Impl {
     }
 
     Status start(const std::stop_token& stop) {
+        give_way(cpu, cores(settings));
         work.emplace(io.get_executor());
         for (int i = 0; i < 2; ++i) io_threads.emplace_back([this] { io.run(); });
         if (const Status served = start_http(); !served) return served;

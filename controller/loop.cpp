@@ -86,7 +86,8 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     if (epoch && !*epoch) {
         // Another replica plans it; should that one die, the lease expires and this look finds out.
         not_ours(item.key);
-        queue_.add(item.key, kPriorityDrift, settings_.renew);
+        if (settings_.once) settle_elsewhere(item.key);
+        queue_.add(item.key, kPriorityDrift, settings_.once ? std::min(settings_.poll, settings_.renew) : settings_.renew);
         return;
     }
     Span span = telemetry_.tracer.start("reconcile");

@@ -82,6 +82,8 @@ private:
     void well(const std::string& who);
     void not_ours(std::int64_t uid);  // any more: its faults are another replica's to log
     void settle(std::int64_t uid, const ReconcileOutcome& outcome) EXCLUDES(mutex_);
+    // In once mode, what another replica heals: settled as soon as that one has nothing to heal.
+    void settle_elsewhere(std::int64_t uid) EXCLUDES(mutex_);
     // When the key is to be called again.
     void follow(const WorkQueue::Item& item, const ReconcileOutcome& outcome) EXCLUDES(mutex_);
     void give_up(const Error& error) EXCLUDES(mutex_);
@@ -133,6 +135,7 @@ private:
     bool views_listed_ GUARDED_BY(mutex_);    // what target views declare is there to be seen
     std::map<std::int64_t, int> failures_ GUARDED_BY(mutex_);
     std::set<std::int64_t> settled_ GUARDED_BY(mutex_);
+    std::map<std::int64_t, std::string> elsewhere_ GUARDED_BY(mutex_);  // since when another replica's, by the server
     std::set<std::int64_t> ailing_
         GUARDED_BY(mutex_);  // settled with a failure, or with part of a feed: a change of the catalog may repair that
     std::set<std::int64_t> fed_ GUARDED_BY(mutex_);  // whose change feed this replica consumes

@@ -5,6 +5,7 @@
 
 #include "controller/loop.hpp"
 #include "store/control/leases.hpp"
+#include "store/control/waiting.hpp"
 #include "store/data/source_fingerprint.hpp"
 #include "store/feed/feed.hpp"
 #include "store/feed/rest.hpp"
@@ -81,6 +82,24 @@ Status Loop::look() {
     listed_ = true;
     changed_.notify_all();
     return {};
+}
+
+void Loop::settle_elsewhere(std::int64_t uid) {
+    Result<Pool::Lease> session = reads_.acquire(Context{});
+    if (!session) return;
+    std::string since;
+    {
+        const Lock lock(mutex_);
+        since = elsewhere_[uid];
+    }
+    if (since.empty()) spdlog::info("pipeline {} is healed by another replica; this one waits until nothing of it waits", uid);
+    const Result<bool> healed = healed_elsewhere(**session, uid, since);
+    if (!healed) return;
+    {
+        const Lock lock(mutex_);
+        elsewhere_[uid] = since;
+    }
+    if (*healed) settle(uid, {.end = PassEnd::converged});
 }
 
 // A schema that was migrated under a running program is left alone until it is this program's again.

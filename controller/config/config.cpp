@@ -72,7 +72,7 @@ private:
         if (path.empty() && std::filesystem::exists(sources_.default_file)) path = sources_.default_file;
         if (path.empty()) return {};
         std::ifstream in(path, std::ios::binary);
-        if (!in) {
+        if (!in || std::filesystem::is_directory(path)) {
             problems_.push_back(fmt::format("the configuration file {} cannot be read; check the name and the rights", path));
             return {};
         }

@@ -80,6 +80,7 @@ Lane::Lane(const ProviderSpec& provider, std::string model, const Clock& clock, 
       remote_(breaker),
       local_(breaker),
       concurrency_(static_cast<int>(provider.max_in_flight), in_process_ ? static_cast<int>(provider.max_in_flight) : 4),
+      urgent_(in_process_),
       requests_rate_(rate_of(provider.requests_per_minute)),
       tokens_rate_(rate_of(provider.tokens_per_minute)),
       limits_(provider.max_batch, in_process_ ? Duration{} : Duration(provider.timeout)) {
@@ -88,8 +89,7 @@ Lane::Lane(const ProviderSpec& provider, std::string model, const Clock& clock, 
 }
 
 int Lane::allowed(bool urgent, SteadyTime now) const {
-    const int limit = urgent ? std::min(concurrency_.limit() + 1, concurrency_.ceiling()) : concurrency_.limit();
-    return std::min({remote_.allowed(now), local_.allowed(now), limit});
+    return std::min({remote_.allowed(now), local_.allowed(now), urgent_.allowed(concurrency_, urgent, now)});
 }
 
 bool Lane::is_next(bool urgent) const { return waiting_.empty() || (urgent && !waiting_.front().urgent); }
@@ -172,6 +172,7 @@ asio::awaitable<Result<Lane::Permit>> Lane::enter(std::size_t texts, std::uint64
     {
         const Lock lock(mutex_);
         const SteadyTime now = clock_.steady_now();
+        if (urgent) urgent_.asked(now);
         if (is_next(urgent)) {
             Verdict v = judge(texts, tokens, urgent, now);
             if (v.refusal && v.refusal->cls == ErrorClass::unavailable) rejected_total_.add();

@@ -53,8 +53,7 @@ public:
     Lane(const ProviderSpec& provider, std::string model, const Clock& clock, Telemetry telemetry, std::uint64_t seed,
          BreakerSettings breaker = {});
 
-    // `urgent` requests go before all that are not, and may be one more than the limit that was found by trying; never more than
-    // the provider is declared to take.
+    // `urgent` requests go before all that are not, and have a place of their own (UrgentPlace).
     boost::asio::awaitable<Result<Permit>> enter(std::size_t texts, std::uint64_t tokens, bool urgent, Context context)
         EXCLUDES(mutex_);
     // `billed`: tokens as the provider counted them, 0 = unknown. `error`: absent where it answered. True where whoever leaves
@@ -165,6 +164,7 @@ private:
     ThrottleGate gate_ GUARDED_BY(mutex_);
     LearntRate learnt_ GUARDED_BY(mutex_);
     ConcurrencyLimit concurrency_ GUARDED_BY(mutex_);
+    UrgentPlace urgent_ GUARDED_BY(mutex_);
     std::optional<RateLimit> requests_rate_ GUARDED_BY(mutex_);
     std::optional<RateLimit> tokens_rate_ GUARDED_BY(mutex_);
     RetryBudget retries_ GUARDED_BY(mutex_);

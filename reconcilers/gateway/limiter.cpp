@@ -40,6 +40,12 @@ void ConcurrencyLimit::restore(int limit) noexcept {
     slow_start_ = false;
 }
 
+int UrgentPlace::allowed(const ConcurrencyLimit& limit, bool urgent, SteadyTime now) const noexcept {
+    if (urgent) return in_process_ ? limit.limit() + 1 : std::min(limit.limit() + 1, limit.ceiling());
+    const bool keep = !in_process_ && now < kept_until_ && limit.ceiling() >= kWorthIt;
+    return keep ? std::min(limit.limit(), limit.ceiling() - 1) : limit.limit();
+}
+
 Duration RateLimit::cost(double units) const {
     return std::chrono::duration_cast<Duration>(
         std::chrono::duration<double>(units * 60 * members_ / static_cast<double>(per_minute_)));

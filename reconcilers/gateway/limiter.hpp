@@ -43,6 +43,23 @@ private:
     SteadyTime last_cut_ = SteadyTime::min();
 };
 
+// Requests at a time for what was written a moment ago and for the rest, which may be hours of work. In this process the former
+// may be one more than all others: it computes piece by piece, and a piece takes milliseconds. Of a provider elsewhere no more is
+// asked than it is declared to take, so one place is left free for them while they come.
+class UrgentPlace {
+public:
+    static constexpr Duration kKept = std::chrono::seconds(5);  // after the last of them
+    static constexpr int kWorthIt = 4;  // requests at a time: of fewer, one is too large a share to be left free
+
+    explicit UrgentPlace(bool in_process) : in_process_(in_process) {}
+    void asked(SteadyTime now) noexcept { kept_until_ = now + kKept; }
+    int allowed(const ConcurrencyLimit& limit, bool urgent, SteadyTime now) const noexcept;
+
+private:
+    bool in_process_;
+    SteadyTime kept_until_ = SteadyTime::min();
+};
+
 // So many units a minute, evenly, with a burst of ten seconds' worth. More than the burst at once is let through and waited for
 // afterwards, because a single request cannot be sent in parts.
 class RateLimit {

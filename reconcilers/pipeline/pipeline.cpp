@@ -72,7 +72,7 @@ Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const C
     if (outcome && pass.declared.deleting) return outcome;
     if (outcome) {
         // Also while a run goes on, however long that takes: an edit does not wait for the end of a fill.
-        outcome->has_feed = pass.feed.kept && !settings_.once;
+        outcome->has_feed = (pass.feed.kept || pass.feed_seen.health == FeedHealth::foreign) && !settings_.once;
         if (*erasing) {
             outcome->again_in = std::min(outcome->again_in, kHeldLook);
             outcome->rests.reset();
@@ -198,7 +198,7 @@ std::string_view PipelineReconciler::wanted_at_once(const Pass& pass) const {
     if (pass.status.observed_generation != pass.declared.generation) return "spec";
     if (pass.approved()) return "approved";
     // Nothing is found by search meanwhile.
-    if (pass.state.failures == 0) return pass.served_gone ? "repair" : "";
+    if (pass.state.failures == 0) return pass.served_gone ? "repair" : pass.unnamed ? "feed" : "";
     // An endpoint or a credential that was put right is tried at once, and so is a source that was refreshed since it failed.
     if (pass.state.provider_generation != pass.provider.generation || pass.renewed) return "provider";
     return pass.mended ? "mended" : pass.refreshed() ? "refresh" : "";
@@ -339,7 +339,7 @@ Status PipelineReconciler::begin_run(Pass& pass) {
             close_served_gap(tx, pass.uid);
         }
         pass.run = start_run(tx, run);
-        if (versions_outdated(tx, pass.uid, pass.run->id, pass.source.version)) pass.run->deep = true;
+        if (versions_outdated(tx, pass.declared, *pass.run, pass.source.version, stored->documents > 0)) pass.run->deep = true;
         tx.exec({"checkpoint_open",
                  "INSERT INTO homeostat.checkpoint (uid, revision, run_id, name, documents, chunks)"
                  " VALUES ($1::bigint, $2::int, $3::bigint, 'run-' || $3, $4::bigint, $5::bigint)"},

@@ -85,7 +85,9 @@ Status PipelineReconciler::keep_capture(Pass& pass) {
     if (!state) {
         // What was watched before is left as it was.
         if (const Status dropped = drop_capture(pass); !dropped) return dropped;
-        pass.feed_seen = told(FeedHealth::off, plan->none_because + "; sweeps find what changes");
+        pass.feed_seen = plan->blind.why == CaptureBlind::none
+                             ? told(FeedHealth::off, plan->none_because + "; sweeps find what changes")
+                             : blind(plan->blind);
         return {};
     }
     if (pass.feed.kept && state->complete && pass.feed.fingerprint == state->fingerprint) {
@@ -181,6 +183,7 @@ Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan, bo
         Result<CaptureState> state = look_at_capture(tx, pass.uid, plan);
         if (!state) return state.error();
         const bool anew = !state->current;
+        const bool trusted = pass.feed.trusted;
         // Until now all that is searched was named, and what is put in place names all of that too.
         const bool whole = state->table_stands && pass.feed.fingerprint == state->fingerprint && served_is_whole(tx, pass.uid);
         const bool make = anew || (may && !state->missing.empty());
@@ -199,6 +202,7 @@ Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan, bo
         }
         // Triggers that were away, switched off, or are new may have missed something.
         if (pass.feed.fingerprint != state->fingerprint) pass.feed.trusted = false;
+        pass.unnamed = trusted && !pass.feed.trusted && !state->complete;
         keep_feed(tx, pass.uid, state->fingerprint, false);
         if (!state->complete) distrust_feed(tx, pass.uid, std::chrono::milliseconds(0));
         // Whoever is under way may have called what was replaced, and not have named what is to be named now: as with a feed that

@@ -42,6 +42,7 @@ struct PipelineReconciler::Pass {
     bool served_gone = false;  // what was served is not there any more
     std::string capture_fingerprint;  // of triggers that are all in place; "" where they are not
     FeedSeen feed_seen;
+    bool unnamed = false;  // until now all was, and from now on something is not: what changed with that is looked for at once
     std::string left_over;  // a relation that is watched no more and whose triggers somebody's lock keeps
     SteadyTime loaded{};  // ours, when the server's clock was read
     std::optional<ProviderTrouble> provider_trouble;

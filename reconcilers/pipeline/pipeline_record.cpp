@@ -188,7 +188,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
             use_operators(tx, pass.source);
             if (const Status settled = settle_dead_letters(tx, pass.source, pass.revision); !settled) return settled;
         }
-        if (run.deep) note_contents_compared(tx, pass.uid, run.id);
+        note_versions_hold(tx, run);
         take_down(pass, *stored);
         if (pass.feed_seen.health == FeedHealth::overrun && pass.feed.trusted) pass.feed_seen = {FeedHealth::active, ""};
         // A run that somebody waited for has taken over what the feed had named, and seen whatever else had changed by then.

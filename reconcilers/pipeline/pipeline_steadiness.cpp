@@ -64,7 +64,7 @@ Result<std::vector<std::size_t>> suspects(Session& session, const Run& run, cons
 
 void PipelineReconciler::note_deep_sweep(Pass& pass, Transaction& tx) const {
     pass.status.last_deep_sweep = now(pass);
-    note_contents_compared(tx, pass.uid, pass.run->id);
+    note_versions_hold(tx, *pass.run);
 }
 
 // A row of a table reads the same until it is written. Whatever else a source is, a document that was healed a moment ago and

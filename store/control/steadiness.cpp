@@ -4,6 +4,7 @@
 
 #include "store/data/source_fingerprint.hpp"
 #include "store/data/sql_fragments.hpp"
+#include "store/data/watched_columns.hpp"
 #include "store/pg/arrays.hpp"
 #include "store/pg/text_array.hpp"
 
@@ -11,25 +12,50 @@ namespace homeostat {
 
 namespace {
 
-// What was never noted was compared by a version before this one: it is taken to hold.
+// What was never noted, or without the columns, was compared by a program before this one: it is taken to hold.
 const Statement kOutdated{"versions_outdated", R"sql(
     WITH outdated AS (
-        SELECT coalesce((SELECT s.compared_under <> $3 FROM homeostat.pipeline_status s WHERE s.uid = $1::bigint), false) AS outdated
+        SELECT $4 AND coalesce((SELECT s.compared_under <> $3 AND NOT starts_with($3, s.compared_under || ':')
+            FROM homeostat.pipeline_status s WHERE s.uid = $1::bigint), false) AS outdated
     ), noted AS (
         UPDATE homeostat.run SET compared_under = $3, deep = deep OR o.outdated FROM outdated o WHERE id = $2::bigint
     )
     SELECT outdated FROM outdated)sql"};
 
 const Statement kAdopt{"versions_adopt", R"sql(
-    UPDATE homeostat.pipeline_status SET compared_under = $2 WHERE uid = $1::bigint AND compared_under IS NULL)sql"};
+    UPDATE homeostat.pipeline_status SET compared_under = $2
+    WHERE uid = $1::bigint AND compared_under IS DISTINCT FROM $2)sql"};
 
 const Statement kCompared{"versions_compared", R"sql(
-    UPDATE homeostat.pipeline_status s SET compared_under = r.compared_under FROM homeostat.run r
-    WHERE s.uid = $1::bigint AND r.id = $2::bigint AND s.compared_under IS DISTINCT FROM r.compared_under)sql"};
+    INSERT INTO homeostat.pipeline_status AS s (uid, compared_under)
+    SELECT r.uid, r.compared_under FROM homeostat.run r WHERE r.id = $1::bigint AND r.compared_under IS NOT NULL
+    ON CONFLICT (uid) DO UPDATE SET compared_under = excluded.compared_under
+        WHERE ($2 OR s.compared_under IS NULL) AND s.compared_under IS DISTINCT FROM excluded.compared_under)sql"};
 
 const Statement kCluster{"versions_cluster", R"sql(
     SELECT concat_ws(':', (SELECT system_identifier FROM pg_control_system()), to_regclass(p.source)::oid)
     FROM homeostat.pipeline p WHERE p.uid = $1::bigint)sql"};
+
+// Columns by their place and type, and types by what they call their values. A row keeps its version while a column changes
+// places with another, is dropped and added with a default, or has its type's values renamed, and says something else then.
+const Statement kColumns{"versions_columns", R"sql(
+    WITH RECURSIVE read AS (
+        SELECT a.attname, a.attnum, a.atttypid, a.atttypmod FROM homeostat.pipeline p
+        JOIN pg_attribute a ON a.attrelid = to_regclass(p.source) AND a.attname = ANY ($2::text[])
+        WHERE p.uid = $1::bigint AND a.attnum > 0 AND NOT a.attisdropped
+    ), type (oid) AS (
+        SELECT atttypid FROM read WHERE atttypid >= 16384
+        UNION
+        SELECT n.oid FROM type t JOIN pg_type y ON y.oid = t.oid CROSS JOIN LATERAL (
+            VALUES (y.typelem), (y.typbasetype), ((SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = y.oid))
+            UNION ALL SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = y.typrelid AND a.attnum > 0) n(oid)
+        WHERE n.oid >= 16384
+    )
+    SELECT md5(concat_ws('|',
+        (SELECT string_agg(concat_ws(':', attname, attnum, atttypid, atttypmod), ',' ORDER BY attname) FROM read),
+        (SELECT string_agg(concat_ws(':', l.oid, l.enumlabel), ',' ORDER BY l.oid) FROM type t JOIN pg_enum l ON l.enumtypid = t.oid),
+        (SELECT string_agg(concat_ws(':', a.attrelid, a.attnum, a.atttypid, a.attisdropped), ',' ORDER BY a.attrelid, a.attnum)
+         FROM type t JOIN pg_type y ON y.oid = t.oid JOIN pg_attribute a ON a.attrelid = y.typrelid AND a.attnum > 0))))sql"};
 
 const Statement kKnown{"unsteady_known", R"sql(
     SELECT u.key IS NOT NULL FROM unnest($2::text[]) WITH ORDINALITY AS w(key, i)
@@ -54,26 +80,27 @@ std::vector<std::string> key_texts(const std::vector<Key>& keys) {
 
 std::vector<std::string_view> views(const std::vector<std::string>& texts) { return {texts.begin(), texts.end()}; }
 
-// A version of the row's own depends on the cluster alone; one of the user's on what the source is made of.
-std::string basis(Transaction& tx, std::int64_t uid, VersionKind kind) {
-    std::string out = tx.exec(kCluster, Params::of(uid)).text(0, 0);
-    if (kind == VersionKind::column) out += ":" + read_source_fingerprints(tx, {uid}).front();
-    return out;
+// A version of the row's own depends on the cluster, the table, and the columns that are read; one of the user's on all that the
+// source is made of.
+std::string basis(Transaction& tx, const PipelineSpec& spec, VersionKind kind) {
+    const std::string cluster = tx.exec(kCluster, Params::of(spec.uid)).text(0, 0);
+    if (kind == VersionKind::column) return cluster + ":" + read_source_fingerprints(tx, {spec.uid}).front();
+    std::vector<std::string> columns = watched_columns(spec);
+    columns.insert(columns.end(), spec.key.begin(), spec.key.end());
+    return cluster + ":" + tx.exec(kColumns, Params::of(spec.uid, format_text_array(columns))).text(0, 0);
 }
 
 }  // namespace
 
-bool versions_outdated(Transaction& tx, std::int64_t uid, std::int64_t run_id, VersionKind kind) {
+bool versions_outdated(Transaction& tx, const PipelineSpec& spec, const Run& run, VersionKind kind, bool stored) {
     if (kind == VersionKind::hash) return false;
-    const std::string now = basis(tx, uid, kind);
-    const bool outdated = tx.exec(kOutdated, Params::of(uid, run_id, now)).boolean(0, 0);
-    if (!outdated) tx.exec(kAdopt, Params::of(uid, now));
+    const std::string now = basis(tx, spec, kind);
+    const bool outdated = tx.exec(kOutdated, Params::of(spec.uid, run.id, now, stored)).boolean(0, 0);
+    if (!outdated) tx.exec(kAdopt, Params::of(spec.uid, now));
     return outdated;
 }
 
-void note_contents_compared(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
-    tx.exec(kCompared, Params::of(uid, run_id));
-}
+void note_versions_hold(Transaction& tx, const Run& run) { tx.exec(kCompared, Params::of(run.id, run.deep)); }
 
 Result<std::vector<std::string>> read_hashes(Transaction& tx, const SourceShape& source, const std::vector<Key>& keys) {
     return guarded([&] {

@@ -1,15 +1,16 @@
 // Whether what was compared can be compared, and whether it stays as it is: the two things a stored version and a stored hash
 // rest on.
 //
-// A version says that a row is as it was only within one cluster, and where it is the user's column, under one definition of the
-// source. A hash says nothing where the source never reads the same twice (random(), now()). Throws StoreFailure inside, returns
-// Result; everything belongs to the session or transaction that is given.
+// A version says that a row is as it was only within one cluster and for the same columns of the same table, and where it is the
+// user's column, under one definition of the source. A hash says nothing where the source never reads the same twice (random(),
+// now()). Throws StoreFailure inside, returns Result; everything belongs to the session or transaction that is given.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "store/control/runs.hpp"
 #include "store/data/drift.hpp"
 #include "store/data/relation.hpp"
 #include "store/pg/session.hpp"
@@ -17,10 +18,12 @@
 namespace homeostat {
 
 // Whether the versions stored for this pipeline cannot be compared with what the source has now: then the run's sweep is made
-// a deep one. Notes for the run what it begins under.
-bool versions_outdated(Transaction& tx, std::int64_t uid, std::int64_t run_id, VersionKind kind);
-// A sweep of this run has compared contents: from now on versions can be compared under what it began under.
-void note_contents_compared(Transaction& tx, std::int64_t uid, std::int64_t run_id);
+// a deep one. Notes for the run what it begins under. `stored`: there are documents in the revision that it works on; where there
+// are none, nothing is to be compared.
+bool versions_outdated(Transaction& tx, const PipelineSpec& spec, const Run& run, VersionKind kind, bool stored);
+// This run has ended: where it has compared contents, or is the first, versions can be compared from now on under what it began
+// under.
+void note_versions_hold(Transaction& tx, const Run& run);
 
 // What documents are made of, as a hash for each key in their order: "" where there is no row.
 Result<std::vector<std::string>> read_hashes(Transaction& tx, const SourceShape& source, const std::vector<Key>& keys);

@@ -24,7 +24,27 @@ const Statement kFeed{"waiting_feed", R"sql(
                         WHERE b.uid = $1::bigint AND b.kind <> 'stray'),
                        (SELECT c.oldest FROM homeostat.waiting_changes($1::bigint) c))) o(since))sql"};
 
+const Statement kElsewhere{"waiting_elsewhere", R"sql(
+    SELECT coalesce(s.observed_generation = p.generation AND w.oldest IS NULL
+            AND EXISTS (SELECT FROM homeostat.condition n WHERE n.uid = p.uid AND n.type = 'Ready' AND n.status = 'True'
+                        AND n.reason = 'Converged')
+            AND NOT EXISTS (SELECT FROM homeostat.run u WHERE u.uid = p.uid)
+            AND (EXISTS (SELECT FROM homeostat.condition n WHERE n.uid = p.uid AND n.type = 'ChangeFeed' AND n.reason = 'Active')
+                 OR s.last_sweep_at >= t.since), false), t.since::text
+    FROM (SELECT coalesce(nullif($2, '')::timestamptz, clock_timestamp())) t(since)
+    LEFT JOIN homeostat.pipeline p ON p.uid = $1::bigint
+    LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid
+    LEFT JOIN homeostat.waiting w ON w.uid = p.uid)sql"};
+
 }  // namespace
+
+Result<bool> healed_elsewhere(Session& session, std::int64_t uid, std::string& since) {
+    return guarded([&] {
+        const Rows rows = session.exec(kElsewhere, Params::of(uid, since));
+        since = rows.text(0, 1);
+        return rows.boolean(0, 0);
+    });
+}
 
 Waiting read_waiting(RowReader& c) {
     Waiting w;

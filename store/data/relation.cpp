@@ -24,27 +24,34 @@ const Statement kRelation{
     " $3::name = current_user OR has_schema_privilege($3::name, c.relnamespace, 'USAGE'),"
     " format('schema %s', c.relnamespace::regnamespace) FROM pg_class c WHERE c.oid = to_regclass($1)"};
 
+// A domain is read as what it is over: a column of ours that had it would stand in the way of whoever alters it.
 const Statement kColumns{
     "relation_columns",
-    "SELECT a.attname, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),"
+    "SELECT a.attname, quote_ident(a.attname), format_type(t.oid, t.mod),"
     " CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation"
     "      THEN format(' COLLATE %I.%I', cn.nspname, co.collname) ELSE '' END,"
     " a.attnotnull, has_column_privilege($2::name, $1::oid, a.attnum, 'SELECT'), coalesce(on_.nspname, 'pg_catalog'),"
-    " CASE WHEN a.atttypid IN ('int2'::regtype, 'int4'::regtype) THEN 'bigint' WHEN a.atttypid = 'varchar'::regtype THEN 'text'"
+    " CASE WHEN t.oid IN ('int2'::regtype, 'int4'::regtype) THEN 'bigint' WHEN t.oid = 'varchar'::regtype THEN 'text'"
     // Of these the name alone would mean a length of one.
-    "      WHEN a.atttypid IN ('bpchar'::regtype, 'bit'::regtype) THEN format('%I.%I', 'pg_catalog', t.typname)"
-    "      ELSE format_type(a.atttypid, NULL) END,"
-    " a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'bool'::regtype, 'uuid'::regtype, 'date'::regtype,"
+    "      WHEN t.oid IN ('bpchar'::regtype, 'bit'::regtype) THEN format('%I.%I', 'pg_catalog', t.typname)"
+    "      ELSE format_type(t.oid, NULL) END,"
+    " t.oid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'bool'::regtype, 'uuid'::regtype, 'date'::regtype,"
     "  'timestamp'::regtype, 'timestamptz'::regtype, 'bytea'::regtype)"
-    "  OR (a.atttypid IN ('text'::regtype, 'varchar'::regtype) AND coalesce(co.collisdeterministic, true)), t.typlen > 0"
-    " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
+    "  OR (t.oid IN ('text'::regtype, 'varchar'::regtype) AND coalesce(co.collisdeterministic, true)), t.typlen > 0"
+    " FROM pg_attribute a CROSS JOIN LATERAL (WITH RECURSIVE over_ (oid, mod, depth) AS ("
+    "    SELECT a.atttypid, a.atttypmod, 0 UNION ALL SELECT n.oid, n.mod, o.depth + 1"
+    "    FROM over_ o JOIN pg_type y ON y.oid = o.oid CROSS JOIN LATERAL ("
+    "        SELECT y.typbasetype, y.typtypmod WHERE y.typtype = 'd'"
+    "        UNION ALL SELECT b.typarray, e.typtypmod FROM pg_type e JOIN pg_type b ON b.oid = e.typbasetype"
+    "        WHERE y.typcategory = 'A' AND y.typtype = 'b' AND e.oid = y.typelem AND e.typtype = 'd') n(oid, mod))"
+    "    SELECT y.*, o.mod FROM over_ o JOIN pg_type y ON y.oid = o.oid ORDER BY o.depth DESC LIMIT 1) t"
     " LEFT JOIN pg_collation co ON co.oid = a.attcollation LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace"
     // Where the order of the type lives: an extension's operators are only found through its schema.
     " LEFT JOIN LATERAL (SELECT n.nspname FROM pg_opclass oc JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily"
     "    AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 1"
     "    JOIN pg_operator o ON o.oid = ao.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace"
     "    WHERE oc.opcmethod = (SELECT oid FROM pg_am WHERE amname = 'btree') AND oc.opcdefault"
-    "      AND oc.opcintype = coalesce(nullif(t.typbasetype, 0), t.oid) LIMIT 1) on_ ON true"
+    "      AND oc.opcintype = t.oid LIMIT 1) on_ ON true"
     " WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"};
 
 const Statement kUniqueKey{

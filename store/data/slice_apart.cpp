@@ -135,8 +135,17 @@ private:
             params.add(outset_.seed);
             return params;
         };
-        Digests source = digests_in(theirs_.exec(digest_of(source_, name_, groups), seeded(source_)));
-        return {std::move(source), digests_in(ours_.exec(digest_of(documents_, name_, groups), seeded(documents_)))};
+        const auto [source, documents] = both([&](const Side& side) { return digest_of(side, name_, groups); }, seeded);
+        return {digests_in(source), digests_in(documents)};
+    }
+
+    // Of the source and of the documents, while the other is read: the answer of a slice takes as long as that of its slower
+    // side.
+    template <class Ask, class Given>
+    std::pair<Rows, Rows> both(Ask statement, Given params) {
+        theirs_.ask(statement(source_), params(source_));
+        Rows documents = ours_.exec(statement(documents_), params(documents_));
+        return {theirs_.answer(), std::move(documents)};
     }
 
     std::vector<std::int64_t> differing() {
@@ -169,8 +178,8 @@ private:
             if (groups != nullptr) params.add(outset_.seed).bytes(binary_array(*groups));
             return params;
         };
-        const Rows source = theirs_.exec(rows_of(source_, groups != nullptr), chosen(source_));
-        sort_out(source, ours_.exec(rows_of(documents_, groups != nullptr), chosen(documents_)));
+        const auto [source, documents] = both([&](const Side& side) { return rows_of(side, groups != nullptr); }, chosen);
+        sort_out(source, documents);
     }
 
     void sort_out(const Rows& source, const Rows& documents) {

@@ -32,6 +32,14 @@ const Statement kFingerprints{"source_fingerprints", R"sql(
               AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass)) n(class, oid)
     ), each AS (
         SELECT DISTINCT class, oid FROM part
+    ), type (class_oid, oid) AS (
+        SELECT e.oid, a.atttypid FROM each e JOIN pg_attribute a ON a.attrelid = e.oid AND a.attnum > 0
+        WHERE e.class = 'pg_class'::regclass AND a.atttypid >= 16384
+        UNION
+        SELECT t.class_oid, n.oid FROM type t JOIN pg_type y ON y.oid = t.oid CROSS JOIN LATERAL (
+            VALUES (y.typelem), (y.typbasetype), ((SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = y.oid))
+            UNION ALL SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = y.typrelid AND a.attnum > 0) n(oid)
+        WHERE n.oid >= 16384
     ), told AS (
         SELECT 'pg_class'::regclass::oid AS class, c.oid, concat_ws('|', c.oid, c.relkind, c.relrowsecurity, c.relforcerowsecurity,
             CASE WHEN c.relkind = 'v' THEN concat(c.relowner, c.reloptions) END,
@@ -43,7 +51,13 @@ const Statement kFingerprints{"source_fingerprints", R"sql(
              FROM pg_rewrite w WHERE w.ev_class = c.oid AND c.relkind = 'v'),
             (SELECT string_agg(concat_ws(':', p.oid, p.xmin), ',' ORDER BY p.oid) FROM pg_policy p WHERE p.polrelid = c.oid),
             (SELECT string_agg(concat_ws(':', s.srsubid, s.srrelid), ',' ORDER BY s.srsubid)
-             FROM pg_subscription_rel s WHERE s.srrelid = c.oid)) AS text
+             FROM pg_subscription_rel s WHERE s.srrelid = c.oid),
+            -- What values are called that rows have by number; and of what rows within rows are made.
+            (SELECT string_agg(concat_ws(':', l.oid, l.xmin), ',' ORDER BY l.oid)
+             FROM type t JOIN pg_enum l ON l.enumtypid = t.oid WHERE t.class_oid = c.oid),
+            (SELECT string_agg(concat_ws(':', a.attrelid, a.attnum, a.xmin), ',' ORDER BY a.attrelid, a.attnum)
+             FROM type t JOIN pg_type y ON y.oid = t.oid JOIN pg_attribute a ON a.attrelid = y.typrelid AND a.attnum > 0
+             WHERE t.class_oid = c.oid)) AS text
         FROM each e JOIN pg_class c ON c.oid = e.oid WHERE e.class = 'pg_class'::regclass
         UNION ALL
         SELECT e.class, f.oid, concat_ws('|', f.oid, f.xmin) FROM each e JOIN pg_proc f ON f.oid = e.oid
@@ -63,6 +77,9 @@ const Statement kCatalog{"catalog_fingerprint", R"sql(
         (SELECT concat_ws(',', count(*), sum(xmin::text::bigint)) FROM pg_auth_members),
         (SELECT concat_ws(',', count(*), sum(srrelid::bigint)) FROM pg_subscription_rel),
         (SELECT concat_ws(',', count(*), sum(oid::bigint)) FROM pg_class WHERE relrowsecurity),
+        (SELECT concat_ws(',', count(*), sum(xmin::text::bigint)) FROM pg_enum),
+        (SELECT concat_ws(',', count(*), sum(a.xmin::text::bigint)) FROM pg_attribute a WHERE a.attrelid IN (
+            SELECT c.oid FROM pg_class c WHERE c.relkind = 'c')),
         (SELECT concat_ws(',', count(*), sum(xmin::text::bigint)) FROM pg_proc WHERE oid >= 16384),
         (SELECT concat_ws(',', count(*), sum(a.xmin::text::bigint)) FROM pg_attribute a WHERE a.attrelid IN (
             SELECT t.tgrelid FROM pg_trigger t WHERE t.tgname >= 'homeostat_p' AND t.tgname < 'homeostat_q')),

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "store/data/source_fingerprint.hpp"
+#include "store/data/watched_columns.hpp"
 #include "store/feed/capture_functions.hpp"
 #include "store/pg/group_role.hpp"
 #include "store/pg/row_reader.hpp"
@@ -80,39 +81,15 @@ const CapturedColumn* find(const std::vector<CapturedColumn>& columns, const std
     return it == columns.end() ? nullptr : &*it;
 }
 
-std::vector<std::string> placeholders(const std::string& text) {
-    std::vector<std::string> out;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        if ((text[i] == '{' || text[i] == '}') && i + 1 < text.size() && text[i + 1] == text[i]) {
-            ++i;
-        } else if (text[i] == '{') {
-            const std::size_t end = text.find('}', i);
-            out.push_back(text.substr(i + 1, end - i - 1));
-            i = end;
-        }
-    }
-    return out;
-}
-
-// What documents are made of.
-std::vector<std::string> watched_names(const PipelineSpec& spec) {
-    std::vector<std::string> names = spec.content;
-    if (spec.content_template) names = placeholders(*spec.content_template);
-    if (spec.chunk_context) {
-        for (std::string& name : placeholders(*spec.chunk_context)) names.push_back(std::move(name));
-    }
-    names.insert(names.end(), spec.metadata.begin(), spec.metadata.end());
-    if (spec.version_column) names.push_back(*spec.version_column);
-    return names;
-}
-
-CaptureTrigger trigger(std::int64_t uid, const std::string& relation, const std::string& stem, std::string_view function) {
-    const bool row = function == kRowUpdate;
-    const std::string event(row ? "update" : function);
+// `named`: what it changes, so that its rows are needed.
+CaptureTrigger trigger(std::int64_t uid, const std::string& relation, const std::string& stem, std::string_view function,
+                       bool named) {
+    const bool row = of_rows(function);
+    const std::string event(function.substr(0, function.find('_')));
     std::string rows;
-    if (event == "insert") rows = "REFERENCING NEW TABLE AS new_rows ";
-    if (event == "delete") rows = "REFERENCING OLD TABLE AS old_rows ";
-    if (event == "update" && !row) rows = "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows ";
+    if (!row && named && event == "insert") rows = "REFERENCING NEW TABLE AS new_rows ";
+    if (!row && named && event == "delete") rows = "REFERENCING OLD TABLE AS old_rows ";
+    if (!row && named && event == "update") rows = "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows ";
     std::string upper(event);
     std::transform(upper.begin(), upper.end(), upper.begin(), [](unsigned char c) { return std::toupper(c); });
     const std::string name = fmt::format("homeostat_p{}_{}", uid, event);
@@ -157,6 +134,8 @@ public:
             plan_.none_because = source_.described + none_because(source_.kind);
         }
         for (std::size_t i = 0; i < spec_.capture_from.size(); ++i) watch_base(spec_.capture_from[i], i + 1);
+        // Where a statement reaches rows on another server, transition tables make it fail, so none of ours may be there.
+        if (plan_.blind.why == CaptureBlind::foreign) plan_.relations.clear();
         if (plan_.relations.empty()) return std::move(plan_);
         if (!source_.filtered.empty()) plan_.blind = {CaptureBlind::filtered, source_.filtered};
         own_table();
@@ -219,8 +198,13 @@ private:
         note_blind(members);
         // Where rows of other tables are reached through this one, only its statement sees all of them.
         const bool alone = members.size() == 1 && members[0].kind == 'r' && !members[0].has_children;
+        const bool named = !key.empty();
         std::array<std::string_view, 4> events = kEvents;
-        if (alone && !key.empty()) std::replace(events.begin(), events.end(), std::string_view("update"), kRowUpdate);
+        if (alone && named) std::replace(events.begin(), events.end(), std::string_view("update"), kRowUpdate);
+        if (alone && named && copies_are_limited()) {
+            std::replace(events.begin(), events.end(), std::string_view("insert"), kRowInsert);
+            std::replace(events.begin(), events.end(), std::string_view("delete"), kRowDelete);
+        }
         const CaptureFunctions functions(spec_.uid, stem, std::move(key), std::move(compared), watched.empty());
         for (const std::string_view event : events) plan_.functions.push_back(functions.text(event));
         for (const std::string_view event : events)
@@ -228,8 +212,19 @@ private:
         for (const CaptureMember& m : members) {
             if (m.kind == 'f') continue;  // fires none that would serve
             plan_.relations.push_back({m.relation, m.described, stem, m.may_trigger});
-            for (const std::string_view event : events) plan_.triggers.push_back(trigger(spec_.uid, m.relation, stem, event));
+            for (const std::string_view event : events)
+                plan_.triggers.push_back(trigger(spec_.uid, m.relation, stem, event, named));
         }
+    }
+
+    // A statement with transition tables copies its rows, and fails where the copies may not be as large as they are.
+    bool copies_are_limited() {
+        static const Statement kLimited{"capture_limited", R"sql(
+            SELECT current_setting('temp_file_limit') <> '-1' OR EXISTS (
+                SELECT FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) c(given)
+                WHERE c.given LIKE 'temp_file_limit=%' AND c.given <> 'temp_file_limit=-1'
+                  AND s.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))))sql"};
+        return tx_.exec(kLimited).boolean(0, 0);
     }
 
     // Whoever may call it may put it on a table of his own. Those of the source may be asked to (`capture sql`).
@@ -297,9 +292,9 @@ private:
 
 Result<CapturePlan> plan_capture(Transaction& tx, const PipelineSpec& spec, const SourceShape& source,
                                  const std::optional<PipelineSpec>& beside) {
-    std::vector<std::string> watched = watched_names(spec);
+    std::vector<std::string> watched = watched_columns(spec);
     if (beside) {
-        for (std::string& name : watched_names(*beside)) {
+        for (std::string& name : watched_columns(*beside)) {
             if (std::ranges::find(watched, name) == watched.end()) watched.push_back(std::move(name));
         }
     }

@@ -87,7 +87,7 @@ std::string CaptureFunctions::body(std::string_view event) const {
         return fmt::format("INSERT INTO {} (change) VALUES ('t');\n    homeostat_asleep := {};\n    {}\n    RETURN NULL;",
                            change_table(uid_), asleep(), ring());
     }
-    const std::string does = gate() + (event == kRowUpdate ? row_update() : refuse_other_rows(event) + rows(event));
+    const std::string does = gate() + (of_rows(event) ? row(event) : refuse_other_rows(event) + rows(event));
     return fmt::format("{}\n    IF homeostat_held IS NULL THEN\n        {}\n        RETURN NULL;\n    END IF;", does, ring());
 }
 
@@ -122,7 +122,7 @@ std::string CaptureFunctions::changes(std::string_view event) const {
 // its writer no more. Whoever counts at the same moment may be left out of the count: it is a bound, and no more. (nextval would
 // count them all, and change what lastval() tells the writer.)
 std::string CaptureFunctions::rows(std::string_view event) const {
-    return (event == "update" ? refuse_other_types("(SELECT {} FROM new_rows n LIMIT 1)", "n") : "") +
+    return (event == "update" && !key_.empty() ? refuse_other_types("(SELECT {} FROM new_rows n LIMIT 1)", "n") : "") +
            fmt::format(
                "homeostat_room := GREATEST(pg_catalog.pg_sequence_last_value({1}) OPERATOR(pg_catalog.-)"
                " pg_catalog.pg_sequence_last_value({0}), 1);\n    {2}IF homeostat_held IS NULL THEN\n"
@@ -144,7 +144,9 @@ std::string CaptureFunctions::rows(std::string_view event) const {
 
 // A trigger that gives no transition tables leaves their names to the writer's search path, and what is called so there, a view
 // of his, would be read with our rights. Whoever owns the table may make such a trigger; while it fires, nobody can change it.
-std::string CaptureFunctions::refuse_other_rows(std::string_view event) {
+// Without a key nothing of them is read.
+std::string CaptureFunctions::refuse_other_rows(std::string_view event) const {
+    if (key_.empty()) return "";
     std::string given;
     if (event != "delete") given += " AND t.tgnewtable OPERATOR(pg_catalog.=) 'new_rows'";
     if (event != "insert") given += " AND t.tgoldtable OPERATOR(pg_catalog.=) 'old_rows'";
@@ -182,12 +184,22 @@ std::string CaptureFunctions::updates() const {
         same("n", "o"), differs("n", "o"));
 }
 
-// A sequence is written to the log each time, so not each is counted: of first changes of transactions one in sixteen, for all of
-// them; of the others of a transaction the second, the fourth and so on to each 64th, for those since the last one.
-std::string CaptureFunctions::row_update() const {
+// A row that came, or went.
+std::string CaptureFunctions::name_row(std::string_view event) const {
+    const std::string_view record = event == kRowInsert ? "NEW" : "OLD";
+    return fmt::format(
+        "{0}homeostat_named := 1;\n    {1}IF homeostat_held IS NOT NULL THEN\n"
+        "        homeostat_keys := ROW('{2}'::pg_catalog.\"char\", {3}, {3});\n    ELSE\n"
+        "        INSERT INTO {4} VALUES ('{2}', {3}) RETURNING {5} INTO homeostat_asleep;\n    END IF;\n    {6}",
+        refuse_other_types("{}", record), look_whether_held(), event == kRowInsert ? 'i' : 'd', values(record), into(), asleep(),
+        hold());
+}
+
+// A key that is NULL, or becomes it, is another one: nothing is equal to it.
+std::string CaptureFunctions::name_moved() const {
     return refuse_other_types("{}", "NEW") +
            fmt::format(
-               "homeostat_moved := NOT ({0});\n"
+               "homeostat_moved := ({0}) IS NOT TRUE;\n"
                "    IF NOT homeostat_moved AND NOT ({1}) THEN RETURN NULL; END IF;\n"
                "    homeostat_named := 1;\n    {2}IF homeostat_held IS NOT NULL THEN\n"
                "        IF homeostat_moved THEN homeostat_keys := ROW('i'::pg_catalog.\"char\", {3}, {4});\n"
@@ -196,7 +208,13 @@ std::string CaptureFunctions::row_update() const {
                "        INSERT INTO {5} VALUES ('d', {4}), ('i', {3});\n        homeostat_asleep := {6};\n"
                "    ELSE\n        INSERT INTO {5} VALUES ('u', {3}) RETURNING {6} INTO homeostat_asleep;\n    END IF;\n    {7}",
                same("NEW", "OLD"), differs("NEW", "OLD"), look_whether_held(), values("NEW"), values("OLD"), into(), asleep(),
-               hold()) +
+               hold());
+}
+
+// A sequence is written to the log each time, so not each is counted: of first changes of transactions one in sixteen, for all of
+// them; of the others of a transaction the second, the fourth and so on to each 64th, for those since the last one.
+std::string CaptureFunctions::row(std::string_view event) const {
+    return (event == kRowUpdate ? name_moved() : name_row(event)) +
            fmt::format(
                "homeostat_named := COALESCE(homeostat_held, 0) OPERATOR(pg_catalog.+) 1;\n"
                "    homeostat_counted := CASE\n"
@@ -218,6 +236,10 @@ std::string CaptureFunctions::row_update() const {
 
 // After the block: the transaction holds the table as it was when it first wrote to it, and the values are of its types.
 std::string CaptureFunctions::write(std::string_view event) const {
+    if (event == kRowInsert || event == kRowDelete)
+        return fmt::format(
+            "INSERT INTO {} VALUES (homeostat_keys.f1, {});", into(),
+            joined(key_, ", ", [](const CapturedColumn&, std::size_t i) { return fmt::format("homeostat_keys.f{}", 1 + i); }));
     if (event == kRowUpdate) {
         const auto fields = [&](std::size_t from) {
             return joined(key_, ", ",

@@ -36,6 +36,11 @@ struct CapturedColumn {
 // An update by a trigger of its row and not of its statement: without two transition tables it costs a writer of one row half as
 // much, and one of millions no copy of them all.
 constexpr std::string_view kRowUpdate = "update_row";
+// The same of what comes and goes, where a statement's transition tables may have no room (temp_file_limit): dearer to who writes
+// many rows, but none of them is copied.
+constexpr std::string_view kRowInsert = "insert_row";
+constexpr std::string_view kRowDelete = "delete_row";
+constexpr bool of_rows(std::string_view event) noexcept { return event.ends_with("_row"); }
 
 // Of one relation.
 class CaptureFunctions {
@@ -44,7 +49,7 @@ public:
     CaptureFunctions(std::int64_t uid, std::string stem, std::vector<CapturedColumn> key, std::vector<CapturedColumn> watched,
                      bool whole_row);
 
-    // `event`: insert, update, delete or truncate, of a statement; or kRowUpdate.
+    // `event`: insert, update, delete or truncate, of a statement; or one of_rows().
     std::string text(std::string_view event) const;
 
 private:
@@ -56,7 +61,9 @@ private:
     std::string rows(std::string_view event) const;
     std::string mark() const;
     std::string updates() const;
-    std::string row_update() const;
+    std::string row(std::string_view event) const;
+    std::string name_row(std::string_view event) const;
+    std::string name_moved() const;
     std::string write(std::string_view event) const;
     std::string asleep() const;
     std::string ring() const;
@@ -67,7 +74,7 @@ private:
     std::string image(const std::vector<CapturedColumn>& columns, std::string_view alias) const;
     std::string same(std::string_view now, std::string_view before) const;
     std::string differs(std::string_view now, std::string_view before) const;
-    static std::string refuse_other_rows(std::string_view event);
+    std::string refuse_other_rows(std::string_view event) const;
     std::string refuse_other_types(std::string_view asked, std::string_view alias) const;
 
     std::int64_t uid_;
@@ -80,8 +87,8 @@ private:
 // Qualified names of what belongs to a pipeline's feed.
 std::string change_table(std::int64_t uid);
 std::string named_sequence(std::int64_t uid);  // how many changes were named
-std::string room_sequence(std::int64_t uid);   // up to how many may be
-std::string full_sequence(std::int64_t uid);   // kFull: there was no room for some, and for none until that is taken back
+std::string room_sequence(std::int64_t uid);  // up to how many may be
+std::string full_sequence(std::int64_t uid);  // kFull: there was no room for some, and for none until that is taken back
 
 constexpr std::int64_t kNotFull = 1;
 constexpr std::int64_t kFull = 2;

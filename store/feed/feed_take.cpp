@@ -46,15 +46,15 @@ class Gathered {
 public:
     explicit Gathered(const SourceShape& source) : n_(source.key.size()) {}
 
-    // `whole`: the key has all of its columns.
+    // `whole`: the key has all of its columns. A row of a key with NULL in it is no document, and has none to lose.
     void add(char change, std::int64_t age_ms, char what, std::int64_t document, Key key, bool whole) {
         ++changes_.rows;
         changes_.oldest = std::max(changes_.oldest, std::chrono::milliseconds(age_ms));
-        changes_.inserted += change == 'i' ? 1 : 0;
-        changes_.deleted += change == 'd' ? 1 : 0;
+        changes_.inserted += whole && change == 'i' ? 1 : 0;
+        changes_.deleted += whole && change == 'd' ? 1 : 0;
         changes_.sweep = changes_.sweep || change == 't' || change == 'x';
         if (whole && named_.insert(key).second) changes_.named.push_back(key);
-        if (what == kNothing || !seen_.insert(key).second) return;
+        if (what == kNothing || !whole || !seen_.insert(key).second) return;
         if (what == 'u') {
             changes_.unborn.push_back(std::move(key));
             return;

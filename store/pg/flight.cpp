@@ -53,10 +53,23 @@ std::vector<Flight::Sent> Flight::send(const std::vector<Call>& calls, bool comm
 }
 
 void Flight::run(const std::vector<Call>& calls, bool commits, std::vector<Answer>& answers) {
+    launch(calls, commits);
+    land(answers);
+}
+
+void Flight::launch(std::vector<Call> calls, bool commits) {
     settle();
     if (!usable()) fail(nullptr, false);
     tidy();
-    const std::vector<Sent> sent = send(calls, commits);
+    std::vector<Sent> sent = send(calls, commits);
+    under_way_ = UnderWay{std::move(calls), std::move(sent), commits};
+    // What the socket does not take now goes out as it is waited for, and land() says what is broken.
+    libpq::flush(connection_.borrow());
+}
+
+void Flight::land(std::vector<Answer>& answers) {
+    const UnderWay under_way = *std::exchange(under_way_, std::nullopt);
+    const auto& [calls, sent, commits] = under_way;
     Answer failure;
     std::size_t failed = sent.size();
     for (std::size_t i = 0; i < sent.size(); ++i) {

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,10 @@ public:
     // Earlier calls must answer with few rows. `commits`: a COMMIT is among them, so that a broken link leaves open whether it
     // was done.
     void run(const std::vector<Call>& calls, bool commits, std::vector<Answer>& answers);
+    // run() in two halves: another connection may be asked in between, this one must not.
+    void launch(std::vector<Call> calls, bool commits);
+    void land(std::vector<Answer>& answers);
+    bool launched() const noexcept { return under_way_.has_value(); }
     Answer run(const Call& call);
     // By the simple protocol: several statements may be joined by ;. The last one's answer.
     Answer run(const std::string& sql);
@@ -62,6 +67,11 @@ private:
         Part part;
         std::size_t call;
     };
+    struct UnderWay {
+        std::vector<Call> calls;
+        std::vector<Sent> sent;
+        bool commits = false;
+    };
     std::vector<Sent> send(const std::vector<Call>& calls, bool commits);
     void send_call(const Call& call, std::size_t index, bool commits, std::vector<Sent>& sent);
     void check_sent(bool sent, bool commits) const;
@@ -75,6 +85,7 @@ private:
     StatementCache statements_;
     bool confused_ = false;  // what the server has prepared is not what we think
     bool dismissed_ = false;  // something was, and has not been taken
+    std::optional<UnderWay> under_way_;
 };
 
 }  // namespace homeostat

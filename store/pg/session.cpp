@@ -37,6 +37,7 @@ struct Transaction::Impl {
 
     ~Impl() {
         session.busy = false;
+        if (session.flight.launched()) drop_answer();
         if (!begun || committed || !session.flight.usable()) return;
         try {
             // Locks that outlast a transaction, and are seen by whoever waits for one, are the only thing that code without
@@ -57,6 +58,12 @@ struct Transaction::Impl {
         bool checks = false;  // before COMMIT may be sent
     };
 
+    struct Asked {
+        std::vector<Waiting> waiting;
+        std::size_t first = 0;  // of its answers
+        bool commits = false;
+    };
+
     // What comes before the first statement: BEGIN, where there is one; behind a pooler the settings, for as long as it lasts. Of
     // the reader before each that follows another: what that ran may have set what it likes. Before the first nothing was run:
     // what an earlier transaction set was undone when it was rolled back, as every one of a reader is.
@@ -71,27 +78,49 @@ struct Transaction::Impl {
 
     // Everything that waits, and this, at once. Its answer, or that of the last.
     Answer flush(std::optional<Flight::Call> last, bool commits) {
+        if (!launch(std::move(last), commits)) return {};
+        return land();
+    }
+
+    // The first half of it; false where there is nothing to be sent.
+    bool launch(std::optional<Flight::Call> last, bool commits) {
         if (refused || committed) throw StoreFailure(internal_error("a transaction is used after its end"));
+        if (session.flight.launched()) throw StoreFailure(internal_error("a transaction is used before it has answered"));
         // Without BEGIN what is sent together is one transaction.
-        if (begin.empty() && waiting.empty() && !last) return {};
+        if (begin.empty() && waiting.empty() && !last) return false;
         std::vector<Flight::Call> calls = opening();
-        const std::size_t first = calls.size();
-        std::vector<Waiting> sent = std::exchange(waiting, {});
-        for (Waiting& w : sent) calls.push_back(std::move(w.call));
+        asked = {.waiting = std::exchange(waiting, {}), .first = calls.size(), .commits = commits};
+        for (Waiting& w : asked.waiting) calls.push_back(std::move(w.call));
         if (last) calls.push_back(*std::move(last));
-        if (calls.empty()) return {};
+        if (calls.empty()) return false;
         begun = begun || !begin.empty();
+        session.flight.launch(std::move(calls), commits);
+        return true;
+    }
+
+    Answer land() {
+        const Asked of = std::exchange(asked, {});
         std::vector<Answer> answers;
         try {
-            session.flight.run(calls, commits, answers);
+            session.flight.land(answers);
         } catch (const StoreFailure&) {
             // What a check says of an answer explains what failed after it.
-            hear(sent, answers, first, true);
+            hear(of.waiting, answers, of.first, true);
             throw;
         }
-        committed = commits;
-        hear(sent, answers, first, false);
+        committed = of.commits;
+        hear(of.waiting, answers, of.first, false);
         return answers.back();
+    }
+
+    // Of who went away before it came.
+    void drop_answer() noexcept {
+        try {
+            std::vector<Answer> answers;
+            session.flight.land(answers);
+        } catch (const StoreFailure&) {  // NOLINT(bugprone-empty-catch)
+            // What it failed with is of no interest; whether the connection has outlived it, usable() says.
+        }
     }
 
     // Of the reader, what fails is the source's, as long as the link holds; or it was cut from here, as the source held it.
@@ -121,6 +150,7 @@ struct Transaction::Impl {
     bool committed = false;
     bool refused = false;  // by a check
     std::vector<Waiting> waiting;
+    Asked asked;
     std::string snapshot;  // that is taken over
     std::vector<std::string> each;  // before each statement
     std::map<int, std::unique_ptr<Transaction>> apart;  // by the place of who reads
@@ -132,6 +162,17 @@ Transaction::~Transaction() = default;
 
 Rows Transaction::exec(const Statement& statement, const Params& params) {
     return impl_->told([&] { return Rows(impl_->flush(Flight::Call{statement, params}, false)); });
+}
+
+void Transaction::ask(const Statement& statement, const Params& params) {
+    impl_->told([&] {
+        impl_->launch(Flight::Call{statement, params}, false);
+        return Rows();
+    });
+}
+
+Rows Transaction::answer() {
+    return impl_->told([&] { return Rows(impl_->land()); });
 }
 
 Rows Transaction::exec(std::string_view sql) {

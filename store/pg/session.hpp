@@ -67,6 +67,11 @@ public:
     Rows exec(const Statement& statement, const Params& params = {});
     Rows exec(std::string_view sql);  // DDL and other rare text; several statements may be joined by ;
 
+    // exec in two halves, so that another session works meanwhile. Nothing else may be asked of this transaction in between; one
+    // that ends before answer() waits as well.
+    void ask(const Statement& statement, const Params& params = {});
+    Rows answer();
+
     // Sent with the next exec or commit, in its round trip; the server looks at it before that. Where it fails, that one throws,
     // and so does it with what `check` throws of the answer. A commit waits for checks before it is sent.
     void later(Statement statement, Params params, std::function<void(const Rows&)> check = {});

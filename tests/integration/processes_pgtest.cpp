@@ -104,6 +104,20 @@ TEST_F(Processes, ARunThatWasKilledLeavesARowThatTellsOfIt) {
     EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.replica WHERE ended_at IS NULL"), "0");
 }
 
+// A cron job beside a controller: what that one heals is done when that one has nothing to heal.
+TEST_F(Processes, ARunOnceBesideAControllerEnds) {
+    make(30);
+    declare_docs();
+    kit::Process run = homeostat.start({"run"});
+    ASSERT_TRUE(converged()) << run.output();
+    db.exec("UPDATE docs SET body = 'Edited ' || id WHERE id < 10");
+    const kit::Program::Outcome once = homeostat.run_once();
+    EXPECT_EQ(once.exit.code, kConverged) << once.output;
+    expect_converged("docs", kWanted);
+    EXPECT_THAT(once.output, HasSubstr("another replica"));
+    end(run);
+}
+
 TEST_F(Processes, HangupEndsItCleanly) {
     FakeEndpoint endpoint({.dimensions = 16});
     make(200);

@@ -82,6 +82,14 @@ TEST_F(TrustObjects, PartitionsAreNotReadByThemselves) {
               "0");
 }
 
+// A name that is made into a text is the same text in every session.
+TEST_F(TrustObjects, WhatComparesNamesDoesNotDependOnHowASessionQuotesThem) {
+    EXPECT_EQ(db.value("SELECT coalesce(string_agg(p.oid::regprocedure::text, ', '), '') FROM pg_proc p"
+                       " WHERE p.pronamespace = 'homeostat'::regnamespace AND p.prosrc ~ 'quote_ident|%I|relation_text'"
+                       " AND NOT EXISTS (SELECT FROM unnest(p.proconfig) c WHERE c = 'quote_all_identifiers=off')"),
+              "");
+}
+
 // Without a path of their own they would call what the caller's path has: so no function, operator or type goes without its
 // schema.
 TEST_F(TrustObjects, WhatHasNoPathOfItsOwnNamesEverythingInFull) {

@@ -283,6 +283,31 @@ TEST_F(TrustRelatives, NoTriggersWhereTheDeclarerMayMakeNone) {
     EXPECT_EQ(db.value("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'public.secret'::regclass AND NOT tgisinternal"), "0");
 }
 
+// Names are compared as text, which must not depend on the session of whoever declares.
+TEST_F(TrustRelatives, NoSettingOfADeclarersSessionMakesAnotherNameOfOne) {
+    as(ann_).exec("CREATE TABLE ann.more AS SELECT * FROM ann.docs; ALTER TABLE ann.more ADD PRIMARY KEY (id)");
+    const std::string taken = declaration("second", "ann.more", "ann.a_v");
+    for (const char* setting : {"SET quote_all_identifiers = on", "SET standard_conforming_strings = off",
+                                "SET transform_null_equals = on", "SET bytea_output = 'escape'"}) {
+        kit::Sql first = as(ann_);
+        first.exec(setting);
+        first.exec(declaration("first", "ann.docs", "ann.a_v"));
+        EXPECT_EQ(db.value("SELECT target FROM homeostat.pipeline WHERE name = 'first'"), "ann.a_v") << setting;
+        EXPECT_THAT(refused(ann_, taken), HasSubstr("ann.a_v")) << setting;
+        EXPECT_THAT(refused(ann_, fmt::format("{}; {}", setting, taken)), HasSubstr("ann.a_v")) << setting;
+        EXPECT_THAT(refused(ann_, fmt::format("{}; INSERT INTO homeostat.target_view (name, relation) VALUES ('t',"
+                                              " 'homeostat.pipeline')",
+                                              setting)),
+                    Not(HasSubstr("let through")))
+            << setting;
+        db.exec("DELETE FROM homeostat.pipeline WHERE name = 'first'");
+        ASSERT_TRUE(kit::eventually([&] {
+            as_controller_.run_once();
+            return db.value("SELECT count(*) FROM homeostat.pipeline") == "0";
+        })) << setting;
+    }
+}
+
 // Who names a provider is shown how it is, and not what it said of another's documents: endpoints quote what they refuse.
 TEST_F(TrustRelatives, WhatAProviderQuotesIsShownToWhoSentIt) {
     kit::FakeEndpoint endpoint({.dimensions = 16});

@@ -96,6 +96,8 @@ TEST_F(ConfigLoad, TheFileIsTheNamedOneThenTheVariableThenTheDefault) {
     EXPECT_EQ(settings().batch_window, 3U);
     sources.file = (folder_ / "missing.yaml").string();
     EXPECT_THAT(refusal(), HasSubstr("missing.yaml cannot be read"));
+    sources.file = folder_.string();
+    EXPECT_THAT(refusal(), HasSubstr("cannot be read"));
 }
 
 TEST_F(ConfigLoad, UnknownNamesAreRefusedEverywhereWithTheNearest) {

@@ -41,6 +41,29 @@ TEST(ConcurrencyLimit, DoesNotGrowWhereItIsNotUsed) {
     EXPECT_EQ(limit.limit(), 16);
 }
 
+TEST(UrgentPlace, InThisProcessIsOneMoreThanAllOthers) {
+    const UrgentPlace place(true);
+    const ConcurrencyLimit limit(2, 2);
+    EXPECT_EQ(place.allowed(limit, false, SteadyTime{1h}), 2);
+    EXPECT_EQ(place.allowed(limit, true, SteadyTime{1h}), 3);
+}
+
+TEST(UrgentPlace, ElsewhereIsLeftFreeWhileThereAreSomeAndNeverMoreThanDeclared) {
+    UrgentPlace place(false);
+    const ConcurrencyLimit limit(8, 8);
+    const ConcurrencyLimit found(8, 3);
+    const ConcurrencyLimit few(3, 3);
+    const SteadyTime now{1h};
+    EXPECT_EQ(place.allowed(limit, false, now), 8);
+    place.asked(now);
+    EXPECT_EQ(place.allowed(limit, false, now + 4s), 7);
+    EXPECT_EQ(place.allowed(limit, true, now + 4s), 8);
+    EXPECT_EQ(place.allowed(found, false, now), 3) << "what it takes was found, and one more is let through";
+    EXPECT_EQ(place.allowed(found, true, now), 4);
+    EXPECT_EQ(place.allowed(few, false, now), 3) << "too large a share";
+    EXPECT_EQ(place.allowed(limit, false, now + 6s), 8);
+}
+
 RC_GTEST_PROP(ConcurrencyLimitProperty, StaysBetweenOneAndTheCeiling, ()) {
     const int ceiling = *rc::gen::inRange(1, 100);
     ConcurrencyLimit limit(ceiling);

@@ -1,0 +1,15 @@
+// Threads that compute: they give way to whatever else wants the machine.
+//
+// A fill by the built-in model computes for hours on every core. The database is often on the same machine, and so are the
+// threads that take edits up: each of their steps is short, and would wait behind what has the same priority.
+#pragma once
+
+#include <boost/asio/thread_pool.hpp>
+
+namespace homeostat {
+
+// To be called before the pool has other work: waits until each of its `threads` threads has lowered its own priority. Where the
+// system does not let them, they stay as they are.
+void give_way(boost::asio::thread_pool& pool, unsigned threads);
+
+}  // namespace homeostat
