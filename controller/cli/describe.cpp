@@ -10,6 +10,7 @@
 #include "controller/cli/text/object_text.hpp"
 #include "controller/cli/text/output.hpp"
 #include "controller/cli/text/remedy.hpp"
+#include "controller/cli/text/run_text.hpp"
 #include "controller/cli/text/truth.hpp"
 #include "controller/cli/verbs.hpp"
 #include "reconcilers/embed/sandbox.hpp"
@@ -125,10 +126,10 @@ void print_history(std::ostream& out, const PipelineFacts& f, bool colour, WallT
     TextTable letters({"KEY", "CLASS", "ATTEMPTS", "MESSAGE"});
     for (const DeadLetter& d : f.dead_letters) letters.add({key_text(d.key), d.cls, std::to_string(d.attempts), d.message});
     section(out, "Dead letters", letters, colour);
-    TextTable runs({"RUN", "TRIGGER", "RESULT", "PLANNED", "TOKENS", "SAVED", "ENDED", "MESSAGE"});
+    TextTable runs({"RUN", "TRIGGER", "STATUS", "PLANNED", "HEALED", "TOKENS", "SAVED", "ENDED", "MESSAGE"});
     for (const RunSummary& r : f.runs) {
-        runs.add({std::to_string(r.id), r.trigger, r.result, std::to_string(r.planned), std::to_string(r.tokens),
-                  std::to_string(r.saved_tokens), age_text(r.ended, now), r.message});
+        runs.add({std::to_string(r.id), r.trigger, r.status, std::to_string(r.planned), r.healed.empty() ? "-" : r.healed,
+                  std::to_string(r.tokens), std::to_string(r.saved_tokens), age_text(r.ended, now), r.message});
     }
     section(out, "Runs", runs, colour);
     if (const std::string cost = cost_text(f.runs, f.price); !cost.empty()) out << cost << '\n';
@@ -322,6 +323,7 @@ int describe_one(CliContext& context, Session& session, ResourceKind kind, const
 int run(CliContext& context, const Options& o) {
     const auto form = output_form(o.output);
     if (!form) return context.fail(form.error());
+    if (const auto runs = named_runs(o.words)) return describe_runs(context, *runs, *form);
     const auto objects = read_objects(o.words, true);
     if (!objects) return context.fail(objects.error());
     auto session = context.session();
@@ -348,11 +350,14 @@ VerbBody configure_describe(Command& command, CliContext& context) {
     command.option(
         {.names = "what",
          .value = "WHAT",
-         .help = "NAME of a pipeline, KIND NAME..., KIND/NAME..., or a KIND for all of it; kinds: pipeline, provider, targetview",
+         .help =
+             "NAME of a pipeline, KIND NAME..., KIND/NAME..., or a KIND for all of it; kinds: pipeline, provider, targetview, "
+             "and run with its number",
          .required = true},
         o->words);
     command.option({.names = "-o,--output", .value = "FORM", .help = "table, json or yaml"}, o->output);
-    command.footer("Examples: homeostat describe docs\n          homeostat describe provider/hashing");
+    command.footer(
+        "Examples: homeostat describe docs\n          homeostat describe provider/hashing\n          homeostat describe run 12");
     return [&context, o] { return run(context, *o); };
 }
 

@@ -22,6 +22,7 @@ constexpr std::array kEvent{ListingColumn{"name", text, true},
 constexpr std::array kRun{ListingColumn{"name"},
                           ListingColumn{"object"},
                           ListingColumn{"trigger"},
+                          ListingColumn{"status"},
                           ListingColumn{"result"},
                           ListingColumn{"planned", number},
                           ListingColumn{"startedAt", time},
@@ -31,6 +32,8 @@ constexpr std::array kRun{ListingColumn{"name"},
                           ListingColumn{"tokens", number, true},
                           ListingColumn{"wastedTokens", number, true},
                           ListingColumn{"savedTokens", number, true},
+                          ListingColumn{"cost", text, true},
+                          ListingColumn{"healed", text, true},
                           ListingColumn{"reconcileId", text, true}};
 constexpr std::array kReplica{ListingColumn{"name"},
                               ListingColumn{"object", text, true},
@@ -85,17 +88,17 @@ constexpr std::string_view kEvents =
     " WHEN e.uid IS NOT NULL THEN 'uid/' || e.uid ELSE '' END, (extract(epoch FROM e.at) * 1000000)::bigint, e.type, e.reason,"
     " e.message, e.reconcile_id, coalesce(p.name, v.name), e.at, e.id"
     " FROM homeostat.own_event e LEFT JOIN homeostat.pipeline p USING (uid) LEFT JOIN homeostat.target_view v USING (uid)";
-constexpr std::string_view kRuns =
-    "SELECT r.id::text, 'pipeline/' || r.pipeline, r.trigger, r.result, r.planned, (extract(epoch FROM r.started_at) * "
-    "1000000)::bigint,"
-    " (extract(epoch FROM r.ended_at) * 1000000)::bigint, r.message, r.revision, r.tokens, r.wasted_tokens, r.saved_tokens, "
-    "r.reconcile_id,"
-    " r.pipeline, r.started_at, r.id"
-    " FROM homeostat.own_run_history r"
-    " UNION ALL SELECT u.id::text, 'pipeline/' || p.name, u.trigger, 'under way', u.planned,"
-    " (extract(epoch FROM u.started_at) * 1000000)::bigint, NULL, u.phase, u.revision, NULL, NULL, NULL, u.reconcile_id, p.name,"
-    " u.started_at, u.id"
-    " FROM homeostat.own_run u JOIN homeostat.pipeline p USING (uid)";
+constexpr std::string_view kRuns = R"sql(
+    SELECT r.id::text, 'pipeline/' || r.pipeline, r.trigger, r.status, r.result, r.planned,
+        (extract(epoch FROM r.started_at) * 1000000)::bigint, (extract(epoch FROM r.ended_at) * 1000000)::bigint, r.message,
+        r.revision, r.tokens, r.wasted_tokens, r.saved_tokens, trim_scale(r.cost)::text,
+        (SELECT string_agg(h.value || ' ' || h.key, ', ' ORDER BY h.value::bigint DESC, h.key) FROM jsonb_each_text(r.healed) h),
+        r.reconcile_id, r.pipeline, r.started_at, r.id
+    FROM homeostat.own_run_history r
+    UNION ALL SELECT u.id::text, 'pipeline/' || p.name, u.trigger, 'under way', 'under way', u.planned,
+        (extract(epoch FROM u.started_at) * 1000000)::bigint, NULL, u.phase, u.revision, NULL, NULL, NULL, NULL, NULL,
+        u.reconcile_id, p.name, u.started_at, u.id
+    FROM homeostat.own_run u JOIN homeostat.pipeline p USING (uid))sql";
 constexpr std::string_view kReplicas =
     "SELECT r.id, '', r.host, r.pid, r.version, r.schema_version, (extract(epoch FROM r.started_at) * 1000000)::bigint,"
     " (extract(epoch FROM r.heartbeat_at) * 1000000)::bigint,"
