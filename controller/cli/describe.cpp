@@ -18,6 +18,7 @@
 #include "store/control/batches.hpp"
 #include "store/control/dead_letters.hpp"
 #include "store/control/providers.hpp"
+#include "store/control/rollbacks.hpp"
 #include "store/control/statuses.hpp"
 #include "store/control/suspension.hpp"
 #include "store/control/target_views.hpp"
@@ -37,6 +38,7 @@ struct PipelineFacts {
     std::vector<Event> events;
     std::vector<ReplicaLine> replicas;
     std::optional<Suspension> suspension;
+    std::string journal_limit;  // how long replaced text stays; "" = not known yet
     double price = 0;  // of a million tokens, as its provider declares it; 0 = none is
     std::optional<PipelineLine> summary;  // where nothing else of it is shown to whoever looks
 };
@@ -57,6 +59,7 @@ Result<PipelineFacts> read_facts(Session& session, const std::string& name) {
     if (auto s = take(read_events(session, f.spec.uid, kRecent), f.events); !s) return std::move(s).error();
     if (auto s = take(list_replicas(session), f.replicas); !s) return std::move(s).error();
     if (auto s = take(read_suspension(session, f.spec.uid), f.suspension); !s) return std::move(s).error();
+    if (auto s = take(read_journal_limit(session, f.spec.uid), f.journal_limit); !s) return std::move(s).error();
     if (const auto provider = find_provider(session, f.spec.provider)) f.price = provider->price_per_million_tokens;
     if (!f.status.conditions.empty()) return f;
     Result<std::vector<PipelineLine>> lines = list_pipeline_lines(session);
@@ -169,7 +172,9 @@ void print_pipeline(CliContext& context, const PipelineFacts& f) {
     } else {
         print_head(context, f.status.conditions, remedy_of(f.spec, f.status), now);
     }
-    if (f.suspension) out << printable("Suspended: " + suspension_text(*f.suspension, now)) << '\n';
+    if (f.suspension)
+        out << printable((f.suspension->pin == Pin::rollback ? "Pinned: " : "Suspended: ") + suspension_text(*f.suspension, now))
+            << '\n';
     for (const auto& [key, value] : f.spec.labels) out << printable(fmt::format("Label: {}={}", key, value)) << '\n';
     out << "Spec:\n";
     indented(out, spec_node(f.spec));
@@ -179,6 +184,8 @@ void print_pipeline(CliContext& context, const PipelineFacts& f) {
     indented(out, status);
     if (const std::string waiting = waiting_text(f.status.waiting); !waiting.empty())
         out << printable("Waiting: " + waiting) << '\n';
+    if (!f.journal_limit.empty())
+        out << fmt::format("Replaced text stays for a rollback, until it is older than one of these: {}\n", f.journal_limit);
     print_conditions(out, f.status.conditions, context.streams.colour, now);
     print_history(out, f, context.streams.colour, now);
 }

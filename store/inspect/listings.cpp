@@ -79,6 +79,14 @@ constexpr std::array kDeadLetter{ListingColumn{"name"},
                                  ListingColumn{"message"},
                                  ListingColumn{"revision", number, true},
                                  ListingColumn{"traceId", text, true}};
+constexpr std::array kCheckpoint{ListingColumn{"name"},
+                                 ListingColumn{"object"},
+                                 ListingColumn{"state"},
+                                 ListingColumn{"createdAt", time},
+                                 ListingColumn{"documents", number},
+                                 ListingColumn{"chunks", number},
+                                 ListingColumn{"createdBy"},
+                                 ListingColumn{"revision", number, true}};
 
 // Each gives: the row's columns in their order, then the name of the object it is about, then what it is ordered by.
 // What an object was called that is gone is not kept with its events: then its number has to do.
@@ -128,6 +136,14 @@ constexpr std::string_view kDeadLetters =
     "SELECT array_to_string(d.key, ',', ''), 'pipeline/' || p.name, d.class, d.strategy, d.attempts,"
     " (extract(epoch FROM d.created_at) * 1000000)::bigint, d.message, d.revision, d.trace_id, p.name, d.created_at, 0::bigint"
     " FROM homeostat.own_dead_letter d JOIN homeostat.pipeline p USING (uid)";
+// Whether it can be gone back to: not where its journal is gone, or another revision is served.
+constexpr std::string_view kCheckpoints = R"sql(
+    SELECT c.name, 'pipeline/' || p.name, CASE WHEN c.state = 'requested' THEN 'requested' WHEN c.entry IS NULL OR
+        c.entry < r.journal_from THEN 'gone' WHEN r.state IS DISTINCT FROM 'served' THEN 'not served' ELSE 'ready' END,
+        (extract(epoch FROM c.created_at) * 1000000)::bigint, c.documents, c.chunks, c.created_by, c.revision, p.name,
+        c.created_at, c.id
+    FROM homeostat.own_checkpoint c JOIN homeostat.pipeline p USING (uid)
+    LEFT JOIN homeostat.revision r ON r.uid = c.uid AND r.revision = c.revision)sql";
 
 struct Source {
     std::string_view sql;
@@ -143,6 +159,7 @@ Source source_of(ListingKind kind) {
         case ListingKind::revision: return {kRevisions, kRevision, "listing_revisions"};
         case ListingKind::lease: return {kLeases, kLease, "listing_leases"};
         case ListingKind::dead_letter: return {kDeadLetters, kDeadLetter, "listing_dead_letters"};
+        case ListingKind::checkpoint: return {kCheckpoints, kCheckpoint, "listing_checkpoints"};
         case ListingKind::event: break;
     }
     return {kEvents, kEvent, "listing_events"};
