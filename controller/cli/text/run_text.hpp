@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "controller/cli/cli.hpp"
+#include "controller/cli/text/context.hpp"
 #include "controller/cli/text/output.hpp"
 
 namespace homeostat {
