@@ -125,7 +125,6 @@ CREATE TABLE homeostat.rollback (
     restored bigint NOT NULL DEFAULT 0,
     brought_back bigint NOT NULL DEFAULT 0,
     removed bigint NOT NULL DEFAULT 0,
-    last_grp bigint NOT NULL DEFAULT -9223372036854775808,
     requested_by text NOT NULL DEFAULT current_user,
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     ended_at timestamptz,
@@ -139,7 +138,6 @@ COMMENT ON COLUMN homeostat.rollback.run IS 'To what was before this run; withou
 COMMENT ON COLUMN homeostat.rollback.restored IS 'Documents that were changed since, and are what they were';
 COMMENT ON COLUMN homeostat.rollback.brought_back IS 'Of these, documents that were removed since';
 COMMENT ON COLUMN homeostat.rollback.removed IS 'Documents that have come since, and are gone';
-COMMENT ON COLUMN homeostat.rollback.last_grp IS 'Documents are taken back in this order; so far it has come';
 
 -- What of the journal is to be undone, document by document: written when it begins, by number alone.
 CREATE TABLE homeostat.rollback_entry (
@@ -153,7 +151,7 @@ CREATE TABLE homeostat.rollback_entry (
     number int
 );
 CREATE INDEX rollback_entry_grp ON homeostat.rollback_entry (rollback, grp);
-COMMENT ON TABLE homeostat.rollback_entry IS 'Journal entries that a rollback under way is to undo: all of a document''s have the same grp';
+COMMENT ON TABLE homeostat.rollback_entry IS 'Journal entries that a rollback under way has yet to undo: all of a document''s have the same grp';
 
 CREATE VIEW homeostat.own_rollback WITH (security_barrier) AS SELECT t.* FROM homeostat.rollback t
     WHERE (SELECT homeostat.sees_all()) OR t.uid IN (SELECT p.uid FROM homeostat.pipeline p WHERE homeostat.acts_for(p.declared_by));
@@ -258,7 +256,6 @@ BEGIN
     NEW.restored := 0;
     NEW.brought_back := 0;
     NEW.removed := 0;
-    NEW.last_grp := -9223372036854775808;
     NEW.requested_at := clock_timestamp();
     NEW.ended_at := NULL;
     IF p.pinned = 'rollback' AND c.entry = (SELECT r.entry FROM homeostat.own_rollback r WHERE r.uid = p.uid AND r.state = 'done'

@@ -4,6 +4,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <limits>
+#include <thread>
 
 #include "core/fault_point.hpp"
 #include "reconcilers/gateway/plural.hpp"
@@ -16,7 +18,8 @@ namespace homeostat {
 
 namespace {
 
-constexpr int kEntriesAtOnce = 4'000;
+constexpr int kEntriesAtOnce = 2'000;
+constexpr int kMostLanes = 4;
 // A pass over the journal takes as long as it takes, and so does counting.
 constexpr const char* kNoTimeout = "SET LOCAL statement_timeout = 0";
 
@@ -32,9 +35,10 @@ const Revision* revision_of(const std::vector<Revision>& revisions, std::int32_t
 
 class RollingBack {
 public:
-    RollingBack(Session& session, const PipelineSpec& declared, const std::vector<Revision>& revisions, RollbackRequest request,
-                const Context& context)
-        : session_(session),
+    RollingBack(Pool& writes, Session& session, const PipelineSpec& declared, const std::vector<Revision>& revisions,
+                RollbackRequest request, const Context& context)
+        : writes_(writes),
+          session_(session),
           declared_(declared),
           revision_(revision_of(revisions, request.revision)),
           request_(std::move(request)),
@@ -43,20 +47,56 @@ public:
     RollbackProgress run(const Clock& clock, std::optional<Run>& run) {
         if (!request_.running && !begin(run)) return {.end = RollbackEnd::refused, .stored = {}};
         while (!context_.stop.stop_requested() && clock.steady_now() < context_.deadline) {
-            Transaction tx = fenced();
-            const std::optional<std::int64_t> last = undo_some(tx, *revision_, request_.id, request_.last_grp, kEntriesAtOnce);
-            if (!last) return {.end = RollbackEnd::done, .stored = end(tx)};
-            note_undone(tx, request_.id, *last);
-            HOMEOSTAT_REACH("rollback.before_step_commit");
-            tx.commit();
-            HOMEOSTAT_REACH("rollback.after_step");
-            request_.last_grp = *last;
+            std::vector<std::int64_t> ends;
+            {
+                Transaction tx = fenced(session_);
+                ends = next_steps(tx, request_.id, lanes(), kEntriesAtOnce);
+                if (ends.empty()) return {.end = RollbackEnd::done, .stored = end(tx)};
+                tx.commit();
+            }
+            side_by_side(ends);
         }
         return {};
     }
 
 private:
-    Transaction fenced() { return fenced_transaction(session_, pipeline_lease(declared_.uid), context_); }
+    Transaction fenced(Session& session) const { return fenced_transaction(session, pipeline_lease(declared_.uid), context_); }
+
+    // Most of the time goes into the index of vectors, which takes one row at a time from each session.
+    int lanes() const {
+        const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+        return std::clamp(std::min(cores, static_cast<int>(writes_.size() / 2)), 1, kMostLanes);
+    }
+
+    void step(Session& session, std::int64_t after, std::int64_t last) const {
+        Transaction tx = fenced(session);
+        undo_step(tx, *revision_, request_.id, after, last);
+        HOMEOSTAT_REACH("rollback.before_step_commit");
+        tx.commit();
+        HOMEOSTAT_REACH("rollback.after_step");
+    }
+
+    // A step each, of other documents each, on a session each; what has failed is there still for the next round.
+    void side_by_side(const std::vector<std::int64_t>& ends) {
+        std::vector<Status> done(ends.size());
+        const auto undo = [&](std::size_t i) {
+            const std::int64_t after = i == 0 ? std::numeric_limits<std::int64_t>::min() : ends[i - 1];
+            if (i == 0) {
+                done[i] = guarded([&] { step(session_, after, ends[i]); });
+                return;
+            }
+            Result<Pool::Lease> session = writes_.acquire(context_);
+            done[i] = session ? guarded([&] { step(**session, after, ends[i]); }) : Status(session.error());
+        };
+        {
+            std::vector<std::jthread> others;
+            for (std::size_t i = 1; i < ends.size(); ++i) others.emplace_back([&undo, i] { undo(i); });
+            undo(0);
+        }
+        for (const Status& s : done) {
+            if (!s) throw StoreFailure(s.error());
+        }
+    }
 
     void tell(Transaction& tx, std::string_view type, std::string_view reason, std::string message) const {
         add_event(tx, {.uid = declared_.uid,
@@ -69,7 +109,7 @@ private:
     // What was planned goes, whoever holds it, and the feed is incomplete from here on: whatever differs from the source after
     // this is found by the sweep that follows `resume`. False where it cannot be done any more.
     bool begin(std::optional<Run>& run) {
-        Transaction tx = fenced();
+        Transaction tx = fenced(session_);
         tx.exec(kNoTimeout);
         const std::string why = revision_ == nullptr ? "its revision is gone" : why_not_now(tx, request_, declared_.uid);
         if (!why.empty()) {
@@ -114,6 +154,7 @@ private:
         return stored;
     }
 
+    Pool& writes_;
     Session& session_;
     const PipelineSpec& declared_;
     const Revision* revision_;
@@ -160,7 +201,7 @@ Result<RollbackProgress> roll_back(Pool& writes, const Clock& clock, const Pipel
     Result<Pool::Lease> session = writes.acquire(context);
     if (!session) return session.error();
     return guarded([&] {
-        RollingBack rolling(**session, declared, revisions, std::move(request), context);
+        RollingBack rolling(writes, **session, declared, revisions, std::move(request), context);
         return rolling.run(clock, run);
     });
 }

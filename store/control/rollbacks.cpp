@@ -10,7 +10,7 @@ namespace {
 
 const Statement kPoints{"points_read", R"sql(
     SELECT EXISTS (SELECT FROM homeostat.checkpoint c WHERE c.uid = $1::bigint AND c.state = 'requested'), r.id, r.checkpoint,
-        r.revision, r.entry, r.dry_run, r.state = 'running', r.last_grp, r.requested_by
+        r.revision, r.entry, r.dry_run, r.state = 'running', r.requested_by
     FROM (VALUES (1)) AS one LEFT JOIN homeostat.rollback r ON r.uid = $1::bigint AND r.state IN ('requested', 'running')
     ORDER BY r.id)sql"};
 const Statement kOpen{"checkpoint_open", R"sql(
@@ -39,8 +39,6 @@ const Statement kBegin{"rollback_begin",
                        " removed = $4::bigint WHERE id = $1::bigint"};
 const Statement kBatches{"rollback_batches",
                          "DELETE FROM homeostat.batch WHERE uid = $1::bigint AND (kind <> 'stray' OR claim_token IS NOT NULL)"};
-const Statement kUndone{"rollback_undone",
-                        "UPDATE homeostat.rollback SET last_grp = $2::bigint WHERE id = $1::bigint AND state = 'running'"};
 const Statement kRuns{"rollback_runs", R"sql(
     UPDATE homeostat.run_history h SET status = 'rolled_back'
     WHERE h.uid = $1::bigint AND h.revision = $2::int AND h.healed <> '{}'
@@ -83,8 +81,7 @@ Result<PointRequests> read_points(Session& session, std::int64_t uid) {
             if (rows.null(i, 1)) continue;
             RowReader c(rows, i);
             c.skip();
-            RollbackRequest r{c.integer(), c.text(), c.integer<std::int32_t>(), c.integer(), c.boolean(), c.boolean(),
-                              c.integer(), c.text()};
+            RollbackRequest r{c.integer(), c.text(), c.integer<std::int32_t>(), c.integer(), c.boolean(), c.boolean(), c.text()};
             (r.dry_run ? out.dry_run : out.rollback) = std::move(r);
         }
         return out;
@@ -116,8 +113,6 @@ void begin_rollback(Transaction& tx, std::int64_t id, const UndoCounts& n) {
 }
 
 void discard_all_batches(Transaction& tx, std::int64_t uid) { tx.exec(kBatches, Params::of(uid)); }
-
-void note_undone(Transaction& tx, std::int64_t id, std::int64_t last_grp) { tx.exec(kUndone, Params::of(id, last_grp)); }
 
 void end_rollback(Transaction& tx, std::int64_t uid, const RollbackRequest& request, const Totals& stored) {
     tx.exec(kRuns, Params::of(uid, request.revision, request.entry, request.checkpoint));

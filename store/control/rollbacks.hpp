@@ -22,7 +22,6 @@ struct RollbackRequest {
     std::int64_t entry = 0;  // of the journal; what is after it is undone
     bool dry_run = false;
     bool running = false;
-    std::int64_t last_grp = 0;  // so far it has come
     std::string requested_by;
 };
 // What waits for the controller.
@@ -45,7 +44,6 @@ void refuse_rollback(Transaction& tx, std::int64_t uid, std::int64_t id, std::st
 void begin_rollback(Transaction& tx, std::int64_t id, const UndoCounts& counts);
 // All batches but those that only put chunks away go, claimed or not: nobody holds a token of a document from then on.
 void discard_all_batches(Transaction& tx, std::int64_t uid);
-void note_undone(Transaction& tx, std::int64_t id, std::int64_t last_grp);
 // Runs and checkpoints of what was undone are marked and gone; the status has these counts, and the next sweep is due and deep.
 void end_rollback(Transaction& tx, std::int64_t uid, const RollbackRequest& request, const Totals& stored);
 void end_dry_run(Transaction& tx, std::int64_t id, const UndoCounts& counts);

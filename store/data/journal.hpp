@@ -7,8 +7,8 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
+#include <vector>
 
 #include "store/data/revisions.hpp"
 #include "store/pg/session.hpp"
@@ -27,10 +27,11 @@ struct UndoCounts {
 // the same document, whatever ids it had. Reads the journal once.
 UndoCounts plan_undo(Transaction& tx, const Revision& revision, std::int64_t rollback, std::int64_t entry);
 
-// The documents of the plan behind `grp`, some `limit` entries, are what they were, and what is undone is in the journal no more.
-// The last of them; nothing where none was left.
-std::optional<std::int64_t> undo_some(Transaction& tx, const Revision& revision, std::int64_t rollback, std::int64_t grp,
-                                      int limit);
+// Where the next steps of the plan end, some `limit` entries each; none where nothing is left of it.
+std::vector<std::int64_t> next_steps(Transaction& tx, std::int64_t rollback, int steps, int limit);
+// The documents of the plan in (after, last] are what they were; what is undone is neither in the plan nor in the journal any
+// more. Steps of other documents may be under way.
+void undo_step(Transaction& tx, const Revision& revision, std::int64_t rollback, std::int64_t after, std::int64_t last);
 // What is left of the plan, and of the journal after `entry`, once all is undone.
 void end_undo(Transaction& tx, const Revision& revision, std::int64_t rollback, std::int64_t entry);
 

@@ -8,6 +8,10 @@ namespace homeostat {
 
 namespace {
 
+// The planner knows nothing of what is planned a moment before, takes it for a handful, and would compare each with each. What is
+// looked up row by row is lateral, and stays so.
+constexpr const char* kNotEachWithEach = "SET LOCAL enable_nestloop = off";
+
 // Of the documents of one step, what each statement of it asks for.
 //
 //   came     ids that have come to be since: the document was not there, or had another
@@ -66,7 +70,8 @@ std::string put_offsets_back(const RevisionTables& t) {
         "{}, places AS MATERIALIZED (SELECT k.*, c.place FROM kept k CROSS JOIN LATERAL (SELECT c.ctid AS place FROM {} c"
         "  WHERE c.document_id = k.document_id AND c.number = k.number AND (c.start_offset, c.end_offset)"
         "   IS DISTINCT FROM (k.start_offset, k.end_offset) LIMIT 1) c)"
-        " UPDATE {} c SET start_offset = p.start_offset, end_offset = p.end_offset FROM places p WHERE c.ctid = p.place",
+        " UPDATE {} c SET start_offset = p.start_offset, end_offset = p.end_offset FROM places p WHERE c.ctid = p.place"
+        " AND c.ctid = ANY (ARRAY(SELECT place FROM places))",
         sets(t), t.chunk, t.chunk);
 }
 
@@ -111,6 +116,7 @@ UndoCounts plan_undo(Transaction& tx, const Revision& revision, std::int64_t rol
     const RevisionTables& t = revision.tables;
     const std::size_t k = revision.settings.key.size();
     tx.exec({"undo_forget", "DELETE FROM homeostat.rollback_entry WHERE rollback = $1::bigint"}, Params::of(rollback));
+    tx.exec(kNotEachWithEach);
     tx.exec({t.prefix + "_undo_plan",
              fmt::format(R"sql(WITH after AS MATERIALIZED (
         SELECT j.write_token, j.document_id, j.entry, j.change, j.number, (j.document).document_id AS was, {journaled}
@@ -147,24 +153,31 @@ UndoCounts plan_undo(Transaction& tx, const Revision& revision, std::int64_t rol
     return {rows.i64(0, 0), rows.i64(0, 1), rows.i64(0, 2)};
 }
 
-std::optional<std::int64_t> undo_some(Transaction& tx, const Revision& revision, std::int64_t rollback, std::int64_t grp,
-                                      int limit) {
+std::vector<std::int64_t> next_steps(Transaction& tx, std::int64_t rollback, int steps, int limit) {
+    const Rows rows = tx.exec({"undo_next", R"sql(
+    SELECT DISTINCT max(s.grp) FROM (
+        SELECT e.grp, (row_number() OVER (ORDER BY e.grp) - 1) / $3::int AS step FROM homeostat.rollback_entry e
+        WHERE e.rollback = $1::bigint ORDER BY e.grp LIMIT $2::int * $3::int) s
+    GROUP BY s.step ORDER BY 1)sql"},
+                              Params::of(rollback, steps, limit));
+    std::vector<std::int64_t> out;
+    for (int i = 0; i < rows.size(); ++i) out.push_back(rows.i64(i, 0));
+    return out;
+}
+
+void undo_step(Transaction& tx, const Revision& revision, std::int64_t rollback, std::int64_t after, std::int64_t last) {
     const RevisionTables& t = revision.tables;
-    const Rows next =
-        tx.exec({"undo_next",
-                 "SELECT max(s.grp) FROM (SELECT e.grp FROM homeostat.rollback_entry e WHERE e.rollback = $1::bigint"
-                 " AND e.grp > $2::bigint ORDER BY e.grp LIMIT $3::int) s"},
-                Params::of(rollback, grp, limit));
-    if (next.null(0, 0)) return std::nullopt;
-    const std::int64_t last = next.i64(0, 0);
-    const Params step = Params::of(rollback, grp, last);
+    const Params step = Params::of(rollback, after, last);
+    tx.exec(kNotEachWithEach);
     tx.exec({t.prefix + "_undo_clear_chunks", clear_chunks(t)}, step);
     tx.exec({t.prefix + "_undo_offsets", put_offsets_back(t)}, step);
     tx.exec({t.prefix + "_undo_chunks", put_chunks_back(t)}, step);
     tx.exec({t.prefix + "_undo_clear_documents", clear_documents(t)}, step);
     tx.exec({t.prefix + "_undo_documents", put_documents_back(t)}, step);
     tx.exec({t.prefix + "_undo_entries", forget_entries(t)}, step);
-    return last;
+    tx.exec({"undo_done",
+             "DELETE FROM homeostat.rollback_entry WHERE rollback = $1::bigint AND grp > $2::bigint AND grp <= $3::bigint"},
+            step);
 }
 
 void end_undo(Transaction& tx, const Revision& revision, std::int64_t rollback, std::int64_t entry) {
