@@ -65,7 +65,7 @@ private:
     // Most of the time goes into the index of vectors, which takes one row at a time from each session.
     int lanes() const {
         const auto cores = static_cast<int>(std::thread::hardware_concurrency());
-        return std::clamp(std::min(cores, static_cast<int>(writes_.size() / 2)), 1, kMostLanes);
+        return std::clamp(std::min(cores, static_cast<int>(writes_.size()) - 1), 1, kMostLanes);
     }
 
     void step(Session& session, std::int64_t after, std::int64_t last) const {

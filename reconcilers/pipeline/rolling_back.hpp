@@ -28,7 +28,8 @@ struct RollbackProgress {
     RollbackEnd end = RollbackEnd::more;
     Totals stored;  // once it is done
 };
-// Goes on until the context's deadline. `run`, which is under way, has ended then and is none any more.
+// Goes on until the context's deadline. Steps run side by side, on threads that end with them, a session of `writes` each. `run`,
+// which is under way, has ended then and is none any more.
 Result<RollbackProgress> roll_back(Pool& writes, const Clock& clock, const PipelineSpec& declared,
                                    const std::vector<Revision>& revisions, RollbackRequest request, std::optional<Run>& run,
                                    const Context& context);
