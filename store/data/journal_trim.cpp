@@ -11,10 +11,10 @@ namespace {
 
 constexpr int kAtOnce = 5'000;
 
-// Whoever asks for a rollback changes this row.
+// Whoever asks for a rollback changes this row. Nobody waits here for who holds it: there is another time.
 const Statement kMayTrim{"journal_may_trim",
                          "SELECT FROM homeostat.pipeline p WHERE p.uid = $1::bigint AND NOT p.suspend"
-                         " AND p.deletion_requested_at IS NULL AND to_regclass($2) IS NOT NULL FOR SHARE"};
+                         " AND p.deletion_requested_at IS NULL AND to_regclass($2) IS NOT NULL FOR SHARE SKIP LOCKED"};
 const Statement kEnd{"journal_end", "SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence($1, 'entry')::regclass), 0)"};
 // Of runs, those that are too many, and those whose journal is gone. The oldest that is left holds the journal; so do those that
 // people have named, for as long as age and size allow.

@@ -207,6 +207,34 @@ TEST_F(Rollback, GoesBackFurtherThroughSeveralRunsAndForwardAgain) {
     expect_converged("docs", kWanted);
 }
 
+// Documents are told apart by the order of their keys' types, wherever those come from, and have the spelling that they had.
+TEST_F(Rollback, KeysOfSeveralColumnsThatMayBeSpelledOtherwise) {
+    db.exec(
+        "CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext;"
+        "CREATE TABLE pairs (a ext.citext, b numeric, body text, PRIMARY KEY (a, b));"
+        "INSERT INTO pairs SELECT 'Name ' || i % 3, i, 'The text of number ' || i FROM generate_series(1, 20) i");
+    declare("pairs", "pairs", "content, chunk_size, max_prune_ratio", "'body', 16, 1");
+    run_once(kConverged);
+    const std::string all =
+        "SELECT md5(string_agg(d::text, '|' ORDER BY d.document_id)) || (SELECT md5(string_agg(c::text, '|'"
+        " ORDER BY c.document_id, c.number)) FROM homeostat_data.p2_r1_chunk c) FROM"
+        " homeostat_data.p2_r1_document d";
+    const std::string before = db.value(all);
+    db.exec(
+        "UPDATE pairs SET a = upper(a::text)::ext.citext, b = b + 0.00 WHERE b <= 5;"
+        "UPDATE pairs SET body = body || ', and more' WHERE b BETWEEN 4 AND 8; DELETE FROM pairs WHERE b IN (9, 10);"
+        "INSERT INTO pairs VALUES ('name 9', 9, 'Of another'), ('NAME 1', 10.0, 'Of the same')");
+    run_once(kConverged);
+    EXPECT_NE(db.value(all), before);
+    ASSERT_EQ(homeostat.run({"rollback", "pairs", "--no-wait"}).exit.code, 0);
+    const kit::Program::Outcome done = homeostat.run_once();
+    EXPECT_EQ(last(), "done") << done.output;
+    EXPECT_EQ(db.value(all), before);
+    EXPECT_EQ(homeostat.run({"resume", "pairs"}).exit.code, 0);
+    run_once(kConverged);
+    expect_converged("pairs", "SELECT a::text || '|' || b::text, body FROM pairs");
+}
+
 TEST_F(Rollback, AnErasedDocumentIsNeverBroughtBack) {
     checkpoint("before");
     db.exec("UPDATE docs SET body = 'Zyxwvut, ' || body WHERE id IN (6, 7)");
