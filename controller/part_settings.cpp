@@ -68,7 +68,7 @@ PipelineSettings pipeline_settings(const Settings& s, RunMode mode, SweepStandby
     p.budget = {s.sweep_rows_per_second, s.sweep_share};
     p.overrun_share = s.feed_overrun_share;
     p.prune_floor = s.prune_floor;
-    p.history_weeks = static_cast<int>(s.history_weeks);
+    p.journal = {static_cast<int>(s.journal_runs), static_cast<int>(s.history_weeks), s.journal_bytes};
     p.standby = standby;
     p.keep_revisions = static_cast<int>(s.revision_keep);
     p.retry_base = s.loop_backoff_base;

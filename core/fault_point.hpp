@@ -44,6 +44,23 @@ inline constexpr std::array<std::string_view, 4> kErasureFaultPoints{
     "erase.before_receipt",     // looked, and not told
 };
 
+// Only where a pipeline is taken back to a checkpoint.
+inline constexpr std::array<std::string_view, 6> kRollbackFaultPoints{
+    "rollback.before_plan_commit",  // what was planned is gone and what is to be undone is written down, not committed
+    "rollback.after_plan",
+    "rollback.before_step_commit",  // some documents are what they were, not committed
+    "rollback.after_step",
+    "rollback.before_end_commit",   // all of them are, not told
+    "rollback.after_end",
+};
+
+// Only where somebody asked for a checkpoint, and where the journal is trimmed.
+inline constexpr std::array<std::string_view, 3> kRetentionFaultPoints{
+    "checkpoint.before_commit",
+    "retention.before_commit",      // old entries deleted, not committed
+    "retention.after_commit",
+};
+
 consteval bool is_fault_point(std::string_view name) {
     for (const std::string_view known : kFaultPoints) {
         if (known == name) return true;
@@ -52,6 +69,12 @@ consteval bool is_fault_point(std::string_view name) {
         if (known == name) return true;
     }
     for (const std::string_view known : kErasureFaultPoints) {
+        if (known == name) return true;
+    }
+    for (const std::string_view known : kRollbackFaultPoints) {
+        if (known == name) return true;
+    }
+    for (const std::string_view known : kRetentionFaultPoints) {
         if (known == name) return true;
     }
     return false;

@@ -10,6 +10,7 @@
 #include "controller/cli/text/object_text.hpp"
 #include "controller/cli/text/output.hpp"
 #include "controller/cli/text/remedy.hpp"
+#include "controller/cli/text/run_text.hpp"
 #include "controller/cli/text/truth.hpp"
 #include "controller/cli/verbs.hpp"
 #include "reconcilers/embed/sandbox.hpp"
@@ -17,6 +18,7 @@
 #include "store/control/batches.hpp"
 #include "store/control/dead_letters.hpp"
 #include "store/control/providers.hpp"
+#include "store/control/rollbacks.hpp"
 #include "store/control/statuses.hpp"
 #include "store/control/suspension.hpp"
 #include "store/control/target_views.hpp"
@@ -36,6 +38,7 @@ struct PipelineFacts {
     std::vector<Event> events;
     std::vector<ReplicaLine> replicas;
     std::optional<Suspension> suspension;
+    std::string journal_limit;  // how long replaced text stays; "" = not known yet
     double price = 0;  // of a million tokens, as its provider declares it; 0 = none is
     std::optional<PipelineLine> summary;  // where nothing else of it is shown to whoever looks
 };
@@ -56,6 +59,7 @@ Result<PipelineFacts> read_facts(Session& session, const std::string& name) {
     if (auto s = take(read_events(session, f.spec.uid, kRecent), f.events); !s) return std::move(s).error();
     if (auto s = take(list_replicas(session), f.replicas); !s) return std::move(s).error();
     if (auto s = take(read_suspension(session, f.spec.uid), f.suspension); !s) return std::move(s).error();
+    if (auto s = take(read_journal_limit(session, f.spec.uid), f.journal_limit); !s) return std::move(s).error();
     if (const auto provider = find_provider(session, f.spec.provider)) f.price = provider->price_per_million_tokens;
     if (!f.status.conditions.empty()) return f;
     Result<std::vector<PipelineLine>> lines = list_pipeline_lines(session);
@@ -125,10 +129,10 @@ void print_history(std::ostream& out, const PipelineFacts& f, bool colour, WallT
     TextTable letters({"KEY", "CLASS", "ATTEMPTS", "MESSAGE"});
     for (const DeadLetter& d : f.dead_letters) letters.add({key_text(d.key), d.cls, std::to_string(d.attempts), d.message});
     section(out, "Dead letters", letters, colour);
-    TextTable runs({"RUN", "TRIGGER", "RESULT", "PLANNED", "TOKENS", "SAVED", "ENDED", "MESSAGE"});
+    TextTable runs({"RUN", "TRIGGER", "STATUS", "PLANNED", "HEALED", "TOKENS", "SAVED", "ENDED", "MESSAGE"});
     for (const RunSummary& r : f.runs) {
-        runs.add({std::to_string(r.id), r.trigger, r.result, std::to_string(r.planned), std::to_string(r.tokens),
-                  std::to_string(r.saved_tokens), age_text(r.ended, now), r.message});
+        runs.add({std::to_string(r.id), r.trigger, r.status, std::to_string(r.planned), r.healed.empty() ? "-" : r.healed,
+                  std::to_string(r.tokens), std::to_string(r.saved_tokens), age_text(r.ended, now), r.message});
     }
     section(out, "Runs", runs, colour);
     if (const std::string cost = cost_text(f.runs, f.price); !cost.empty()) out << cost << '\n';
@@ -168,7 +172,9 @@ void print_pipeline(CliContext& context, const PipelineFacts& f) {
     } else {
         print_head(context, f.status.conditions, remedy_of(f.spec, f.status), now);
     }
-    if (f.suspension) out << printable("Suspended: " + suspension_text(*f.suspension, now)) << '\n';
+    if (f.suspension)
+        out << printable((f.suspension->pin == Pin::rollback ? "Pinned: " : "Suspended: ") + suspension_text(*f.suspension, now))
+            << '\n';
     for (const auto& [key, value] : f.spec.labels) out << printable(fmt::format("Label: {}={}", key, value)) << '\n';
     out << "Spec:\n";
     indented(out, spec_node(f.spec));
@@ -178,6 +184,8 @@ void print_pipeline(CliContext& context, const PipelineFacts& f) {
     indented(out, status);
     if (const std::string waiting = waiting_text(f.status.waiting); !waiting.empty())
         out << printable("Waiting: " + waiting) << '\n';
+    if (!f.journal_limit.empty())
+        out << fmt::format("Replaced text stays for a rollback, until it is older than one of these: {}\n", f.journal_limit);
     print_conditions(out, f.status.conditions, context.streams.colour, now);
     print_history(out, f, context.streams.colour, now);
 }
@@ -322,6 +330,7 @@ int describe_one(CliContext& context, Session& session, ResourceKind kind, const
 int run(CliContext& context, const Options& o) {
     const auto form = output_form(o.output);
     if (!form) return context.fail(form.error());
+    if (const auto runs = named_runs(o.words)) return describe_runs(context, *runs, *form);
     const auto objects = read_objects(o.words, true);
     if (!objects) return context.fail(objects.error());
     auto session = context.session();
@@ -348,11 +357,14 @@ VerbBody configure_describe(Command& command, CliContext& context) {
     command.option(
         {.names = "what",
          .value = "WHAT",
-         .help = "NAME of a pipeline, KIND NAME..., KIND/NAME..., or a KIND for all of it; kinds: pipeline, provider, targetview",
+         .help =
+             "NAME of a pipeline, KIND NAME..., KIND/NAME..., or a KIND for all of it; kinds: pipeline, provider, targetview, "
+             "and run with its number",
          .required = true},
         o->words);
     command.option({.names = "-o,--output", .value = "FORM", .help = "table, json or yaml"}, o->output);
-    command.footer("Examples: homeostat describe docs\n          homeostat describe provider/hashing");
+    command.footer(
+        "Examples: homeostat describe docs\n          homeostat describe provider/hashing\n          homeostat describe run 12");
     return [&context, o] { return run(context, *o); };
 }
 

@@ -228,7 +228,8 @@ VerbBody configure_get(Command& command, CliContext& context) {
          .value = "WHAT",
          .help =
              "KIND, KIND NAME..., KIND/NAME... or NAME... of pipelines; kinds: pipelines (the default), providers, targetviews, "
-             "events, runs, replicas, batches, revisions, leases, deadletters, several with commas, or all that is declared"},
+             "events, runs, replicas, batches, revisions, leases, deadletters, checkpoints, several with commas, or all that is "
+             "declared"},
         o->words);
     command.option(
         {.names = "-o,--output",

@@ -40,6 +40,8 @@ VerbBody configure_watch(Command& command, CliContext& context);
 VerbBody configure_explain(Command& command, CliContext& context);
 VerbBody configure_dead_letters(Command& command, CliContext& context);
 VerbBody configure_erase(Command& command, CliContext& context);
+VerbBody configure_checkpoint(Command& command, CliContext& context);
+VerbBody configure_rollback(Command& command, CliContext& context);
 VerbBody configure_capture(Command& command, CliContext& context);
 VerbBody configure_grants(Command& command, CliContext& context);
 VerbBody configure_factory(Command& command, CliContext& context);

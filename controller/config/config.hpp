@@ -95,6 +95,8 @@ struct Settings {
     std::string strategy_content;
     std::string strategy_memory_pressure;
     std::uint32_t history_weeks{};
+    std::uint32_t journal_runs{};
+    std::uint64_t journal_bytes{};
     std::uint32_t revision_keep{};
     std::uint32_t prune_floor{};
     std::string source_trusted_owners;  // names of roles, with commas between

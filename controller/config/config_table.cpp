@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 77> kSettings{{
+const std::array<Setting, 79> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -175,7 +175,12 @@ const std::array<Setting, 77> kSettings{{
      "A provider refuses what a text says: single it out as a dead letter, or stall."},
     {"strategy.memory_pressure", &S::strategy_memory_pressure, "reduce_batch_size", "reduce_batch_size|wait_for_gate", "", false,
      true, "Memory runs short: batches read less, or only wait for each other."},
-    {"history.weeks", &S::history_weeks, "4", "1", "520", false, true, "Weeks for which runs, batches and events are kept."},
+    {"history.weeks", &S::history_weeks, "4", "1", "520", false, true,
+     "Weeks for which runs, batches and events are kept, and the journal, which has what was replaced."},
+    {"journal.runs", &S::journal_runs, "100", "1", "100000", false, true,
+     "Runs of a pipeline that can be rolled back; the journal holds what they and all since have replaced."},
+    {"journal.bytes", &S::journal_bytes, "10GiB", "0", "64TiB", false, true,
+     "Size of the journal of a revision, beyond which the oldest of it goes; 0 for no limit."},
     {"revision.keep", &S::revision_keep, "2", "1", "16", false, true,
      "Revisions of a pipeline that are kept to go back to, with the served one."},
     {"prune.floor", &S::prune_floor, "10", "0", "1000000", false, true,

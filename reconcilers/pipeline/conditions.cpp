@@ -105,6 +105,7 @@ public:
             return add("Ready", "False", "DependencyNotReady",
                        fmt::format("waits for pipeline \"{}\" to be ready", s_.waiting_for));
         }
+        if (pinned()) return add("Ready", "False", std::string(kRolledBack), *s_.rolled_back);
         if (s_.suspended) return add("Ready", "False", "Suspended", s_.suspend_reason);
         if (!s_.source_documents) return add("Ready", "Unknown", "NotObserved", s_.progress);
         if (s_.beside && !s_.not_followed.empty()) return add("Ready", "False", kServedOutdated, s_.not_followed);
@@ -125,6 +126,7 @@ public:
     }
 
     void synced() {
+        if (pinned()) return add("Synced", "False", std::string(kRolledBack), *s_.rolled_back);
         if (!s_.observed || !s_.source_documents || (s_.working && s_.first)) return add("Synced", "Unknown", "NotObserved");
         if (s_.beside && !s_.not_followed.empty()) return add("Synced", "False", kServedOutdated, s_.not_followed);
         if (s_.drift.total() == 0 && s_.waiting.behind) return add("Synced", "False", "Behind", waiting_text(s_.waiting));
@@ -138,7 +140,9 @@ public:
     }
 
     void abnormal() {
-        if (!s_.lock_wait.empty()) {
+        if (pinned()) {
+            add("Reconciling", s_.rolling_back ? "True" : "False", s_.rolling_back ? "RollingBack" : std::string(kRolledBack));
+        } else if (!s_.lock_wait.empty()) {
             add("Reconciling", "True", std::string(kWaitingForLock), s_.lock_wait);
         } else if (s_.working && !s_.failure) {
             add("Reconciling", "True", "Progressing", s_.progress);
@@ -166,6 +170,12 @@ public:
         } else {
             add("PruneBlocked", "False", "NothingHeld");
         }
+    }
+
+    void rolled_back() {
+        if (!s_.rolled_back) return;
+        if (!pinned()) return add(std::string(kRolledBack), "False", "Resumed");
+        add(std::string(kRolledBack), "True", s_.rolling_back ? "RollingBack" : "Pinned", *s_.rolled_back);
     }
 
     void source() {
@@ -237,6 +247,8 @@ public:
     std::vector<Condition> take() { return std::move(out_); }
 
 private:
+    bool pinned() const { return s_.rolled_back && !s_.rolled_back->empty(); }
+
     std::string ready_reason() const {
         switch (s_.phase) {
             case Phase::verifying: return "Verifying";
@@ -284,6 +296,7 @@ std::vector<Condition> conditions_of(const Seen& seen) {
     b.ready();
     b.synced();
     b.abnormal();
+    b.rolled_back();
     b.source();
     b.reading();
     b.feed();

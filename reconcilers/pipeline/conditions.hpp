@@ -37,6 +37,8 @@ struct Seen {
     std::int64_t generation = 0;
     bool suspended = false;
     std::string suspend_reason;
+    std::optional<std::string> rolled_back;      // by whom, to what and why; "" where it was and is not any more
+    bool rolling_back = false;                   // at this moment
     bool working = false;                        // a run is under way
     bool first = false;                          // and none has ended before
     bool beside = false;                         // on the next revision, while another is searched
@@ -66,6 +68,7 @@ struct Seen {
     std::string lock_wait;  // what waits for a lock of somebody's, and whose it is
 };
 
+inline constexpr std::string_view kRolledBack = "RolledBack";  // the type of a condition, and a reason
 inline constexpr std::string_view kWaitingForLock = "WaitingForLock";
 
 std::vector<Condition> conditions_of(const Seen& seen);

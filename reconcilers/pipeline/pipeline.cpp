@@ -12,6 +12,7 @@
 #include "reconcilers/inspect/observation.hpp"
 #include "reconcilers/pipeline/erasing.hpp"
 #include "reconcilers/pipeline/pipeline_pass.hpp"
+#include "reconcilers/pipeline/rolling_back.hpp"
 #include "store/control/dead_letters.hpp"
 #include "store/control/leases.hpp"
 #include "store/control/steadiness.hpp"
@@ -28,7 +29,6 @@ namespace {
 
 // A feed that lost its trust, or a source that was refreshed, is swept soon, but not once after the other.
 constexpr milliseconds kBetweenSweeps{5'000};
-
 constexpr ReconcileOutcome kGone{.end = PassEnd::gone};
 
 }  // namespace
@@ -51,7 +51,8 @@ PipelineReconciler::PipelineReconciler(Pool& reads, Pool& writes, Gateway& gatew
       faults_(faults),
       clock_(clock),
       telemetry_(telemetry),
-      settings_(std::move(settings)) {}
+      settings_(std::move(settings)),
+      journals_(settings_.journal, settings_.once, clock) {}
 
 Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const Context& context) {
     Pass pass(uid, context);
@@ -66,6 +67,8 @@ Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const C
                                      ? Result<bool>(false)
                                      : carry_out_erasures(reads_, writes_, pass.declared, pass.revisions, context);
     if (!erasing) return erasing.error();
+    const Status taken = take_points(writes_, pass.declared, pass.revisions, pass.points, context);
+    if (!taken) return taken.error();
     Result<ReconcileOutcome> outcome = pass.declared.deleting ? finalize(pass) : run_pass(pass);
     if (!outcome && !settings_.once && (outcome.error().code == kLockHeld || outcome.error().code == kLockNotAvailable))
         outcome = wait_for_lock(pass, outcome.error());
@@ -73,6 +76,7 @@ Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const C
     if (outcome) {
         // Also while a run goes on, however long that takes: an edit does not wait for the end of a fill.
         outcome->has_feed = (pass.feed.kept || pass.feed_seen.health == FeedHealth::foreign) && !settings_.once;
+        journals_.keep(writes_, pass.declared, pass.revisions, context, *outcome);
         if (*erasing) {
             outcome->again_in = std::min(outcome->again_in, kHeldLook);
             outcome->rests.reset();
@@ -121,6 +125,9 @@ Status PipelineReconciler::load(Pass& pass) {
     Result<std::int64_t> dead = count_dead_letters(**session, pass.uid);
     if (!dead) return dead.error();
     pass.stored_dead_letters = *dead;
+    Result<PointRequests> points = read_points(**session, pass.uid);
+    if (!points) return points.error();
+    pass.points = *std::move(points);
     Result<ProviderSpec> provider = find_provider(**session, pass.declared.provider);
     if (!provider) return provider.error();
     pass.provider = *std::move(provider);
@@ -153,10 +160,7 @@ void PipelineReconciler::disregard_future(Pass& pass) const {
 
 // Aloud: is it wanted now, is there a place for its vectors, is a run under way, take that further.
 Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
-    if (pass.declared.suspend) {
-        if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
-        return ReconcileOutcome{.end = PassEnd::settled, .again_in = pass.declared.drift_interval};
-    }
+    if (pass.declared.suspend) return stay_suspended(pass);
     if (const Status looked = look_whether_mended(pass); !looked) return looked.error();
     bool deep = false;
     // What failed is left alone until its time has come, its triggers too.
@@ -317,6 +321,9 @@ Status PipelineReconciler::begin_run(Pass& pass) {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         // What the feed planned for what was declared before would be refused for ever; this run sees what it was for.
         discard_outdated_batches(tx, pass.uid, pass.declared.generation, pass.revision.number);
+        // Every write is before this run's checkpoint or after it. Batches have been asked for first: who writes one waits for
+        // this.
+        hold_writers(tx, pass.uid);
         Run run;
         run.uid = pass.uid;
         run.revision = pass.revision.number;
@@ -340,10 +347,7 @@ Status PipelineReconciler::begin_run(Pass& pass) {
         }
         pass.run = start_run(tx, run);
         if (versions_outdated(tx, pass.declared, *pass.run, pass.source.version, stored->documents > 0)) pass.run->deep = true;
-        tx.exec({"checkpoint_open",
-                 "INSERT INTO homeostat.checkpoint (uid, revision, run_id, name, documents, chunks)"
-                 " VALUES ($1::bigint, $2::int, $3::bigint, 'run-' || $3, $4::bigint, $5::bigint)"},
-                Params::of(pass.uid, pass.revision.number, pass.run->id, stored->documents, stored->chunks));
+        open_checkpoint(tx, pass.revision, pass.run->id, *stored);
         tx.commit();
     });
     HOMEOSTAT_REACH("run.after_start");

@@ -25,6 +25,7 @@
 #include "reconcilers/gateway/fault_log.hpp"
 #include "reconcilers/gateway/gateway.hpp"
 #include "reconcilers/gateway/memory.hpp"
+#include "reconcilers/pipeline/journal_keeper.hpp"
 #include "reconcilers/pipeline/sweep_budget.hpp"
 #include "reconcilers/reconciler.hpp"
 #include "store/control/resources.hpp"
@@ -47,7 +48,7 @@ struct PipelineSettings {
     SweepBudget budget;  // of sweeps that nobody waits for
     double overrun_share = 0.1;  // of the time in which such a sweep observes and heals while writers press; above 0, at most 1
     std::int64_t prune_floor = 10;
-    int history_weeks = 4;  // for which the journal is kept
+    JournalLimits journal{.runs = 100, .weeks = 4};
     int keep_revisions = 2;  // with the served one
     int max_sweeps = 10;  // of a run: a source that never holds still must not hold it for ever
     std::chrono::milliseconds retry_base{1'000};
@@ -83,6 +84,7 @@ private:
     WallTime now(const Pass& pass) const;
     void disregard_future(Pass& pass) const;
     Status read_truth(Session& session, Pass& pass) const;
+    Result<ReconcileOutcome> stay_suspended(Pass& pass);
     static void recall_prune(Pass& pass);
     static Seen seen_in(const Pass& pass, bool working);
     Result<std::string> awaits(const Pass& pass);
@@ -174,6 +176,7 @@ private:
     const Clock& clock_;
     Telemetry telemetry_;
     const PipelineSettings settings_;
+    JournalKeeper journals_;
     Mutex mutex_;
     std::map<std::pair<std::int64_t, bool>, std::int64_t> slice_limits_
         GUARDED_BY(mutex_);  // of a pipeline's sweeps, deep or not
@@ -185,11 +188,8 @@ private:
         SteadyTime started{};
         double documents_per_second = 0;  // as runs before it went; 0 = not known
     };
-    struct HeldOff {
-        SteadyTime until;
-        std::string message;
-    };
-    // By pipeline, and whether it is our tables or its triggers that wait for a lock of somebody's.
+    // By pipeline, and whether it is our tables or its triggers that wait for a lock of somebody's: until when, and whose it is.
+    using HeldOff = std::pair<SteadyTime, std::string>;
     std::map<std::pair<std::int64_t, bool>, HeldOff> held_off_ GUARDED_BY(mutex_);
     std::map<std::int64_t, Pace> paces_ GUARDED_BY(mutex_);  // of runs under way
     // The run, and when its sweep had passed, for which the feed is waited for; a hint, by pipeline.

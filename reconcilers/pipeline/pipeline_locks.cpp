@@ -39,8 +39,8 @@ PipelineReconciler::LockTurn PipelineReconciler::turn_to_lock(Session& session, 
     {
         const Lock lock(mutex_);
         const auto it = held_off_.find({pass.uid, of.ours});
-        if (settings_.once || it == held_off_.end() || clock_.steady_now() >= it->second.until) return {"", kShortLock};
-        message = it->second.message;
+        if (settings_.once || it == held_off_.end() || clock_.steady_now() >= it->second.first) return {"", kShortLock};
+        message = it->second.second;
     }
     const Result<std::optional<std::string>> holder = lock_holder(session, of.relations, of.who);
     if (holder && !*holder) return {"", kBriefLock};
@@ -55,8 +55,8 @@ std::string PipelineReconciler::hold_off(Session& session, const Pass& pass, con
     const SteadyTime now = clock_.steady_now();
     const Lock lock(mutex_);
     HeldOff& held = held_off_[{pass.uid, of.ours}];
-    if (now >= held.until) held.until = now + kHoldOff;
-    held.message = message;
+    if (now >= held.first) held.first = now + kHoldOff;
+    held.second = message;
     return message;
 }
 

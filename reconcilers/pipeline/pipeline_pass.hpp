@@ -10,6 +10,8 @@
 #include "reconcilers/pipeline/pipeline.hpp"
 #include "store/control/dead_letters.hpp"
 #include "store/control/leases.hpp"
+#include "store/control/rollbacks.hpp"
+#include "store/control/suspension.hpp"
 #include "store/feed/feed.hpp"
 
 namespace homeostat {
@@ -29,6 +31,8 @@ struct PipelineReconciler::Pass {
     std::optional<Run> run;
     OpenBatches open;
     PruneDecision prune;
+    PointRequests points;
+    std::optional<Suspension> suspension;  // where it is suspended
     std::int64_t stored_dead_letters = 0;
     std::int64_t unconfirmed = 0;  // deletions that only one observation has seen
     std::optional<Totals> counted;  // and told, of what is served, by this pass: nothing of this run is under way since

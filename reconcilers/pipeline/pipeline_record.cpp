@@ -12,6 +12,7 @@
 #include "reconcilers/pipeline/pipeline.hpp"
 #include "reconcilers/pipeline/pipeline_gauges.hpp"
 #include "reconcilers/pipeline/pipeline_pass.hpp"
+#include "reconcilers/pipeline/rolling_back.hpp"
 #include "store/control/batches.hpp"
 #include "store/control/leases.hpp"
 #include "store/control/steadiness.hpp"
@@ -29,7 +30,7 @@ constexpr milliseconds kWritesPause{5'000};
 
 // Told by a pass that did nothing, and untrue from the first one on that may.
 bool is_pause(const Condition& c) {
-    return c.reason == "Suspended" || c.reason == "DependencyNotReady" || c.reason == kWaitingForLock;
+    return c.reason == "Suspended" || c.reason == kRolledBack || c.reason == "DependencyNotReady" || c.reason == kWaitingForLock;
 }
 
 }  // namespace
@@ -78,6 +79,31 @@ Status PipelineReconciler::record_progress(Pass& pass) {
         publish(pass);
         return {};
     });
+}
+
+// Nothing is healed. A rollback goes on; once it is done the next look is due, and deep.
+Result<ReconcileOutcome> PipelineReconciler::stay_suspended(Pass& pass) {
+    bool more = false;
+    if (pass.points.rollback) {
+        Result<RollbackProgress> done =
+            roll_back(writes_, clock_, pass.declared, pass.revisions, *pass.points.rollback, pass.run, pass.context);
+        if (!done) return done.error();
+        more = done->end == RollbackEnd::more || done->end == RollbackEnd::refused;
+        if (!pass.run) pass.open = {};
+        if (done->end != RollbackEnd::more) pass.points.rollback.reset();
+        if (done->end == RollbackEnd::done) {
+            pass.state.next_attempt.reset();
+            pass.status.last_deep_sweep.reset();
+            pass.status.documents = done->stored.documents;
+            pass.status.chunks = done->stored.chunks;
+            pass.status.blocked_prunes = 0;
+            pass.status.blocked_plan.clear();
+            pass.prune = {};
+        }
+    }
+    if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
+    if (more) return ReconcileOutcome{.again_in = milliseconds(1)};
+    return ReconcileOutcome{.end = PassEnd::settled, .again_in = pass.declared.drift_interval};
 }
 
 // Between runs: what became of the feed, and that what a pass once waited for is over.
@@ -182,7 +208,6 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     const Status done = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         if (const Status served = serve_what_is_whole(pass, tx, *stored); !served) return served;
-        if (const Status trimmed = trim_journal(tx, pass.revision, settings_.history_weeks); !trimmed) return trimmed;
         if (const Status dropped = drop_old_revisions(tx, pass.uid, settings_.keep_revisions); !dropped) return dropped;
         if (pass.stored_dead_letters > 0) {
             use_operators(tx, pass.source);

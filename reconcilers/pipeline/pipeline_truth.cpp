@@ -19,6 +19,11 @@ Status PipelineReconciler::read_truth(Session& session, Pass& pass) const {
     Result<Waiting> waiting = read_waiting(session, pass.uid);
     if (!waiting) return waiting.error();
     pass.status.waiting = *std::move(waiting);
+    if (pass.declared.suspend) {
+        Result<std::optional<Suspension>> suspension = read_suspension(session, pass.uid);
+        if (!suspension) return suspension.error();
+        pass.suspension = *std::move(suspension);
+    }
     Result<std::string> not_followed = why_not_followed(session, pass);
     if (!not_followed) return not_followed.error();
     pass.not_followed = *std::move(not_followed);
@@ -106,6 +111,15 @@ Seen PipelineReconciler::seen_in(const Pass& pass, bool working) {
     seen.generation = pass.lock_wait.empty() ? pass.declared.generation : status.observed_generation;
     seen.suspended = pass.declared.suspend;
     seen.suspend_reason = pass.declared.suspend_reason.value_or("");
+    if (pass.suspension && pass.suspension->pin == Pin::rollback) {
+        seen.rolled_back = fmt::format("{}{}; what is searched is older than the source on purpose, until homeostat resume {}",
+                                       pass.suspension->by.empty() ? "" : "by " + pass.suspension->by + ": ", seen.suspend_reason,
+                                       pass.declared.name);
+        seen.rolling_back = pass.points.rollback.has_value();
+    } else if (std::any_of(status.conditions.begin(), status.conditions.end(),
+                           [](const Condition& c) { return c.type == kRolledBack; })) {
+        seen.rolled_back = "";
+    }
     seen.source_documents = status.source_documents;
     seen.declared = pass.declared.documents;
     // What was once told to be short, and is not declared any more, is told to be enough.

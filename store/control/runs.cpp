@@ -45,17 +45,28 @@ const Statement kRestart{
     " dead_letters = 0, planned_in_sweep = 0, deep = $2::boolean,"
     " source_mark = (SELECT m.mark FROM homeostat.source_mark m WHERE m.uid = run.uid) WHERE id = $1::bigint"
     " RETURNING " RUN_COLUMNS};
-const Statement kEnd{
-    "run_end",
-    "WITH gone AS (DELETE FROM homeostat.run WHERE id = $1::bigint RETURNING *)"
-    " INSERT INTO homeostat.run_history (id, uid, pipeline, revision, generation, reconcile_id, trigger, deep, result, message,"
-    "  planned, started_at, traceparent, tokens, wasted_tokens, saved_tokens)"
-    " SELECT id, uid, $2, revision, generation, reconcile_id, trigger, deep, $3, left($4, 1024), planned, started_at,"
-    "  traceparent, s.tokens, s.wasted, s.saved FROM gone,"
-    " LATERAL (SELECT coalesce(sum(b.tokens), 0) AS tokens, coalesce(sum(b.wasted_tokens), 0) AS wasted,"
-    "  coalesce(sum(b.saved_tokens), 0) AS saved FROM ("
-    "  SELECT h.tokens, h.wasted_tokens, h.saved_tokens FROM homeostat.batch_history h WHERE h.run_id = gone.id UNION ALL"
-    "  SELECT o.tokens, o.wasted_tokens, 0 FROM homeostat.batch o WHERE o.uid = gone.uid AND o.run_id = gone.id) b) s"};
+// How it ended in one word follows from the result; what was healed, from its batches; tokens are those of batches that are left
+// too.
+const Statement kEnd{"run_end", R"sql(
+    WITH gone AS (DELETE FROM homeostat.run WHERE id = $1::bigint RETURNING *),
+    batches AS (SELECT h.class, h.written + h.removed AS healed, h.tokens, h.wasted_tokens, h.saved_tokens
+        FROM homeostat.batch_history h, gone g WHERE h.run_id = g.id
+        UNION ALL SELECT o.class, 0, o.tokens, o.wasted_tokens, 0 FROM homeostat.batch o, gone g
+        WHERE o.uid = g.uid AND o.run_id = g.id),
+    healed AS (SELECT coalesce(jsonb_object_agg(c.class, c.n), '{}') AS classes
+        FROM (SELECT b.class, sum(b.healed) AS n FROM batches b GROUP BY b.class HAVING sum(b.healed) > 0) c),
+    spent AS (SELECT coalesce(sum(b.tokens), 0) AS tokens, coalesce(sum(b.wasted_tokens), 0) AS wasted,
+        coalesce(sum(b.saved_tokens), 0) AS saved FROM batches b)
+    INSERT INTO homeostat.run_history (id, uid, pipeline, revision, generation, reconcile_id, trigger, deep, result, message,
+        planned, started_at, traceparent, tokens, wasted_tokens, saved_tokens, status, healed, cost)
+    SELECT g.id, g.uid, $2, g.revision, g.generation, g.reconcile_id, g.trigger, g.deep, $3, left($4, 1024), g.planned,
+        g.started_at, g.traceparent, s.tokens, s.wasted, s.saved,
+        CASE $3 WHEN 'Failed' THEN 'failed' WHEN 'Superseded' THEN 'superseded' WHEN 'RolledBack' THEN 'rolled_back'
+            WHEN 'Converged' THEN CASE WHEN g.planned = 0 THEN 'no_action_needed' ELSE 'completed' END ELSE 'partial' END,
+        h.classes,
+        (SELECT round(s.tokens * o.price_per_million_tokens / 1e6, 6) FROM homeostat.pipeline p
+         JOIN homeostat.provider o ON o.name = p.provider WHERE p.uid = g.uid AND o.price_per_million_tokens > 0)
+    FROM gone g, spent s, healed h)sql"};
 
 const Statement kNote{
     "prune_note",

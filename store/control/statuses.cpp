@@ -25,10 +25,11 @@ const Statement kEvents{"event_read",
 const Statement kAddEvent{"event_add",
                           "INSERT INTO homeostat.event (uid, type, reason, message, reconcile_id)"
                           " VALUES ($1::bigint, $2, $3, left($4, 1024), $5)"};
-const Statement kRuns{"run_history_read",
-                      "SELECT id, trigger, result, message, planned, started_at::text, ended_at::text, coalesce(tokens, 0),"
-                      " coalesce(wasted_tokens, 0), coalesce(saved_tokens, 0) FROM homeostat.own_run_history WHERE uid = "
-                      "$1::bigint ORDER BY ended_at DESC LIMIT $2::int"};
+const Statement kRuns{"run_history_read", R"sql(
+    SELECT id, trigger, result, message, planned, started_at::text, ended_at::text, coalesce(tokens, 0), coalesce(wasted_tokens, 0),
+        coalesce(saved_tokens, 0), status, coalesce((SELECT string_agg(h.value || ' ' || h.key, ', '
+            ORDER BY h.value::bigint DESC, h.key) FROM jsonb_each_text(r.healed) h), '')
+    FROM homeostat.own_run_history r WHERE uid = $1::bigint ORDER BY ended_at DESC LIMIT $2::int)sql"};
 
 }  // namespace
 
@@ -99,7 +100,7 @@ Result<std::vector<RunSummary>> read_runs(Session& session, std::int64_t uid, in
         for (int i = 0; i < rows.size(); ++i) {
             RowReader c(rows, i);
             out.push_back({c.integer(), c.text(), c.text(), c.text(), c.integer(), c.stamp(), c.stamp(), c.integer(), c.integer(),
-                           c.integer()});
+                           c.integer(), c.text(), c.text()});
         }
         return out;
     });

@@ -34,6 +34,8 @@ struct RunSummary {
     WallTime started{};
     WallTime ended{};
     std::int64_t tokens = 0, wasted_tokens = 0, saved_tokens = 0;  // paid; of these to no use; spared by caches
+    std::string status;  // completed, no_action_needed, partial, failed, rolled_back, superseded
+    std::string healed;  // "12 stale, 3 missing"; "" where nothing was
 };
 Result<std::vector<RunSummary>> read_runs(Session& session, std::int64_t uid, int limit);  // newest first
 

@@ -16,14 +16,18 @@ namespace {
 const Statement kDeclared{
     "watch_declared",
     "SELECT p.uid, p.generation, coalesce(p.reconcile_requested, ''), coalesce(p.approval, ''), coalesce(v.generation, 0),"
-    " p.suspend, p.deletion_requested_at IS NOT NULL, p.suspend AND p.suspend_until <= clock_timestamp(), coalesce(m.mark, ''),"
+    " p.suspend, p.deletion_requested_at IS NOT NULL, p.suspend AND p.pinned IS NULL AND p.suspend_until <= "
+    "clock_timestamp(), coalesce(m.mark, ''),"
     " coalesce((SELECT max(e.id) FROM homeostat.erasure e WHERE e.uid = p.uid AND e.state = 'requested'), 0)"
+    " + coalesce((SELECT max(r.id) FROM homeostat.rollback r WHERE r.uid = p.uid AND r.state IN ('requested', 'running')), 0)"
+    " + coalesce((SELECT max(c.id) FROM homeostat.checkpoint c WHERE c.uid = p.uid AND c.state = 'requested'), 0)"
     " FROM homeostat.pipeline p LEFT JOIN homeostat.provider v ON v.name = p.provider"
     " LEFT JOIN homeostat.source_mark m ON m.uid = p.uid"
     " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid ORDER BY s.last_sweep_at NULLS FIRST, p.uid"};
 
-const Statement kEndSuspension{
-    "watch_end_suspension", "UPDATE homeostat.pipeline SET suspend = false WHERE suspend AND suspend_until <= clock_timestamp()"};
+const Statement kEndSuspension{"watch_end_suspension",
+                               "UPDATE homeostat.pipeline SET suspend = false WHERE suspend AND pinned IS NULL AND"
+                               " suspend_until <= clock_timestamp()"};
 
 constexpr std::chrono::seconds kSpeaks{5};
 

@@ -1,4 +1,4 @@
-// What keeps the tables of revisions in shape and small: statistics, the journal's age, revisions that nobody will go back to.
+// What keeps the tables of revisions in shape and small: statistics, revisions that nobody will go back to.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -22,20 +22,6 @@ Status tend_tables(Session& session, const Revision& revision) {
     return guarded([&] {
         session.exec(fmt::format("VACUUM (ANALYZE) {}", revision.tables.document));
         session.exec(fmt::format("ANALYZE {} (document_id, number)", revision.tables.chunk));
-    });
-}
-
-Status trim_journal(Transaction& tx, const Revision& revision, int weeks) {
-    return guarded([&] {
-        tx.exec(
-            {revision.tables.prefix + "_trim",
-             // The oldest is asked first: mostly nothing is old enough.
-             fmt::format("DELETE FROM {0} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {0} ORDER BY write_token, document_id, entry"
-                         " LIMIT CASE WHEN (SELECT at FROM {0} ORDER BY write_token, document_id, entry LIMIT 1)"
-                         "  < clock_timestamp() - $1::int * interval '1 week' THEN 10000 ELSE 0 END))"
-                         " AND at < clock_timestamp() - $1::int * interval '1 week'",
-                         revision.tables.journal)},
-            Params::of(weeks));
     });
 }
 

@@ -75,7 +75,7 @@ void create_journal(Transaction& tx, const RevisionTables& t, const std::string&
         "CREATE TABLE {} (write_token bigint NOT NULL, document_id bigint NOT NULL, entry bigint GENERATED ALWAYS AS IDENTITY,"
         " run_id bigint NOT NULL, change text NOT NULL, document {}, number int, start_offset bigint, end_offset bigint,"
         " chunk_hash bytea, context text, text text, embedding {}, at timestamptz NOT NULL DEFAULT clock_timestamp(),"
-        " PRIMARY KEY (write_token, document_id, entry)) WITH (toast_tuple_target = 8160)",
+        " inserted bigint[], kept bigint[], PRIMARY KEY (write_token, document_id, entry)) WITH (toast_tuple_target = 8160)",
         t.journal, t.document, embedding));
 }
 
@@ -289,6 +289,11 @@ bool make_whole(Transaction& tx, const Revision& revision, const VectorExtension
     with_short_locks(tx, {t.journal}, [&] { tx.exec(fmt::format("DROP TABLE IF EXISTS {}", t.journal)); });
     create_journal(tx, t, vector_column_type(revision.settings, vectors));
     tx.exec(give_tables({t.journal}));
+    // Its entries are numbered anew: nothing that was before it can be gone back to.
+    tx.exec({"journal_gone", R"sql(
+        WITH r AS (UPDATE homeostat.revision SET journal_from = 0 WHERE uid = $1::bigint AND revision = $2::int)
+        UPDATE homeostat.checkpoint SET entry = NULL WHERE uid = $1::bigint AND revision = $2::int)sql"},
+            Params::of(t.uid, t.revision));
     return true;
 }
 

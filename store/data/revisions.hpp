@@ -97,9 +97,6 @@ Result<bool> view_is_current(Transaction& tx, const PipelineSpec& spec, const Re
 // After many rows were written: statistics and visibility for our own tables, without which what follows is planned blindly.
 Status tend_tables(Session& session, const Revision& revision);
 
-// Forgets what the journal holds from before `weeks` ago, a bounded piece a call.
-Status trim_journal(Transaction& tx, const Revision& revision, int weeks);
-
 // Drops the tables of retired revisions but the newest, so that `keep` revisions remain with the served one. Those that somebody
 // reads are left for the next call.
 Status drop_old_revisions(Transaction& tx, std::int64_t uid, int keep);

@@ -98,7 +98,7 @@ Result<ChangeOutcome> move_documents(Transaction& tx, const SourceShape& source,
                     "s.i = w.i AND s.present", read.shape().version_sql, std::string(SourceRows::kHash), "s.homeostat_token"};
         }
         // Whoever has written a document since this statement began has left another token: that one may hold a newer row of the
-        // source than was found here. Only what a rollback would have to restore is journaled: a bare change of version is not.
+        // source than was found here. A bare change of version is journaled too: a rollback gives back the row as it was.
         const Rows rows = tx.exec(
             {t.prefix + "_move",
              fmt::format("WITH found AS MATERIALIZED (SELECT w.i AS homeostat_i, homeostat_d.document_id AS homeostat_id,"
@@ -111,8 +111,8 @@ Result<ChangeOutcome> move_documents(Transaction& tx, const SourceShape& source,
                          "  WHERE d.document_id = f.homeostat_id AND d.write_token = f.homeostat_token"
                          "  RETURNING d.document_id, f.homeostat_i, f.homeostat_differs, f.homeostat_document),"
                          " kept AS (INSERT INTO {journal} (run_id, write_token, document_id, change, document)"
-                         "  SELECT ${run}::bigint, ${token}::bigint, document_id, 'moved', homeostat_document FROM moved"
-                         "  WHERE homeostat_differs)"
+                         "  SELECT ${run}::bigint, ${token}::bigint, document_id, CASE WHEN homeostat_differs THEN 'moved'"
+                         "   ELSE 'touched' END, homeostat_document FROM moved)"
                          " SELECT f.homeostat_i, m.homeostat_i IS NOT NULL FROM found f LEFT JOIN moved m USING (homeostat_i)",
                          fmt::arg("version", from.version), fmt::arg("found", from.token), fmt::arg("differs", differs),
                          fmt::arg("columns", columns), fmt::arg("keys", numbered(k, "${}::text[]")),

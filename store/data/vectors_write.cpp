@@ -135,14 +135,23 @@ private:
         const Rows rows = tx_.exec(
             {t_.prefix + "_insert",
              fmt::format(
-                 "INSERT INTO {} (document_id, source_version, content_hash, chunk_count, run_id, batch_id, write_token{})"
-                 " SELECT w.id, w.version::{}, w.hash, w.chunks, ${}::bigint, ${}::bigint, ${}::bigint{} FROM {}"
-                 " WHERE w.expected = 0 ON CONFLICT ({}) DO NOTHING RETURNING document_id AS id, chunk_count, document_id AS now",
+                 "WITH fresh AS (INSERT INTO {} (document_id, source_version, content_hash, chunk_count, run_id, batch_id,"
+                 "  write_token{}) SELECT w.id, w.version::{}, w.hash, w.chunks, ${}::bigint, ${}::bigint, ${}::bigint{} FROM {}"
+                 "  WHERE w.expected = 0 ON CONFLICT ({}) DO NOTHING RETURNING document_id AS id, chunk_count),"
+                 " noted AS ({} fresh HAVING count(*) > 0) SELECT id, chunk_count, id FROM fresh",
                  t_.document, columns, source_.version_type, trailing(1), trailing(2), trailing(3), values, document_rows(false),
-                 numbered(source_.key.size(), "key_{}"))},
+                 numbered(source_.key.size(), "key_{}"), note_inserted("id"))},
             document_params(fresh));
         accept(rows);
         documents_added_ += rows.size();
+    }
+
+    // Ids that have come to be, in one entry: who goes back before this write takes them away. What follows says whose they are.
+    std::string note_inserted(std::string_view id) const {
+        return fmt::format(
+            "INSERT INTO {} (run_id, write_token, document_id, change, inserted) SELECT ${}::bigint, ${}::bigint, 0, 'inserted',"
+            " array_agg({}) FROM",
+            t_.journal, trailing(1), trailing(3), id);
     }
 
     // Compared and updated, kept in the journal as it was, and everything of it taken away but the chunks that stay as they are:
@@ -179,13 +188,15 @@ private:
                  " gone AS (DELETE FROM {chunk} WHERE ctid = ANY (ARRAY({chunks} WHERE (c.document_id, c.number) NOT IN"
                  "  (SELECT * FROM unnest(${ids}::bigint[], ${numbers}::int[])))) RETURNING *),"
                  " kept AS (INSERT INTO {journal} (run_id, write_token, document_id, change, document, number, start_offset,"
-                 "  end_offset, chunk_hash, context, text, embedding) SELECT ${run}::bigint, ${token}::bigint, m.id, 'replaced',"
-                 "  m.document, g.number, g.start_offset, g.end_offset, g.chunk_hash, g.context, g.text, g.embedding FROM moved m"
-                 "  LEFT JOIN gone g ON g.document_id = m.id)"
+                 "  end_offset, chunk_hash, context, text, embedding) SELECT ${run}::bigint, ${token}::bigint, m.id,"
+                 "  CASE WHEN m.now = m.id THEN 'replaced' ELSE 'superseded' END, m.document, g.number, g.start_offset, "
+                 "g.end_offset, g.chunk_hash, g.context, g.text, g.embedding FROM moved m"
+                 "  LEFT JOIN gone g ON g.document_id = m.id),"
+                 " noted AS ({inserted} moved WHERE now <> id HAVING count(*) > 0)"
                  " SELECT id, more, now FROM moved",
-                 fmt::arg("rows", document_rows(true)), fmt::arg("document", t_.document), fmt::arg("uid", t_.uid),
-                 fmt::arg("journal", t_.journal), fmt::arg("chunk", t_.chunk),
-                 fmt::arg("chunks", chunks_of_sql(t_, "(SELECT * FROM moved WHERE now = id) w")),
+                 fmt::arg("inserted", note_inserted("now")), fmt::arg("rows", document_rows(true)),
+                 fmt::arg("document", t_.document), fmt::arg("uid", t_.uid), fmt::arg("journal", t_.journal),
+                 fmt::arg("chunk", t_.chunk), fmt::arg("chunks", chunks_of_sql(t_, "(SELECT * FROM moved WHERE now = id) w")),
                  fmt::arg("version", source_.version_type), fmt::arg("metadata", metadata), fmt::arg("run", trailing(1)),
                  fmt::arg("batch", trailing(2)), fmt::arg("token", trailing(3)), fmt::arg("ids", trailing(5)),
                  fmt::arg("numbers", trailing(6)))},
@@ -229,12 +240,20 @@ private:
         if (ids.empty()) return;
         Params offsets;
         offsets.bytes(binary_array(ids)).bytes(binary_array(numbers)).bytes(binary_array(starts)).bytes(binary_array(ends));
+        offsets.add(request_.run_id).add(request_.token);
+        // Which chunks stay, and where they were: with what is journaled of the others, that is all the document had.
         tx_.later(
             {t_.prefix + "_offsets",
-             fmt::format("UPDATE {} c SET start_offset = w.s, end_offset = w.e FROM unnest($1::bigint[], $2::int[], $3::bigint[],"
-                         " $4::bigint[]) AS w(id, number, s, e) WHERE c.document_id = w.id AND c.number = w.number"
-                         " AND (c.start_offset, c.end_offset) IS DISTINCT FROM (w.s, w.e)",
-                         t_.chunk)},
+             fmt::format(
+                 "WITH stay AS MATERIALIZED (SELECT c.document_id, c.number, c.start_offset, c.end_offset, w.s, w.e"
+                 "  FROM unnest($1::bigint[], $2::int[], $3::bigint[], $4::bigint[]) AS w(id, number, s, e)"
+                 "  CROSS JOIN LATERAL (SELECT c.* FROM {0} c WHERE c.document_id = w.id AND c.number = w.number OFFSET 0) c),"
+                 " noted AS (INSERT INTO {1} (run_id, write_token, document_id, change, kept) SELECT $5::bigint, $6::bigint,"
+                 "  document_id, 'kept', array_agg(ARRAY[number::bigint, start_offset, end_offset] ORDER BY number) FROM stay"
+                 "  GROUP BY document_id)"
+                 " UPDATE {0} c SET start_offset = w.s, end_offset = w.e FROM stay w WHERE c.document_id = w.document_id"
+                 " AND c.number = w.number AND (w.start_offset, w.end_offset) IS DISTINCT FROM (w.s, w.e)",
+                 t_.chunk, t_.journal)},
             std::move(offsets));
     }
 

@@ -22,6 +22,7 @@ constexpr std::array kEvent{ListingColumn{"name", text, true},
 constexpr std::array kRun{ListingColumn{"name"},
                           ListingColumn{"object"},
                           ListingColumn{"trigger"},
+                          ListingColumn{"status"},
                           ListingColumn{"result"},
                           ListingColumn{"planned", number},
                           ListingColumn{"startedAt", time},
@@ -31,6 +32,8 @@ constexpr std::array kRun{ListingColumn{"name"},
                           ListingColumn{"tokens", number, true},
                           ListingColumn{"wastedTokens", number, true},
                           ListingColumn{"savedTokens", number, true},
+                          ListingColumn{"cost", text, true},
+                          ListingColumn{"healed", text, true},
                           ListingColumn{"reconcileId", text, true}};
 constexpr std::array kReplica{ListingColumn{"name"},
                               ListingColumn{"object", text, true},
@@ -76,6 +79,14 @@ constexpr std::array kDeadLetter{ListingColumn{"name"},
                                  ListingColumn{"message"},
                                  ListingColumn{"revision", number, true},
                                  ListingColumn{"traceId", text, true}};
+constexpr std::array kCheckpoint{ListingColumn{"name"},
+                                 ListingColumn{"object"},
+                                 ListingColumn{"state"},
+                                 ListingColumn{"createdAt", time},
+                                 ListingColumn{"documents", number},
+                                 ListingColumn{"chunks", number},
+                                 ListingColumn{"createdBy"},
+                                 ListingColumn{"revision", number, true}};
 
 // Each gives: the row's columns in their order, then the name of the object it is about, then what it is ordered by.
 // What an object was called that is gone is not kept with its events: then its number has to do.
@@ -85,17 +96,17 @@ constexpr std::string_view kEvents =
     " WHEN e.uid IS NOT NULL THEN 'uid/' || e.uid ELSE '' END, (extract(epoch FROM e.at) * 1000000)::bigint, e.type, e.reason,"
     " e.message, e.reconcile_id, coalesce(p.name, v.name), e.at, e.id"
     " FROM homeostat.own_event e LEFT JOIN homeostat.pipeline p USING (uid) LEFT JOIN homeostat.target_view v USING (uid)";
-constexpr std::string_view kRuns =
-    "SELECT r.id::text, 'pipeline/' || r.pipeline, r.trigger, r.result, r.planned, (extract(epoch FROM r.started_at) * "
-    "1000000)::bigint,"
-    " (extract(epoch FROM r.ended_at) * 1000000)::bigint, r.message, r.revision, r.tokens, r.wasted_tokens, r.saved_tokens, "
-    "r.reconcile_id,"
-    " r.pipeline, r.started_at, r.id"
-    " FROM homeostat.own_run_history r"
-    " UNION ALL SELECT u.id::text, 'pipeline/' || p.name, u.trigger, 'under way', u.planned,"
-    " (extract(epoch FROM u.started_at) * 1000000)::bigint, NULL, u.phase, u.revision, NULL, NULL, NULL, u.reconcile_id, p.name,"
-    " u.started_at, u.id"
-    " FROM homeostat.own_run u JOIN homeostat.pipeline p USING (uid)";
+constexpr std::string_view kRuns = R"sql(
+    SELECT r.id::text, 'pipeline/' || r.pipeline, r.trigger, r.status, r.result, r.planned,
+        (extract(epoch FROM r.started_at) * 1000000)::bigint, (extract(epoch FROM r.ended_at) * 1000000)::bigint, r.message,
+        r.revision, r.tokens, r.wasted_tokens, r.saved_tokens, trim_scale(r.cost)::text,
+        (SELECT string_agg(h.value || ' ' || h.key, ', ' ORDER BY h.value::bigint DESC, h.key) FROM jsonb_each_text(r.healed) h),
+        r.reconcile_id, r.pipeline, r.started_at, r.id
+    FROM homeostat.own_run_history r
+    UNION ALL SELECT u.id::text, 'pipeline/' || p.name, u.trigger, 'under way', 'under way', u.planned,
+        (extract(epoch FROM u.started_at) * 1000000)::bigint, NULL, u.phase, u.revision, NULL, NULL, NULL, NULL, NULL,
+        u.reconcile_id, p.name, u.started_at, u.id
+    FROM homeostat.own_run u JOIN homeostat.pipeline p USING (uid))sql";
 constexpr std::string_view kReplicas =
     "SELECT r.id, '', r.host, r.pid, r.version, r.schema_version, (extract(epoch FROM r.started_at) * 1000000)::bigint,"
     " (extract(epoch FROM r.heartbeat_at) * 1000000)::bigint,"
@@ -125,6 +136,14 @@ constexpr std::string_view kDeadLetters =
     "SELECT array_to_string(d.key, ',', ''), 'pipeline/' || p.name, d.class, d.strategy, d.attempts,"
     " (extract(epoch FROM d.created_at) * 1000000)::bigint, d.message, d.revision, d.trace_id, p.name, d.created_at, 0::bigint"
     " FROM homeostat.own_dead_letter d JOIN homeostat.pipeline p USING (uid)";
+// Whether it can be gone back to: not where its journal is gone, or another revision is served.
+constexpr std::string_view kCheckpoints = R"sql(
+    SELECT c.name, 'pipeline/' || p.name, CASE WHEN c.state = 'requested' THEN 'requested' WHEN c.entry IS NULL OR
+        c.entry < r.journal_from THEN 'gone' WHEN r.state IS DISTINCT FROM 'served' THEN 'not served' ELSE 'ready' END,
+        (extract(epoch FROM c.created_at) * 1000000)::bigint, c.documents, c.chunks, c.created_by, c.revision, p.name,
+        c.created_at, c.id
+    FROM homeostat.own_checkpoint c JOIN homeostat.pipeline p USING (uid)
+    LEFT JOIN homeostat.revision r ON r.uid = c.uid AND r.revision = c.revision)sql";
 
 struct Source {
     std::string_view sql;
@@ -140,6 +159,7 @@ Source source_of(ListingKind kind) {
         case ListingKind::revision: return {kRevisions, kRevision, "listing_revisions"};
         case ListingKind::lease: return {kLeases, kLease, "listing_leases"};
         case ListingKind::dead_letter: return {kDeadLetters, kDeadLetter, "listing_dead_letters"};
+        case ListingKind::checkpoint: return {kCheckpoints, kCheckpoint, "listing_checkpoints"};
         case ListingKind::event: break;
     }
     return {kEvents, kEvent, "listing_events"};

@@ -1,5 +1,5 @@
 // What the controller does and did, as rows for people and programs: events, runs, replicas, batches, revisions, leases, dead
-// letters. One shape for all of them, since whoever lists them shows columns and reckons with none. Only reads.
+// letters, checkpoints. One shape for all of them, since whoever lists them shows columns and reckons with none. Only reads.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace homeostat {
 
-enum class ListingKind : std::uint8_t { event, run, replica, batch, revision, lease, dead_letter };
+enum class ListingKind : std::uint8_t { event, run, replica, batch, revision, lease, dead_letter, checkpoint };
 
 enum class ListingType : std::uint8_t { text, number, time };
 

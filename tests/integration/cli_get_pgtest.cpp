@@ -147,6 +147,27 @@ TEST_F(CliGet, EveryKindIsListedInEveryForm) {
     EXPECT_THAT(none.err, HasSubstr("there are no open batches"));
 }
 
+// What a run was for, how it ended, what it has healed and what that has cost, in every form; one that did nothing says so.
+TEST_F(CliGet, ARunIsARecord) {
+    db.exec("UPDATE homeostat.provider SET price_per_million_tokens = 2000000 WHERE name = 'hashing'");
+    heal();
+    heal();
+    const std::string id = db.value("SELECT id FROM homeostat.run_history WHERE pipeline = 'articles' ORDER BY id LIMIT 1");
+    const json run = json::parse(ends(0, {"describe", "run", id, "-o", "json"}));
+    EXPECT_EQ(run["status"], "completed") << run;
+    EXPECT_EQ(run["healed"], "3 missing") << run;
+    EXPECT_EQ(std::stod(run["cost"].get<std::string>()), 2.0 * run["tokens"].get<double>()) << run;
+    EXPECT_EQ(db.value("SELECT status || healed FROM homeostat.run_history WHERE pipeline = 'articles' ORDER BY id DESC LIMIT 1"),
+              "no_action_needed{}");
+    EXPECT_THAT(ends(0, {"describe", "run/" + id}), AllOf(StartsWith("Run " + id), HasSubstr("status: completed")));
+    EXPECT_THAT(ends(0, {"describe", "run", id, "-o", "yaml"}), HasSubstr("healed: \"3 missing\""));
+    EXPECT_THAT(ends(0, {"get", "runs", "articles"}), AllOf(HasSubstr("STATUS"), HasSubstr("no_action_needed")));
+    EXPECT_THAT(ends(0, {"describe", "articles"}), HasSubstr("3 missing"));
+    EXPECT_THAT(refused({"describe", "run", "999999"}), HasSubstr("there is no run 999999"));
+    EXPECT_THAT(refused({"describe", "run", "articles"}), HasSubstr("is not the number of a run"));
+    EXPECT_THAT(refused({"describe", "run"}), HasSubstr("say which run"));
+}
+
 TEST_F(CliGet, PathsColumnsOrderAndLabels) {
     heal();
     EXPECT_EQ(ends(0, {"get", "pipeline/articles", "-o", "jsonpath={.status.documents}"}), "3");

@@ -55,7 +55,7 @@ TEST_F(Superseded, IsSeenByNobodyAndPutAwayLater) {
     ASSERT_TRUE(follows()) << run.output();
     ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.batch WHERE kind <> 'stray'", "0"));
     EXPECT_EQ(db.value(kStrays), "300");
-    EXPECT_EQ(db.value("SELECT count(DISTINCT (document).key_1) FROM homeostat_data.p1_r1_journal WHERE change = 'replaced'"),
+    EXPECT_EQ(db.value("SELECT count(DISTINCT (document).key_1) FROM homeostat_data.p1_r1_journal WHERE change = 'superseded'"),
               "300");
     EXPECT_EQ(db.value("SELECT documents || ' ' || chunks FROM homeostat.pipeline_status"), "300 300");
     // Looked at to the last chunk, it is nothing that is wrong.

@@ -89,6 +89,36 @@ TEST_F(Trust, NobodyErasesNorReadsTheReceiptsOfAnother) {
     EXPECT_EQ(db.value("SELECT state || coalesce(key::text, '') FROM homeostat.erasure"), "refused");
 }
 
+TEST_F(Trust, NobodyTakesBackWhatIsAnothers) {
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    EXPECT_THAT(refused(bob_, "INSERT INTO homeostat.own_checkpoint (pipeline, name) VALUES ('a', 'x')"),
+                HasSubstr("so role \"" + bob_ + "\" may not take checkpoints of it"));
+    EXPECT_THAT(refused(bob_, "INSERT INTO homeostat.own_rollback (pipeline, checkpoint) VALUES ('a', 'x')"),
+                HasSubstr("so role \"" + bob_ + "\" may not roll it back"));
+    EXPECT_THAT(refused(bob_, "INSERT INTO homeostat.rollback (pipeline) VALUES ('a')"), HasSubstr("permission denied"));
+    EXPECT_THAT(refused(bob_, "SELECT * FROM homeostat.rollback_entry"), HasSubstr("permission denied"));
+    EXPECT_THAT(refused(ann_, "INSERT INTO homeostat.own_rollback (pipeline, entry) VALUES ('a', 1)"),
+                HasSubstr("permission denied"));
+    EXPECT_THAT(refused(ann_, "UPDATE homeostat.own_checkpoint SET entry = 1"), HasSubstr("permission denied"));
+    EXPECT_THAT(refused(ann_, "INSERT INTO homeostat.own_rollback (pipeline, checkpoint) VALUES ('a', 'x')"),
+                HasSubstr("it has no vectors yet"));
+    db.exec(
+        "INSERT INTO homeostat.revision (uid, revision, settings, provider, model, dimensions, vector_type, state)"
+        " SELECT uid, 1, '{}', 'hashing', 'm', 16, 'vector', 'served' FROM homeostat.pipeline WHERE name = 'a'");
+    as(ann_).exec("INSERT INTO homeostat.own_checkpoint (pipeline, name) VALUES ('a', 'x')");
+    EXPECT_EQ(as(ann_).value("SELECT created_by || state FROM homeostat.own_checkpoint"), ann_ + "requested");
+    EXPECT_EQ(as(bob_).value("SELECT count(*) FROM homeostat.own_checkpoint"), "0");
+    as(bob_).exec("DELETE FROM homeostat.own_checkpoint");
+    EXPECT_THAT(refused(ann_, "INSERT INTO homeostat.own_rollback (pipeline, checkpoint) VALUES ('a', 'x')"),
+                HasSubstr("is asked for, and not taken yet"));
+    db.exec("UPDATE homeostat.checkpoint SET state = 'ready', entry = 0, revision = 1");
+    as(ann_).exec("INSERT INTO homeostat.own_rollback (pipeline, checkpoint) VALUES ('a', 'x')");
+    EXPECT_EQ(db.value("SELECT suspended_by || pinned || suspend FROM homeostat.pipeline WHERE name = 'a'"),
+              ann_ + "rollbacktrue");
+    EXPECT_THAT(refused(ann_, "UPDATE homeostat.pipeline SET suspend = false WHERE name = 'a'"),
+                HasSubstr("is being rolled back at this moment"));
+}
+
 TEST_F(Trust, NobodyActsOnWhatIsAnothers) {
     as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
     as(ann_).exec(

@@ -61,7 +61,8 @@ std::vector<std::string> broken_invariants(Database& db, const std::string& pipe
     report.none("conditions are not as a converged pipeline's",
                 "SELECT type, status, reason, message FROM homeostat.condition" + mine +
                     " AND (type, status) NOT IN (('Ready','True'),('Synced','True'),('Reconciling','False'),('Stalled','False'),"
-                    "('ProviderHealthy','True'),('PruneBlocked','False'),('SourceShort','False'),('RowsWithoutKey','False'),"
+                    "('ProviderHealthy','True'),('PruneBlocked','False'),('SourceShort','False'),('RolledBack','False'),('"
+                    "RowsWithoutKey','False'),"
                     "('DeadLetters','False'),('SourceFiltered','False'),('SourceUnsteady','False'),"
                     "('ChunksCut','False'),('FactoryConflict','False')) AND type <> 'ChangeFeed'"
                     // A fault of the chaos kit that stays: a machine whose clock is an hour off.

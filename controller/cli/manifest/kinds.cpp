@@ -26,7 +26,8 @@ constexpr std::array kKinds{Kind{ResourceKind::pipeline, "pipelines", "pipeline"
                             Kind{ListingKind::batch, "batches", "batch", "", "Batch"},
                             Kind{ListingKind::revision, "revisions", "revision", "rev", "Revision"},
                             Kind{ListingKind::lease, "leases", "lease", "", "Lease"},
-                            Kind{ListingKind::dead_letter, "deadletters", "deadletter", "dl", "DeadLetter"}};
+                            Kind{ListingKind::dead_letter, "deadletters", "deadletter", "dl", "DeadLetter"},
+                            Kind{ListingKind::checkpoint, "checkpoints", "checkpoint", "cp", "Checkpoint"}};
 
 const Kind& row_of(const AnyKind& kind) {
     return *std::find_if(kKinds.begin(), kKinds.end(), [&](const Kind& k) { return k.kind == kind; });
