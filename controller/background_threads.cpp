@@ -15,7 +15,7 @@ constexpr int kNice = 5;
 
 }  // namespace
 
-void give_way(boost::asio::thread_pool& pool, unsigned threads) {
+void give_way(const boost::asio::any_io_executor& pool, unsigned threads) {
     // All of them meet, so that none takes the task of another. On Linux a priority is the calling thread's.
     const auto all = std::make_shared<std::barrier<>>(static_cast<std::ptrdiff_t>(threads) + 1);
     for (unsigned i = 0; i < threads; ++i) {

@@ -4,12 +4,12 @@
 // threads that take edits up: each of their steps is short, and would wait behind what has the same priority.
 #pragma once
 
-#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/any_io_executor.hpp>
 
 namespace homeostat {
 
 // To be called before the pool has other work: waits until each of its `threads` threads has lowered its own priority. Where the
 // system does not let them, they stay as they are.
-void give_way(boost::asio::thread_pool& pool, unsigned threads);
+void give_way(const boost::asio::any_io_executor& pool, unsigned threads);
 
 }  // namespace homeostat

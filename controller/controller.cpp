@@ -217,7 +217,7 @@ struct Controller::Impl {
     }
 
     Status start(const std::stop_token& stop) {
-        give_way(cpu, cores(settings));
+        give_way(cpu.get_executor(), cores(settings));
         work.emplace(io.get_executor());
         for (int i = 0; i < 2; ++i) io_threads.emplace_back([this] { io.run(); });
         if (const Status served = start_http(); !served) return served;
