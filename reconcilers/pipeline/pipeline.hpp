@@ -10,11 +10,8 @@
 
 #include <functional>
 #include <map>
-#include <memory>
-#include <optional>
 #include <set>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "core/sync.hpp"
@@ -37,6 +34,7 @@
 namespace homeostat {
 
 class SweepStandby;
+struct Observation;
 struct Seen;
 
 struct PipelineSettings {
@@ -119,6 +117,7 @@ private:
     Status leave_to_feed(Pass& pass, Transaction& tx, Observed& seen) const;
     void take_back_too_late(Transaction& tx, const Pass& pass, const std::vector<Key>& keys) const;
     Result<bool> waits_for_feed(Pass& pass) EXCLUDES(mutex_);
+    Result<ReconcileOutcome> wait_for_approval(Pass& pass, const Observation& found);
     Status record_between(Pass& pass);
     std::optional<WallTime> sweep_due(const Pass& pass) const;
     std::chrono::milliseconds until_due(const Pass& pass) const;

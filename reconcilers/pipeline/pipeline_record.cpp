@@ -80,6 +80,19 @@ Status PipelineReconciler::record_progress(Pass& pass) {
     });
 }
 
+// A plan that costs more than may be paid without asking: nothing of it has begun. Who waits for the end is told.
+Result<ReconcileOutcome> PipelineReconciler::wait_for_approval(Pass& pass, const Observation& found) {
+    if (pass.status.last_sweep && !pass.beside()) pass.status.drift = found.drift;
+    if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
+    if (settings_.once) {
+        return Error{.cls = ErrorClass::unavailable,
+                     .message = pass.holds.plan ? pass.holds.plan->message : "",
+                     .origin = Origin::user,
+                     .code = std::string(kApprovalNeeded)};
+    }
+    return ReconcileOutcome{.end = PassEnd::waiting, .again_in = pass.declared.drift_interval};
+}
+
 // Between runs: what became of the feed, and that what a pass once waited for is over.
 Status PipelineReconciler::record_between(Pass& pass) {
     Seen seen;
@@ -195,6 +208,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         if (settings_.once && pass.feed.kept) close_gap(tx, pass.uid, run.id);
         // What waited for this run waits no more; what came meanwhile does.
         end_run(tx, run, pass.declared.name, result, message);
+        if (pass.declared.approve_above) forget_plan(tx, pass.uid);
         pass.status.waiting = read_waiting(tx, pass.uid);
         Seen seen = seen_in(pass, false);
         seen.filtered = pass.source.filtered;
