@@ -32,6 +32,7 @@ constexpr std::array kVerbs{
     Verb{"grants", "Print what a pipeline needs of the roles around it, as SQL.", configure_grants},
     Verb{"factory", "Show replica capabilities and current work, where they differ from what is declared, and what to change.",
          configure_factory},
+    Verb{"audit", "Compare stored vectors with what their provider makes of the same texts now.", configure_audit},
     Verb{"search", "Search a pipeline's documents by meaning.", configure_search},
     Verb{"doctor", "Examine database, rights, providers and memory, with a fix for each problem.", configure_doctor},
     Verb{"config", "Check the settings, and show where each value comes from.", configure_config},

@@ -194,7 +194,7 @@ asio::awaitable<Result<Embedded>> Gateway::embed(EmbedOrder order, const std::ve
     }
     if (channels.empty()) co_return *unmade;
     const bool dear = order.provider.kind != "hashing";  // what costs less than looking it up is not kept
-    if (dear && (settings_.cache.bytes > 0 || shared_.enabled()))
+    if (dear && !order.fresh && (settings_.cache.bytes > 0 || shared_.enabled()))
         co_return co_await ask_cached(order, channels, texts, std::move(context));
     const Status reserved = co_await reserve(order, texts);
     if (!reserved) co_return reserved.error();

@@ -60,7 +60,6 @@ struct GatewayParts {
 
 inline DeclaredProvider declaration(const ProviderSpec& p) { return {p.name, p.uid, p.generation}; }
 class Remainders;
-
 // What is to be embedded, by whom. `provider` and `peers` outlive the call.
 struct EmbedOrder {
     const ProviderSpec& provider;  // as declared
@@ -72,6 +71,7 @@ struct EmbedOrder {
     Spending* spent = nullptr;  // is added to, however it ends
     std::int64_t pipeline = 0;  // uid of the one that it is for; 0 = none, and nothing is shared with other replicas
     std::function<boost::asio::awaitable<Status>(std::uint64_t tokens)> reserve{};  // what no cache has; its error stops all
+    bool fresh = false;  // past all caches
 };
 
 struct RefusedText {

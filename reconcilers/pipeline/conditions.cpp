@@ -8,6 +8,7 @@
 #include "reconcilers/factory/budgets.hpp"
 #include "reconcilers/factory/retry.hpp"
 #include "reconcilers/pipeline/plan_hold.hpp"
+#include "reconcilers/pipeline/verification.hpp"
 #include "store/pg/pg_error.hpp"
 
 namespace homeostat {
@@ -16,7 +17,7 @@ namespace {
 
 // Held back by a brake of ours.
 bool is_ours(const Error& e) {
-    return e.code == kBudgetSpent || e.code == kReservedByOthers || e.code == kApprovalNeeded;
+    return e.code == kBudgetSpent || e.code == kReservedByOthers || e.code == kApprovalNeeded || e.code == kVerificationFailed;
 }
 
 // Provider trouble and source trouble are told apart by the class: who reads ProviderHealthy wants to know whom to call.

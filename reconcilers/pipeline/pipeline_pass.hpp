@@ -47,6 +47,7 @@ struct PipelineReconciler::Pass {
     SteadyTime loaded{};  // ours, when the server's clock was read
     std::optional<ProviderTrouble> provider_trouble;
     Holds holds;
+    std::optional<Error> distrusted;  // why it was suspended: a run of it was found wrong
     std::string not_followed;  // why edits do not reach what is served while the next revision is built; "" where they do
 
     explicit Pass(std::int64_t id, const Context& c) : uid(id), context(c) {}

@@ -179,8 +179,26 @@ void PipelineReconciler::take_down(Pass& pass, const Totals& stored) const {
     s.observed_generation = run.generation;
 }
 
+// Before anything says that it is done, and before a later revision takes over.
+Status PipelineReconciler::verify(Pass& pass) {
+    if (pass.run->planned == 0 || !pass.heals()) return {};
+    Result<RunProgress> progress = [&]() -> Result<RunProgress> {
+        Result<Pool::Lease> session = reads_.acquire(pass.context);
+        if (!session) return session.error();
+        return read_progress(**session, pass.run->id);
+    }();
+    if (!progress) return progress.error();
+    std::int64_t distrusted = 0;
+    const Status trusted =
+        verify_run(writes_, settings_.ask, {pass.declared, pass.provider, pass.revision, pass.run->id, progress->embedded},
+                   distrusted, pass.context);
+    pass.run->found.stale += distrusted;
+    return trusted;
+}
+
 Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view result, const std::string& message) {
     Run& run = *pass.run;
+    if (const Status trusted = verify(pass); !trusted) return trusted.error();
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
     Result<Totals> stored = pass.counted ? *pass.counted : count_stored(**session, pass.revision);
@@ -251,8 +269,10 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
     const WallTime now = this->now(pass);
     ++pass.state.failures;
     // A database that is full or read-only is no trouble of this pipeline's, and is tried again soon.
+    // It is suspended, and goes on at once where a person resumes it.
     const milliseconds wait =
-        is_write_trouble(error) ? kWritesPause
+        error.code == kVerificationFailed ? milliseconds(0)
+        : is_write_trouble(error)         ? kWritesPause
         : error.retryable()
             ? std::max(settings_.retry_base, full_jitter(pass.state.failures, settings_.retry_base, settings_.retry_cap, 0.75))
             : settings_.reprobe;

@@ -27,6 +27,9 @@ Status PipelineReconciler::read_truth(Session& session, Pass& pass) const {
     Result<Holds> holds = read_holds(session, pass.declared, pass.provider, pass.status.conditions);
     if (!holds) return holds.error();
     pass.holds = *std::move(holds);
+    Result<std::optional<Error>> distrusted = read_failed_verification(session, pass.declared);
+    if (!distrusted) return distrusted.error();
+    pass.distrusted = *std::move(distrusted);
     const std::string model = RevisionSettings::of(pass.declared, pass.provider).model;
     Gateway::Health health = gateway_.health(pass.provider, model);
     pass.provider_trouble = std::move(health.trouble);
@@ -152,6 +155,7 @@ Seen PipelineReconciler::seen_in(const Pass& pass, bool working) {
     seen.lock_wait = pass.lock_wait;
     seen.budget = pass.holds.budget;
     seen.plan = pass.holds.plan;
+    seen.failure = pass.distrusted;
     seen.waiting = status.waiting;
     seen.provider_trouble = pass.provider_trouble;
     if (pass.run) {

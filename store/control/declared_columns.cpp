@@ -81,6 +81,8 @@ constexpr std::array kPipeline{
     column("max_cost_per_run", &PipelineSpec::max_cost_per_run),
     column("max_cost_per_day", &PipelineSpec::max_cost_per_day),
     column("approve_above", &PipelineSpec::approve_above),
+    column("verify_sample", &PipelineSpec::verify_sample),
+    column("verify_tolerance", &PipelineSpec::verify_tolerance, "double precision"),
 };
 
 constexpr std::array kProvider{
