@@ -26,6 +26,7 @@
 #include "controller/target_watch.hpp"
 #include "controller/workqueue.hpp"
 #include "reconcilers/factory/factory.hpp"
+#include "reconcilers/gateway/embed_now.hpp"
 #include "reconcilers/pipeline/pipeline.hpp"
 #include "reconcilers/pipeline/sweep_standby.hpp"
 #include "reconcilers/target_view.hpp"
@@ -77,8 +78,11 @@ struct Controller::Impl {
           liveness(keeping(s, "homeostat-live"), {s.replica_name, s.lease_ttl}, c, m),
           standby(standby_reads, reads, faults, c, s.database_observe_max_lag),
           pipelines(reads, writes, gateway, memory, pressure, feed_progress, faults, c, telemetry(),
-                    pipeline_settings(s, mode, s.database_observe_url.empty() ? nullptr : &standby,
-                                      [this] { loop.wake_dispatcher(); })),
+                    pipeline_settings(
+                        s, mode, s.database_observe_url.empty() ? nullptr : &standby, [this] { loop.wake_dispatcher(); },
+                        [this](EmbedOrder order, const std::vector<std::string>& texts, const Context& context) {
+                            return embed_now(io.get_executor(), gateway, std::move(order), texts, context);
+                        })),
           factory({reads, writes, feed_writes, gateway, targets, memory, pressure, turns, gate, faults, chunkers, c, telemetry(),
                    io.get_executor(), db.get_executor(), feed_db.get_executor(), cpu.get_executor(),
                    [this](std::int64_t uid, bool last) { batch_ended(uid, last); }, [this] { loop.wake_dispatcher(); }},

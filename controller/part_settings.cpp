@@ -58,8 +58,10 @@ ConnectOptions connection(const Settings& s, std::string name, const std::stop_t
     return o;
 }
 
-PipelineSettings pipeline_settings(const Settings& s, RunMode mode, SweepStandby* standby, std::function<void()> planned) {
+PipelineSettings pipeline_settings(const Settings& s, RunMode mode, SweepStandby* standby, std::function<void()> planned,
+                                   AskAgain ask) {
     PipelineSettings p;
+    p.ask = std::move(ask);
     p.planned = std::move(planned);
     p.batch_documents = s.batch_documents;
     p.window = static_cast<int>(s.batch_window);

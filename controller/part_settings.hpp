@@ -20,7 +20,8 @@ namespace homeostat {
 
 // `abandon`: requested, whoever waits for the database waits no longer.
 ConnectOptions connection(const Settings& s, std::string name, const std::stop_token& abandon);
-PipelineSettings pipeline_settings(const Settings& s, RunMode mode, SweepStandby* standby, std::function<void()> planned);
+PipelineSettings pipeline_settings(const Settings& s, RunMode mode, SweepStandby* standby, std::function<void()> planned,
+                                   AskAgain ask);
 // What is declared, or half of what this process may use: the rest is for the program itself and for what cannot be counted.
 std::uint64_t memory_budget(const Settings& s);
 FactorySettings factory_settings(const Settings& s, bool once);

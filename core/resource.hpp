@@ -25,11 +25,9 @@ struct ProviderSpec {
     std::optional<std::string> endpoint;        // base URL, for instance https://api.openai.com/v1
     std::optional<std::string> model;           // default for pipelines that name none
     std::optional<std::uint32_t> dimensions;    // default for pipelines that name none
-    std::optional<std::string> credential;      // a reference: env:NAME or file:PATH; never the secret itself
-    std::optional<std::string> organization;
+    std::optional<std::string> credential, organization;  // a credential is a reference; never the secret itself
     StringMap headers;                          // values may be references too
-    std::string document_prefix;
-    std::string query_prefix;
+    std::string document_prefix, query_prefix;
     std::string request = "{}";                 // openai: members of a request beside ours, a JSON object
     std::string query_request = "{}";           // openai: those that are others for queries; null = it has none
     std::optional<std::string> answers_as;      // what the model calls itself, where that is not its name
@@ -49,11 +47,13 @@ struct ProviderSpec {
     std::optional<double> breaker_share;
     std::optional<Millis> breaker_pause, breaker_pause_cap;
     double price_per_million_tokens = 0;
+    std::string currency = "USD";               // of the price and of what follows
+    std::optional<std::int64_t> max_tokens_per_run, max_tokens_per_day;  // budgets: of a run that it embeds for; of all
+    std::optional<double> max_cost_per_run, max_cost_per_day;
     std::int32_t rank = 100;
     std::optional<std::string> pool;            // providers of one pool stand in for each other
     double canary_tolerance = 0.01;             // cosine distance within which they must agree
-    std::vector<std::string> command;           // exec: program and arguments
-    std::vector<std::string> environment;       // exec: names of the variables it is given
+    std::vector<std::string> command, environment;  // exec: program and arguments; names of the variables it is given
     std::uint32_t memory_limit_mb = 512;        // exec: of its address space
     StringMap labels;
 };
@@ -112,9 +112,13 @@ struct PipelineSpec {
     Millis sweep_interval{3'600'000};           // while the change feed can be trusted
     std::string row_security = "Refuse";        // Refuse, Accept
     bool erase_on_delete = false;               // what leaves the source leaves no trace (store/control/erasures.hpp)
+    std::optional<std::string> currency;        // of the amounts that follow; absent = the provider's
+    std::optional<std::int64_t> max_tokens_per_run, max_tokens_per_day;  // budgets (store/control/budgets.hpp)
+    std::optional<double> max_cost_per_run, max_cost_per_day, approve_above;
+    std::optional<std::int32_t> verify_sample;  // texts that a run has embedded again at its end; absent = of remote providers
+    double verify_tolerance = 0.01;             // cosine distance within which they must come back
     bool suspend = false;                       // from here on control, which does not grow the generation
-    std::optional<std::string> suspend_reason, reconcile_requested;
-    std::optional<std::string> approval;
+    std::optional<std::string> suspend_reason, reconcile_requested, approval;
     bool deleting = false;
 };
 
@@ -129,8 +133,7 @@ struct TargetViewSpec {
     double max_removal_ratio = 0.10;            // of its pipelines, per hour
     Millis interval{1'000};
     bool suspend = false;
-    std::optional<std::string> suspend_reason;
-    std::optional<std::string> approval;
+    std::optional<std::string> suspend_reason, approval;
     bool deleting = false;
 };
 
@@ -173,9 +176,7 @@ struct PipelineStatus {
     DriftCounts drift;
     std::int64_t dead_letters = 0, blocked_prunes = 0;
     std::string blocked_plan;  // names the deletions that are held back; "" = none are
-    std::optional<WallTime> last_sweep, last_deep_sweep;
-    std::optional<WallTime> last_converged;
-    std::optional<WallTime> next_attempt;
+    std::optional<WallTime> last_sweep, last_deep_sweep, last_converged, next_attempt;
     std::string last_error;
     std::optional<std::string> last_handled_reconcile;
     Waiting waiting;  // read beside it, where it is for people
@@ -190,10 +191,9 @@ struct TargetViewStatus {
     std::int64_t refused = 0;  // rows that the pipeline checks refuse
     std::int64_t names_taken = 0;  // rows whose name somebody else's pipeline has
     std::int64_t held = 0;  // removals that wait for an approval of `plan`
-    std::string plan;
+    std::string plan, last_error;
     std::optional<WallTime> removal_window_start;
     std::int64_t removed_in_window = 0;
-    std::string last_error;
     std::vector<Condition> conditions;
 };
 

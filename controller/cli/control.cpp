@@ -6,6 +6,7 @@
 #include "controller/cli/text/arguments.hpp"
 #include "controller/cli/text/output.hpp"
 #include "controller/cli/verbs.hpp"
+#include "store/control/budgets.hpp"
 #include "store/control/suspension.hpp"
 #include "store/control/target_views.hpp"
 
@@ -133,18 +134,37 @@ Result<std::string> resume(Session& session, ResourceKind kind, const std::strin
     return said(set_suspended(session, name, false, std::nullopt, std::nullopt), "pipeline/{} resumed", name);
 }
 
+// A pipeline waits because of what it would cost, because of what would go, or both.
+Result<bool> approve_of_pipeline(Session& session, const std::string& name, const std::string& plan) {
+    const Result<bool> paid = approve_budget(session, ResourceKind::pipeline, name, plan);
+    if (paid && *paid) return true;
+    if (!paid && paid.error().cls != ErrorClass::invalid) return paid.error();
+    const Status pruned = approve_prune(session, name, plan);
+    if (pruned) return true;
+    return paid ? pruned.error() : paid.error();
+}
+
+Result<std::string> approve_of_provider(Session& session, const std::string& name, const std::string& plan) {
+    if (const auto known = find_provider(session, name); !known) return known.error();
+    const Result<bool> paid = approve_budget(session, ResourceKind::provider, name, plan);
+    if (!paid) return paid.error();
+    if (!*paid) return invalid(fmt::format("provider \"{}\": no budget of it is spent, so nothing waits for approval", name));
+    return fmt::format("provider/{}: plan {} approved", name, plan);
+}
+
 // A name may be that of a pipeline and of a target view; then the plan tells which of them waits for it.
 Result<std::string> approve(Session& session, const std::string& text, const std::string& plan) {
     const NamedObject object = read_object_name(text);
+    if (object.kind == ResourceKind::provider) return approve_of_provider(session, object.name, plan);
     if (object.kind != ResourceKind::pipeline) {
         const Result<bool> approved = approve_removals(session, object.name, plan);
         if (!approved) return approved.error();
         if (*approved) return fmt::format("targetview/{}: plan {} approved", object.name, plan);
     }
     if (object.kind != ResourceKind::target_view) {
-        const Status approved = approve_prune(session, object.name, plan);
-        if (approved || approved.error().cls != ErrorClass::not_found || object.kind)
-            return said(approved, "pipeline/{}: plan {} approved", object.name, plan);
+        const Result<bool> approved = approve_of_pipeline(session, object.name, plan);
+        if (approved) return fmt::format("pipeline/{}: plan {} approved", object.name, plan);
+        if (approved.error().cls != ErrorClass::not_found || object.kind) return approved.error();
         if (!find_target_view(session, object.name)) return approved.error();
     }
     const auto view = find_target_view(session, object.name);
@@ -201,10 +221,11 @@ VerbBody configure_approve(Command& command, CliContext& context) {
         std::string plan;
     };
     auto o = std::make_shared<Options>();
-    command.option({.names = "name", .value = "NAME", .help = "The pipeline or target view", .required = true}, o->name);
+    command.option({.names = "name", .value = "NAME", .help = "The pipeline or target view, or provider/NAME", .required = true},
+                   o->name);
     command.option({.names = "plan",
                     .value = "PLAN",
-                    .help = "The plan that its condition PruneBlocked or RemovalBlocked names",
+                    .help = "The plan that its condition PruneBlocked, RemovalBlocked, BudgetSpent or PlanHeld names",
                     .required = true},
                    o->plan);
     return [&context, o] {

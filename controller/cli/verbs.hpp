@@ -45,6 +45,7 @@ VerbBody configure_rollback(Command& command, CliContext& context);
 VerbBody configure_capture(Command& command, CliContext& context);
 VerbBody configure_grants(Command& command, CliContext& context);
 VerbBody configure_factory(Command& command, CliContext& context);
+VerbBody configure_audit(Command& command, CliContext& context);
 VerbBody configure_search(Command& command, CliContext& context);
 VerbBody configure_doctor(Command& command, CliContext& context);
 VerbBody configure_config(Command& command, CliContext& context);

@@ -7,6 +7,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -25,6 +26,7 @@ struct Embeddings {
     std::vector<float> values;  // row-major: count() rows of `dimensions`
     std::uint64_t tokens = 0;  // as billed, or estimated where the provider does not say
     std::string model;  // as the provider names it
+    std::int64_t provider = 0;  // uid, where the gateway asked
 
     std::size_t count() const noexcept { return dimensions == 0 ? 0 : values.size() / dimensions; }
     const float* row(std::size_t i) const noexcept { return values.data() + i * dimensions; }
@@ -35,6 +37,7 @@ struct Spending {
     std::uint64_t used = 0;  // as billed or estimated
     std::uint64_t wasted = 0;  // asked for, and the answer was late or of no use
     std::uint64_t saved = 0;  // not asked for, because a cache had the vectors; as estimated
+    std::map<std::int64_t, std::uint64_t> paid{};  // used and wasted, by the uid of the provider
 };
 
 struct EmbedderLimits {

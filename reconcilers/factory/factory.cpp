@@ -229,6 +229,7 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::s
                                                         Context context) {
     const Batch& batch = running.batch;
     if (target->unprovided) co_return *target->unprovided;
+    if (std::optional<Error> held = budgets_.held(batch)) co_return *std::move(held);
     // What is read is held once; what becomes of it (chunks, requests, answers, rows to write) many times over. Between the two
     // nothing is held, so that batches which wait for room cannot keep it from each other.
     // What was read by other columns than are written is read again: values would land beside theirs.
@@ -261,16 +262,8 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::s
                             .message = "nothing is embedded while the database does not take writes: " + parts_.gate.reason(),
                             .origin = Origin::theirs};
         }
-        const RevisionSettings& s = target->revision.settings;
-        Spending spent;
-        EmbedOrder order{target->provider,   target->peers, s.model, s.dimensions,
-                         TextRole::document, batch.fed,     &spent,  batch.uid};
-        Result<Embedded> embedded = co_await parts_.gateway.embed(std::move(order), work->texts(), context);
-        running.batch.tokens = static_cast<std::int64_t>(spent.used);
-        running.batch.wasted_tokens = static_cast<std::int64_t>(spent.wasted);
-        running.batch.saved_tokens = static_cast<std::int64_t>(spent.saved);
-        if (!embedded) co_return std::move(embedded).error();
-        work->attach(*std::move(embedded));
+        const Status embedded = co_await embed(running.batch, *target, *work, context);
+        if (!embedded) co_return embedded.error();
     }
     HOMEOSTAT_REACH("embed.after");
     began = parts_.clock.steady_now();

@@ -7,12 +7,8 @@
 // and start by those that drain change feeds.
 #pragma once
 
-#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <chrono>
 #include <deque>
-#include <functional>
-#include <map>
 #include <random>
 #include <string>
 #include <vector>
@@ -20,6 +16,7 @@
 #include "core/clock.hpp"
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
+#include "reconcilers/factory/budgets.hpp"
 #include "reconcilers/factory/chunk_programs.hpp"
 #include "reconcilers/factory/heal.hpp"
 #include "reconcilers/factory/places.hpp"
@@ -164,6 +161,8 @@ private:
                                     const Context& context);
     boost::asio::awaitable<Result<std::unique_ptr<HealWork>>> cut(const Batch& batch, const TargetInfo& target,
                                                                   std::vector<ReadDocument>& documents, Context context);
+    boost::asio::awaitable<Status> embed(Batch& batch, const TargetInfo& target, HealWork& work, Context context);
+    boost::asio::awaitable<Status> reserve_paid(const Batch& batch, std::uint64_t tokens, const Context& context);
     Result<Outcome> write(const Batch& batch, const TargetInfo& target, HealWork& work, const Context& context);
     Result<Outcome> change(const Batch& batch, const TargetInfo& target, const Context& context);
     Status settle_failure(const Batch& batch, const TargetInfo* target, const Error& failure, const Context& context);
@@ -181,6 +180,7 @@ private:
 
     FactoryParts parts_;
     const FactorySettings settings_;
+    Budgets budgets_;
     Gauge& paused_;
     mutable Mutex mutex_;
     CondVar idle_;

@@ -73,6 +73,7 @@ Result<int> Factory::claim(const Context& context) {
 
 void Factory::add_blocked(std::vector<std::string>& blocked) const {
     if (settings_.once) return;
+    budgets_.add_blocked(blocked);
     for (const DeclaredProvider& p : parts_.gateway.blocked()) blocked.push_back(declaration_key(p));
     for (const std::int64_t uid : parts_.chunkers.left(parts_.clock.steady_now())) blocked.push_back(blocked_pipeline(uid));
 }
@@ -154,7 +155,11 @@ void Factory::note_stored() {
 void Factory::owe(const Batch& batch, bool counts_attempt, std::chrono::milliseconds delay, const std::string& message) {
     Batch name;
     name.id = batch.id;
+    name.uid = batch.uid;
+    name.run_id = batch.run_id;
     name.token = batch.token;
+    name.budgeted = batch.budgeted;
+    name.paid = batch.paid;
     const Lock lock(mutex_);
     if (owed_.size() < kOwed) owed_.push_back({std::move(name), counts_attempt, delay, message});
 }

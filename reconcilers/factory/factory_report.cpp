@@ -129,6 +129,7 @@ Status Factory::share(const Context& context, bool now) {
     shared_at_ = at;
     Result<Pool::Lease> session = parts_.reads.acquire(context);
     if (!session) return session.error();
+    if (const Status looked = budgets_.look(**session); !looked) return looked;
     Result<std::vector<std::int64_t>> failed = parts_.gateway.share(**session);
     if (!failed) return failed.error();
     if (now) return {};

@@ -117,6 +117,7 @@ Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, con
         parts_.chunkers.leave(batch.uid, parts_.clock.steady_now());
         d.delay = settings_.retry.base;
     }
+    if (error.code == kBudgetSpent && d.fate == BatchFate::give_back && budgets_.blocks(batch)) d.delay = settings_.retry.base;
     const bool left = leave_to_others(target, error, context);
     if (left) {
         d = {BatchFate::give_back, std::chrono::milliseconds(0)};

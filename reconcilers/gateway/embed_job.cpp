@@ -267,7 +267,7 @@ asio::awaitable<EmbedJob::Asked> EmbedJob::send(ChannelPtr channel, const Part& 
             co_await gateway_.keep_shared(order_, whole ? texts_ : copy, *answer);
     } else if (answer.error().cls == ErrorClass::bad_answer || answer.error().cls == ErrorClass::timeout) {
         gateway_.count_wasted(channel->provider.name, tokens);
-        note_wasted(tokens);
+        note_wasted(tokens, channel->provider.uid);
     }
     co_return asked;
 }
@@ -288,13 +288,16 @@ void EmbedJob::place(const Part& part, const Embeddings& answer) {
     }
     result_.vectors.tokens += answer.tokens;
     spent_.used += answer.tokens;
+    spent_.paid[answer.provider] += answer.tokens;
     result_.vectors.model = answer.model;
     for (const std::size_t i : part) placed_[i] = true;
 }
 
-void EmbedJob::note_wasted(std::uint64_t tokens) {
+void EmbedJob::note_wasted(std::uint64_t tokens, std::int64_t provider) {
+    if (tokens == 0) return;
     const Lock lock(mutex_);
     spent_.wasted += tokens;
+    spent_.paid[provider] += tokens;
 }
 
 void EmbedJob::refuse(std::size_t index, const Error& error) {

@@ -118,7 +118,7 @@ private:
     std::size_t most_at_once() const;
     void place(const Part& part, const Embeddings& answer) EXCLUDES(mutex_);
     void refuse(std::size_t index, const Error& error) EXCLUDES(mutex_);
-    void note_wasted(std::uint64_t tokens) EXCLUDES(mutex_);
+    void note_wasted(std::uint64_t tokens, std::int64_t provider) EXCLUDES(mutex_);
     bool to_be_cut(const Part& part, const Error& error) const;
 
     Gateway& gateway_;

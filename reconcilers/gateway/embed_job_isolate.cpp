@@ -40,7 +40,7 @@ asio::awaitable<Status> EmbedJob::vouch(Refusal refusal) {
         proof = co_await gateway_.prove(refusal.channel, order_.dimensions, context_, &wasted);
         if (proof || proof.error().cls != ErrorClass::throttled || proof.error().code == "Throttled") break;
     }
-    note_wasted(wasted);
+    note_wasted(wasted, refusal.channel->provider.uid);
     if (proof || says_nothing(proof.error().cls)) co_return proof;
     const std::optional<Error> blocked = lane->blocked();
     co_return provider_at_fault(proof.error(), lane->has_answered(), blocked ? blocked->retry_after : std::nullopt);

@@ -49,7 +49,7 @@ private:
 };
 
 Embeddings rows(const Embeddings& of, std::size_t from, std::size_t count, std::uint64_t tokens) {
-    Embeddings out{of.dimensions, {of.row(from), of.row(from + count)}, tokens, of.model};
+    Embeddings out{of.dimensions, {of.row(from), of.row(from + count)}, tokens, of.model, of.provider};
     return out;
 }
 
@@ -199,7 +199,7 @@ asio::awaitable<Status> EmbedJob::solve_offered(Pending& pending, Request reques
     const std::stop_callback on_stop(context_.stop, [bell] { bell->wake(); });
     for (;;) {
         if (std::optional<RemainderEnd> end = request.offered->take_end()) {
-            note_wasted(end->wasted);
+            note_wasted(end->wasted, order_.provider.uid);
             if (!end->answer) co_return co_await solve(std::move(request.own));
             if (!*end->answer) co_return std::move(*end->answer).error();
             co_await take_in(request.own, **end->answer);
@@ -246,7 +246,7 @@ asio::awaitable<Status> EmbedJob::solve_together(Part own, TakenRemainders other
         wasted = shared.spent_.wasted;
     }
     const std::vector<std::uint64_t> wastes = shares_of(wasted, weights(own, others));
-    note_wasted(wastes.front());
+    note_wasted(wastes.front(), asked.channel ? asked.channel->provider.uid : order_.provider.uid);
     if (asked.answer) {
         Embeddings mine = hand_out(own, others, *asked.answer);
         co_await take_in(own, mine);

@@ -92,6 +92,15 @@ void add_spending(const EmbedOrder& order, const Spending& spent) {
     if (order.spent == nullptr) return;
     order.spent->used += spent.used;
     order.spent->wasted += spent.wasted;
+    for (const auto& [provider, tokens] : spent.paid) order.spent->paid[provider] += tokens;
+}
+
+// Before any of them is asked for.
+asio::awaitable<Status> reserve(const EmbedOrder& order, const std::vector<std::string>& texts) {
+    if (!order.reserve || texts.empty()) co_return Status{};
+    std::uint64_t tokens = 0;
+    for (const std::string& text : texts) tokens += estimate_tokens(text);
+    co_return co_await order.reserve(tokens);
 }
 
 template <class T>
@@ -185,8 +194,10 @@ asio::awaitable<Result<Embedded>> Gateway::embed(EmbedOrder order, const std::ve
     }
     if (channels.empty()) co_return *unmade;
     const bool dear = order.provider.kind != "hashing";  // what costs less than looking it up is not kept
-    if (dear && (settings_.cache.bytes > 0 || shared_.enabled()))
+    if (dear && !order.fresh && (settings_.cache.bytes > 0 || shared_.enabled()))
         co_return co_await ask_cached(order, channels, texts, std::move(context));
+    const Status reserved = co_await reserve(order, texts);
+    if (!reserved) co_return reserved.error();
     EmbedJob job(*this, channels, order, texts, std::move(context));
     EmbedJob::Outcome outcome = co_await job.run();
     add_spending(order, outcome.spent);
@@ -222,6 +233,8 @@ asio::awaitable<Result<Embedded>> Gateway::ask_cached(const EmbedOrder& order, c
         std::vector<std::string> mine;
         for (const std::size_t k : owned) mine.push_back(texts[open[k]]);
         if (!mine.empty()) {
+            const Status reserved = co_await reserve(order, mine);
+            if (!reserved) co_return reserved.error();
             EmbedJob job(*this, channels, order, mine, context);
             const EmbedJob::Outcome loaded = co_await job.run();
             add_spending(order, loaded.spent);
@@ -278,6 +291,7 @@ asio::awaitable<Result<Embeddings>> Gateway::ask_embedder(ChannelPtr channel, La
         Result<Embeddings> got = co_await channel->embedder->embed(texts, role, context);
         const Status valid = got ? validate_embeddings(*got, texts.size(), dimensions) : Status{};
         answer = valid ? std::move(got) : Result<Embeddings>(valid.error());
+        if (answer) answer->provider = channel->provider.uid;
     } catch (const std::exception& e) {
         answer = internal_error(e.what());
     }

@@ -8,7 +8,6 @@
 // vector a text, or the refused texts with their reasons, or the error that stopped everything. Any thread; suspends.
 #pragma once
 
-#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <deque>
 #include <functional>
@@ -61,7 +60,6 @@ struct GatewayParts {
 
 inline DeclaredProvider declaration(const ProviderSpec& p) { return {p.name, p.uid, p.generation}; }
 class Remainders;
-
 // What is to be embedded, by whom. `provider` and `peers` outlive the call.
 struct EmbedOrder {
     const ProviderSpec& provider;  // as declared
@@ -72,6 +70,8 @@ struct EmbedOrder {
     bool urgent = false;  // somebody has just written it, or waits: before what a fill asks for
     Spending* spent = nullptr;  // is added to, however it ends
     std::int64_t pipeline = 0;  // uid of the one that it is for; 0 = none, and nothing is shared with other replicas
+    std::function<boost::asio::awaitable<Status>(std::uint64_t tokens)> reserve{};  // what no cache has; its error stops all
+    bool fresh = false;  // past all caches
 };
 
 struct RefusedText {

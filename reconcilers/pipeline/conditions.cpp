@@ -5,15 +5,24 @@
 
 #include <algorithm>
 
+#include "reconcilers/factory/budgets.hpp"
 #include "reconcilers/factory/retry.hpp"
+#include "reconcilers/pipeline/plan_hold.hpp"
+#include "reconcilers/pipeline/verification.hpp"
 #include "store/pg/pg_error.hpp"
 
 namespace homeostat {
 
 namespace {
 
+// Held back by a brake of ours.
+bool is_ours(const Error& e) {
+    return e.code == kBudgetSpent || e.code == kReservedByOthers || e.code == kApprovalNeeded || e.code == kVerificationFailed;
+}
+
 // Provider trouble and source trouble are told apart by the class: who reads ProviderHealthy wants to know whom to call.
 bool is_provider_fault(const Error& e) {
+    if (is_ours(e)) return false;
     switch (e.cls) {
         case ErrorClass::throttled:
         case ErrorClass::unavailable:
@@ -32,6 +41,7 @@ bool is_provider_fault(const Error& e) {
 std::string reason_of(const Error& e) {
     if (e.code == "AmbiguousKey") return "AmbiguousKey";
     if (e.code == kSourceFiltered) return std::string(kSourceFiltered);
+    if (is_ours(e)) return e.code == kReservedByOthers ? std::string(kBudgetSpent) : e.code;
     switch (e.cls) {
         case ErrorClass::auth: return "ProviderRefused";
         case ErrorClass::bad_answer: return "BadAnswer";
@@ -76,7 +86,7 @@ bool counted_reason(const Condition& c) {
     if (c.type == "Ready") return any({"Converged", "CompleteEnough", "Incomplete", "Healing", "Behind", "NotCounted"});
     if (c.type == "Synced") return any({"NoDrift", "Drift", "Behind", "NotCounted"});
     if (c.type == "Reconciling") return any({"Idle", "Progressing"});
-    return c.type == "DeadLetters" || c.type == "ProviderHealthy";
+    return c.type == "DeadLetters" || c.type == "ProviderHealthy" || c.type == "BudgetSpent";
 }
 
 constexpr const char* kServedOutdated = "ServedOutdated";
@@ -170,6 +180,14 @@ public:
         } else {
             add("PruneBlocked", "False", "NothingHeld");
         }
+        held("BudgetSpent", s_.budget, "WithinBudget");
+        held("PlanHeld", s_.plan, "NothingHeld");
+    }
+
+    void held(const char* type, const std::optional<BudgetHold>& hold, const char* otherwise) {
+        if (!hold) return;
+        const bool holds = !hold->reason.empty();
+        add(type, holds ? "True" : "False", holds ? hold->reason : otherwise, hold->message);
     }
 
     void rolled_back() {

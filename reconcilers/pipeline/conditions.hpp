@@ -10,6 +10,7 @@
 #include "core/resource.hpp"
 #include "reconcilers/factory/prune.hpp"
 #include "reconcilers/gateway/lane.hpp"
+#include "store/control/budgets.hpp"
 #include "store/control/runs.hpp"
 #include "store/control/steadiness.hpp"
 
@@ -66,6 +67,7 @@ struct Seen {
     std::optional<std::string> cut;  // what of chunks the model does not read, "" where it reads all; none: not known
     std::string waiting_for;  // a pipeline this one depends on
     std::string lock_wait;  // what waits for a lock of somebody's, and whose it is
+    std::optional<BudgetHold> budget, plan;  // what it costs holds it back; none: nothing is declared, nor told
 };
 
 inline constexpr std::string_view kRolledBack = "RolledBack";  // the type of a condition, and a reason

@@ -190,6 +190,10 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
         due(pass, pass.trigger, deep);
     }
     if (!pass.run) {
+        Result<std::optional<Observation>> dear =
+            plan_too_dear(reads_, writes_, pass.declared, pass.provider, {.deep = deep}, pass.context);
+        if (!dear) return dear.error();
+        if (*dear) return wait_for_approval(pass, **dear);
         if (const Status begun = begin_run(pass); !begun) return begun.error();
     }
     return advance(pass);
@@ -206,22 +210,6 @@ std::string_view PipelineReconciler::wanted_at_once(const Pass& pass) const {
     // An endpoint or a credential that was put right is tried at once, and so is a source that was refreshed since it failed.
     if (pass.state.provider_generation != pass.provider.generation || pass.renewed) return "provider";
     return pass.mended ? "mended" : pass.refreshed() ? "refresh" : "";
-}
-
-// Of the pipelines that this one depends on, the first that is not ready.
-Result<std::string> PipelineReconciler::awaits(const Pass& pass) {
-    if (pass.declared.depends_on.empty()) return std::string();
-    Result<Pool::Lease> session = reads_.acquire(pass.context);
-    if (!session) return session.error();
-    for (const std::string& name : pass.declared.depends_on) {
-        Result<PipelineSpec> other = find_pipeline(**session, name);
-        Result<PipelineStatus> status = other ? read_status(**session, other->uid) : Result<PipelineStatus>(other.error());
-        const bool ready = status && status->observed_generation == other->generation &&
-                           std::any_of(status->conditions.begin(), status->conditions.end(),
-                                       [](const Condition& c) { return c.type == "Ready" && c.status == "True"; });
-        if (!ready) return name;
-    }
-    return std::string();
 }
 
 // The spec was edited under way: what was planned for the old one is of no use.

@@ -8,13 +8,9 @@
 // Nothing here writes a vector. Thread-safe as the Reconciler contract says; all state is in the database but for hints.
 #pragma once
 
-#include <functional>
 #include <map>
-#include <memory>
-#include <optional>
 #include <set>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "core/sync.hpp"
@@ -23,10 +19,10 @@
 #include "reconcilers/factory/writer_pressure.hpp"
 #include "reconcilers/feed_progress.hpp"
 #include "reconcilers/gateway/fault_log.hpp"
-#include "reconcilers/gateway/gateway.hpp"
 #include "reconcilers/gateway/memory.hpp"
 #include "reconcilers/pipeline/journal_keeper.hpp"
 #include "reconcilers/pipeline/sweep_budget.hpp"
+#include "reconcilers/pipeline/verification.hpp"
 #include "reconcilers/reconciler.hpp"
 #include "store/control/resources.hpp"
 #include "store/control/runs.hpp"
@@ -38,6 +34,7 @@
 namespace homeostat {
 
 class SweepStandby;
+struct Observation;
 struct Seen;
 
 struct PipelineSettings {
@@ -59,6 +56,7 @@ struct PipelineSettings {
     bool once = false;  // every pipeline is due now, whatever its intervals say
     bool deep = false;  // and its contents are compared, not only versions
     std::function<void()> planned;  // called when batches of a slice are committed; by the thread of the pass
+    AskAgain ask;  // of the provider, for what a run has embedded; none: nothing is verified
 };
 
 class PipelineReconciler final : public Reconciler {
@@ -121,6 +119,8 @@ private:
     Status leave_to_feed(Pass& pass, Transaction& tx, Observed& seen) const;
     void take_back_too_late(Transaction& tx, const Pass& pass, const std::vector<Key>& keys) const;
     Result<bool> waits_for_feed(Pass& pass) EXCLUDES(mutex_);
+    Status verify(Pass& pass);
+    Result<ReconcileOutcome> wait_for_approval(Pass& pass, const Observation& found);
     Status record_between(Pass& pass);
     std::optional<WallTime> sweep_due(const Pass& pass) const;
     std::chrono::milliseconds until_due(const Pass& pass) const;

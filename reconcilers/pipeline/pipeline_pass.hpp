@@ -8,6 +8,7 @@
 
 #include "reconcilers/pipeline/conditions.hpp"
 #include "reconcilers/pipeline/pipeline.hpp"
+#include "reconcilers/pipeline/plan_hold.hpp"
 #include "store/control/dead_letters.hpp"
 #include "store/control/leases.hpp"
 #include "store/control/rollbacks.hpp"
@@ -50,6 +51,8 @@ struct PipelineReconciler::Pass {
     std::string left_over;  // a relation that is watched no more and whose triggers somebody's lock keeps
     SteadyTime loaded{};  // ours, when the server's clock was read
     std::optional<ProviderTrouble> provider_trouble;
+    Holds holds;
+    std::optional<Error> distrusted;  // why it was suspended: a run of it was found wrong
     std::string not_followed;  // why edits do not reach what is served while the next revision is built; "" where they do
 
     explicit Pass(std::int64_t id, const Context& c) : uid(id), context(c) {}

@@ -106,6 +106,19 @@ Result<ReconcileOutcome> PipelineReconciler::stay_suspended(Pass& pass) {
     return ReconcileOutcome{.end = PassEnd::settled, .again_in = pass.declared.drift_interval};
 }
 
+// A plan that costs more than may be paid without asking: nothing of it has begun. Who waits for the end is told.
+Result<ReconcileOutcome> PipelineReconciler::wait_for_approval(Pass& pass, const Observation& found) {
+    if (pass.status.last_sweep && !pass.beside()) pass.status.drift = found.drift;
+    if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
+    if (settings_.once) {
+        return Error{.cls = ErrorClass::unavailable,
+                     .message = pass.holds.plan ? pass.holds.plan->message : "",
+                     .origin = Origin::user,
+                     .code = std::string(kApprovalNeeded)};
+    }
+    return ReconcileOutcome{.end = PassEnd::waiting, .again_in = pass.declared.drift_interval};
+}
+
 // Between runs: what became of the feed, and that what a pass once waited for is over.
 Status PipelineReconciler::record_between(Pass& pass) {
     Seen seen;
@@ -192,8 +205,26 @@ void PipelineReconciler::take_down(Pass& pass, const Totals& stored) const {
     s.observed_generation = run.generation;
 }
 
+// Before anything says that it is done, and before a later revision takes over.
+Status PipelineReconciler::verify(Pass& pass) {
+    if (pass.run->planned == 0 || !pass.heals()) return {};
+    Result<RunProgress> progress = [&]() -> Result<RunProgress> {
+        Result<Pool::Lease> session = reads_.acquire(pass.context);
+        if (!session) return session.error();
+        return read_progress(**session, pass.run->id);
+    }();
+    if (!progress) return progress.error();
+    std::int64_t distrusted = 0;
+    const Status trusted =
+        verify_run(writes_, settings_.ask, {pass.declared, pass.provider, pass.revision, pass.run->id, progress->embedded},
+                   distrusted, pass.context);
+    pass.run->found.stale += distrusted;
+    return trusted;
+}
+
 Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view result, const std::string& message) {
     Run& run = *pass.run;
+    if (const Status trusted = verify(pass); !trusted) return trusted.error();
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
     Result<Totals> stored = pass.counted ? *pass.counted : count_stored(**session, pass.revision);
@@ -220,6 +251,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         if (settings_.once && pass.feed.kept) close_gap(tx, pass.uid, run.id);
         // What waited for this run waits no more; what came meanwhile does.
         end_run(tx, run, pass.declared.name, result, message);
+        if (pass.declared.approve_above) forget_plan(tx, pass.uid);
         pass.status.waiting = read_waiting(tx, pass.uid);
         Seen seen = seen_in(pass, false);
         seen.filtered = pass.source.filtered;
@@ -262,8 +294,10 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
     const WallTime now = this->now(pass);
     ++pass.state.failures;
     // A database that is full or read-only is no trouble of this pipeline's, and is tried again soon.
+    // It is suspended, and goes on at once where a person resumes it.
     const milliseconds wait =
-        is_write_trouble(error) ? kWritesPause
+        error.code == kVerificationFailed ? milliseconds(0)
+        : is_write_trouble(error)         ? kWritesPause
         : error.retryable()
             ? std::max(settings_.retry_base, full_jitter(pass.state.failures, settings_.retry_base, settings_.retry_cap, 0.75))
             : settings_.reprobe;

@@ -10,6 +10,8 @@
 #include "reconcilers/pipeline/pipeline.hpp"
 #include "reconcilers/pipeline/pipeline_pass.hpp"
 #include "store/control/providers.hpp"
+#include "store/control/resources.hpp"
+#include "store/control/statuses.hpp"
 #include "store/control/waiting.hpp"
 
 namespace homeostat {
@@ -27,6 +29,12 @@ Status PipelineReconciler::read_truth(Session& session, Pass& pass) const {
     Result<std::string> not_followed = why_not_followed(session, pass);
     if (!not_followed) return not_followed.error();
     pass.not_followed = *std::move(not_followed);
+    Result<Holds> holds = read_holds(session, pass.declared, pass.provider, pass.status.conditions);
+    if (!holds) return holds.error();
+    pass.holds = *std::move(holds);
+    Result<std::optional<Error>> distrusted = read_failed_verification(session, pass.declared);
+    if (!distrusted) return distrusted.error();
+    pass.distrusted = *std::move(distrusted);
     const std::string model = RevisionSettings::of(pass.declared, pass.provider).model;
     Gateway::Health health = gateway_.health(pass.provider, model);
     pass.provider_trouble = std::move(health.trouble);
@@ -55,6 +63,22 @@ Result<std::string> PipelineReconciler::why_not_followed(Session& session, const
         why = "no provider makes its vectors any more";
     }
     return fmt::format("revision {} is served until the next one is filled, and edits do not reach it: {}", served.number, why);
+}
+
+// Of the pipelines that this one depends on, the first that is not ready.
+Result<std::string> PipelineReconciler::awaits(const Pass& pass) {
+    if (pass.declared.depends_on.empty()) return std::string();
+    Result<Pool::Lease> session = reads_.acquire(pass.context);
+    if (!session) return session.error();
+    for (const std::string& name : pass.declared.depends_on) {
+        Result<PipelineSpec> other = find_pipeline(**session, name);
+        Result<PipelineStatus> status = other ? read_status(**session, other->uid) : Result<PipelineStatus>(other.error());
+        const bool ready = status && status->observed_generation == other->generation &&
+                           std::any_of(status->conditions.begin(), status->conditions.end(),
+                                       [](const Condition& c) { return c.type == "Ready" && c.status == "True"; });
+        if (!ready) return name;
+    }
+    return std::string();
 }
 
 // What the sweep left to the feed may be older than what named it: of a source that was not fed until this run, or of a gap,
@@ -143,6 +167,9 @@ Seen PipelineReconciler::seen_in(const Pass& pass, bool working) {
     seen.feed = pass.feed_seen;
     seen.waiting_for = pass.waiting_for;
     seen.lock_wait = pass.lock_wait;
+    seen.budget = pass.holds.budget;
+    seen.plan = pass.holds.plan;
+    seen.failure = pass.distrusted;
     seen.waiting = status.waiting;
     seen.provider_trouble = pass.provider_trouble;
     if (pass.run) {

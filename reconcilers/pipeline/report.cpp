@@ -20,6 +20,7 @@ Seen seen_in(const ReportFacts& f) {
     seen.completeness = f.completeness;
     seen.waiting = s.waiting;
     seen.provider_known = f.provider_known;
+    seen.budget = f.budget;
     if (!f.provider_healthy) seen.provider_trouble = ProviderTrouble{f.provider_reason, f.provider_message};
     return seen;
 }

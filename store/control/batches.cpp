@@ -5,6 +5,7 @@
 #include <array>
 
 #include "core/fault_point.hpp"
+#include "store/control/budgets.hpp"
 #include "store/control/leases.hpp"
 #include "store/pg/arrays.hpp"
 #include "store/pg/named_statement.hpp"
@@ -292,6 +293,7 @@ void fence_batch(Transaction& tx, const Batch& batch) {
 void finish_batch(Transaction& tx, const Batch& batch, std::string_view replica, const BatchResult& r) {
     const Error none;
     const Error& error = r.error ? *r.error : none;
+    if (batch.budgeted) settle_budget(tx, batch.uid, batch.run_id, batch.paid);
     tx.later(kFinish.statement(), kFinish.with({{"id", batch.id},
                                                 {"token", batch.token},
                                                 {"replica", replica},
@@ -328,9 +330,18 @@ void insert_put_away(Transaction& tx, const Batch& batch, const std::vector<std:
 
 Status release_batch(Session& session, const Batch& batch, bool counts_attempt, std::chrono::milliseconds delay,
                      std::string_view error) {
+    const Params params = Params::of(batch.id, batch.token, counts_attempt ? 1 : 0, delay.count(), error.substr(0, 1024),
+                                     batch.tokens, batch.wasted_tokens);
     return guarded([&] {
-        session.exec(kRelease, Params::of(batch.id, batch.token, counts_attempt ? 1 : 0, delay.count(), error.substr(0, 1024),
-                                          batch.tokens, batch.wasted_tokens));
+        if (!batch.budgeted) {
+            session.exec(kRelease, params);
+            return;
+        }
+        // What was paid was paid, whosever the claim is by now.
+        Transaction tx = session.begin();
+        tx.exec(kRelease, params);
+        settle_budget(tx, batch.uid, batch.run_id, batch.paid);
+        tx.commit();
     });
 }
 

@@ -50,6 +50,8 @@ struct Batch {
     std::int64_t provider_generation = 0;
     std::int64_t tokens = 0;  // embedded for it under this claim
     std::int64_t wasted_tokens = 0;  // asked for, and not used
+    bool budgeted = false;  // its claim reserves what it pays (budgets.hpp), and settles that when it ends
+    std::vector<std::pair<std::int64_t, std::uint64_t>> paid;  // then: tokens under this claim, by the uid of whom
     std::int64_t saved_tokens = 0;  // not asked for under this claim, because a cache had the vectors
     // For how long its documents had been known to differ when it was planned: their age is the batch's.
     std::chrono::milliseconds waited{0};

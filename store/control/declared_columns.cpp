@@ -75,6 +75,14 @@ constexpr std::array kPipeline{
     column("sweep_interval", &PipelineSpec::sweep_interval),
     column("row_security", &PipelineSpec::row_security),
     column("erase_on_delete", &PipelineSpec::erase_on_delete),
+    column("currency", &PipelineSpec::currency),
+    column("max_tokens_per_run", &PipelineSpec::max_tokens_per_run),
+    column("max_tokens_per_day", &PipelineSpec::max_tokens_per_day),
+    column("max_cost_per_run", &PipelineSpec::max_cost_per_run),
+    column("max_cost_per_day", &PipelineSpec::max_cost_per_day),
+    column("approve_above", &PipelineSpec::approve_above),
+    column("verify_sample", &PipelineSpec::verify_sample),
+    column("verify_tolerance", &PipelineSpec::verify_tolerance, "double precision"),
 };
 
 constexpr std::array kProvider{
@@ -109,6 +117,11 @@ constexpr std::array kProvider{
     column("tokens_per_minute", &ProviderSpec::tokens_per_minute),
     column("timeout", &ProviderSpec::timeout),
     column("price_per_million_tokens", &ProviderSpec::price_per_million_tokens),
+    column("currency", &ProviderSpec::currency),
+    column("max_tokens_per_run", &ProviderSpec::max_tokens_per_run),
+    column("max_tokens_per_day", &ProviderSpec::max_tokens_per_day),
+    column("max_cost_per_run", &ProviderSpec::max_cost_per_run),
+    column("max_cost_per_day", &ProviderSpec::max_cost_per_day),
     column("rank", &ProviderSpec::rank),
     column("pool", &ProviderSpec::pool),
     column("canary_tolerance", &ProviderSpec::canary_tolerance, "double precision"),

@@ -21,11 +21,12 @@ namespace homeostat {
 
 // Where a column is kept; what is none of these cannot be declared.
 template <class Spec>
-using Member = std::variant<std::string Spec::*, std::optional<std::string> Spec::*, bool Spec::*, std::int32_t Spec::*,
-                            std::int64_t Spec::*, std::uint32_t Spec::*, std::optional<std::uint32_t> Spec::*,
-                            std::optional<std::int64_t> Spec::*, std::optional<std::uint64_t> Spec::*, double Spec::*,
-                            std::optional<double> Spec::*, Millis Spec::*, std::optional<Millis> Spec::*, StringMap Spec::*,
-                            std::vector<std::string> Spec::*, std::vector<CaptureBase> Spec::*>;
+using Member =
+    std::variant<std::string Spec::*, std::optional<std::string> Spec::*, bool Spec::*, std::int32_t Spec::*,
+                 std::int64_t Spec::*, std::optional<std::int32_t> Spec::*, std::uint32_t Spec::*,
+                 std::optional<std::uint32_t> Spec::*, std::optional<std::int64_t> Spec::*, std::optional<std::uint64_t> Spec::*,
+                 double Spec::*, std::optional<double> Spec::*, Millis Spec::*, std::optional<Millis> Spec::*, StringMap Spec::*,
+                 std::vector<std::string> Spec::*, std::vector<CaptureBase> Spec::*>;
 
 template <class Spec>
 struct DeclaredColumn {

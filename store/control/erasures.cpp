@@ -100,7 +100,10 @@ const Statement kKeptLeft{
     "SELECT count(*) FROM homeostat.kept_vector k JOIN homeostat.vector_scope s ON s.id = k.scope"
     " JOIN homeostat.pipeline p ON p.declared_by = s.declared_by WHERE p.uid = $2::bigint AND k.text_hash IN"
     " (SELECT decode(h, 'hex') FROM unnest($1::text[]) AS w(h))"};
-const Statement kLast{"erasure_last", "SELECT coalesce(max(id), 0) FROM homeostat.erasure WHERE state = 'erased'"};
+// Runs that were found wrong count too: what is kept of their vectors is forgotten as well.
+const Statement kLast{"erasure_last",
+                      "SELECT coalesce(max(id), 0) + (SELECT coalesce(sum(v.failures), 0) FROM homeostat.verification v)::bigint"
+                      " FROM homeostat.erasure WHERE state = 'erased'"};
 const Statement kAsk{"erasure_ask", "INSERT INTO homeostat.own_erasure (pipeline, key) VALUES ($1, $2::text[]) RETURNING id"};
 const Statement kRead{"erasure_read",
                       "SELECT id, pipeline, key_hash, state, message, found::text, remaining::text, requested_by,"

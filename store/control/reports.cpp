@@ -147,6 +147,9 @@ Result<std::vector<ReportFacts>> read_report_facts(Session& session, const std::
             if (it == where.end()) continue;
             out[it->second].status.conditions.push_back({c.text(), c.text(), c.text(), c.text(), c.integer(), {}});
         }
+        for (ReportFacts& f : out) {
+            if (find(f.status.conditions, "BudgetSpent") != nullptr) f.budget = budget_hold(tx, f.uid);
+        }
         return out;
     });
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/resource.hpp"
+#include "store/control/budgets.hpp"
 #include "store/control/runs.hpp"
 #include "store/pg/session.hpp"
 
@@ -29,6 +30,7 @@ struct ReportFacts {
     bool provider_healthy = true;
     std::string provider_reason;
     std::string provider_message;
+    std::optional<BudgetHold> budget;  // where it was told of any
 };
 // Of those that exist, by uid.
 Result<std::vector<ReportFacts>> read_report_facts(Session& session, const std::vector<std::int64_t>& uids);

@@ -119,6 +119,45 @@ TEST_F(Trust, NobodyTakesBackWhatIsAnothers) {
                 HasSubstr("is being rolled back at this moment"));
 }
 
+TEST_F(Trust, WhatSomethingMayCostIsApprovedByWhoseItIs) {
+    as(ann_).exec(
+        "INSERT INTO homeostat.provider (name, endpoint, model, dimensions, max_tokens_per_day, max_tokens_per_run)"
+        " VALUES ('hers', 'http://127.0.0.1:9', 'm', 16, 10, 10)");
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    as(ann_).exec("UPDATE homeostat.pipeline SET max_tokens_per_day = 10 WHERE name = 'a'");
+    as(bob_).exec(declaration("b", "bob.docs", "bob.b_v"));
+    as(bob_).exec("UPDATE homeostat.pipeline SET provider = 'hers', model = 'm', max_tokens_per_run = 20 WHERE name = 'b'");
+    db.exec(
+        "INSERT INTO homeostat.budget_use (scope, id, pipeline, day, tokens)"
+        " SELECT 'pipeline', uid, uid, homeostat.today(), 10 FROM homeostat.pipeline WHERE name = 'a' UNION ALL"
+        " SELECT 'run', 77, uid, homeostat.today(), 10 FROM homeostat.pipeline WHERE name = 'b';"
+        "INSERT INTO homeostat.budget_use (scope, id, provider, day, tokens)"
+        " SELECT 'provider', uid, uid, homeostat.today(), 10 FROM homeostat.provider WHERE name = 'hers';"
+        "INSERT INTO homeostat.held_plan (uid, plan, generation, documents, tokens, cost, currency)"
+        " SELECT uid, 'cost-1', generation, 1, 1, 1, 'USD' FROM homeostat.pipeline WHERE name = 'a'");
+    // What is hers is not there for him; what holds him is, and is hers to lift.
+    as(bob_).exec("UPDATE homeostat.own_held_plan SET approved_at = now()");
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.held_plan WHERE approved_at IS NOT NULL"), "0");
+    EXPECT_EQ(as(bob_).value("SELECT string_agg(scope, ' ' ORDER BY scope) FROM homeostat.own_budget_use"), "provider run");
+    EXPECT_THAT(refused(bob_, "UPDATE homeostat.own_budget_use SET grants = 1 WHERE scope = 'provider'"),
+                HasSubstr("so role \"" + bob_ + "\" may not approve what it costs"));
+    EXPECT_THAT(refused(bob_, "UPDATE homeostat.own_budget_use SET grants = 1 WHERE scope = 'run'"),
+                HasSubstr("held by the budget that provider \"hers\" has of a run"));
+    for (const std::string& role : {ann_, bob_}) {
+        EXPECT_THAT(refused(role, "UPDATE homeostat.own_budget_use SET tokens = 0"), HasSubstr("permission denied"));
+        EXPECT_THAT(refused(role, "UPDATE homeostat.budget_use SET grants = 1"), HasSubstr("permission denied"));
+        EXPECT_THAT(refused(role, "DELETE FROM homeostat.own_budget_use"), HasSubstr("permission denied"));
+    }
+    as(ann_).exec(
+        "UPDATE homeostat.own_budget_use SET grants = grants + 1; UPDATE homeostat.own_held_plan SET approved_at = now()");
+    EXPECT_EQ(db.value("SELECT string_agg(scope || granted_by, ' ' ORDER BY scope) FROM homeostat.budget_use WHERE grants = 1"),
+              "pipeline" + ann_ + " provider" + ann_);
+    EXPECT_EQ(db.value("SELECT approved_by FROM homeostat.held_plan"), ann_);
+    // Where his own is the lower one he may.
+    as(bob_).exec("UPDATE homeostat.pipeline SET max_tokens_per_run = 5 WHERE name = 'b'");
+    as(bob_).exec("UPDATE homeostat.own_budget_use SET grants = 1 WHERE scope = 'run'");
+}
+
 TEST_F(Trust, NobodyActsOnWhatIsAnothers) {
     as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
     as(ann_).exec(

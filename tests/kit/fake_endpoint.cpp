@@ -156,6 +156,16 @@ void FakeEndpoint::withhold() {
     withheld_ = true;
 }
 
+void FakeEndpoint::become(std::string salt) {
+    const Lock lock(mutex_);
+    salt_ = std::move(salt);
+}
+
+std::string FakeEndpoint::salt() {
+    const Lock lock(mutex_);
+    return salt_.value_or(options_.salt);
+}
+
 void FakeEndpoint::release() {
     const Lock lock(mutex_);
     withheld_ = false;
@@ -339,7 +349,7 @@ bool FakeEndpoint::send(Wire& wire, const FakeRequest& request, const FakeAnswer
     std::string_view type = "application/json";
     std::string body = answer.body;
     if (!answer.wire.empty()) {
-        body = embeddings_body(request, dimensions, answer.flaw, options_.salt);
+        body = embeddings_body(request, dimensions, answer.flaw, salt());
         return write(wire, with_vectors(answer.wire, body), answer.drip) && !answer.hangs_up;
     }
     if (answer.flaw == Flaw::not_http) return wire.write("SSH-2.0-OpenSSH_9.2p1\r\n") && false;
@@ -349,8 +359,7 @@ bool FakeEndpoint::send(Wire& wire, const FakeRequest& request, const FakeAnswer
     } else if (answer.flaw == Flaw::garbage) {
         body = "\x01\xff{{{ no json";
     } else if (body.empty()) {
-        body =
-            answer.status == 200 ? embeddings_body(request, dimensions, answer.flaw, options_.salt) : error_body(answer.status);
+        body = answer.status == 200 ? embeddings_body(request, dimensions, answer.flaw, salt()) : error_body(answer.status);
     }
     if (answer.flaw == Flaw::early_hints &&
         !wire.write("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"))

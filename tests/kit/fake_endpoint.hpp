@@ -112,6 +112,8 @@ public:
     // Requests that arrive wait for their answers until they are released.
     void withhold() EXCLUDES(mutex_);
     void release() EXCLUDES(mutex_);
+    // From now on vectors are those of another model, under the same name.
+    void become(std::string salt) EXCLUDES(mutex_);
     // Ends every open connection from this side, as a server does that restarts.
     void drop_connections() EXCLUDES(mutex_);
 
@@ -134,6 +136,7 @@ private:
         std::atomic<bool> over{false};
         std::thread thread;
     };
+    std::string salt() EXCLUDES(mutex_);
     void accept_loop();
     void reap() REQUIRES(mutex_);
     void serve(Session& session);
@@ -147,6 +150,7 @@ private:
     bool write(Wire& wire, std::string_view message, std::chrono::milliseconds drip) EXCLUDES(mutex_);
 
     const FakeEndpointOptions options_;
+    std::optional<std::string> salt_ GUARDED_BY(mutex_);
     std::unique_ptr<TestCa> ca_;
     int listener_ = -1;
     std::uint16_t port_ = 0;

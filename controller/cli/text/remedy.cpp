@@ -54,6 +54,10 @@ std::string remedy_of(const PipelineSpec& pipeline, const PipelineStatus& status
     if (pipeline.suspend) return fmt::format("homeostat resume {}", pipeline.name);
     if (status.blocked_prunes > 0 && !status.blocked_plan.empty())
         return fmt::format("homeostat approve {} {}, if those documents may go", pipeline.name, status.blocked_plan);
+    for (const std::string_view type : {"PlanHeld", "BudgetSpent"}) {
+        const Condition* held = find(status.conditions, type);
+        if (held != nullptr && held->status == "True") return fmt::format("approve it, if that is meant, as {} says", type);
+    }
     const Condition* ready = find(status.conditions, "Ready");
     std::string reason = ready == nullptr ? "NotObserved" : ready->reason;
     // What its first look, or what waits or is worked on, waits for.

@@ -1,0 +1,115 @@
+// A model that is swapped behind its name: found by the run's own gate and by `audit`, and not served.
+#include "tests/integration/world.hpp"
+
+namespace homeostat {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class Audit : public World {
+protected:
+    void make(const std::string& columns = "", const std::string& values = "") {
+        db.exec(
+            "CREATE TABLE docs (id bigint PRIMARY KEY, body text);"
+            "INSERT INTO docs SELECT i, 'Document ' || i FROM generate_series(1, 300) i");
+        declare_endpoint(endpoint);
+        declare("docs", "docs", "content, chunker, index_method" + columns, "'body', 'whole', 'none'" + values);
+    }
+    // A run that somebody waits for, during which the endpoint becomes another model after so many requests, of the same name and
+    // width.
+    kit::Exit run_while_it_becomes(const std::string& salt, std::uint64_t after) {
+        const std::uint64_t before = endpoint.calls();
+        kit::Process run = homeostat.start({"run", "--once"}, small);
+        EXPECT_TRUE(kit::eventually([&] { return endpoint.calls() >= before + after; })) << run.output();
+        endpoint.become(salt);
+        const kit::Exit exit = run.wait(std::chrono::seconds(60)).value_or(kit::Exit{});
+        said = run.output();
+        return exit;
+    }
+    std::int64_t served() { return number("SELECT count(*) FROM docs_embeddings WHERE embedding IS NOT NULL"); }
+
+    kit::FakeEndpoint endpoint{{.dimensions = 16, .delay = std::chrono::milliseconds(20)}};
+    const kit::Environment small{{"HOMEOSTAT_BATCH_DOCUMENTS", "16"}};
+    std::string said;
+    const std::string wanted = "SELECT id::text, body FROM docs";
+};
+
+TEST_F(Audit, AModelThatIsSwappedBehindItsNameUnderWayIsFoundByThatRunAndNothingOfItIsServed) {
+    make(", verify_sample", ", 8");
+    EXPECT_EQ(run_while_it_becomes("another ", 4).code, kFailed);
+    EXPECT_THAT(said, AllOf(HasSubstr("does not answer as model \"m\" did"), HasSubstr("back with other vectors")));
+    EXPECT_EQ(condition("docs", "Stalled", "reason"), "VerificationFailed");
+    EXPECT_EQ(condition("docs", "Ready", "reason"), "VerificationFailed");
+    EXPECT_EQ(db.value("SELECT suspend FROM homeostat.pipeline"), "t");
+    EXPECT_EQ(served(), 0) << "what the run embedded is searched no more";
+    const std::uint64_t asked = endpoint.calls();
+    homeostat.run_once(small);
+    EXPECT_EQ(endpoint.calls(), asked) << "suspended: nothing is asked";
+    EXPECT_EQ(condition("docs", "Stalled"), "True") << "until a person has looked";
+    endpoint.become("");
+    EXPECT_EQ(homeostat.run({"resume", "docs"}).exit.code, 0);
+    run_once(kConverged, small);
+    EXPECT_EQ(served(), 300);
+    EXPECT_EQ(condition("docs", "Stalled"), "False");
+    expect_converged("docs", wanted);
+}
+
+TEST_F(Audit, AModelThatWasSwappedBeforeTheRunDiffersFromWhatWasThere) {
+    make(", verify_sample", ", 8");
+    run_once(kConverged, small);
+    EXPECT_EQ(db.value("SELECT failed FROM homeostat.verification"), "f");
+    endpoint.become("another ");
+    db.exec("UPDATE docs SET body = body || ' edited' WHERE id <= 20");
+    run_once(kFailed, small);
+    EXPECT_EQ(condition("docs", "Stalled", "reason"), "VerificationFailed");
+    EXPECT_EQ(served(), 280);
+    EXPECT_EQ(condition("docs", "Synced"), "False");
+    endpoint.become("");
+    EXPECT_EQ(homeostat.run({"resume", "docs"}).exit.code, 0);
+    run_once(kConverged, small);
+    EXPECT_EQ(served(), 300);
+    expect_converged("docs", wanted);
+}
+
+TEST_F(Audit, ARevisionThatWasFilledByTwoModelsDoesNotTakeOver) {
+    make(", verify_sample", ", 8");
+    run_once(kConverged, small);
+    db.exec(
+        "UPDATE homeostat.provider SET document_prefix = 'passage: ' WHERE name = 'fake'; UPDATE homeostat.pipeline SET "
+        "chunk_size = 300");
+    EXPECT_EQ(run_while_it_becomes("another ", 4).code, kFailed);
+    EXPECT_EQ(condition("docs", "Stalled", "reason"), "VerificationFailed");
+    EXPECT_EQ(db.value("SELECT revision FROM homeostat.revision WHERE state = 'served'"), "1");
+    EXPECT_EQ(served(), 300) << "what was searched before goes on being searched";
+}
+
+TEST_F(Audit, AnAuditSaysWhatComesBackOtherwiseAndWhatItCost) {
+    make(", verify_sample", ", 0");
+    db.exec("UPDATE homeostat.provider SET price_per_million_tokens = 1000 WHERE name = 'fake'");
+    run_once(kConverged, small);
+    auto good = homeostat.run({"audit", "docs", "--sample", "10"});
+    EXPECT_EQ(good.exit.code, 0) << good.output;
+    EXPECT_THAT(good.output,
+                AllOf(HasSubstr("came back within 0.010"), HasSubstr("0 without a sound vector"), HasSubstr("Cost: ")));
+    const std::string chunk = db.value("SELECT 'homeostat_data.' || relname FROM pg_class WHERE relname LIKE 'p%_r1_chunk'");
+    db.exec("UPDATE " + chunk + " SET embedding = (SELECT embedding FROM " + chunk +
+            " WHERE document_id = 1) WHERE document_id IN (2, 3);"
+            "UPDATE " +
+            chunk +
+            " SET embedding = NULL WHERE document_id = 4;"
+            "UPDATE " +
+            chunk + " SET embedding = array_fill(0.25, '{16}')::vector WHERE document_id = 5");
+    auto damaged = homeostat.run({"audit", "docs", "--sample", "1000"});
+    EXPECT_EQ(damaged.exit.code, 1) << damaged.output;
+    EXPECT_THAT(damaged.output, HasSubstr("1 without a sound vector, 3 with the vector of another text, 1 nearly constant"));
+    endpoint.become("another ");
+    auto swapped = homeostat.run({"audit", "docs"});
+    EXPECT_EQ(swapped.exit.code, 1) << swapped.output;
+    EXPECT_THAT(swapped.output, AllOf(HasSubstr(", 0 came back within"), HasSubstr("does not answer as it did")));
+    EXPECT_EQ(homeostat.run({"audit", "dogs"}).exit.code, 2);
+    EXPECT_EQ(homeostat.run({"audit", "docs", "--sample", "0"}).exit.code, 2);
+}
+
+}  // namespace
+}  // namespace homeostat
