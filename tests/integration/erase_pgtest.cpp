@@ -58,6 +58,8 @@ protected:
 };
 
 TEST_F(Erase, EveryTraceGoesAndTheReceiptSaysSo) {
+    // What is published cannot be deleted from without an identity.
+    db.exec("CREATE PUBLICATION everything FOR ALL TABLES");
     make_history();
     ASSERT_GE(traces_but_source().size(), 4U) << "two revisions' chunks and journals";
     const std::int64_t kept = number("SELECT count(*) FROM homeostat.kept_vector");
