@@ -91,6 +91,8 @@ struct PipelineSpec {
     std::string target;                         // the served view, schema-qualified and quoted
     std::string vector_type = "auto";           // vector, halfvec, auto (halfvec above 2,000 dimensions)
     std::string index_method = "hnsw";          // hnsw, ivfflat, none
+    std::string index_type = "vector";          // what it holds of each vector: vector (or a prefix of it), bit
+    std::optional<std::uint32_t> index_dimensions, index_m, index_ef_construction, index_lists;  // a prefix; parameters
     std::string distance = "cosine";            // cosine, l2, inner_product
     // behaviour
     std::string mode = "progressive";           // progressive, complete, emergency
@@ -113,8 +115,8 @@ struct PipelineSpec {
     std::string row_security = "Refuse";        // Refuse, Accept
     bool erase_on_delete = false;               // what leaves the source leaves no trace (store/control/erasures.hpp)
     bool suspend = false;                       // from here on control, which does not grow the generation
-    std::optional<std::string> suspend_reason, reconcile_requested;
-    std::optional<std::string> approval;
+    std::optional<std::string> suspend_reason, reconcile_requested, approval, revision_pin_reason;
+    std::optional<std::int32_t> revision_pin, revision_drop;  // served whatever is declared; to be dropped
     bool deleting = false;
 };
 
@@ -173,9 +175,7 @@ struct PipelineStatus {
     DriftCounts drift;
     std::int64_t dead_letters = 0, blocked_prunes = 0;
     std::string blocked_plan;  // names the deletions that are held back; "" = none are
-    std::optional<WallTime> last_sweep, last_deep_sweep;
-    std::optional<WallTime> last_converged;
-    std::optional<WallTime> next_attempt;
+    std::optional<WallTime> last_sweep, last_deep_sweep, last_converged, next_attempt;
     std::string last_error;
     std::optional<std::string> last_handled_reconcile;
     Waiting waiting;  // read beside it, where it is for people

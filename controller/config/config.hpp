@@ -96,6 +96,7 @@ struct Settings {
     std::string strategy_memory_pressure;
     std::uint32_t history_weeks{};
     std::uint32_t revision_keep{};
+    std::uint32_t revision_keep_days{};
     std::uint32_t prune_floor{};
     std::string source_trusted_owners;  // names of roles, with commas between
     std::string database_readers;  // "ROLE URL; ..." as given, references unresolved (controller/config/readers.hpp)

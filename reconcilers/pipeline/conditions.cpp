@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "reconcilers/factory/retry.hpp"
+#include "reconcilers/factory/targets.hpp"
 #include "store/pg/pg_error.hpp"
 
 namespace homeostat {
@@ -32,6 +33,7 @@ bool is_provider_fault(const Error& e) {
 std::string reason_of(const Error& e) {
     if (e.code == "AmbiguousKey") return "AmbiguousKey";
     if (e.code == kSourceFiltered) return std::string(kSourceFiltered);
+    if (e.code == kRevisionOutdated) return std::string(kRevisionOutdated);
     switch (e.cls) {
         case ErrorClass::auth: return "ProviderRefused";
         case ErrorClass::bad_answer: return "BadAnswer";
@@ -107,6 +109,7 @@ public:
         }
         if (s_.suspended) return add("Ready", "False", "Suspended", s_.suspend_reason);
         if (!s_.source_documents) return add("Ready", "Unknown", "NotObserved", s_.progress);
+        if (s_.pinned_apart) return add("Ready", "False", std::string(kRevisionPinned), *s_.pinned);
         if (s_.beside && !s_.not_followed.empty()) return add("Ready", "False", kServedOutdated, s_.not_followed);
         if (s_.working && (s_.first || (s_.phase == Phase::indexing && !s_.beside))) {
             // Nothing has verified it yet, or searches go without the index.
@@ -126,6 +129,7 @@ public:
 
     void synced() {
         if (!s_.observed || !s_.source_documents || (s_.working && s_.first)) return add("Synced", "Unknown", "NotObserved");
+        if (s_.pinned_apart) return add("Synced", "False", std::string(kRevisionPinned), *s_.pinned);
         if (s_.beside && !s_.not_followed.empty()) return add("Synced", "False", kServedOutdated, s_.not_followed);
         if (s_.drift.total() == 0 && s_.waiting.behind) return add("Synced", "False", "Behind", waiting_text(s_.waiting));
         if (s_.drift.total() == 0 && s_.waiting.uncounted)
@@ -190,6 +194,9 @@ public:
         } else {
             add("DeadLetters", "False", "None");
         }
+        if (s_.pinned)
+            add(std::string(kRevisionPinned), s_.pinned->empty() ? "False" : "True", s_.pinned->empty() ? "NotPinned" : "Pinned",
+                *s_.pinned);
         if (s_.cut)
             add("ChunksCut", s_.cut->empty() ? "False" : "True", s_.cut->empty() ? "ReadWhole" : "LargerThanRead", *s_.cut);
     }

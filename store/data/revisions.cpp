@@ -6,6 +6,7 @@
 
 #include "store/data/dependents.hpp"
 #include "store/data/revision_columns.hpp"
+#include "store/data/revision_keys.hpp"
 #include "store/pg/group_role.hpp"
 #include "store/pg/lock_holders.hpp"
 #include "store/pg/text_array.hpp"
@@ -229,6 +230,7 @@ Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision&
                       const VectorExtension& vectors) {
     return guarded([&]() -> Status {
         const std::string sql = view_sql(revision, source, vectors);
+        std::vector<std::string> grants;
         const bool exists = !tx.exec(kViewColumns, Params::of(spec.target, revision.tables.document)).empty();
         try {
             tx.exec("SAVEPOINT view");
@@ -238,6 +240,7 @@ Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision&
             // Only "cannot change name or type of a view column" is mended by making the view anew.
             if (!exists || failure.error.code != "42P16") throw;
             tx.exec("ROLLBACK TO SAVEPOINT view");
+            grants = view_grants(tx, spec.target);
             try {
                 with_short_locks(tx, {spec.target},
                                  [&] { tx.exec(fmt::format("DROP VIEW {0}; CREATE VIEW {0} AS {1}", spec.target, sql)); });
@@ -252,6 +255,7 @@ Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision&
         }
         tx.exec(fmt::format("COMMENT ON VIEW {} IS 'homeostat: served view'", spec.target));
         tx.exec(give_view(spec.target, revision.tables.document + ", " + revision.tables.chunk));
+        for (const std::string& grant : grants) tx.exec(grant);
         tx.exec(kServe, Params::of(spec.uid, revision.number));
         return {};
     });
