@@ -175,6 +175,8 @@ private:
         if (!index) return index.error();
         if (*index == IndexState::absent) out_.repairs.emplace_back("the vector index is built");
         if (*index == IndexState::unwanted) out_.repairs.emplace_back("the vector index is dropped");
+        if (*index == IndexState::other)
+            out_.repairs.emplace_back("the vector index is built as it is declared now, beside the one there is");
         if (*index == IndexState::invalid) out_.repairs.emplace_back("the vector index is built anew");
         return {};
     }

@@ -9,6 +9,7 @@
 #include "reconcilers/pipeline/pipeline_pass.hpp"
 #include "store/data/revision_columns.hpp"
 #include "store/data/revision_keys.hpp"
+#include "store/data/search_function.hpp"
 #include "store/data/vector_index.hpp"
 
 namespace homeostat {
@@ -157,6 +158,7 @@ Status PipelineReconciler::prepare_revision(Pass& pass) {
                     r.state = r.number == pass.revision.number ? "served" : "retired";
             }
         }
+        if (serving && wants_search(pass.spec)) keep_search(tx, pass.spec, pass.revision, pass.source, pass.vectors);
         drop_unused_metadata(tx, pass.revision, pass.source);
         for (Revision& r : pass.revisions) {
             if (r.state == "retired" && r.number != pass.revision.number) drop_unused_metadata(tx, r, pass.source);
@@ -195,7 +197,14 @@ Status PipelineReconciler::keep_index(Pass& pass) {
         if (*state == IndexState::absent) {
             Result<bool> built = build_small_index(**session, pass.spec, pass.revision, pass.vectors);
             if (!built) return built.error();
-            if (*built) return {};
+            if (*built && (pass.revision.state != "served" || !wants_search(pass.spec))) return {};
+            if (*built) {
+                return guarded([&] {
+                    Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+                    keep_search(tx, pass.spec, pass.revision, pass.source, pass.vectors);
+                    tx.commit();
+                });
+            }
         }
     }
     if (const Status told = enter_indexing(pass); !told) return told;
@@ -206,7 +215,9 @@ Status PipelineReconciler::keep_index(Pass& pass) {
     options.statement_timeout_ms = 0;
     Result<std::unique_ptr<Session>> own = Session::connect(options);
     if (!own) return own.error();
-    return build_index(**own, pass.spec, pass.revision, pass.vectors);
+    return build_index(**own, pass.spec, pass.revision, pass.vectors, [&](Transaction& tx) {
+        if (pass.revision.state == "served") keep_search(tx, pass.spec, pass.revision, pass.source, pass.vectors);
+    });
 }
 
 }  // namespace homeostat

@@ -7,6 +7,7 @@
 #include "store/data/dependents.hpp"
 #include "store/data/revision_columns.hpp"
 #include "store/data/revision_keys.hpp"
+#include "store/data/search_function.hpp"
 #include "store/pg/group_role.hpp"
 #include "store/pg/lock_holders.hpp"
 #include "store/pg/text_array.hpp"
@@ -256,6 +257,7 @@ Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision&
         tx.exec(fmt::format("COMMENT ON VIEW {} IS 'homeostat: served view'", spec.target));
         tx.exec(give_view(spec.target, revision.tables.document + ", " + revision.tables.chunk));
         for (const std::string& grant : grants) tx.exec(grant);
+        keep_search(tx, spec, revision, source, vectors);
         tx.exec(kServe, Params::of(spec.uid, revision.number));
         return {};
     });
@@ -314,6 +316,7 @@ Status drop_pipeline_data(Session& session, const PipelineSpec& spec) {
         Result<std::vector<Revision>> revisions = read_revisions(session, spec.uid);
         if (!revisions) return revisions.error();
         Transaction tx = session.begin();
+        drop_search(tx, spec);
         tx.exec("SAVEPOINT all_there");
         try {
             for (const Revision& r : *revisions) drop_revision_data(tx, spec, r.tables);
