@@ -73,6 +73,7 @@ PipelineSettings pipeline_settings(const Settings& s, RunMode mode, SweepStandby
     p.journal = {static_cast<int>(s.journal_runs), static_cast<int>(s.history_weeks), s.journal_bytes};
     p.standby = standby;
     p.keep_revisions = static_cast<int>(s.revision_keep);
+    p.keep_days = static_cast<int>(s.revision_keep_days);
     p.retry_base = s.loop_backoff_base;
     p.retry_cap = s.loop_backoff_cap;
     p.once = mode.once;

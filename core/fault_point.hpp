@@ -61,6 +61,14 @@ inline constexpr std::array<std::string_view, 3> kRetentionFaultPoints{
     "retention.after_commit",
 };
 
+// Only where a revision is to be dropped, or a vector index is built beside the one that is used.
+inline constexpr std::array<std::string_view, 4> kRevisionFaultPoints{
+    "revision_drop.before_commit",  // its tables are gone, not committed
+    "revision_drop.after_commit",
+    "index.before_swap",  // built, and the one before is used
+    "index.after_swap",   // the one before is still there
+};
+
 consteval bool is_fault_point(std::string_view name) {
     for (const std::string_view known : kFaultPoints) {
         if (known == name) return true;
@@ -75,6 +83,9 @@ consteval bool is_fault_point(std::string_view name) {
         if (known == name) return true;
     }
     for (const std::string_view known : kRetentionFaultPoints) {
+        if (known == name) return true;
+    }
+    for (const std::string_view known : kRevisionFaultPoints) {
         if (known == name) return true;
     }
     return false;

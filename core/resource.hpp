@@ -83,14 +83,15 @@ struct PipelineSpec {
     std::optional<std::string> model;
     std::optional<std::uint32_t> dimensions;
     std::string chunker = "sentence";
-    std::uint32_t chunk_size = 400;
-    std::uint32_t chunk_overlap = 0;
+    std::uint32_t chunk_size = 400, chunk_overlap = 0;
     std::string chunk_unit = "tokens";          // tokens, characters
     std::optional<std::string> chunk_context;   // a template as above, put before every chunk
     // where
     std::string target;                         // the served view, schema-qualified and quoted
     std::string vector_type = "auto";           // vector, halfvec, auto (halfvec above 2,000 dimensions)
     std::string index_method = "hnsw";          // hnsw, ivfflat, none
+    std::string index_type = "vector";          // what it holds of each vector: vector (or a prefix of it), bit
+    std::optional<std::uint32_t> index_dimensions, index_m, index_ef_construction, index_lists;  // a prefix; parameters
     std::string distance = "cosine";            // cosine, l2, inner_product
     // behaviour
     std::string mode = "progressive";           // progressive, complete, emergency
@@ -99,8 +100,7 @@ struct PipelineSpec {
     std::int32_t priority = 0;
     double completeness = 1.0;                  // share of documents that makes Ready
     std::optional<Millis> max_staleness;
-    Millis drift_interval{300'000};
-    Millis deep_interval{86'400'000};
+    Millis drift_interval{300'000}, deep_interval{86'400'000};
     std::string prune = "Auto";                 // Never, Confirm, Auto
     double max_prune_ratio = 0.10;              // of the documents, per hour
     std::int64_t max_prune_rows = 10'000;       // per hour
@@ -118,7 +118,8 @@ struct PipelineSpec {
     std::optional<std::int32_t> verify_sample;  // texts that a run has embedded again at its end; absent = of remote providers
     double verify_tolerance = 0.01;             // cosine distance within which they must come back
     bool suspend = false;                       // from here on control, which does not grow the generation
-    std::optional<std::string> suspend_reason, reconcile_requested, approval;
+    std::optional<std::string> suspend_reason, reconcile_requested, approval, revision_pin_reason;
+    std::optional<std::int32_t> revision_pin, revision_drop;  // served whatever is declared; to be dropped
     bool deleting = false;
 };
 
@@ -132,9 +133,8 @@ struct TargetViewSpec {
     std::string on_removal = "Suspend";         // Suspend, Delete, Orphan
     double max_removal_ratio = 0.10;            // of its pipelines, per hour
     Millis interval{1'000};
-    bool suspend = false;
+    bool suspend = false, deleting = false;
     std::optional<std::string> suspend_reason, approval;
-    bool deleting = false;
 };
 
 struct Condition {

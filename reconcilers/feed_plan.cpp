@@ -75,8 +75,8 @@ void Feed::plan(Transaction& tx, std::int64_t uid, const Targeted& targets, cons
     for (Wanted& w : wanted) {
         // The first N of a source in key order: what comes or goes may move the border, and only a sweep sees the border.
         if (w.target.spec.documents && (w.fresh > 0 || !w.gone.empty())) sweep = true;
-        if (w.beside && w.target.unprovided && !w.heal.empty()) {
-            gap = true;
+        if (w.target.unprovided && !w.heal.empty()) {
+            (w.beside ? gap : sweep) = true;
             w.heal.clear();
         }
     }

@@ -131,7 +131,10 @@ Result<std::string> resume(Session& session, ResourceKind kind, const std::strin
     if (kind == ResourceKind::provider) return not_suspended(kind, name);
     if (kind == ResourceKind::target_view)
         return said(set_target_view_suspended(session, name, false, std::nullopt), "targetview/{} resumed", name);
-    return said(set_suspended(session, name, false, std::nullopt, std::nullopt), "pipeline/{} resumed", name);
+    const auto pipeline = find_pipeline(session, name);
+    if (!pipeline) return pipeline.error();
+    return said(set_suspended(session, name, false, std::nullopt, std::nullopt), "pipeline/{} resumed{}", name,
+                pipeline->revision_pin ? fmt::format("; revision {} is pinned no more", *pipeline->revision_pin) : "");
 }
 
 // A pipeline waits because of what it would cost, because of what would go, or both.

@@ -10,6 +10,7 @@
 #include "controller/cli/text/object_text.hpp"
 #include "controller/cli/text/output.hpp"
 #include "controller/cli/text/remedy.hpp"
+#include "controller/cli/text/revision_text.hpp"
 #include "controller/cli/text/run_text.hpp"
 #include "controller/cli/text/truth.hpp"
 #include "controller/cli/verbs.hpp"
@@ -39,6 +40,8 @@ struct PipelineFacts {
     std::vector<ReplicaLine> replicas;
     std::optional<Suspension> suspension;
     std::string journal_limit;  // how long replaced text stays; "" = not known yet
+    std::optional<RevisionPin> pin;
+    std::vector<RevisionLine> revisions;
     double price = 0;  // of a million tokens, as its provider declares it; 0 = none is
     std::optional<PipelineLine> summary;  // where nothing else of it is shown to whoever looks
 };
@@ -60,6 +63,8 @@ Result<PipelineFacts> read_facts(Session& session, const std::string& name) {
     if (auto s = take(list_replicas(session), f.replicas); !s) return std::move(s).error();
     if (auto s = take(read_suspension(session, f.spec.uid), f.suspension); !s) return std::move(s).error();
     if (auto s = take(read_journal_limit(session, f.spec.uid), f.journal_limit); !s) return std::move(s).error();
+    if (auto s = take(read_revision_pin(session, f.spec.uid), f.pin); !s) return std::move(s).error();
+    if (auto s = take(list_revision_lines(session, f.spec.uid), f.revisions); !s) return std::move(s).error();
     if (const auto provider = find_provider(session, f.spec.provider)) f.price = provider->price_per_million_tokens;
     if (!f.status.conditions.empty()) return f;
     Result<std::vector<PipelineLine>> lines = list_pipeline_lines(session);
@@ -175,6 +180,10 @@ void print_pipeline(CliContext& context, const PipelineFacts& f) {
     if (f.suspension)
         out << printable((f.suspension->pin == Pin::rollback ? "Pinned: " : "Suspended: ") + suspension_text(*f.suspension, now))
             << '\n';
+    if (f.pin) out << printable(pin_text(*f.pin, now)) << '\n';
+    for (const RevisionLine& r : f.revisions) {
+        if (r.fill) out << printable(fmt::format("Revision {} ({}): {}", r.number, r.why, progress_text(*r.fill))) << '\n';
+    }
     for (const auto& [key, value] : f.spec.labels) out << printable(fmt::format("Label: {}={}", key, value)) << '\n';
     out << "Spec:\n";
     indented(out, spec_node(f.spec));

@@ -72,7 +72,7 @@ Result<Subject> look_at(Session& session, const Options& o) {
     if (!revisions) return revisions.error();
     Subject s;
     s.spec = *declared;
-    const RevisionSettings wanted = RevisionSettings::of(*declared, *provider);
+    const RevisionSettings wanted = wanted_settings(*declared, *provider, *revisions);
     const Revision* newest = revision_holding(*revisions, wanted);
     if (newest == nullptr && !revisions->empty()) newest = &revisions->back();
     const Revision* served = nullptr;

@@ -61,7 +61,9 @@ Result<Answer> search(Session& session, const Options& o, const Settings& settin
         return not_found(fmt::format("pipeline \"{}\" serves nothing yet; homeostat run --once fills it", declared->name));
     }
     const Revision& revision = **served;
-    Result<ProviderSpec> provider = find_provider(session, declared->provider);
+    // What is served may be another's than is declared: the one before, or one that is pinned.
+    Result<ProviderSpec> provider = provider_of_revision(session, *declared, revision);
+    if (!provider && provider.error().code == kRevisionOutdated) provider = find_provider(session, declared->provider);
     if (!provider) return provider.error();
     // What is served was made for the queries of its time; what is declared now goes with the next revision.
     if (RevisionSettings::of(*declared, *provider).request != revision.settings.request)

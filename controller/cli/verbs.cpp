@@ -27,6 +27,8 @@ constexpr std::array kVerbs{
     Verb{"watch", "Follow the progress of pipelines.", configure_watch},
     Verb{"explain", "Say why one document is or is not embedded.", configure_explain},
     Verb{"dead-letters", "List the documents that were refused, or have them tried again.", configure_dead_letters},
+    Verb{"revisions", "List the revisions of a pipeline, serve another one again, stop a fill, or drop one.",
+         configure_revisions},
     Verb{"erase", "Take every trace of a document away for good, and show the receipts.", configure_erase},
     Verb{"checkpoint", "Name a point that a pipeline's vectors can be taken back to, or list or drop those that are named.",
          configure_checkpoint},

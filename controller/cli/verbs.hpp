@@ -39,6 +39,7 @@ VerbBody configure_validate(Command& command, CliContext& context);
 VerbBody configure_watch(Command& command, CliContext& context);
 VerbBody configure_explain(Command& command, CliContext& context);
 VerbBody configure_dead_letters(Command& command, CliContext& context);
+VerbBody configure_revisions(Command& command, CliContext& context);
 VerbBody configure_erase(Command& command, CliContext& context);
 VerbBody configure_checkpoint(Command& command, CliContext& context);
 VerbBody configure_rollback(Command& command, CliContext& context);

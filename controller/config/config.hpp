@@ -98,6 +98,7 @@ struct Settings {
     std::uint32_t journal_runs{};
     std::uint64_t journal_bytes{};
     std::uint32_t revision_keep{};
+    std::uint32_t revision_keep_days{};
     std::uint32_t prune_floor{};
     std::string source_trusted_owners;  // names of roles, with commas between
     std::string database_readers;  // "ROLE URL; ..." as given, references unresolved (controller/config/readers.hpp)

@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 79> kSettings{{
+const std::array<Setting, 80> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -183,6 +183,8 @@ const std::array<Setting, 79> kSettings{{
      "Size of the journal of a revision, beyond which the oldest of it goes; 0 for no limit."},
     {"revision.keep", &S::revision_keep, "2", "1", "16", false, true,
      "Revisions of a pipeline that are kept to go back to, with the served one."},
+    {"revision.keep_days", &S::revision_keep_days, "0", "0", "3650", false, true,
+     "Days for which a revision that is served no more is kept at most; 0: as long as revision.keep says."},
     {"prune.floor", &S::prune_floor, "10", "0", "1000000", false, true,
      "Documents an hour that may always be pruned, whatever share of a small pipeline they are."},
     {"source.trusted_owners", &S::source_trusted_owners, "", "", "", false, true,

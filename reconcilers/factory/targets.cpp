@@ -59,16 +59,31 @@ Result<ProviderSpec> provider_of_revision(Session& session, const PipelineSpec& 
         if (!makes) return makes.error();
         if (*makes) return earlier;
     }
-    return Error{
-        .cls = ErrorClass::conflict,
-        .message = fmt::format("pipeline \"{}\": no provider makes the vectors of revision {} any more; the next one replaces it",
-                               declared.name, revision.number),
-        .origin = Origin::user,
-        .code = std::string(kRevisionOutdated)};
+    return Error{.cls = ErrorClass::conflict,
+                 .message = fmt::format(
+                     "pipeline \"{}\": no provider makes the vectors of revision {} any more; {}", declared.name, revision.number,
+                     declared.revision_pin == revision.number
+                         ? fmt::format("it is pinned and searched, and what changes is not embedded until provider \"{}\""
+                                       " makes {} again, or homeostat resume {}",
+                                       made.provider, made.model, declared.name)
+                         : "the next one replaces it"),
+                 .origin = Origin::user,
+                 .code = std::string(kRevisionOutdated)};
 }
 
 bool other_provider(const ProviderSpec& read, const DeclaredProvider& now) noexcept {
     return read.name == now.name && (read.uid != now.uid || read.generation != now.generation);
+}
+
+const Revision* pinned_revision(const PipelineSpec& declared, const std::vector<Revision>& revisions) {
+    const auto it = std::ranges::find_if(revisions, [&](const Revision& r) { return r.number == declared.revision_pin; });
+    return it == revisions.end() ? nullptr : &*it;
+}
+
+RevisionSettings wanted_settings(const PipelineSpec& declared, const ProviderSpec& provider,
+                                 const std::vector<Revision>& revisions) {
+    const Revision* pinned = pinned_revision(declared, revisions);
+    return pinned != nullptr ? pinned->settings : RevisionSettings::of(declared, provider);
 }
 
 PipelineSpec spec_of_revision(const PipelineSpec& declared, const RevisionSettings& s) {
@@ -196,7 +211,9 @@ Result<Targets::Info> Targets::read(Session& session, std::int64_t uid, std::int
     const auto revision =
         std::find_if(revisions->begin(), revisions->end(), [&](const Revision& r) { return r.number == number; });
     if (revision == revisions->end()) return not_found(fmt::format("pipeline \"{}\" has no revision {}", declared->name, number));
-    // Beside the next one it is still searched: with the columns that it has, and without embedding where nobody can.
+    // Beside the next one, or pinned, it is searched whatever is declared: with the columns that it has, and without embedding
+    // where nobody can.
+    const bool pinned = revision->state == "served" && declared->revision_pin.has_value();
     const bool beside = revision->state == "served" && std::any_of(revisions->begin(), revisions->end(),
                                                                    [](const Revision& r) { return r.state == "building"; });
 
@@ -204,7 +221,7 @@ Result<Targets::Info> Targets::read(Session& session, std::int64_t uid, std::int
     info->mark = std::move(mark);
     info->spec = spec_of_revision(*declared, revision->settings);
     Result<ProviderSpec> provider = provider_of_revision(session, *declared, *revision);
-    if (!provider && beside && provider.error().code == kRevisionOutdated) {
+    if (!provider && (beside || pinned) && provider.error().code == kRevisionOutdated) {
         info->unprovided = provider.error();
     } else if (!provider) {
         return provider.error();

@@ -89,6 +89,12 @@ private:
     std::map<std::string, std::weak_ptr<const Entry>> used_ GUARDED_BY(mutex_);  // since the last look
 };
 
+// The revision that is pinned, whatever is declared; null where none is, or where it is gone.
+const Revision* pinned_revision(const PipelineSpec& declared, const std::vector<Revision>& revisions);
+// What decides the vectors that are wanted: as it is declared, or as the pinned revision has it.
+RevisionSettings wanted_settings(const PipelineSpec& declared, const ProviderSpec& provider,
+                                 const std::vector<Revision>& revisions);
+
 // The spec under which a revision is healed: the declared one with what decides vectors taken from the revision.
 PipelineSpec spec_of_revision(const PipelineSpec& declared, const RevisionSettings& settings);
 ChunkSettings chunk_settings(const RevisionSettings& settings);

@@ -61,7 +61,7 @@ private:
         Result<std::int64_t> letters = count_dead_letters(session_, declared_.uid);
         if (!letters) return letters.error();
         letters_ = *letters;
-        const RevisionSettings wanted = RevisionSettings::of(declared_, provider_);
+        const RevisionSettings wanted = wanted_settings(declared_, provider_, *revisions);
         const Revision* usable = revision_holding(*revisions, wanted);
         spec_ = usable != nullptr ? spec_of_revision(declared_, usable->settings) : declared_;
         return guarded([&]() -> Status {
@@ -175,6 +175,8 @@ private:
         if (!index) return index.error();
         if (*index == IndexState::absent) out_.repairs.emplace_back("the vector index is built");
         if (*index == IndexState::unwanted) out_.repairs.emplace_back("the vector index is dropped");
+        if (*index == IndexState::other)
+            out_.repairs.emplace_back("the vector index is built as it is declared now, beside the one there is");
         if (*index == IndexState::invalid) out_.repairs.emplace_back("the vector index is built anew");
         return {};
     }

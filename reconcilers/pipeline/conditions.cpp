@@ -7,6 +7,7 @@
 
 #include "reconcilers/factory/budgets.hpp"
 #include "reconcilers/factory/retry.hpp"
+#include "reconcilers/factory/targets.hpp"
 #include "reconcilers/pipeline/plan_hold.hpp"
 #include "reconcilers/pipeline/verification.hpp"
 #include "store/pg/pg_error.hpp"
@@ -42,6 +43,7 @@ std::string reason_of(const Error& e) {
     if (e.code == "AmbiguousKey") return "AmbiguousKey";
     if (e.code == kSourceFiltered) return std::string(kSourceFiltered);
     if (is_ours(e)) return e.code == kReservedByOthers ? std::string(kBudgetSpent) : e.code;
+    if (e.code == kRevisionOutdated) return std::string(kRevisionOutdated);
     switch (e.cls) {
         case ErrorClass::auth: return "ProviderRefused";
         case ErrorClass::bad_answer: return "BadAnswer";
@@ -118,6 +120,7 @@ public:
         if (pinned()) return add("Ready", "False", std::string(kRolledBack), *s_.rolled_back);
         if (s_.suspended) return add("Ready", "False", "Suspended", s_.suspend_reason);
         if (!s_.source_documents) return add("Ready", "Unknown", "NotObserved", s_.progress);
+        if (s_.pinned_apart) return add("Ready", "False", std::string(kRevisionPinned), *s_.pinned);
         if (s_.beside && !s_.not_followed.empty()) return add("Ready", "False", kServedOutdated, s_.not_followed);
         if (s_.working && (s_.first || (s_.phase == Phase::indexing && !s_.beside))) {
             // Nothing has verified it yet, or searches go without the index.
@@ -138,6 +141,7 @@ public:
     void synced() {
         if (pinned()) return add("Synced", "False", std::string(kRolledBack), *s_.rolled_back);
         if (!s_.observed || !s_.source_documents || (s_.working && s_.first)) return add("Synced", "Unknown", "NotObserved");
+        if (s_.pinned_apart) return add("Synced", "False", std::string(kRevisionPinned), *s_.pinned);
         if (s_.beside && !s_.not_followed.empty()) return add("Synced", "False", kServedOutdated, s_.not_followed);
         if (s_.drift.total() == 0 && s_.waiting.behind) return add("Synced", "False", "Behind", waiting_text(s_.waiting));
         if (s_.drift.total() == 0 && s_.waiting.uncounted)
@@ -218,6 +222,9 @@ public:
         } else {
             add("DeadLetters", "False", "None");
         }
+        if (s_.pinned)
+            add(std::string(kRevisionPinned), s_.pinned->empty() ? "False" : "True", s_.pinned->empty() ? "NotPinned" : "Pinned",
+                *s_.pinned);
         if (s_.cut)
             add("ChunksCut", s_.cut->empty() ? "False" : "True", s_.cut->empty() ? "ReadWhole" : "LargerThanRead", *s_.cut);
     }

@@ -44,6 +44,8 @@ struct Seen {
     bool first = false;                          // and none has ended before
     bool beside = false;                         // on the next revision, while another is searched
     std::string not_followed;                    // why edits do not reach that one meanwhile; "" where they do
+    std::optional<std::string> pinned;           // which revision is, why, and how to go on; "" where none is any more
+    bool pinned_apart = false;                   // and it has other vectors than are declared
     Phase phase = Phase::idle;
     std::string progress;                        // what it is doing, for Reconciling
     std::optional<Error> failure;                // the pass or its batches failed
@@ -71,6 +73,8 @@ struct Seen {
 };
 
 inline constexpr std::string_view kRolledBack = "RolledBack";  // the type of a condition, and a reason
+// Type and reason, while a revision is served whatever is declared.
+inline constexpr std::string_view kRevisionPinned = "RevisionPinned";
 inline constexpr std::string_view kWaitingForLock = "WaitingForLock";
 
 std::vector<Condition> conditions_of(const Seen& seen);

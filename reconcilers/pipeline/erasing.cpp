@@ -174,7 +174,7 @@ private:
                 return false;
             } else {
                 Transaction tx = fenced();
-                drop_revision(tx, r);
+                drop_revision(tx, r.tables);
                 tx.commit();
             }
         }

@@ -10,6 +10,7 @@
 #include "reconcilers/factory/retry.hpp"
 #include "reconcilers/factory/targets.hpp"
 #include "reconcilers/inspect/observation.hpp"
+#include "reconcilers/pipeline/dropping.hpp"
 #include "reconcilers/pipeline/erasing.hpp"
 #include "reconcilers/pipeline/pipeline_pass.hpp"
 #include "reconcilers/pipeline/rolling_back.hpp"
@@ -130,7 +131,13 @@ Status PipelineReconciler::load(Pass& pass) {
     pass.points = *std::move(points);
     Result<ProviderSpec> provider = find_provider(**session, pass.declared.provider);
     if (!provider) return provider.error();
-    pass.provider = *std::move(provider);
+    pass.provider = pass.declared_provider = *std::move(provider);
+    if (const Revision* pinned = pass.pinned()) {
+        Result<ProviderSpec> makes = provider_of_revision(**session, pass.declared, *pinned);
+        if (!makes && makes.error().code != kRevisionOutdated) return makes.error();
+        if (makes) pass.provider = *std::move(makes);
+        if (!makes) pass.unprovided = makes.error();
+    }
     pass.renewed = renewed(pass);
     Result<FeedRow> feed = read_feed(**session, pass.uid);
     if (!feed) return feed.error();
@@ -161,6 +168,7 @@ void PipelineReconciler::disregard_future(Pass& pass) const {
 // Aloud: is it wanted now, is there a place for its vectors, is a run under way, take that further.
 Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
     if (pass.declared.suspend) return stay_suspended(pass);
+    if (const Status dropped = drop_asked(writes_, pass.declared, pass.revisions, pass.context); !dropped) return dropped.error();
     if (const Status looked = look_whether_mended(pass); !looked) return looked.error();
     bool deep = false;
     // What failed is left alone until its time has come, its triggers too.
@@ -174,7 +182,7 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
         return ReconcileOutcome{
             .end = converged ? PassEnd::converged : PassEnd::settled, .again_in = until_due(pass), .rests = rests_for(pass)};
     }
-    Result<std::string> awaited = awaits(pass);
+    Result<std::string> awaited = pass.pin_is_due() ? Result<std::string>("") : awaits(pass);  // who goes back waits for nobody
     if (!awaited) return awaited.error();
     if (!awaited->empty()) {
         pass.waiting_for = *std::move(awaited);
@@ -183,6 +191,7 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
     }
     if (const Status turn = turn_to_alter(pass); !turn) return turn.error();
     if (const Status ready = prepare_revision(pass); !ready) return ready.error();
+    if (pass.unprovided) return *pass.unprovided;
     if (pass.run && (pass.run->generation != pass.declared.generation || pass.run->revision != pass.revision.number)) {
         if (const Status ended = supersede(pass); !ended) return ended.error();
         pass.run.reset();
@@ -203,6 +212,7 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
 std::string_view PipelineReconciler::wanted_at_once(const Pass& pass) const {
     if (settings_.once) return "once";
     if (pass.asked()) return "requested";
+    if (pass.pin_is_due()) return "pin";
     if (pass.status.observed_generation != pass.declared.generation) return "spec";
     if (pass.approved()) return "approved";
     // Nothing is found by search meanwhile.
@@ -344,45 +354,6 @@ Status PipelineReconciler::begin_run(Pass& pass) {
         note_pace(pass, rate ? *rate : 0);
     }
     return begun;
-}
-
-// Whoever reads what is to go is not waited for: it goes as soon as nobody does.
-Result<ReconcileOutcome> PipelineReconciler::finalize(Pass& pass) {
-    Result<Pool::Lease> session = writes_.acquire(pass.context);
-    if (!session) return session.error();
-    if (pass.declared.deletion_policy == "Delete") {
-        if (const Status turn = turn_to_alter(pass); !turn) return turn.error();
-        if (const Status dropped = drop_pipeline_data(**session, pass.declared); !dropped) return dropped.error();
-    }
-    const LockTurn turn = turn_to_lock(**session, pass, of_triggers(pass, InTheWay::everybody));
-    if (!turn.waits.empty()) return lock_held(turn.waits, kLockNotAvailable);
-    const Status gone = guarded([&] {
-        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-        tx.exec(turn.timeout);
-        if (const Status removed = remove_capture(tx, pass.uid); !removed) throw StoreFailure(removed.error());
-        add_event(tx, {.uid = pass.uid,
-                       .reason = "Deleted",
-                       .message = fmt::format("pipeline \"{}\" is deleted; its vectors are {}", pass.declared.name,
-                                              pass.declared.deletion_policy == "Delete" ? "gone" : "left in place"),
-                       .reconcile_id = pass.context.reconcile_id});
-        tx.exec({"pipeline_finalize", "UPDATE homeostat.pipeline SET finalizers = '{}' WHERE uid = $1::bigint"},
-                Params::of(pass.uid));
-        tx.exec({"pipeline_delete", "DELETE FROM homeostat.pipeline WHERE uid = $1::bigint"}, Params::of(pass.uid));
-        tx.commit();
-    });
-    if (!gone) return gone.error();
-    suffers_no_more(pass.uid);
-    telemetry_.metrics.forget("pipeline", pass.declared.name);
-    {
-        const Lock lock(mutex_);
-        slice_limits_.erase({pass.uid, false});
-        slice_limits_.erase({pass.uid, true});
-        paces_.erase(pass.uid);
-        tried_.erase(pass.uid);
-        held_off_.erase({pass.uid, false});
-        held_off_.erase({pass.uid, true});
-    }
-    return kGone;
 }
 
 }  // namespace homeostat

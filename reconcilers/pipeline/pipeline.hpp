@@ -46,7 +46,7 @@ struct PipelineSettings {
     double overrun_share = 0.1;  // of the time in which such a sweep observes and heals while writers press; above 0, at most 1
     std::int64_t prune_floor = 10;
     JournalLimits journal{.runs = 100, .weeks = 4};
-    int keep_revisions = 2;  // with the served one
+    int keep_revisions = 2, keep_days = 0;  // with the served one; for which others are kept at most, 0: however long
     int max_sweeps = 10;  // of a run: a source that never holds still must not hold it for ever
     std::chrono::milliseconds retry_base{1'000};
     std::chrono::milliseconds retry_cap{300'000};

@@ -69,7 +69,7 @@ Status PipelineReconciler::keep_capture(Pass& pass) {
         return guarded([&]() -> Result<CapturePlan> {
             Transaction tx = (*session)->begin(TxMode::read_only);
             // As the revision has it that this declaration means, or will have it once it is made.
-            const Revision* same = revision_holding(pass.revisions, RevisionSettings::of(pass.declared, pass.provider));
+            const Revision* same = pass.holding();
             const PipelineSpec spec = same == nullptr ? pass.declared : spec_of_revision(pass.declared, same->settings);
             Result<SourceShape> source = inspect_source(tx, spec);
             if (!source) return source.error();

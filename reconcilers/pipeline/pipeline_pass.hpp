@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "reconcilers/factory/targets.hpp"
 #include "reconcilers/pipeline/conditions.hpp"
 #include "reconcilers/pipeline/pipeline.hpp"
 #include "reconcilers/pipeline/plan_hold.hpp"
@@ -22,7 +23,8 @@ struct PipelineReconciler::Pass {
     const Context& context;
     PipelineSpec declared;
     PipelineSpec spec;          // the declared one, with what decides vectors as the revision under work has it
-    ProviderSpec provider;
+    ProviderSpec provider;           // who embeds: the declared one, or that of the pinned revision
+    ProviderSpec declared_provider;
     SourceShape source;
     VectorExtension vectors;
     std::vector<Revision> revisions;
@@ -53,6 +55,7 @@ struct PipelineReconciler::Pass {
     std::optional<ProviderTrouble> provider_trouble;
     Holds holds;
     std::optional<Error> distrusted;  // why it was suspended: a run of it was found wrong
+    std::optional<Error> unprovided;  // why nobody makes the vectors of the pinned revision any more
     std::string not_followed;  // why edits do not reach what is served while the next revision is built; "" where they do
 
     explicit Pass(std::int64_t id, const Context& c) : uid(id), context(c) {}
@@ -62,6 +65,16 @@ struct PipelineReconciler::Pass {
             if (r.state == "served") return &r;
         }
         return nullptr;
+    }
+    // What decides the vectors that are wanted, and the revision that has them; null where it is still to be made.
+    RevisionSettings wanted() const { return wanted_settings(declared, provider, revisions); }
+    const Revision* holding() const { return revision_holding(revisions, wanted()); }
+    // The revision that is pinned, whatever is declared; null where none is.
+    const Revision* pinned() const { return pinned_revision(declared, revisions); }
+    // One is, and another is served or worked on; or none is any more, and that is not told.
+    bool pin_is_due() const {
+        if (pinned() == nullptr) return is(kRevisionPinned);
+        return !is(kRevisionPinned) || holding() != served() || beside();
     }
     // Under work to take over from what is served.
     bool next_to_serve() const { return revision.state != "served" && served() != nullptr; }

@@ -239,7 +239,8 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
     const Status done = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         if (const Status served = serve_what_is_whole(pass, tx, *stored); !served) return served;
-        if (const Status dropped = drop_old_revisions(tx, pass.uid, settings_.keep_revisions); !dropped) return dropped;
+        if (const Status dropped = drop_old_revision(tx, pass.uid, settings_.keep_revisions, settings_.keep_days); !dropped)
+            return dropped;
         if (pass.stored_dead_letters > 0) {
             use_operators(tx, pass.source);
             if (const Status settled = settle_dead_letters(tx, pass.source, pass.revision); !settled) return settled;

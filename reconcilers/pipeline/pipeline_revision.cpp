@@ -9,9 +9,25 @@
 #include "reconcilers/pipeline/pipeline_pass.hpp"
 #include "store/data/revision_columns.hpp"
 #include "store/data/revision_keys.hpp"
+#include "store/data/search_function.hpp"
 #include "store/data/vector_index.hpp"
 
 namespace homeostat {
+
+namespace {
+
+// A kept revision takes over at once: what was planned for another goes, and what changed since it was kept is a gap that the
+// next run closes. Nobody writes to either meanwhile.
+void take_over_at_once(Transaction& tx, std::int64_t uid, std::int32_t number, const std::string& reconcile_id) {
+    hold_writers(tx, uid);
+    discard_superseded_batches(tx, uid, number);
+    add_event(tx, {.uid = uid,
+                   .reason = "RevisionActivated",
+                   .message = fmt::format("revision {} is served again, and pinned", number),
+                   .reconcile_id = reconcile_id});
+}
+
+}  // namespace
 
 // What the transaction has changed so far.
 struct PipelineReconciler::Prepared {
@@ -69,7 +85,7 @@ Status PipelineReconciler::look_whether_mended(Pass& pass) {
     if (!session) return session.error();
     return guarded([&] {
         Transaction tx = (*session)->begin(TxMode::read_only);
-        const Revision* same = revision_holding(pass.revisions, RevisionSettings::of(pass.declared, pass.provider));
+        const Revision* same = pass.holding();
         pass.mended = inspect_source(tx, same == nullptr ? pass.declared : spec_of_revision(pass.declared, same->settings)).ok();
     });
 }
@@ -88,7 +104,7 @@ void PipelineReconciler::tell_lost(Pass& pass, Transaction& tx, const Revision& 
 }
 
 Status PipelineReconciler::make_revision(Pass& pass, Transaction& tx, const RevisionSettings& wanted) {
-    const std::int32_t number = pass.revisions.empty() ? 1 : pass.revisions.back().number + 1;
+    const std::int32_t number = next_revision_number(tx, pass.uid);
     Result<Revision> made = create_revision(tx, pass.declared, wanted, pass.source, pass.vectors, number);
     if (!made) return made.error();
     pass.revision = *std::move(made);
@@ -103,42 +119,53 @@ Status PipelineReconciler::make_revision(Pass& pass, Transaction& tx, const Revi
     return {};
 }
 
-// A first revision is served at once, so that search works while it fills; a later one is built beside the one that is served.
+// A first revision is served at once, so that search works while it fills, and so is one that is pinned; else a later one is
+// built beside the one that is served.
 Status PipelineReconciler::prepare_revision(Pass& pass) {
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
-    const RevisionSettings wanted = RevisionSettings::of(pass.declared, pass.provider);
+    const RevisionSettings wanted = pass.wanted();
+    const Revision* back =
+        pass.pinned() != nullptr && pass.served() != nullptr && pass.holding() != pass.served() ? pass.holding() : nullptr;
+    const std::int32_t activated = back != nullptr ? back->number : 0;
     return guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         Result<VectorExtension> vectors = find_vector_extension(tx);
         if (!vectors) return vectors.error();
         pass.vectors = *std::move(vectors);
+        if (activated > 0) note_retired_gap(tx, pass.uid, activated);
         Result<Prepared> prepared = find_or_make_revision(pass, tx, wanted);
         if (!prepared) return prepared.error();
         bool changed = prepared->changed;
         // What has lost its tables shows nobody anything: the next one is shown as it is filled.
         const bool first = pass.served() == nullptr || !make_whole(tx, *pass.served(), pass.vectors);
-        const bool serving = first || pass.revision.state == "served";
+        // Where its tables were lost, it is made again beside the one that is served.
+        const bool at_once = activated > 0 && pass.revision.number == activated;
+        const bool serving = first || at_once || pass.revision.state == "served";
         if (serving && !changed) {
             Result<bool> current = view_is_current(tx, pass.spec, pass.revision, pass.source);
             if (!current) return current.error();
             changed = !*current;
         }
         if (serving && (changed || first)) {
+            if (at_once) take_over_at_once(tx, pass.uid, activated, pass.context.reconcile_id);
             if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served)
                 return served;
             for (const std::string& grant : prepared->grants) tx.exec(grant);
             pass.revision.state = "served";
             for (Revision& r : pass.revisions) {
-                if (r.number == pass.revision.number) r.state = "served";
+                if (r.number == pass.revision.number || r.state == "served")
+                    r.state = r.number == pass.revision.number ? "served" : "retired";
             }
         }
+        if (serving && wants_search(pass.spec)) keep_search(tx, pass.spec, pass.revision, pass.source, pass.vectors);
         drop_unused_metadata(tx, pass.revision, pass.source);
         for (Revision& r : pass.revisions) {
             if (r.state == "retired" && r.number != pass.revision.number) drop_unused_metadata(tx, r, pass.source);
         }
         HOMEOSTAT_REACH("revision.before_commit");
         tx.commit();
+        if (activated > 0) pass.feed.trusted = false;
         HOMEOSTAT_REACH("revision.after_commit");
         return {};
     });
@@ -170,7 +197,14 @@ Status PipelineReconciler::keep_index(Pass& pass) {
         if (*state == IndexState::absent) {
             Result<bool> built = build_small_index(**session, pass.spec, pass.revision, pass.vectors);
             if (!built) return built.error();
-            if (*built) return {};
+            if (*built && (pass.revision.state != "served" || !wants_search(pass.spec))) return {};
+            if (*built) {
+                return guarded([&] {
+                    Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+                    keep_search(tx, pass.spec, pass.revision, pass.source, pass.vectors);
+                    tx.commit();
+                });
+            }
         }
     }
     if (const Status told = enter_indexing(pass); !told) return told;
@@ -181,7 +215,9 @@ Status PipelineReconciler::keep_index(Pass& pass) {
     options.statement_timeout_ms = 0;
     Result<std::unique_ptr<Session>> own = Session::connect(options);
     if (!own) return own.error();
-    return build_index(**own, pass.spec, pass.revision, pass.vectors);
+    return build_index(**own, pass.spec, pass.revision, pass.vectors, [&](Transaction& tx) {
+        if (pass.revision.state == "served") keep_search(tx, pass.spec, pass.revision, pass.source, pass.vectors);
+    });
 }
 
 }  // namespace homeostat

@@ -16,6 +16,21 @@
 
 namespace homeostat {
 
+namespace {
+
+// Who pinned it, why and since when is told beside it (describe, homeostat revisions).
+std::string pinned_text(const PipelineSpec& declared, const Revision& pinned, bool apart) {
+    const std::string reason = declared.revision_pin_reason ? fmt::format(" ({})", *declared.revision_pin_reason) : "";
+    if (!apart) return fmt::format("revision {} is pinned{}, which has what is declared", pinned.number, reason);
+    return fmt::format(
+        "revision {} is pinned{} and served, and not what is declared; homeostat resume {} goes on to that, and a declaration of "
+        "{} "
+        "with {} dimensions, {} chunks, keeps it",
+        pinned.number, reason, declared.name, pinned.settings.model, pinned.settings.dimensions, pinned.settings.chunker);
+}
+
+}  // namespace
+
 // Again whenever something is recorded: a pass may take long.
 Status PipelineReconciler::read_truth(Session& session, Pass& pass) const {
     Result<Waiting> waiting = read_waiting(session, pass.uid);
@@ -35,7 +50,7 @@ Status PipelineReconciler::read_truth(Session& session, Pass& pass) const {
     Result<std::optional<Error>> distrusted = read_failed_verification(session, pass.declared);
     if (!distrusted) return distrusted.error();
     pass.distrusted = *std::move(distrusted);
-    const std::string model = RevisionSettings::of(pass.declared, pass.provider).model;
+    const std::string model = pass.wanted().model;
     Gateway::Health health = gateway_.health(pass.provider, model);
     pass.provider_trouble = std::move(health.trouble);
     if (health.known) return {};
@@ -54,7 +69,7 @@ Result<std::string> PipelineReconciler::why_not_followed(Session& session, const
     std::string why;
     if (settings_.once || !pass.feed.kept || pass.capture_fingerprint.empty()) {
         why = "no change feed names them, and sweeps look at the next revision";
-    } else if (served.settings.key != RevisionSettings::of(pass.declared, pass.provider).key) {
+    } else if (served.settings.key != pass.wanted().key) {
         why = "its key is another";
     } else {
         Result<ProviderSpec> provider = provider_of_revision(session, pass.declared, served);
@@ -155,7 +170,7 @@ Seen PipelineReconciler::seen_in(const Pass& pass, bool working) {
     const std::uint32_t reads = model_reads(pass.provider);
     if ((reads > 0 && size > 0) ||
         std::any_of(told.begin(), told.end(), [](const Condition& c) { return c.type == "ChunksCut"; })) {
-        const std::string model = RevisionSettings::of(pass.declared, pass.provider).model;
+        const std::string model = pass.wanted().model;
         seen.cut = cut_text(size, reads, model);
         if (!seen.cut->empty()) *seen.cut += "; declare a smaller chunk_size";
     }
@@ -178,6 +193,12 @@ Seen PipelineReconciler::seen_in(const Pass& pass, bool working) {
     }
     seen.beside = pass.beside();
     seen.not_followed = pass.not_followed;
+    if (const Revision* pinned = pass.pinned()) {
+        seen.pinned_apart = !pinned->settings.same_vectors(RevisionSettings::of(pass.declared, pass.declared_provider));
+        seen.pinned = pinned_text(pass.declared, *pinned, seen.pinned_apart);
+    } else if (std::any_of(told.begin(), told.end(), [](const Condition& c) { return c.type == kRevisionPinned; })) {
+        seen.pinned = "";
+    }
     if (pass.run && working) {
         seen.working = true;
         seen.phase = phase_of(*pass.run);

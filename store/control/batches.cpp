@@ -24,6 +24,7 @@ constexpr std::array<std::string_view, 4> kKinds{"heal", "move", "prune", "stray
 const std::string kToken = "nextval('homeostat.claim_token') * 1048576 + trunc(random() * 1048576)::bigint";
 const std::string kNotAtOnce = "set_config('synchronous_commit', 'off', true)";
 
+// Of a revision that is pinned, whoever made it embeds it: what is declared may be another provider, that fails.
 const NamedStatement kInsert{"batch_insert", fmt::format(R"sql(
     INSERT INTO homeostat.batch (uid, revision, generation, epoch, run_id, traceparent, kind, class, priority, keys, documents,
         claimed_by, claim_token, claim_expires_at, created_at, provider)
@@ -31,7 +32,9 @@ const NamedStatement kInsert{"batch_insert", fmt::format(R"sql(
         w.priority, w.keys::text[], w.documents, CASE WHEN w.i <= :limit::int THEN :replica END,
         CASE WHEN w.i <= :limit::int THEN {} END,
         CASE WHEN w.i <= :limit::int THEN clock_timestamp() + :ttl::bigint * interval '1 ms' END,
-        clock_timestamp() - :waited::bigint * interval '1 ms', :provider
+        clock_timestamp() - :waited::bigint * interval '1 ms', coalesce(:provider, (
+            SELECT r.provider FROM homeostat.pipeline p JOIN homeostat.revision r ON r.uid = p.uid AND r.revision = :revision::int
+            WHERE p.uid = :uid::bigint AND p.revision_pin IS NOT NULL AND r.provider <> p.provider))
     FROM unnest(:kinds::text[], :classes::text[], :priorities::int[], :keys::text[], :documents::int[]) WITH ORDINALITY
         AS w(kind, class, priority, keys, documents, i)
     RETURNING id, claim_token)sql",

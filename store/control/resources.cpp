@@ -10,7 +10,9 @@ namespace homeostat {
 namespace {
 
 const std::string kPipelineColumns =
-    selected(pipeline_columns()) + ", suspend, suspend_reason, reconcile_requested, approval, deletion_requested_at IS NOT NULL";
+    selected(pipeline_columns()) +
+    ", suspend, suspend_reason, reconcile_requested, approval, revision_pin, revision_drop, revision_pin_reason,"
+    " deletion_requested_at IS NOT NULL";
 const std::string kProviderColumns = selected(provider_columns());
 
 PipelineSpec pipeline_of(RowReader row) {
@@ -19,6 +21,9 @@ PipelineSpec pipeline_of(RowReader row) {
     p.suspend_reason = row.maybe();
     p.reconcile_requested = row.maybe();
     p.approval = row.maybe();
+    p.revision_pin = row.maybe_integer<std::int32_t>();
+    p.revision_drop = row.maybe_integer<std::int32_t>();
+    p.revision_pin_reason = row.maybe();
     p.deleting = row.boolean();
     return p;
 }
@@ -146,10 +151,11 @@ Result<std::vector<ProviderHealth>> list_provider_health(Session& session) {
 Status set_suspended(Session& session, std::string_view pipeline, bool suspended, const std::optional<std::string>& reason,
                      std::optional<Millis> for_how_long) {
     // Who suspended it and when is filled in by the table's own trigger; suspending again only changes the end, and
-    // the reason where one is given.
+    // the reason where one is given. What is resumed follows its declaration again: no revision is pinned any more.
     static const Statement kSuspend{"set_suspended",
                                     R"(UPDATE homeostat.pipeline
-        SET suspend_reason = CASE WHEN $2 AND suspend THEN coalesce($3, suspend_reason) ELSE $3 END, suspend = $2, suspend_until = clock_timestamp() + $4::bigint * interval '1 millisecond'
+        SET suspend_reason = CASE WHEN $2 AND suspend THEN coalesce($3, suspend_reason) ELSE $3 END, suspend = $2, suspend_until = clock_timestamp() + $4::bigint * interval '1 millisecond',
+            revision_pin = CASE WHEN $2 THEN revision_pin END
         WHERE name = $1 AND deletion_requested_at IS NULL RETURNING name)"};
     std::optional<std::int64_t> millis;
     if (suspended && for_how_long) millis = for_how_long->count();

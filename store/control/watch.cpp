@@ -15,7 +15,9 @@ namespace {
 // A suspension with an end is over when that has come; the next look sees it gone.
 const Statement kDeclared{
     "watch_declared",
-    "SELECT p.uid, p.generation, coalesce(p.reconcile_requested, ''), coalesce(p.approval, ''), coalesce(v.generation, 0),"
+    "SELECT p.uid, p.generation, coalesce(p.reconcile_requested, ''), concat_ws(' ', p.approval, p.revision_pin, "
+    "p.revision_drop),"
+    " coalesce(v.generation, 0),"
     " p.suspend, p.deletion_requested_at IS NOT NULL, p.suspend AND p.pinned IS NULL AND p.suspend_until <= "
     "clock_timestamp(), coalesce(m.mark, ''),"
     " coalesce((SELECT max(e.id) FROM homeostat.erasure e WHERE e.uid = p.uid AND e.state = 'requested'), 0)"

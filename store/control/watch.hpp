@@ -15,7 +15,7 @@ struct Declared {
     std::int64_t uid = 0;
     std::int64_t generation = 0;
     std::string requested;
-    std::string approval;
+    std::string approval;  // with what is asked of its revisions
     std::int64_t provider_generation = 0;
     bool suspended = false;
     bool deleting = false;

@@ -78,6 +78,13 @@ void alter(Transaction& tx, const Revision& revision, const SourceShape& source,
 
 }  // namespace
 
+std::vector<std::string> view_grants(Transaction& tx, const std::string& view) {
+    const Rows rows = tx.exec(kGrants, Params::of(view));
+    std::vector<std::string> grants;
+    for (int i = 0; i < rows.size(); ++i) grants.push_back(rows.text(i, 0));
+    return grants;
+}
+
 Result<std::optional<std::string>> key_type_differs(Transaction& tx, const Revision& revision, const SourceShape& source) {
     return guarded([&]() -> std::optional<std::string> {
         const std::vector<std::size_t> columns = differing(tx, revision, source);
@@ -99,8 +106,7 @@ Result<KeyAlignment> align_keys(Transaction& tx, const PipelineSpec& spec, const
             // The view before its tables, as whoever searches takes them.
             with_short_locks(tx, {spec.target, t.document, t.chunk, t.journal}, [&] {
                 if (tx.exec(kViewOf, Params::of(spec.target, t.document)).boolean(0, 0)) {
-                    const Rows grants = tx.exec(kGrants, Params::of(spec.target));
-                    for (int i = 0; i < grants.size(); ++i) out.grants.push_back(grants.text(i, 0));
+                    out.grants = view_grants(tx, spec.target);
                     drop_view(tx, spec, source.key[columns.front()]);
                 }
                 alter(tx, revision, source, columns);

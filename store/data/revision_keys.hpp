@@ -17,6 +17,9 @@ namespace homeostat {
 // The first key column that is stored in another type or collation than the source has, as a sentence; nothing where all agree.
 Result<std::optional<std::string>> key_type_differs(Transaction& tx, const Revision& revision, const SourceShape& source);
 
+// Statements that give back what was granted on the view. Throws StoreFailure.
+std::vector<std::string> view_grants(Transaction& tx, const std::string& view);
+
 enum class KeysAligned : std::uint8_t {
     as_they_were,  // nothing to do
     altered,       // in the given transaction; the served view may be gone and is the caller's to make again

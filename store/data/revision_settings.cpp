@@ -90,6 +90,28 @@ Result<RevisionSettings> RevisionSettings::from_json(std::string_view text) {
     }
 }
 
+std::string what_differs(const RevisionSettings& a, const RevisionSettings& b) {
+    std::string out;
+    const auto add = [&](std::string_view what) { out += fmt::format("{}{}", out.empty() ? "" : ", ", what); };
+    const auto chunks = [](const RevisionSettings& s) {
+        if (s.chunk_size == 0) return s.chunker;
+        return fmt::format("{} {} {}{}", s.chunker, s.chunk_size, s.chunk_unit,
+                           s.chunk_overlap > 0 ? fmt::format(" overlapping by {}", s.chunk_overlap) : "");
+    };
+    const auto type = [](const RevisionSettings& s) { return s.vector_type == VectorType::vector ? "vector" : "halfvec"; };
+    if (a.model != b.model) add(fmt::format("model {} -> {}", a.model, b.model));
+    if (a.dimensions != b.dimensions) add(fmt::format("dimensions {} -> {}", a.dimensions, b.dimensions));
+    if (a.vector_type != b.vector_type) add(fmt::format("vectorType {} -> {}", type(a), type(b)));
+    if (chunks(a) != chunks(b)) add(fmt::format("chunks {} -> {}", chunks(a), chunks(b)));
+    if (a.chunk_context != b.chunk_context) add("another chunkContext");
+    if (a.key != b.key) add("another key");
+    if (a.content != b.content) add("other content");
+    if (a.content_template != b.content_template) add("another template");
+    if (a.document_prefix != b.document_prefix) add("another documentPrefix");
+    if (a.request != b.request) add("another request");
+    return out.empty() ? "its tables or keys were made again" : out;
+}
+
 bool RevisionSettings::same_vectors(const RevisionSettings& o) const {
     const auto decisive = [](const RevisionSettings& s) {
         return std::tie(s.model, s.dimensions, s.vector_type, s.chunker, s.chunk_size, s.chunk_overlap, s.chunk_unit,

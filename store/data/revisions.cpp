@@ -6,6 +6,8 @@
 
 #include "store/data/dependents.hpp"
 #include "store/data/revision_columns.hpp"
+#include "store/data/revision_keys.hpp"
+#include "store/data/search_function.hpp"
 #include "store/pg/group_role.hpp"
 #include "store/pg/lock_holders.hpp"
 #include "store/pg/text_array.hpp"
@@ -229,6 +231,7 @@ Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision&
                       const VectorExtension& vectors) {
     return guarded([&]() -> Status {
         const std::string sql = view_sql(revision, source, vectors);
+        std::vector<std::string> grants;
         const bool exists = !tx.exec(kViewColumns, Params::of(spec.target, revision.tables.document)).empty();
         try {
             tx.exec("SAVEPOINT view");
@@ -238,6 +241,7 @@ Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision&
             // Only "cannot change name or type of a view column" is mended by making the view anew.
             if (!exists || failure.error.code != "42P16") throw;
             tx.exec("ROLLBACK TO SAVEPOINT view");
+            grants = view_grants(tx, spec.target);
             try {
                 with_short_locks(tx, {spec.target},
                                  [&] { tx.exec(fmt::format("DROP VIEW {0}; CREATE VIEW {0} AS {1}", spec.target, sql)); });
@@ -252,6 +256,8 @@ Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision&
         }
         tx.exec(fmt::format("COMMENT ON VIEW {} IS 'homeostat: served view'", spec.target));
         tx.exec(give_view(spec.target, revision.tables.document + ", " + revision.tables.chunk));
+        for (const std::string& grant : grants) tx.exec(grant);
+        keep_search(tx, spec, revision, source, vectors);
         tx.exec(kServe, Params::of(spec.uid, revision.number));
         return {};
     });
@@ -315,6 +321,7 @@ Status drop_pipeline_data(Session& session, const PipelineSpec& spec) {
         Result<std::vector<Revision>> revisions = read_revisions(session, spec.uid);
         if (!revisions) return revisions.error();
         Transaction tx = session.begin();
+        drop_search(tx, spec);
         tx.exec("SAVEPOINT all_there");
         try {
             for (const Revision& r : *revisions) drop_revision_data(tx, spec, r.tables);

@@ -39,6 +39,9 @@ struct RevisionSettings {
     bool same_vectors(const RevisionSettings& other) const;
 };
 
+// What `after` has otherwise than `before`, for people: "model a -> b, dimensions 16 -> 32".
+std::string what_differs(const RevisionSettings& before, const RevisionSettings& after);
+
 struct RevisionTables {
     std::int64_t uid = 0;
     std::int32_t revision = 0;
@@ -97,9 +100,16 @@ Result<bool> view_is_current(Transaction& tx, const PipelineSpec& spec, const Re
 // After many rows were written: statistics and visibility for our own tables, without which what follows is planned blindly.
 Status tend_tables(Session& session, const Revision& revision);
 
-// Drops the tables of retired revisions but the newest, so that `keep` revisions remain with the served one. Those that somebody
-// reads are left for the next call.
-Status drop_old_revisions(Transaction& tx, std::int64_t uid, int keep);
+// Never given before to a revision of this pipeline, also where the newest was dropped. Throws StoreFailure.
+std::int32_t next_revision_number(Transaction& tx, std::int64_t uid);
+
+// The tables of a revision that is neither served nor built, and what else there is of it. Whoever reads them is not waited for.
+// Throws StoreFailure.
+void drop_revision(Transaction& tx, const RevisionTables& tables);
+// Drops one of the retired revisions that are more than `keep` with the served one, or retired for longer than `days` (0: however
+// long), a call; those that were whole once are kept before those that were not, and among them the last retired. One that
+// somebody reads is left for the next call.
+Status drop_old_revision(Transaction& tx, std::int64_t uid, int keep, int days);
 
 // Drops tables and view. Whoever reads them is not waited for: the error (kLockHeld, store/pg/lock_holders.hpp) says who it is.
 Status drop_pipeline_data(Session& session, const PipelineSpec& spec);

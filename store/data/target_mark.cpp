@@ -8,7 +8,7 @@ namespace {
 const Statement kMarks{"target_marks", R"(
     WITH RECURSIVE wanted AS (
         SELECT w.i, w.uid, w.revision, p.generation, p.provider, to_regclass(p.source)::oid AS source,
-            (SELECT r.provider FROM homeostat.revision r WHERE r.uid = w.uid AND r.revision = w.revision) AS made_by,
+            (SELECT r.provider FROM homeostat.revision r WHERE r.uid = w.uid AND r.revision = w.revision) AS made_by, p.revision_pin,
             concat_ws(',', p.declared_by, o.oid, o.rolsuper, o.rolbypassrls) AS declarer
         FROM unnest($1::bigint[], $2::int[]) WITH ORDINALITY AS w(uid, revision, i)
         LEFT JOIN homeostat.pipeline p ON p.uid = w.uid LEFT JOIN pg_roles o ON o.rolname = p.declared_by
@@ -37,7 +37,7 @@ const Statement kMarks{"target_marks", R"(
         FROM homeostat.provider p JOIN homeostat.provider q ON q.uid = p.uid OR q.pool = p.pool
         WHERE p.name IN (SELECT provider FROM wanted UNION SELECT made_by FROM wanted) GROUP BY p.name
     )
-    SELECT md5(concat_ws(E'\n', w.generation, w.provider, p.mark, m.mark, r.xmin, s.mark, w.declarer,
+    SELECT md5(concat_ws(E'\n', w.generation, w.revision_pin, w.provider, p.mark, m.mark, r.xmin, s.mark, w.declarer,
         (SELECT count(*) FROM homeostat.revision n WHERE n.uid = w.uid AND n.state = 'building'),
         (SELECT concat_ws(',', count(*), sum(m.xmin::text::bigint)) FROM pg_auth_members m),
         (SELECT concat_ws(':', e.oid, e.extversion, e.extnamespace) FROM pg_extension e WHERE e.extname = 'vector')))

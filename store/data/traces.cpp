@@ -6,7 +6,6 @@
 
 #include "store/data/sql_fragments.hpp"
 #include "store/pg/arrays.hpp"
-#include "store/pg/lock_holders.hpp"
 #include "store/pg/row_reader.hpp"
 
 namespace homeostat {
@@ -138,14 +137,6 @@ void take_stored(Transaction& tx, const Revision& revision, const std::vector<Tr
 
 void take_journaled(Transaction& tx, const Revision& revision, const std::vector<Trace>& traces, Taken& taken) {
     if (!traces.empty() && is_there(tx, revision.tables.journal)) take(tx, revision.tables.journal, true, traces, taken);
-}
-
-void drop_revision(Transaction& tx, const Revision& revision) {
-    const RevisionTables& t = revision.tables;
-    with_short_locks(tx, {t.document, t.chunk, t.journal},
-                     [&] { tx.exec(fmt::format("DROP TABLE IF EXISTS {}, {}, {}", t.journal, t.chunk, t.document)); });
-    tx.exec({"trace_drop_revision", "DELETE FROM homeostat.revision WHERE uid = $1::bigint AND revision = $2::int"},
-            Params::of(t.uid, t.revision));
 }
 
 std::vector<Key> canonical_keys(Transaction& tx, const SourceShape& source, const std::vector<Key>& keys) {

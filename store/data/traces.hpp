@@ -45,8 +45,6 @@ struct Taken {
 // Documents and chunks. The caller holds the pipeline's row, so that nobody writes for it meanwhile.
 void take_stored(Transaction& tx, const Revision& revision, const std::vector<Trace>& traces, Taken& taken);
 void take_journaled(Transaction& tx, const Revision& revision, const std::vector<Trace>& traces, Taken& taken);
-// Tables and row of a revision that is not served nor built.
-void drop_revision(Transaction& tx, const Revision& revision);
 
 // The keys in their types' own output form. StoreFailure of an SQLSTATE 22… where one is no value of its type.
 std::vector<Key> canonical_keys(Transaction& tx, const SourceShape& source, const std::vector<Key>& keys);

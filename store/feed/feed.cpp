@@ -124,6 +124,11 @@ const Statement kServedWhole{
     "UPDATE homeostat.feed SET served_gap_since = NULL WHERE uid = $1::bigint AND trusted_since IS NOT NULL"};
 const Statement kIsWhole{"feed_served_is_whole", "SELECT served_gap_since IS NULL FROM homeostat.feed WHERE uid = $1::bigint"};
 const Statement kKeepWhole{"feed_keep_served_whole", "UPDATE homeostat.feed SET served_gap_since = NULL WHERE uid = $1::bigint"};
+const Statement kRetiredGap{"feed_retired_gap", R"sql(
+    UPDATE homeostat.feed f SET trusted_since = NULL,
+        incomplete_since = least(f.incomplete_since, coalesce(r.retired_at, clock_timestamp())),
+        served_gap_since = least(f.served_gap_since, coalesce(r.retired_at, clock_timestamp()))
+    FROM homeostat.revision r WHERE f.uid = $1::bigint AND r.uid = f.uid AND r.revision = $2::int)sql"};
 const Statement kServedNext{"feed_served_next",
                             "UPDATE homeostat.feed SET served_gap_since = incomplete_since WHERE uid = $1::bigint"};
 
@@ -254,6 +259,9 @@ bool served_is_whole(Transaction& tx, std::int64_t uid) {
 }
 void keep_served_whole(Transaction& tx, std::int64_t uid) { tx.later(kKeepWhole, Params::of(uid)); }
 void close_served_gap(Transaction& tx, std::int64_t uid) { tx.later(kServedWhole, Params::of(uid)); }
+void note_retired_gap(Transaction& tx, std::int64_t uid, std::int32_t revision) {
+    tx.exec(kRetiredGap, Params::of(uid, revision));
+}
 void pass_served_gap_on(Transaction& tx, std::int64_t uid) { tx.later(kServedNext, Params::of(uid)); }
 
 Result<std::optional<std::int64_t>> let_feed_sleep(Session& session, std::int64_t uid) {

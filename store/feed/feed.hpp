@@ -49,6 +49,8 @@ bool served_is_whole(Transaction& tx, std::int64_t uid);
 void keep_served_whole(Transaction& tx, std::int64_t uid);
 // A run begins that sweeps what is served: that gap is closed by it, as far as the feed is trusted.
 void close_served_gap(Transaction& tx, std::int64_t uid);
+// A revision that was retired is served again, in this transaction and not yet: it lacks what changed since then.
+void note_retired_gap(Transaction& tx, std::int64_t uid, std::int32_t revision);
 // Another revision is served from here on: it has the gap that the feed has.
 void pass_served_gap_on(Transaction& tx, std::int64_t uid);
 

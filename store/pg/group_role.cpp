@@ -20,9 +20,25 @@ std::string give_tables(const std::vector<std::string>& tables) {
     return where_group_may_own(give);
 }
 
-std::string give_view(const std::string& view, const std::string& tables) {
+namespace {
+
+std::string escaped(const std::string& text) {
     std::string literal;
-    for (const char c : view) literal += c == '\'' ? std::string("''") : std::string(1, c);
+    for (const char c : text) literal += c == '\'' ? std::string("''") : std::string(1, c);
+    return literal;
+}
+
+}  // namespace
+
+std::string give_function(const std::string& function, const std::string& schema) {
+    return where_group_may_own(
+        fmt::format("IF pg_catalog.has_schema_privilege('homeostat_controller', '{0}'::pg_catalog.regnamespace, 'CREATE') THEN"
+                    " ALTER FUNCTION {1} OWNER TO homeostat_controller; END IF;",
+                    escaped(schema), function));
+}
+
+std::string give_view(const std::string& view, const std::string& tables) {
+    const std::string literal = escaped(view);
     return where_group_may_own(fmt::format(
         "IF pg_catalog.has_schema_privilege('homeostat_controller', (SELECT c.relnamespace FROM pg_catalog.pg_class c WHERE"
         " c.oid = '{0}'::pg_catalog.regclass), 'CREATE') THEN ALTER VIEW {1} OWNER TO homeostat_controller;"

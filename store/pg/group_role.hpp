@@ -15,4 +15,7 @@ std::string give_tables(const std::vector<std::string>& tables);
 // what it reads. `tables`: a list as SQL reads it.
 std::string give_view(const std::string& view, const std::string& tables);
 
+// `function`: a signature; `schema`: where it is. Both as SQL reads them.
+std::string give_function(const std::string& function, const std::string& schema);
+
 }  // namespace homeostat

@@ -335,5 +335,27 @@ TEST_F(TrustRelatives, WhatAProviderQuotesIsShownToWhoSentIt) {
     EXPECT_THAT(condition("a", "Ready", "message"), HasSubstr("patient Smith")) << "who sent it may read what came of it";
 }
 
+// Who may suspend it may go back to a revision, stop a fill and drop one; nobody else may.
+TEST_F(TrustRelatives, OnlyWhoMayActForItAsksForItsRevisions) {
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    EXPECT_EQ(as_controller_.run_once().exit.code, kConverged);
+    const kit::Program bob{db.url(bob_)};
+    for (const kit::Arguments& action : {kit::Arguments{"activate", "1"}, {"drop", "1"}}) {
+        kit::Arguments all{"revisions", "a"};
+        all.insert(all.end(), action.begin(), action.end());
+        EXPECT_EQ(bob.run(all).exit.code, 2);
+    }
+    EXPECT_THAT(refused(bob_, "UPDATE homeostat.pipeline SET revision_pin = 1 WHERE name = 'a'"),
+                HasSubstr("it was declared by role"));
+    EXPECT_THAT(refused(bob_, "UPDATE homeostat.pipeline SET revision_drop = 1 WHERE name = 'a'"),
+                HasSubstr("it was declared by role"));
+    as(ann_).exec("UPDATE homeostat.pipeline SET revision_pin = 1, revision_pinned_by = 'root' WHERE name = 'a'");
+    EXPECT_EQ(db.value("SELECT revision_pinned_by FROM homeostat.pipeline"), ann_);
+    const kit::Program ann{db.url(ann_)};
+    EXPECT_THAT(ann.run({"revisions", "a"}).output, HasSubstr("Pinned: revision 1, by " + ann_));
+    EXPECT_EQ(ann.run({"resume", "a"}).exit.code, 0);
+    EXPECT_EQ(db.value("SELECT revision_pin IS NULL AND revision_pinned_by IS NULL FROM homeostat.pipeline"), "t");
+}
+
 }  // namespace
 }  // namespace homeostat

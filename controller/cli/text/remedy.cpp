@@ -32,6 +32,8 @@ constexpr std::array kRemedies{
     Remedy{"CanaryDisagrees", "see that all providers of the pool of {1} serve the same model"},
     Remedy{"ContentRefused",
            "homeostat get deadletters {0} lists what was refused; edit it, or homeostat dead-letters retry {0}"},
+    Remedy{"RevisionPinned", "homeostat resume {0} goes on to what is declared; homeostat revisions {0} shows what there is"},
+    Remedy{"RevisionOutdated", "declare a provider that makes the vectors of the pinned revision, or homeostat resume {0}"},
     Remedy{"RightMissing", "grant the right that is missing, as the sentence says"},
     Remedy{"SourceUnusable", "restore the table or column, or edit the pipeline; homeostat validate {0} says more"},
     Remedy{"SourceFiltered", "let homeostat's role see every row (BYPASSRLS), or declare rowSecurity: Accept"},
