@@ -64,7 +64,8 @@ std::vector<std::string> broken_invariants(Database& db, const std::string& pipe
                     "('ProviderHealthy','True'),('PruneBlocked','False'),('SourceShort','False'),('RolledBack','False'),('"
                     "RowsWithoutKey','False'),"
                     "('DeadLetters','False'),('SourceFiltered','False'),('SourceUnsteady','False'),"
-                    "('ChunksCut','False'),('FactoryConflict','False'),('BudgetSpent','False'),('PlanHeld','False'),('RevisionPinned','False')) AND type <> "
+                    "('ChunksCut','False'),('FactoryConflict','False'),('BudgetSpent','False'),('PlanHeld','False'),('"
+                    "RevisionPinned','False')) AND type <> "
                     "'ChangeFeed'"
                     // A fault of the chaos kit that stays: a machine whose clock is an hour off.
                     " AND (type, reason) <> ('FactoryConflict', 'ClockOff')");
