@@ -344,7 +344,9 @@ Status PipelineReconciler::begin_run(Pass& pass) {
             close_served_gap(tx, pass.uid);
         }
         pass.run = start_run(tx, run);
-        if (versions_outdated(tx, pass.declared, *pass.run, pass.source.version, stored->documents > 0)) pass.run->deep = true;
+        // What this revision is made of, which need not be what is declared.
+        const PipelineSpec made = spec_of_revision(pass.declared, pass.revision.settings);
+        if (versions_outdated(tx, made, *pass.run, pass.source.version, stored->documents > 0)) pass.run->deep = true;
         open_checkpoint(tx, pass.revision, pass.run->id, *stored);
         tx.commit();
     });
