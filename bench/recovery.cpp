@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -34,13 +35,18 @@ constexpr const char* kConverged =
 
 // A database with so many documents to embed by an endpoint of its own, and replicas over it.
 struct Scene {
-    Scene(kit::Cluster& cluster, const std::string& program, std::int64_t documents, milliseconds delay, int in_flight)
-        : binary(program), db(kit::Schema::migrated, cluster), endpoint({.dimensions = 384, .keep_requests = 1, .delay = delay}) {
+    // Without a delay the built-in model embeds them (HOMEOSTAT_EMBED_MODEL_DIR).
+    Scene(kit::Cluster& cluster, const std::string& program, std::int64_t documents, std::optional<milliseconds> delay,
+          int in_flight)
+        : binary(program),
+          db(kit::Schema::migrated, cluster),
+          endpoint({.dimensions = 384, .keep_requests = 1, .delay = delay.value_or(milliseconds(0))}) {
         make_source(db, documents, 1'000);
-        db.exec(
-            fmt::format("INSERT INTO homeostat.provider (name, kind, endpoint, model, dimensions, max_batch, max_in_flight)"
-                        " VALUES ('fake', 'openai', '{}', 'fake', 384, 100, {})",
-                        endpoint.url(), in_flight));
+        db.exec(delay ? fmt::format(
+                            "INSERT INTO homeostat.provider (name, kind, endpoint, model, dimensions, max_batch, max_in_flight)"
+                            " VALUES ('fake', 'openai', '{}', 'fake', 384, 100, {})",
+                            endpoint.url(), in_flight)
+                      : "INSERT INTO homeostat.provider (name, kind, dimensions) VALUES ('fake', 'local', 512)");
         declare(db, "fake");
     }
     void start() {
@@ -77,7 +83,7 @@ std::vector<double> edits(kit::Database& db, int n) {
     return out;
 }
 
-void beside_a_fill(kit::Cluster& cluster, const std::string& program, milliseconds delay) {
+void beside_a_fill(kit::Cluster& cluster, const std::string& program, std::optional<milliseconds> delay) {
     Scene scene(cluster, program, 2'000, delay, 8);
     scene.start();
     until(scene.db, kConverged, "1");
@@ -95,10 +101,11 @@ void beside_a_fill(kit::Cluster& cluster, const std::string& program, millisecon
     const std::vector<double> beside = edits(scene.db, 150);
     const std::string still = scene.db.value("SELECT count(*) FROM homeostat.run");
     fmt::print(
-        "| edit to vector beside a fill of 100,000, endpoint of {} ms: p50 / p99, against without{} | {:.1f} / {:.1f} ms |"
+        "| edit to vector beside a fill of 100,000, {}: p50 / p99, against without{} | {:.1f} / {:.1f} ms |"
         " {:.1f} / {:.1f} ms | {:.2f} / {:.2f} |\n",
-        delay.count(), still == "1" ? "" : " (the fill ended first)", percentile(beside, 0.5), percentile(beside, 0.99),
-        percentile(alone, 0.5), percentile(alone, 0.99), percentile(beside, 0.5) / percentile(alone, 0.5),
+        delay ? fmt::format("endpoint of {} ms", delay->count()) : "built-in model",
+        still == "1" ? "" : " (the fill ended first)", percentile(beside, 0.5), percentile(beside, 0.99), percentile(alone, 0.5),
+        percentile(alone, 0.99), percentile(beside, 0.5) / percentile(alone, 0.5),
         percentile(beside, 0.99) / percentile(alone, 0.99));
 }
 
@@ -200,6 +207,9 @@ int main(int argc, char** argv) {
     if (asked("fill")) {
         beside_a_fill(cluster, program, milliseconds(50));
         beside_a_fill(cluster, program, milliseconds(0));
+    }
+    if (asked("local")) {
+        beside_a_fill(cluster, program, std::nullopt);
     }
     if (asked("restart")) one_is_killed(cluster, program);
     if (asked("kills")) four_are_killed_in_turn(cluster, program);

@@ -135,8 +135,11 @@ Status PipelineReconciler::load(Pass& pass) {
     if (const Revision* pinned = pass.pinned()) {
         Result<ProviderSpec> makes = provider_of_revision(**session, pass.declared, *pinned);
         if (!makes && makes.error().code != kRevisionOutdated) return makes.error();
-        if (makes) pass.provider = *std::move(makes);
-        if (!makes) pass.unprovided = makes.error();
+        if (makes) {
+            pass.provider = *std::move(makes);
+        } else {
+            pass.unprovided = makes.error();
+        }
     }
     pass.renewed = renewed(pass);
     Result<FeedRow> feed = read_feed(**session, pass.uid);
