@@ -112,6 +112,9 @@ int retry(CliContext& context, Session& session, const DeadLetterFilter& filter)
 }
 
 int run(CliContext& context, const Options& o) {
+    if (o.retry.given() && o.all && !o.pipeline.empty())
+        return context.fail(
+            invalid(fmt::format("--all is every pipeline's, and \"{}\" is one: give the one or the other", o.pipeline)));
     if (o.retry.given() && o.pipeline.empty() && o.key.empty() && o.cls.empty() && !o.all) {
         return context.fail(invalid("say which to try again: a pipeline, --key, --class, or --all for every pipeline's"));
     }

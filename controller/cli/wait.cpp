@@ -52,6 +52,8 @@ Result<Goal> read_goal(const std::string& text) {
         // kubectl takes true for True.
         if (!goal.value.empty() && goal.value[0] >= 'a' && goal.value[0] <= 'z')
             goal.value[0] = static_cast<char>(goal.value[0] - 32);
+        if (goal.value != "True" && goal.value != "False" && goal.value != "Unknown")
+            return invalid(fmt::format("--for {}: a condition is True, False or Unknown", text));
     } else if (text.starts_with("jsonpath=")) {
         const std::size_t equals = text.find("}=");
         if (equals == std::string::npos) return invalid(fmt::format("--for {}: write jsonpath='{{.status.revision}}'=1", text));

@@ -59,6 +59,8 @@ public:
     void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { put(node(mark, YamlNode::Kind::null), anchor); }
 
     void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+        // The server's texts have none, and whoever takes this one for a C string would see another.
+        if (value.find('\0') != std::string::npos) throw YAML::ParserException(mark, "a text has a NUL character in it");
         YamlNode n = node(mark, YamlNode::Kind::text);
         n.quoted = tag != "?";  // the parser's mark of a plain scalar
         if (!n.quoted) n.kind = plain_kind(value);

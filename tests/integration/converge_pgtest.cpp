@@ -179,7 +179,7 @@ TEST_F(Converge, AStopWithoutABudgetGivesTheClaimsBackAsTheyWere) {
 
 TEST_F(Converge, TwoAtOnceShareTheWorkAndWriteNothingTwice) {
     kit::FakeEndpoint endpoint({.dimensions = 16, .delay = 20ms});
-    make_at(endpoint, 1000);
+    make_at(endpoint, 960);  // of a thousand texts a few would be asked for again, to see whether the model is the same
     const kit::Environment small{{"HOMEOSTAT_BATCH_DOCUMENTS", "16"}, {"HOMEOSTAT_BATCH_IN_FLIGHT", "2"}};
     kit::Process a = homeostat.start({"run"}, small);
     kit::Process b = homeostat.start({"run"}, small);
@@ -187,10 +187,10 @@ TEST_F(Converge, TwoAtOnceShareTheWorkAndWriteNothingTwice) {
     end(a);
     end_converged(b, "docs", kWanted);
     expect_vectors_of_their_texts();
-    expect_each_written_once(1000);
+    expect_each_written_once(960);
     EXPECT_EQ(db.value("SELECT count(DISTINCT claimed_by) FROM homeostat.batch_history WHERE outcome = 'done'"), "2")
         << "one did all the work";
-    EXPECT_EQ(endpoint.texts(), 1000U) << "something was paid for twice";
+    EXPECT_EQ(endpoint.texts(), 960U) << "something was paid for twice";
 }
 
 TEST_F(Converge, APausedReplicaThatWakesAfterItsTimeIsRefusedAndHarmless) {

@@ -163,6 +163,8 @@ TEST_F(ConfigLoad, FilesThatAreNoMapOfSettingsAreRefused) {
     EXPECT_THAT(refusal(), HasSubstr(":1: the file is a list"));
     sources.file = file("lease:\n  ttl: 15s\n  ttl: 16s\n");
     EXPECT_THAT(refusal(), HasSubstr(":3:3: this is not YAML that can be read: \"ttl\" is given twice (first on line 2)"));
+    sources.file = file("lease: {ttl: \"15s\\0\"}\n");
+    EXPECT_THAT(refusal(), HasSubstr("a text has a NUL character in it"));
     sources.file = file("lease: [1\n");
     EXPECT_THAT(refusal(), HasSubstr("this is not YAML that can be read"));
     sources.file = file("");
