@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
@@ -13,6 +14,20 @@ namespace homeostat {
 namespace {
 
 namespace asio = boost::asio;
+
+// How long pieces stay short after somebody has waited: edits come in a row.
+constexpr Duration kCrowded = std::chrono::seconds(5);
+
+class Counted {
+public:
+    explicit Counted(std::atomic<std::uint32_t>& n) : n_(n) { ++n_; }
+    ~Counted() { --n_; }
+    Counted(const Counted&) = delete;
+    Counted& operator=(const Counted&) = delete;
+
+private:
+    std::atomic<std::uint32_t>& n_;
+};
 
 class LocalEmbedder final : public Embedder {
 public:
@@ -37,19 +52,31 @@ public:
 private:
     asio::awaitable<void> compute(const std::vector<std::string>& texts, const Context& context, Result<Embeddings>& out) const;
     std::size_t take_chunk(const std::vector<std::string>& texts, std::size_t from, std::vector<LocalModel::Ids>& chunk) const;
+    std::size_t chunk_tokens() const;
     void run_chunk(const std::vector<LocalModel::Ids>& chunk, Embeddings& answer) const;
 
     std::shared_ptr<const LocalModel> model_;
     std::uint32_t dimensions_;
     InProcessOptions options_;
+    mutable std::atomic<std::uint32_t> under_way_{0};
+    mutable std::atomic<SteadyTime::rep> crowded_until_{0};
 };
+
+// More requests than threads: somebody waits for the others' pieces, and may soon again.
+std::size_t LocalEmbedder::chunk_tokens() const {
+    if (options_.clock == nullptr) return LocalModel::kChunkTokens;
+    const SteadyTime now = options_.clock->steady_now();
+    if (under_way_.load() > options_.max_in_flight) crowded_until_.store((now + kCrowded).time_since_epoch().count());
+    return now.time_since_epoch().count() < crowded_until_.load() ? LocalModel::kShortChunkTokens : LocalModel::kChunkTokens;
+}
 
 // Fills `chunk` with the pieces of the texts from `from` on, until the model has enough to do; returns the tokens.
 std::size_t LocalEmbedder::take_chunk(const std::vector<std::string>& texts, std::size_t from,
                                       std::vector<LocalModel::Ids>& chunk) const {
     chunk.clear();
     std::size_t tokens = 0;
-    while (from < texts.size() && tokens < LocalModel::kChunkTokens && chunk.size() < LocalModel::kChunkTokens) {
+    const std::size_t enough = chunk_tokens();
+    while (from < texts.size() && tokens < enough && chunk.size() < enough) {
         chunk.push_back(model_->tokenize(texts[from++]));
         tokens += chunk.back().size();
     }
@@ -73,6 +100,7 @@ asio::awaitable<void> LocalEmbedder::compute(const std::vector<std::string>& tex
                                              Result<Embeddings>& out) const {
     Embeddings answer{.dimensions = dimensions_, .values = {}, .tokens = 0, .model = std::string(LocalModel::kName)};
     answer.values.reserve(texts.size() * dimensions_);
+    const Counted counted(under_way_);
     std::vector<LocalModel::Ids> chunk;
     for (std::size_t done = 0; done < texts.size(); done += chunk.size()) {
         if (done > 0) co_await asio::post(asio::use_awaitable);
