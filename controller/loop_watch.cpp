@@ -1,4 +1,5 @@
 // The watch: what is declared, what rests, and the upkeep of histories.
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -92,9 +93,11 @@ void Loop::settle_elsewhere(std::int64_t uid) {
         const Lock lock(mutex_);
         since = elsewhere_[uid];
     }
-    if (since.empty()) spdlog::info("pipeline {} is healed by another replica; this one waits until nothing of it waits", uid);
+    if (since.empty())
+        spdlog::info("{} is healed by another replica; this one waits until nothing of it waits", faults_.called(uid));
     const Result<bool> healed = healed_elsewhere(**session, uid, since);
-    if (!healed) return;
+    if (!healed)
+        return tell("pipelines elsewhere", healed.error(), fmt::format("{}: {}", faults_.called(uid), healed.error().message));
     {
         const Lock lock(mutex_);
         elsewhere_[uid] = since;

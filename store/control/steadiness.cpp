@@ -81,20 +81,22 @@ std::vector<std::string> key_texts(const std::vector<Key>& keys) {
 std::vector<std::string_view> views(const std::vector<std::string>& texts) { return {texts.begin(), texts.end()}; }
 
 // A version of the row's own depends on the cluster, the table, and the columns that are read; one of the user's on all that the
-// source is made of.
-std::string basis(Transaction& tx, const PipelineSpec& spec, VersionKind kind) {
+// source is made of. And on the revision that was compared: one that was kept meanwhile, and is gone back to, was not.
+std::string basis(Transaction& tx, const PipelineSpec& spec, const Run& run, VersionKind kind) {
     const std::string cluster = tx.exec(kCluster, Params::of(spec.uid)).text(0, 0);
-    if (kind == VersionKind::column) return cluster + ":" + read_source_fingerprints(tx, {spec.uid}).front();
+    if (kind == VersionKind::column)
+        return fmt::format("{}:{}:{}", cluster, read_source_fingerprints(tx, {spec.uid}).front(), run.revision);
     std::vector<std::string> columns = watched_columns(spec);
     columns.insert(columns.end(), spec.key.begin(), spec.key.end());
-    return cluster + ":" + tx.exec(kColumns, Params::of(spec.uid, format_text_array(columns))).text(0, 0);
+    const Rows columns_now = tx.exec(kColumns, Params::of(spec.uid, format_text_array(columns)));
+    return fmt::format("{}:{}:{}", cluster, columns_now.view(0, 0), run.revision);
 }
 
 }  // namespace
 
 bool versions_outdated(Transaction& tx, const PipelineSpec& spec, const Run& run, VersionKind kind, bool stored) {
     if (kind == VersionKind::hash) return false;
-    const std::string now = basis(tx, spec, kind);
+    const std::string now = basis(tx, spec, run, kind);
     const bool outdated = tx.exec(kOutdated, Params::of(spec.uid, run.id, now, stored)).boolean(0, 0);
     if (!outdated) tx.exec(kAdopt, Params::of(spec.uid, now));
     return outdated;

@@ -2,8 +2,9 @@
 // rest on.
 //
 // A version says that a row is as it was only within one cluster and for the same columns of the same table, and where it is the
-// user's column, under one definition of the source. A hash says nothing where the source never reads the same twice (random(),
-// now()). Throws StoreFailure inside, returns Result; everything belongs to the session or transaction that is given.
+// user's column, under one definition of the source; of one revision, which is not looked at while it is only kept. A hash says
+// nothing where the source never reads the same twice (random(), now()). Throws StoreFailure inside, returns Result; everything
+// belongs to the session or transaction that is given.
 #pragma once
 
 #include <cstdint>

@@ -25,7 +25,7 @@ const Statement kFeed{"waiting_feed", R"sql(
                        (SELECT c.oldest FROM homeostat.waiting_changes($1::bigint) c))) o(since))sql"};
 
 const Statement kElsewhere{"waiting_elsewhere", R"sql(
-    SELECT coalesce(s.observed_generation = p.generation AND w.oldest IS NULL
+    SELECT coalesce(s.observed_generation = p.generation AND w.oldest IS NULL AND w.changes IS NOT NULL
             AND EXISTS (SELECT FROM homeostat.condition n WHERE n.uid = p.uid AND n.type = 'Ready' AND n.status = 'True'
                         AND n.reason = 'Converged')
             AND NOT EXISTS (SELECT FROM homeostat.run u WHERE u.uid = p.uid)

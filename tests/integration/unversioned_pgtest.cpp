@@ -79,6 +79,25 @@ TEST_F(Odd, ATableThatIsSwappedForOneOfTheSameTransactionIsFollowed) {
     end(run);
 }
 
+// A revision that is only kept is compared by nobody: when it is served again its versions prove nothing.
+TEST_F(Odd, ARevisionThatIsGoneBackToIsComparedByItsContents) {
+    db.exec(
+        "CREATE TYPE mood AS ENUM ('sad'); CREATE TABLE docs (id int PRIMARY KEY, body mood);"
+        "INSERT INTO docs SELECT i, 'sad' FROM generate_series(1, 20) i");
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    db.exec("UPDATE homeostat.pipeline SET dimensions = 32");
+    ASSERT_TRUE(eventually_is("SELECT coalesce(max(revision), 0) FROM homeostat.revision WHERE state = 'served'", "2"));
+    db.exec("ALTER TYPE mood RENAME VALUE 'sad' TO 'gloomy'");
+    const std::string wanted = "SELECT id, body::text AS body FROM docs";
+    ASSERT_TRUE(follows(wanted)) << run.output();
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.run", "0"));
+    ASSERT_EQ(homeostat.run({"revisions", "docs", "activate", "1"}).exit.code, 0);
+    EXPECT_TRUE(follows(wanted)) << run.output();
+    end(run);
+}
+
 // What concerns no document is not looked at deeply for.
 TEST_F(Odd, AColumnThatNobodyReadsChangesNothing) {
     make(20);
