@@ -10,8 +10,9 @@ namespace homeostat {
 
 namespace {
 
-// A third of what a thread of usual priority gets beside it (sched(7): each step is a factor of 1.25).
-constexpr int kNice = 5;
+// What nice(1) gives to work in the background: a tenth of what a thread of usual priority gets beside it (sched(7): each step is a
+// factor of 1.25).
+constexpr int kNice = 10;
 
 }  // namespace
 

@@ -67,7 +67,8 @@ struct Controller::Impl {
           cpu(cores(s)),
           memory(memory_budget(s), m),
           turns(c),
-          gateway({make ? std::move(make) : make_embedder_maker(s, io.get_executor(), cpu.get_executor(), c, telemetry()),
+          gateway({make ? std::move(make)
+                        : make_embedder_maker(s, {io.get_executor(), cpu.get_executor(), quick.get_executor()}, c, telemetry()),
                    db.get_executor(), c, telemetry(), &reads},
                   gateway_settings(s)),
           chunkers(registered_chunkers(s), make_chunker_maker(s, io.get_executor(), c, telemetry()), db.get_executor()),
@@ -292,6 +293,7 @@ struct Controller::Impl {
         db.join();
         feed_db.join();
         cpu.join();
+        quick.join();
     }
 
     const Settings settings;
@@ -310,6 +312,7 @@ struct Controller::Impl {
     asio::thread_pool db;
     asio::thread_pool feed_db;
     asio::thread_pool cpu;
+    asio::thread_pool quick{1};
     MemoryBudget memory;
     WriterPressure pressure;
     RowTurns turns;

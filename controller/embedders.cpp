@@ -18,12 +18,10 @@ namespace {
 
 class Maker {
 public:
-    Maker(const Settings& settings, boost::asio::any_io_executor io, boost::asio::any_io_executor cpu, const Clock& clock,
-          Telemetry telemetry)
+    Maker(const Settings& settings, EmbedderExecutors on, const Clock& clock, Telemetry telemetry)
         : model_dir_(settings.embed_model_dir),
           threads_(settings.embed_threads > 0 ? settings.embed_threads : std::max(1U, std::thread::hardware_concurrency())),
-          io_(std::move(io)),
-          cpu_(std::move(cpu)),
+          on_(std::move(on)),
           clock_(clock),
           telemetry_(telemetry),
           outbound_(outbound_of(settings)) {
@@ -49,7 +47,7 @@ private:
         if (provider.kind == "hashing") {
             made = make_hashing_embedder(dimensions, options());
         } else if (provider.kind == "openai") {
-            made = make_openai_embedder(provider, model, dimensions, io_, clock_, telemetry_, outbound_);
+            made = make_openai_embedder(provider, model, dimensions, on_.io, clock_, telemetry_, outbound_);
         } else if (provider.kind == "local") {
             Result<std::shared_ptr<const LocalModel>> weights = local_model();
             if (!weights) return weights.error();
@@ -57,7 +55,7 @@ private:
         }
         if (provider.kind == "exec") {
             Result<std::unique_ptr<ExecEmbedder>> program =
-                make_exec_embedder(provider, model, dimensions, io_, clock_, telemetry_, exec_);
+                make_exec_embedder(provider, model, dimensions, on_.io, clock_, telemetry_, exec_);
             if (!program) return program.error();
             return std::shared_ptr<Embedder>(*std::move(program));
         }
@@ -71,7 +69,7 @@ private:
         return std::make_shared<const Outbound>(outbound ? *std::move(outbound) : Outbound());
     }
 
-    InProcessOptions options() const { return {cpu_, &clock_, threads_}; }
+    InProcessOptions options() const { return {on_.cpu, &clock_, threads_, on_.quick}; }
 
     Result<std::shared_ptr<const LocalModel>> local_model() EXCLUDES(mutex_) {
         const Lock lock(mutex_);
@@ -83,8 +81,7 @@ private:
 
     const std::string model_dir_;
     const std::uint32_t threads_;
-    const boost::asio::any_io_executor io_;
-    const boost::asio::any_io_executor cpu_;
+    const EmbedderExecutors on_;
     const Clock& clock_;
     Telemetry telemetry_;
     const std::shared_ptr<const Outbound> outbound_;
@@ -95,9 +92,8 @@ private:
 
 }  // namespace
 
-EmbedderMaker make_embedder_maker(const Settings& settings, boost::asio::any_io_executor io, boost::asio::any_io_executor cpu,
-                                  const Clock& clock, Telemetry telemetry) {
-    auto maker = std::make_shared<Maker>(settings, std::move(io), std::move(cpu), clock, telemetry);
+EmbedderMaker make_embedder_maker(const Settings& settings, EmbedderExecutors on, const Clock& clock, Telemetry telemetry) {
+    auto maker = std::make_shared<Maker>(settings, std::move(on), clock, telemetry);
     return [maker](const ProviderSpec& provider, const std::string& model, std::uint32_t dimensions) {
         return maker->make(provider, model, dimensions);
     };

@@ -10,9 +10,15 @@
 
 namespace homeostat {
 
-// Makes embedders that do their waiting on `io` and their computing on `cpu`. The built-in model is read when first asked for,
-// and once. What it refers to outlives every embedder it makes. Safe from any thread.
-EmbedderMaker make_embedder_maker(const Settings& settings, boost::asio::any_io_executor io, boost::asio::any_io_executor cpu,
-                                  const Clock& clock, Telemetry telemetry);
+// Where embedders wait and compute.
+struct EmbedderExecutors {
+    boost::asio::any_io_executor io;
+    boost::asio::any_io_executor cpu;
+    boost::asio::any_io_executor quick;  // for what somebody may wait for (inprocess.hpp); none: `cpu`
+};
+
+// The built-in model is read when first asked for, and once. What it refers to outlives every embedder it makes. Safe from any
+// thread.
+EmbedderMaker make_embedder_maker(const Settings& settings, EmbedderExecutors on, const Clock& clock, Telemetry telemetry);
 
 }  // namespace homeostat

@@ -29,6 +29,7 @@ struct InProcessOptions {
     boost::asio::any_io_executor cpu;  // of the pool for work that computes; never an I/O thread
     const Clock* clock = nullptr;  // outlives the embedder; without one deadlines are not looked at
     std::uint32_t max_in_flight = 2;  // the size of that pool: more only wait in its queue
+    boost::asio::any_io_executor quick = {};  // of one thread more, for what somebody may wait for; `cpu` where there is none
 };
 
 // What both ask between two pieces of work.

@@ -18,6 +18,11 @@ namespace asio = boost::asio;
 // How long pieces stay short after somebody has waited: edits come in a row.
 constexpr Duration kCrowded = std::chrono::seconds(5);
 
+// A request that is an edit, or a query: a few milliseconds of work. It does not wait for the end of a fill's piece, and the
+// threads of a fill give way to the one that it is computed on (controller/background_threads.hpp).
+constexpr std::size_t kQuickTexts = 2;
+constexpr std::size_t kQuickBytes = 4096;
+
 class Counted {
 public:
     explicit Counted(std::atomic<std::uint32_t>& n) : n_(n) { ++n_; }
@@ -37,7 +42,8 @@ public:
     asio::awaitable<Result<Embeddings>> embed(const std::vector<std::string>& texts, TextRole /*the model has one reading*/,
                                               const Context& context) override {
         Result<Embeddings> answer = Embeddings{};
-        co_await asio::co_spawn(options_.cpu, compute(texts, context, answer), asio::use_awaitable);
+        const bool quick = options_.quick && is_quick(texts);
+        co_await asio::co_spawn(quick ? options_.quick : options_.cpu, compute(texts, context, answer), asio::use_awaitable);
         co_return answer;
     }
 
@@ -50,6 +56,11 @@ public:
     }
 
 private:
+    static bool is_quick(const std::vector<std::string>& texts) {
+        std::size_t bytes = 0;
+        for (const std::string& text : texts) bytes += text.size();
+        return texts.size() <= kQuickTexts && bytes <= kQuickBytes;
+    }
     asio::awaitable<void> compute(const std::vector<std::string>& texts, const Context& context, Result<Embeddings>& out) const;
     std::size_t take_chunk(const std::vector<std::string>& texts, std::size_t from, std::vector<LocalModel::Ids>& chunk) const;
     std::size_t chunk_tokens() const;

@@ -103,6 +103,37 @@ TEST_F(EmbedLocalRun, LetsALoneQueryPassAWholeBatch) {
     EXPECT_TRUE(answer_.has_value());
 }
 
+// Nobody turns the loop of the fill meanwhile.
+TEST_F(EmbedLocalRun, ComputesWhatSomebodyMayWaitForOnAThreadOfItsOwn) {
+    asio::io_context quick{1};
+    InProcessOptions apart = options();
+    apart.quick = quick.get_executor();
+    const auto local = make_local_embedder(model(), 512, apart);
+    const Context context;
+    struct Case {
+        std::vector<std::string> texts;
+        bool is_quick;
+    };
+    const std::vector<Case> cases{{{"an edit"}, true},
+                                  {{"a title", "and its text"}, true},
+                                  {{"three", "are", "of a fill"}, false},
+                                  {{std::string(5000, 'q')}, false}};
+    for (const Case& c : cases) {
+        answer_.reset();
+        start(**local, c.texts, context);
+        for (asio::io_context* loop : {&io_, &quick, &io_}) {
+            loop->restart();
+            loop->poll();
+        }
+        EXPECT_EQ(answer_.has_value(), c.is_quick) << c.texts.size();
+        for (asio::io_context* loop : {&cpu_, &io_}) {
+            loop->restart();
+            loop->poll();
+        }
+        EXPECT_TRUE(answer_.has_value()) << c.texts.size();
+    }
+}
+
 TEST_F(EmbedLocalRun, GivesFewerDimensionsWhenAsked) {
     const auto whole = make_local_embedder(model(), 512, options());
     const auto less = make_local_embedder(model(), 128, options());

@@ -31,7 +31,7 @@ Result<Embeddings> ask_provider(const Settings& settings, const ProviderSpec& pr
     const Telemetry telemetry{metrics, tracer};
     asio::io_context io(1);
     asio::thread_pool cpu(1);
-    const GatewayParts parts{.make = make_embedder_maker(settings, io.get_executor(), cpu.get_executor(), clock, telemetry),
+    const GatewayParts parts{.make = make_embedder_maker(settings, {io.get_executor(), cpu.get_executor(), {}}, clock, telemetry),
                              .db = cpu.get_executor(),
                              .clock = clock,
                              .telemetry = telemetry};
