@@ -98,6 +98,7 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     const LogFields about{{"reconcile", context.reconcile_id}, {"trace", trace_of(context)}, {"uid", std::to_string(item.key)}};
     span.set("homeostat.pipeline.uid", item.key);
     span.set("homeostat.reconcile_id", context.reconcile_id);
+    const std::size_t ended_before = settings_.once ? settled_so_far() : 0;
     const SteadyTime started = clock_.steady_now();
     context.deadline = started + settings_.pass_timeout;
     Result<ReconcileOutcome> outcome = epoch ? [&]() -> Result<ReconcileOutcome> {
@@ -114,6 +115,8 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     if (outcome) {
         well(pass_of(item.key));
         count(ended(outcome->end) ? "success" : "requeue_after");
+        if (outcome->end == PassEnd::depends && settings_.once && only_dependents_left(item.key, ended_before))
+            outcome->end = PassEnd::settled;
         settle(item.key, *outcome);
         return follow(item, *outcome);
     }
@@ -226,8 +229,10 @@ void Loop::not_ours(std::int64_t uid) {
 void Loop::well(const std::string& who) { faults_.over(who, clock_.steady_now()); }
 
 void Loop::settle(std::int64_t uid, const ReconcileOutcome& outcome) {
-    if (!settings_.once || !ended(outcome.end)) return;
+    if (!settings_.once) return;
     const Lock lock(mutex_);
+    if (outcome.end != PassEnd::depends) dependent_.erase(uid);
+    if (!ended(outcome.end)) return;
     if (!settled_.insert(uid).second) return;
     const bool well = outcome.end == PassEnd::converged || outcome.end == PassEnd::gone;
     ++(outcome.end == PassEnd::failed ? counts_.failed : well ? counts_.converged : counts_.drift_left);
@@ -237,6 +242,22 @@ void Loop::settle(std::int64_t uid, const ReconcileOutcome& outcome) {
 std::set<std::int64_t> Loop::fed() const {
     const Lock lock(mutex_);
     return fed_;
+}
+
+std::size_t Loop::settled_so_far() const {
+    const Lock lock(mutex_);
+    return settled_.size();
+}
+
+// Whom they wait for has ended and is not ready: each of them has looked again since the last that ended did. `ended_before` is
+// how many had when the look of `uid` began.
+bool Loop::only_dependents_left(std::int64_t uid, std::size_t ended_before) {
+    const Lock lock(mutex_);
+    dependent_[uid] = ended_before;
+    return std::all_of(seen_.begin(), seen_.end(), [&](const auto& entry) {
+        const auto it = dependent_.find(entry.first);
+        return settled_.contains(entry.first) || (it != dependent_.end() && it->second == settled_.size());
+    });
 }
 
 bool Loop::settled(std::int64_t uid) const {

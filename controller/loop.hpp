@@ -98,6 +98,8 @@ private:
     // Calls those idle pipelines whose interval has passed and whose fingerprint changed.
     void look_at_resting(Session& session);
     bool settled(std::int64_t uid) const EXCLUDES(mutex_);
+    std::size_t settled_so_far() const EXCLUDES(mutex_);
+    bool only_dependents_left(std::int64_t uid, std::size_t ended_before) EXCLUDES(mutex_);
 
     WorkQueue& queue_;
     WorkQueue& feeds_;
@@ -135,6 +137,7 @@ private:
     bool views_listed_ GUARDED_BY(mutex_);    // what target views declare is there to be seen
     std::map<std::int64_t, int> failures_ GUARDED_BY(mutex_);
     std::set<std::int64_t> settled_ GUARDED_BY(mutex_);
+    std::map<std::int64_t, std::size_t> dependent_ GUARDED_BY(mutex_);  // wait for another pipeline; in a run that is to end
     std::map<std::int64_t, std::string> elsewhere_ GUARDED_BY(mutex_);  // since when another replica's, by the server
     std::set<std::int64_t> ailing_
         GUARDED_BY(mutex_);  // settled with a failure, or with part of a feed: a change of the catalog may repair that

@@ -95,14 +95,19 @@ void Loop::settle_elsewhere(std::int64_t uid) {
     }
     if (since.empty())
         spdlog::info("{} is healed by another replica; this one waits until nothing of it waits", faults_.called(uid));
-    const Result<bool> healed = healed_elsewhere(**session, uid, since);
-    if (!healed)
-        return tell("pipelines elsewhere", healed.error(), fmt::format("{}: {}", faults_.called(uid), healed.error().message));
+    const Result<Elsewhere> stands = look_elsewhere(**session, uid, since);
+    if (!stands)
+        return tell("pipelines elsewhere", stands.error(), fmt::format("{}: {}", faults_.called(uid), stands.error().message));
     {
         const Lock lock(mutex_);
         elsewhere_[uid] = since;
     }
-    if (*healed) settle(uid, {.end = PassEnd::converged});
+    switch (*stands) {
+        case Elsewhere::working: return;
+        case Elsewhere::healed: return settle(uid, {.end = PassEnd::converged});
+        case Elsewhere::left: return settle(uid, {.end = PassEnd::settled});
+        case Elsewhere::failed: return settle(uid, {.end = PassEnd::failed});
+    }
 }
 
 // A schema that was migrated under a running program is left alone until it is this program's again.

@@ -15,10 +15,12 @@
 
 namespace homeostat {
 
-// How a pass ended. The first two go on; after the others nothing is left to do until something changes or `again_in` has passed.
+// How a pass ended. The first three go on; after the others nothing is left to do until something changes or `again_in` has
+// passed.
 enum class PassEnd : std::uint8_t {
     again,  // there is more to do
-    waiting,  // for somebody else: a lock, a pipeline that it depends on, batches that replicas work on, the feed
+    waiting,  // for somebody else: a lock, batches that replicas work on, the feed
+    depends,  // waits for a pipeline that it depends on to be ready
     settled,  // what could be healed is healed, or nothing may be done now; drift is left
     converged,  // no drift is left
     failed,  // in an error that the object's status tells

@@ -59,7 +59,9 @@ std::string reason_of(const Error& e) {
         case ErrorClass::db_resource:
             if (e.code == kTookTooLong || e.code == kDocumentTooSlow) return "TookTooLong";
             return e.code == kSourceFailed ? "SourceUnusable" : "DatabaseUnavailable";
-        case ErrorClass::invalid:
+        // What a declaration lacks was said to whoever declared it: raised in a pass it is by code of the database's own, such as
+        // an event trigger.
+        case ErrorClass::invalid: return e.code == "P0001" ? "DatabaseRefused" : "SpecInvalid";
         case ErrorClass::not_found: return "SpecInvalid";
         case ErrorClass::conflict: return "TargetInUse";
         default: return "InternalError";

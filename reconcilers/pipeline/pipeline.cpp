@@ -190,7 +190,7 @@ Result<ReconcileOutcome> PipelineReconciler::run_pass(Pass& pass) {
     if (!awaited->empty()) {
         pass.waiting_for = *std::move(awaited);
         if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
-        return ReconcileOutcome{.end = PassEnd::waiting, .again_in = milliseconds(settings_.once ? 1'000 : 30'000)};
+        return ReconcileOutcome{.end = PassEnd::depends, .again_in = milliseconds(settings_.once ? 1'000 : 2'000)};
     }
     if (const Status turn = turn_to_alter(pass); !turn) return turn.error();
     if (const Status ready = prepare_revision(pass); !ready) return ready.error();

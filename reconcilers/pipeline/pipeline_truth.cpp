@@ -91,7 +91,12 @@ Result<std::string> PipelineReconciler::awaits(const Pass& pass) {
         const bool ready = status && status->observed_generation == other->generation &&
                            std::any_of(status->conditions.begin(), status->conditions.end(),
                                        [](const Condition& c) { return c.type == "Ready" && c.status == "True"; });
-        if (!ready) return name;
+        if (ready) continue;
+        Result<std::vector<std::string>> ring = dependency_ring(**session, pass.uid);
+        if (!ring) return ring.error();
+        if (ring->empty()) return name;
+        return invalid(fmt::format("pipeline \"{}\": by depends_on \"{}\" wait for each other; take a name out of one of them",
+                                   pass.declared.name, fmt::join(*ring, "\", \"")));
     }
     return std::string();
 }

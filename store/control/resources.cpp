@@ -12,7 +12,7 @@ namespace {
 const std::string kPipelineColumns =
     selected(pipeline_columns()) +
     ", suspend, suspend_reason, reconcile_requested, approval, revision_pin, revision_drop, revision_pin_reason,"
-    " deletion_requested_at IS NOT NULL";
+    " cache_epoch, deletion_requested_at IS NOT NULL";
 const std::string kProviderColumns = selected(provider_columns());
 
 PipelineSpec pipeline_of(RowReader row) {
@@ -24,6 +24,7 @@ PipelineSpec pipeline_of(RowReader row) {
     p.revision_pin = row.maybe_integer<std::int32_t>();
     p.revision_drop = row.maybe_integer<std::int32_t>();
     p.revision_pin_reason = row.maybe();
+    p.cache_epoch = row.integer();
     p.deleting = row.boolean();
     return p;
 }
@@ -87,6 +88,31 @@ Result<PipelineSpec> read_pipeline(Session& session, std::int64_t uid) {
 
 Result<PipelineSpec> find_pipeline(Session& session, std::string_view name) { return find_living(session, name); }
 Result<PipelineSpec> find_pipeline(Transaction& tx, std::string_view name) { return find_living(tx, name); }
+
+Result<std::vector<std::string>> dependency_ring(Session& session, std::int64_t uid) {
+    static const Statement kRing{"dependency_ring", R"sql(
+        WITH RECURSIVE mine (uid) AS (
+            SELECT $1::bigint
+            UNION
+            SELECT n.uid FROM mine m JOIN homeostat.pipeline p ON p.uid = m.uid
+            JOIN homeostat.pipeline n ON n.name = ANY (homeostat.column_list(p.depends_on)) AND n.deletion_requested_at IS NULL
+        ), reach (start, uid) AS (
+            SELECT m.uid, n.uid FROM mine m JOIN homeostat.pipeline p ON p.uid = m.uid
+            JOIN homeostat.pipeline n ON n.name = ANY (homeostat.column_list(p.depends_on)) AND n.deletion_requested_at IS NULL
+            UNION
+            SELECT r.start, n.uid FROM reach r JOIN homeostat.pipeline p ON p.uid = r.uid
+            JOIN homeostat.pipeline n ON n.name = ANY (homeostat.column_list(p.depends_on)) AND n.deletion_requested_at IS NULL
+        )
+        SELECT p.name FROM reach r JOIN homeostat.pipeline p ON p.uid = r.start
+        WHERE r.uid = $1::bigint AND EXISTS (SELECT FROM reach WHERE start = $1::bigint AND uid = $1::bigint)
+        ORDER BY r.start <> $1::bigint, p.name)sql"};
+    return guarded([&] {
+        std::vector<std::string> out;
+        const Rows rows = session.exec(kRing, Params::of(uid));
+        for (int i = 0; i < rows.size(); ++i) out.push_back(rows.text(i, 0));
+        return out;
+    });
+}
 
 Result<std::vector<ProviderSpec>> list_providers(Session& session) {
     static const Statement kList{"list_providers",

@@ -15,6 +15,9 @@ Result<std::vector<PipelineSpec>> list_pipelines(Session& session);        // li
 Result<PipelineSpec> read_pipeline(Session& session, std::int64_t uid);
 Result<PipelineSpec> find_pipeline(Session& session, std::string_view name);  // live ones; not_found offers the nearest name
 Result<PipelineSpec> find_pipeline(Transaction& tx, std::string_view name);   // also one that is not committed
+// The pipelines that wait for each other by depends_on, this one first; none where it waits for nobody who waits for it. Two
+// transactions at once can declare such a ring, which neither of them sees.
+Result<std::vector<std::string>> dependency_ring(Session& session, std::int64_t uid);
 Result<std::vector<ProviderSpec>> list_providers(Session& session);
 // Who stands in for it: the others of its pool, where their role is its own, a member of that, or one that may act on all. A row
 // that somebody else puts into the pool gets none of its requests.

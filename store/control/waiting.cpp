@@ -30,7 +30,9 @@ const Statement kElsewhere{"waiting_elsewhere", R"sql(
                         AND n.reason = 'Converged')
             AND NOT EXISTS (SELECT FROM homeostat.run u WHERE u.uid = p.uid)
             AND (EXISTS (SELECT FROM homeostat.condition n WHERE n.uid = p.uid AND n.type = 'ChangeFeed' AND n.reason = 'Active')
-                 OR s.last_sweep_at >= t.since), false), t.since::text
+                 OR s.last_sweep_at >= t.since), false), t.since::text, coalesce(p.suspend, true),
+        EXISTS (SELECT FROM homeostat.condition n WHERE n.uid = p.uid AND n.observed_generation = p.generation
+            AND n.type IN ('Stalled', 'BudgetSpent', 'PlanHeld') AND n.status = 'True')
     FROM (SELECT coalesce(nullif($2, '')::timestamptz, clock_timestamp())) t(since)
     LEFT JOIN homeostat.pipeline p ON p.uid = $1::bigint
     LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid
@@ -38,11 +40,15 @@ const Statement kElsewhere{"waiting_elsewhere", R"sql(
 
 }  // namespace
 
-Result<bool> healed_elsewhere(Session& session, std::int64_t uid, std::string& since) {
+Result<Elsewhere> look_elsewhere(Session& session, std::int64_t uid, std::string& since) {
     return guarded([&] {
         const Rows rows = session.exec(kElsewhere, Params::of(uid, since));
-        since = rows.text(0, 1);
-        return rows.boolean(0, 0);
+        RowReader c(rows, 0);
+        const bool healed = c.boolean();
+        since = c.text();
+        const bool left = c.boolean();
+        const bool failed = c.boolean();
+        return healed ? Elsewhere::healed : left ? Elsewhere::left : failed ? Elsewhere::failed : Elsewhere::working;
     });
 }
 

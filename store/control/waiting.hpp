@@ -22,10 +22,12 @@ Result<std::vector<std::int64_t>> pipelines_that_wait(Session& session);
 // Whether anything waits that the feed had named longer than `ago` ago, and none of it for so long that `behind` tells of it.
 Result<bool> feed_waits(Session& session, std::int64_t uid, Millis ago);
 
-// Whether whoever else heals this pipeline has nothing to heal: it is converged as declared now, nothing waits, and what changed
-// before `since` is known, because its feed is active or a sweep has ended later. `since` is a time of the server's, as its text;
-// empty: now, and it is filled in.
-Result<bool> healed_elsewhere(Session& session, std::int64_t uid, std::string& since);
+// How whoever else heals this pipeline stands. `healed`: it is converged as declared now, nothing waits, and what changed before
+// `since` is known, because its feed is active or a sweep has ended later. `left`: it is suspended, or gone. `failed`: it is
+// stalled, or waits for somebody to approve what it costs. `since` is a time of the server's, as its text; empty: now, and it is
+// filled in.
+enum class Elsewhere : std::uint8_t { working, healed, left, failed };
+Result<Elsewhere> look_elsewhere(Session& session, std::int64_t uid, std::string& since);
 
 // The columns of a row of homeostat.waiting as `w`, in the order that read_waiting() reads them.
 inline constexpr std::string_view kWaitingColumns =

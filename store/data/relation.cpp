@@ -24,7 +24,8 @@ const Statement kRelation{
     " $3::name = current_user OR has_schema_privilege($3::name, c.relnamespace, 'USAGE'),"
     " format('schema %s', c.relnamespace::regnamespace) FROM pg_class c WHERE c.oid = to_regclass($1)"};
 
-// A domain is read as what it is over: a column of ours that had it would stand in the way of whoever alters it.
+// A domain is read as what it is over: a column of ours that had it would stand in the way of whoever alters it. A row type, also
+// inside another type, is named, as a column of ours that had it would stand in the way of whoever alters its table.
 const Statement kColumns{
     "relation_columns",
     "SELECT a.attname, quote_ident(a.attname), format_type(t.oid, t.mod),"
@@ -37,7 +38,13 @@ const Statement kColumns{
     "      ELSE format_type(t.oid, NULL) END,"
     " t.oid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'bool'::regtype, 'uuid'::regtype, 'date'::regtype,"
     "  'timestamp'::regtype, 'timestamptz'::regtype, 'bytea'::regtype)"
-    "  OR (t.oid IN ('text'::regtype, 'varchar'::regtype) AND coalesce(co.collisdeterministic, true)), t.typlen > 0"
+    "  OR (t.oid IN ('text'::regtype, 'varchar'::regtype) AND coalesce(co.collisdeterministic, true)), t.typlen > 0,"
+    " CASE WHEN t.oid >= 16384 THEN (WITH RECURSIVE part (oid) AS (SELECT t.oid UNION SELECT n.oid FROM part p"
+    "    JOIN pg_type y ON y.oid = p.oid CROSS JOIN LATERAL (SELECT y.typelem UNION ALL SELECT y.typbasetype"
+    "        UNION ALL SELECT g.rngsubtype FROM pg_range g WHERE y.oid IN (g.rngtypid, g.rngmultitypid)"
+    "        UNION ALL SELECT f.atttypid FROM pg_attribute f WHERE f.attrelid = y.typrelid AND f.attnum > 0"
+    "            AND NOT f.attisdropped) n(oid) WHERE n.oid <> 0)"
+    "    SELECT format_type(y.oid, NULL) FROM part p JOIN pg_type y ON y.oid = p.oid WHERE y.typrelid <> 0 LIMIT 1) END"
     " FROM pg_attribute a CROSS JOIN LATERAL (WITH RECURSIVE over_ (oid, mod, depth) AS ("
     "    SELECT a.atttypid, a.atttypmod, 0 UNION ALL SELECT n.oid, n.mod, o.depth + 1"
     "    FROM over_ o JOIN pg_type y ON y.oid = o.oid CROSS JOIN LATERAL ("
@@ -107,6 +114,7 @@ struct KnownColumn {
     ColumnShape shape;
     bool readable;
     std::string operator_schema;
+    std::optional<std::string> row_type;  // that its type is, or holds
 };
 
 class Catalog {
@@ -153,6 +161,7 @@ public:
             known.shape.wide = column.text();
             known.shape.exact = column.boolean();
             known.shape.fixed = column.boolean();
+            known.row_type = column.maybe();
             columns_.push_back(std::move(known));
         }
     }
@@ -172,6 +181,21 @@ public:
         used.push_back(name);
         if (!it->readable) refuse_right(user_, fmt::format("column \"{}\" of {}", name, shape_.described));
         return *it;
+    }
+
+    // One whose values are stored as what they are. PostgreSQL refuses to alter a table, or a type, while a column of some table
+    // has its row type. A table's own column is in the way already; that of a view is not.
+    const KnownColumn& stored(std::string_view role, const std::string& name) const {
+        const KnownColumn& c = column(role, name);
+        if (!c.row_type || (shape_.kind != 'v' && shape_.kind != 'f')) return c;
+        throw StoreFailure(
+            {.cls = ErrorClass::invalid,
+             .message = fmt::format("pipeline \"{0}\": {1} column \"{2}\" of {3} holds the row type {4}, which nobody "
+                                    "could alter while its values are stored; give {3} its fields as columns, or "
+                                    "to_jsonb(\"{2}\")",
+                                    spec_.name, role, name, shape_.described, *c.row_type),
+             .origin = Origin::user,
+             .code = ""});
     }
 
     const std::string& reader() const { return user_; }
@@ -251,7 +275,7 @@ std::string text_in_context(const Catalog& catalog, const std::string& context, 
 // An ordinary row's xmin changes exactly when the row does. A view has none; a foreign table's means nothing here.
 void choose_version(const Catalog& catalog, const PipelineSpec& spec, SourceShape& shape) {
     if (spec.version_column) {
-        const ColumnShape& c = catalog.column("version", *spec.version_column).shape;
+        const ColumnShape& c = catalog.stored("version", *spec.version_column).shape;
         shape.version = VersionKind::column;
         shape.version_sql = "s." + c.quoted;
         shape.version_type = c.type + c.collate;
@@ -330,7 +354,7 @@ Result<SourceShape> inspect_source(Transaction& tx, const PipelineSpec& spec) {
         const Catalog catalog(tx, spec, shape);
         std::string key_names;
         for (const std::string& name : spec.key) {
-            const KnownColumn& c = catalog.column("key", name);
+            const KnownColumn& c = catalog.stored("key", name);
             shape.key.push_back(c.shape);
             if (!c.shape.not_null) shape.nullable_key = true;
             if (c.operator_schema != "pg_catalog" && shape.search_path.find(c.operator_schema) == std::string::npos) {
@@ -340,7 +364,7 @@ Result<SourceShape> inspect_source(Transaction& tx, const PipelineSpec& spec) {
             for (const char ch : name) key_names += (ch == '"' || ch == '\\') ? std::string{'\\', ch} : std::string{ch};
             key_names += '"';
         }
-        for (const std::string& name : spec.metadata) shape.metadata.push_back(catalog.column("metadata", name).shape);
+        for (const std::string& name : spec.metadata) shape.metadata.push_back(catalog.stored("metadata", name).shape);
         shape.body =
             spec.content_template ? template_content(catalog, "content", *spec.content_template) : joined_content(catalog, spec);
         shape.in_context = spec.chunk_context.has_value();

@@ -179,6 +179,29 @@ TEST_F(Budgets, WhatCostsMoreThanDeclaredWaitsForApprovalBeforeAnythingIsPaid) {
     EXPECT_EQ(condition("docs", "Synced"), "False");
 }
 
+// Nothing of it is healed by anybody until somebody comes.
+TEST_F(Budgets, ARunThatIsToEndDoesNotWaitForWhatAnotherReplicaHolds) {
+    make(60, ", approve_above", ", 0.2");
+    kit::Process run = homeostat.start({"run"}, small);
+    ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.condition WHERE type = 'PlanHeld' AND status = 'True'", "1"))
+        << run.output();
+    EXPECT_EQ(homeostat.run_once(small).exit.code, kFailed);
+    ASSERT_EQ(homeostat.run({"suspend", "docs"}).exit.code, 0);
+    EXPECT_EQ(homeostat.run_once(small).exit.code, kDriftLeft);
+    run.signal(SIGTERM);
+    EXPECT_TRUE(run.wait(std::chrono::seconds(30)));
+}
+
+// A number of one's own would be an approval that nobody gave, and overflowed what all claims look at.
+TEST_F(Budgets, AnApprovalIsOneBudgetMore) {
+    make(60, ", max_tokens_per_day", ", 100");
+    run_once(kFailed, small);
+    for (const char* grants : {"2147483647", "-1", "grants + 2"}) {
+        EXPECT_THROW(db.exec(fmt::format("UPDATE homeostat.own_budget_use SET grants = {}", grants)), std::exception) << grants;
+    }
+    EXPECT_NO_THROW(db.exec("UPDATE homeostat.own_budget_use SET grants = grants + 1"));
+}
+
 TEST_F(Budgets, AmountsThatMeanNothingAreRefusedWithASentence) {
     make(1, "", "");
     const auto set = [&](const std::string& what) { return refused("UPDATE homeostat.pipeline SET " + what); };

@@ -133,6 +133,104 @@ TEST_F(Odd, ADomainOfTheUsersMayBeAltered) {
     end(run);
 }
 
+struct RowTyped {
+    std::string name;
+    std::string type;   // of the view's column
+    std::string value;    // an expression of users u
+    bool ours_alone;      // the view itself stands in the way of no one
+};
+std::ostream& operator<<(std::ostream& out, const RowTyped& c) { return out << c.name; }
+
+class RowTypedMetadata : public FeedWhole, public ::testing::WithParamInterface<RowTyped> {};
+
+// A view shows rows of a table as values: a column of ours that held them would stand in the way of whoever alters that table.
+TEST_P(RowTypedMetadata, IsRefusedAndLeavesTheTableToItsOwner) {
+    const RowTyped& c = GetParam();
+    db.exec(
+        "CREATE TABLE users (id int PRIMARY KEY, name text, age smallint); CREATE TYPE pair AS (x text, y users);"
+        "CREATE TABLE posts (id int PRIMARY KEY, body text);"
+        "INSERT INTO users VALUES (1, 'ann', 7); INSERT INTO posts SELECT i, 'Body of ' || i FROM generate_series(1, 20) i");
+    db.exec(fmt::format("CREATE VIEW docs AS SELECT p.id, p.body, ({})::{} AS author FROM posts p JOIN users u ON true", c.value,
+                        c.type));
+    declare_docs(", key, metadata", ", 'id', 'author'");
+    homeostat.run({"run", "--once"});
+    EXPECT_EQ(db.value("SELECT reason FROM homeostat.condition WHERE type = 'Ready'"), "SpecInvalid");
+    EXPECT_NE(db.value("SELECT message FROM homeostat.condition WHERE type = 'Ready'").find("metadata column \"author\""),
+              std::string::npos);
+    if (c.ours_alone) {
+        EXPECT_NO_THROW(db.exec("ALTER TABLE users ADD x int DEFAULT 5"));
+    }
+    db.exec("DROP VIEW docs; CREATE VIEW docs AS SELECT p.id, p.body, to_jsonb(u) AS author FROM posts p JOIN users u ON true");
+    homeostat.run({"run", "--once"});
+    EXPECT_EQ(db.value("SELECT count(*) FROM docs_embeddings WHERE author->>'name' = 'ann'"), "20");
+    EXPECT_NO_THROW(db.exec("ALTER TABLE users ADD y int DEFAULT 5"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, RowTypedMetadata,
+                         ::testing::Values(RowTyped{"ARow", "users", "u", true},
+                                           RowTyped{"AnArrayOfRows", "users[]", "ARRAY[u]", true},
+                                           RowTyped{"ARowInARow", "pair", "ROW('x', u)", false},
+                                           RowTyped{"AnArrayOfRowsInRows", "pair[]", "ARRAY[ROW('x', u)::pair]", false}),
+                         [](const auto& c) { return c.param.name; });
+
+// No pipeline can be declared so, but by two transactions of which neither sees the other.
+TEST_F(Odd, PipelinesThatWaitForEachOtherAreTold) {
+    make(20);
+    declare("a", "docs", "content", "'body'");
+    declare("b", "docs", "content", "'body'");
+    declare("c", "docs", "content, depends_on", "'body', 'a'");
+    kit::Sql other(db.url());
+    other.exec("BEGIN; UPDATE homeostat.pipeline SET depends_on = 'b' WHERE name = 'a'");
+    db.exec("UPDATE homeostat.pipeline SET depends_on = 'a' WHERE name = 'b'");
+    other.exec("COMMIT");
+    homeostat.run({"run", "--once"});
+    const auto told = [&](const std::string& pipeline) {
+        return db.value(
+            "SELECT c.reason || ': ' || c.message FROM homeostat.condition c JOIN homeostat.pipeline p USING (uid)"
+            " WHERE p.name = '" +
+            pipeline + "' AND c.type = 'Ready'");
+    };
+    EXPECT_NE(told("a").find("SpecInvalid: pipeline \"a\": by depends_on \"a\", \"b\" wait for each other"), std::string::npos)
+        << told("a");
+    EXPECT_NE(told("b").find("SpecInvalid: pipeline \"b\": by depends_on \"b\", \"a\" wait for each other"), std::string::npos)
+        << told("b");
+    EXPECT_EQ(told("c"), "DependencyNotReady: waits for pipeline \"a\" to be ready");
+    db.exec("UPDATE homeostat.pipeline SET depends_on = NULL WHERE name = 'a'");
+    homeostat.run({"run", "--once"});
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.condition WHERE type = 'Ready' AND reason = 'Converged'"), "3");
+}
+
+// Nothing that this run does makes it ready.
+TEST_F(Odd, ARunThatIsToEndDoesNotWaitForASuspendedPipeline) {
+    make(20);
+    declare("a", "docs", "content, suspend", "'body', true");
+    declare("b", "docs", "content, depends_on", "'body', 'a'");
+    declare("c", "docs", "content, depends_on", "'body', 'b'");
+    declare("d", "docs", "content", "'body'");
+    EXPECT_EQ(homeostat.run({"run", "--once"}).exit.code, 1);
+    EXPECT_EQ(db.value("SELECT string_agg(p.name || ' ' || c.reason, ', ' ORDER BY p.name) FROM homeostat.condition c"
+                       " JOIN homeostat.pipeline p USING (uid) WHERE c.type = 'Ready'"),
+              "a Suspended, b DependencyNotReady, c DependencyNotReady, d Converged");
+    db.exec("UPDATE homeostat.pipeline SET suspend = false WHERE name = 'a'");
+    EXPECT_EQ(homeostat.run({"run", "--once"}).exit.code, 0);
+}
+
+// What an event trigger of the user's raises is no fault of the declaration.
+TEST_F(Odd, ARefusalByAnEventTriggerIsCalledSo) {
+    make(20);
+    db.exec(
+        "CREATE FUNCTION frozen() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'DDL is frozen'; END $$;"
+        "CREATE EVENT TRIGGER frozen ON ddl_command_start EXECUTE FUNCTION frozen()");
+    declare_docs();
+    homeostat.run({"run", "--once"});
+    EXPECT_EQ(db.value("SELECT reason || ': ' || message FROM homeostat.condition WHERE type = 'Ready'"),
+              "DatabaseRefused: DDL is frozen");
+    EXPECT_NE(homeostat.run({"describe", "docs"}).output.find("event trigger"), std::string::npos);
+    db.exec("DROP EVENT TRIGGER frozen");
+    homeostat.run({"run", "--once"});
+    EXPECT_EQ(db.value("SELECT reason FROM homeostat.condition WHERE type = 'Ready'"), "Converged");
+}
+
 struct NullKey {
     std::string name;
     std::string type;

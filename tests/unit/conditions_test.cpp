@@ -188,6 +188,7 @@ TEST(Conditions, EachFailureHasItsReasonAndItsCulprit) {
         {ErrorClass::db_resource, "53100", "DatabaseUnavailable", false, false},
         {ErrorClass::invalid, "AmbiguousKey", "AmbiguousKey", true, false},
         {ErrorClass::invalid, "", "SpecInvalid", true, false},
+        {ErrorClass::invalid, "P0001", "DatabaseRefused", true, false},
         {ErrorClass::conflict, "2BP01", "TargetInUse", true, false},
     };
     for (const Fault& f : faults) {

@@ -42,6 +42,8 @@ constexpr std::array kRemedies{
     Remedy{"AmbiguousKey", "mend the rows that share a key, or declare other key columns"},
     Remedy{"TargetInUse", "drop what depends on the view, or declare another target"},
     Remedy{"DatabaseUnavailable", "nothing, if it passes; homeostat doctor says more"},
+    Remedy{"DatabaseRefused",
+           "let homeostat's role pass the event trigger, trigger or rule that raised it, then homeostat reconcile {0}"},
     Remedy{"SpecInvalid", "edit the declaration as the sentence says"},
     Remedy{"InternalError", "this is a fault of homeostat: please report it"}};
 
