@@ -10,8 +10,8 @@ namespace homeostat {
 
 namespace {
 
-// What nice(1) gives to work in the background: a tenth of what a thread of usual priority gets beside it (sched(7): each step is a
-// factor of 1.25).
+// What nice(1) gives to work in the background: a tenth of what a thread of usual priority gets beside it (sched(7): each step is
+// a factor of 1.25).
 constexpr int kNice = 10;
 
 }  // namespace

@@ -68,7 +68,7 @@ struct CaptureBase {
 struct PipelineSpec {
     std::int64_t uid = 0;
     std::string name;
-    std::int64_t generation = 0;
+    std::int64_t generation = 0, cache_epoch = 0;  // no vector that a cache kept in an earlier epoch is used
     StringMap labels;
     // what
     std::string source;                         // schema-qualified and quoted

@@ -39,7 +39,8 @@ asio::awaitable<Status> Factory::embed(Batch& batch, const TargetInfo& target, H
     Spending spent;
     std::vector<ProviderSpec> peers = target.peers;
     std::erase_if(peers, [&](const ProviderSpec& p) { return budgets_.spent(p); });
-    EmbedOrder order{target.provider, peers, s.model, s.dimensions, TextRole::document, batch.fed, &spent, batch.uid};
+    EmbedOrder order{target.provider, peers,  s.model,   s.dimensions,           TextRole::document,
+                     batch.fed,       &spent, batch.uid, target.spec.cache_epoch};
     if (has_budget(target)) {
         batch.budgeted = true;
         order.reserve = [this, &batch, &context](std::uint64_t tokens) { return reserve_paid(batch, tokens, context); };

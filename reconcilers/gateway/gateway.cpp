@@ -43,11 +43,13 @@ std::string key_of(std::string_view provider, std::string_view model, std::uint3
     return fmt::format("{}\n{}\n{}", provider, model, dimensions);
 }
 
-// Of everything that decides a vector: whose, which model, how wide, for what, and the text itself.
+// Of everything that decides a vector: whose, which model, how wide, for what, and the text itself. And of which epoch: after one
+// has ended nothing that was kept in it is to be used again by that pipeline, and what is under way may be kept still.
 std::string cache_key(const EmbedOrder& order, const std::string& text) {
-    return fmt::format("{}\n{}\n{}\n{}\n{}",
+    const std::string epoch = order.cache_epoch == 0 ? "" : fmt::format("\n{} {}", order.pipeline, order.cache_epoch);
+    return fmt::format("{}\n{}\n{}\n{}\n{}{}",
                        order.provider.pool ? "pool " + *order.provider.pool : declaration_key(declaration(order.provider)),
-                       order.model, order.dimensions, order.role == TextRole::query ? 'q' : 'd', chunk_hash(text));
+                       order.model, order.dimensions, order.role == TextRole::query ? 'q' : 'd', chunk_hash(text), epoch);
 }
 
 // The answer while it is put together from the cache, from our own requests and from others'.

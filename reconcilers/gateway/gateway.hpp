@@ -69,7 +69,7 @@ struct EmbedOrder {
     TextRole role = TextRole::document;
     bool urgent = false;  // somebody has just written it, or waits: before what a fill asks for
     Spending* spent = nullptr;  // is added to, however it ends
-    std::int64_t pipeline = 0;  // uid of the one that it is for; 0 = none, and nothing is shared with other replicas
+    std::int64_t pipeline = 0, cache_epoch = 0;  // its uid; 0 = for none, and nothing is shared with other replicas
     std::function<boost::asio::awaitable<Status>(std::uint64_t tokens)> reserve{};  // what no cache has; its error stops all
     bool fresh = false;  // past all caches
 };

@@ -41,6 +41,7 @@ std::optional<VectorScope> Gateway::shared_scope(const EmbedOrder& order) const 
     const auto add = [&](const std::string& part) { scope.identity += "\n" + std::to_string(part.size()) + ":" + part; };
     for (const std::string& part : {scope.pool, order.model, std::to_string(order.dimensions)}) add(part);
     for (const std::string& member : members) add(member);
+    if (order.cache_epoch != 0) add(std::to_string(order.pipeline) + " " + std::to_string(order.cache_epoch));
     return scope;
 }
 

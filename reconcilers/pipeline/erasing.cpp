@@ -22,6 +22,8 @@ constexpr std::size_t kAtOnce = 200;
 constexpr int kRounds = 5;
 
 // Nobody plans or writes for the pipeline until the transaction ends.
+// In the order of a batch's fence: its row, then the pipeline's.
+const Statement kHoldBatches{"erase_hold_batches", "SELECT FROM homeostat.batch WHERE uid = $1::bigint ORDER BY id FOR UPDATE"};
 const Statement kHoldPipeline{"erase_hold", "SELECT FROM homeostat.pipeline WHERE uid = $1::bigint FOR UPDATE"};
 
 // One document that is to be forgotten, and what is known of it by now.
@@ -262,6 +264,7 @@ private:
         {
             Transaction tx = fenced();
             use_operators(tx, source_);
+            tx.exec(kHoldBatches, Params::of(declared_.uid));
             tx.exec(kHoldPipeline, Params::of(declared_.uid));
             forget_named(tx, declared_.uid, source_, keys());
             Taken taken(subjects_.size());

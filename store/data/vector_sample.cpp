@@ -101,19 +101,29 @@ VectorFaults look_for_faults(Transaction& tx, const RevisionTables& t, std::uint
 }
 
 std::int64_t distrust_run(Transaction& tx, const RevisionTables& t, std::int64_t run_id) {
-    // What the change feed brought meanwhile came from the same provider.
-    constexpr std::string_view written =
-        "(d.run_id = $1::bigint OR d.written_at >= (SELECT r.started_at FROM homeostat.run r WHERE r.id = $1::bigint))";
-    tx.exec({t.prefix + "_distrust_chunks",
-             fmt::format("UPDATE {} c SET embedding = NULL FROM {} d WHERE {} AND c.document_id = d.document_id", t.chunk,
-                         t.document, written)},
-            Params::of(run_id));
-    // Neither their version nor their content is what it was: a sweep that compares versions only finds them.
+    // What the change feed brought meanwhile came from the same provider. A chunk that the one write since has left as it was has
+    // its vector from before: it is none of theirs, and no journal could bring it back. Where the journal does not say so all are
+    // taken. Neither the version of the documents nor their content is what it was: a sweep that compares versions only finds
+    // them.
     return tx
-        .exec({t.prefix + "_distrust_documents",
-               fmt::format("WITH d AS (UPDATE {} d SET source_version = NULL, content_hash = '' WHERE {} RETURNING 1)"
-                           " SELECT count(*) FROM d",
-                           t.document, written)},
+        .exec({t.prefix + "_distrust", fmt::format(R"sql(
+            WITH began AS MATERIALIZED (SELECT r.started_at AS at FROM homeostat.run r WHERE r.id = $1::bigint),
+            written AS MATERIALIZED (
+                SELECT d.document_id, d.write_token FROM {0} d, began b WHERE d.run_id = $1::bigint OR d.written_at >= b.at),
+            left_alone AS MATERIALIZED (
+                SELECT w.document_id, j.kept[i][1]::int AS number FROM written w CROSS JOIN began b
+                JOIN {2} j ON j.write_token = w.write_token AND j.document_id = w.document_id AND j.change = 'kept'
+                CROSS JOIN LATERAL generate_subscripts(j.kept, 1) AS i
+                WHERE EXISTS (SELECT FROM {2} o WHERE o.write_token = w.write_token AND o.document_id = w.document_id
+                              AND o.change = 'replaced' AND (o.document).written_at < b.at)),
+            taken AS (
+                UPDATE {1} c SET embedding = NULL FROM written w WHERE c.document_id = w.document_id AND NOT EXISTS (
+                    SELECT FROM left_alone l WHERE l.document_id = c.document_id AND l.number = c.number)
+                RETURNING c.document_id),
+            doubted AS (UPDATE {0} d SET source_version = NULL, content_hash = ''
+                        WHERE d.document_id IN (SELECT document_id FROM taken) RETURNING 1)
+            SELECT count(*) FROM doubted)sql",
+                                                   t.document, t.chunk, t.journal)},
               Params::of(run_id))
         .i64(0, 0);
 }

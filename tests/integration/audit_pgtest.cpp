@@ -111,5 +111,69 @@ TEST_F(Audit, AnAuditSaysWhatComesBackOtherwiseAndWhatItCost) {
     EXPECT_EQ(homeostat.run({"audit", "docs", "--sample", "0"}).exit.code, 2);
 }
 
+// Corrected, taken back and resumed: what the caches kept of the time between is as wrong as what was stored.
+TEST_F(Audit, NoCacheBringsBackWhatWasRolledBack) {
+    for (const bool shared : {false, true}) {
+        SCOPED_TRACE(shared ? "kept by the database, for a process that comes later" : "kept in memory");
+        const kit::Environment settings{{"HOMEOSTAT_CACHE_SHARED_BYTES", shared ? "64MiB" : "0"}};
+        db.exec("DROP TABLE IF EXISTS docs, wrong CASCADE; DELETE FROM homeostat.pipeline");
+        homeostat.run_once();
+        db.exec("DELETE FROM homeostat.provider WHERE name = 'fake'");
+        endpoint.become("");
+        make(", verify_sample, deletion_policy", ", 0, 'Delete'");
+        auto run = std::make_unique<kit::Process>(homeostat.start({"run"}, settings));
+        ASSERT_TRUE(eventually_is("SELECT count(*) FROM homeostat.condition WHERE type = 'Ready' AND reason = 'Converged'", "1"));
+        ASSERT_EQ(homeostat.run({"checkpoint", "docs", "right"}).exit.code, 0);
+        endpoint.become("another ");
+        db.exec("UPDATE docs SET body = body || ' edited'");
+        ASSERT_TRUE(eventually_is("SELECT count(*) FROM docs_embeddings WHERE chunk_text LIKE '% edited'", "300"))
+            << run->output();
+        db.exec("CREATE TABLE wrong AS SELECT id, embedding::text AS embedding FROM docs_embeddings");
+        endpoint.become("");
+        ASSERT_EQ(homeostat.run({"rollback", "docs", "--to", "right"}).exit.code, 0);
+        if (shared) {
+            run->signal(SIGTERM);
+            ASSERT_TRUE(run->wait(std::chrono::seconds(30)));
+            run = std::make_unique<kit::Process>(homeostat.start({"run"}, settings));
+        }
+        ASSERT_EQ(homeostat.run({"resume", "docs"}).exit.code, 0);
+        EXPECT_TRUE(eventually_is("SELECT count(*) FROM docs_embeddings WHERE chunk_text LIKE '% edited'", "300"))
+            << run->output();
+        EXPECT_EQ(number("SELECT count(*) FROM docs_embeddings v JOIN wrong w USING (id) WHERE v.embedding::text = w.embedding"),
+                  0);
+        run->signal(SIGTERM);
+        ASSERT_TRUE(run->wait(std::chrono::seconds(30)));
+    }
+}
+
+// A chunk that the run left as it was has its vector from before.
+TEST_F(Audit, WhatTheRunDidNotEmbedKeepsItsVectorsAndCanBeGoneBackTo) {
+    db.exec(
+        "CREATE TABLE docs (id bigint PRIMARY KEY, body text);"
+        "INSERT INTO docs SELECT i, (SELECT string_agg(format('Sentence %s of document %s has its own words.', j, i), ' ')"
+        "  FROM generate_series(1, 8) j) FROM generate_series(1, 20) i");
+    declare_endpoint(endpoint);
+    declare("docs", "docs", "content, chunk_size, index_method, verify_sample", "'body', 16, 'none', 16");
+    run_once(kConverged);
+    db.exec("CREATE TABLE before AS SELECT id, chunk_number, chunk_text, embedding::text FROM docs_embeddings");
+    kit::Process taking = homeostat.start({"run"});
+    ASSERT_EQ(homeostat.run({"checkpoint", "docs", "cp"}).exit.code, 0);
+    taking.signal(SIGTERM);
+    ASSERT_TRUE(taking.wait(std::chrono::seconds(30)));
+    db.exec("UPDATE docs SET body = replace(body, 'Sentence 2', 'Changed 2') WHERE id <= 9");
+    endpoint.become("another ");
+    run_once(kFailed);
+    ASSERT_EQ(condition("docs", "Stalled", "reason"), "VerificationFailed");
+    EXPECT_EQ(number("SELECT count(*) FROM docs_embeddings WHERE embedding IS NULL AND chunk_text NOT LIKE '%Changed 2%'"), 0);
+    EXPECT_EQ(number("SELECT count(*) FROM docs_embeddings WHERE embedding IS NOT NULL AND chunk_text LIKE '%Changed 2%'"), 0);
+    ASSERT_EQ(homeostat.run({"resume", "docs"}).exit.code, 0);
+    ASSERT_EQ(homeostat.run({"rollback", "docs", "--to", "cp", "--no-wait"}).exit.code, 0);
+    homeostat.run_once();
+    EXPECT_EQ(number("SELECT count(*) FROM (SELECT id, chunk_number, chunk_text, embedding::text FROM docs_embeddings"
+                     " EXCEPT SELECT * FROM before) d"),
+              0)
+        << "as it was, byte for byte";
+}
+
 }  // namespace
 }  // namespace homeostat

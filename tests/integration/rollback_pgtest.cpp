@@ -254,7 +254,28 @@ TEST_F(Rollback, AnErasedDocumentIsNeverBroughtBack) {
     expect_converged("docs", kWanted);
 }
 
+// What pins it belongs to the rollback.
+TEST_F(Rollback, NobodyTakesThePinAwayButByResumingIt) {
+    change();
+    run_once(kConverged);
+    go_back({});
+    db.exec("UPDATE homeostat.pipeline SET pinned = NULL");
+    EXPECT_EQ(db.value("SELECT pinned FROM homeostat.pipeline"), "rollback");
+    db.exec("INSERT INTO homeostat.rollback (pipeline, run) SELECT 'docs', min(id) FROM homeostat.run_history");
+    db.exec("UPDATE homeostat.pipeline SET pinned = NULL");
+    EXPECT_THROW(db.exec("UPDATE homeostat.pipeline SET suspend = false"), std::exception) << "under way";
+    EXPECT_THROW(db.exec("UPDATE homeostat.pipeline SET suspend = false, pinned = NULL"), std::exception);
+    homeostat.run_once();
+    db.exec("UPDATE homeostat.pipeline SET cache_epoch = 100");
+    EXPECT_EQ(db.value("SELECT cache_epoch FROM homeostat.pipeline"), "0") << "not to be written";
+    db.exec("UPDATE homeostat.pipeline SET suspend = false");
+    EXPECT_EQ(db.value("SELECT concat(pinned, '/', cache_epoch) FROM homeostat.pipeline"), "/1");
+    run_once(kConverged);
+}
+
 TEST_F(Rollback, WhatCannotBeGoneBackToIsRefusedInASentence) {
+    EXPECT_NE(roll_back({"--to", ""}).exit.code, 0) << "a script's unset name is not the last run";
+    EXPECT_NE(homeostat.run({"checkpoint", "docs", "\u202eabc"}).exit.code, 0) << "nobody would see what it is called";
     EXPECT_THAT(refused({}), HasSubstr("there were no vectors at all")) << "the first fill is not undone by mistake";
     change();
     run_once(kConverged);

@@ -1,6 +1,7 @@
 #include "controller/cli/text/arguments.hpp"
 
 #include <algorithm>
+#include <map>
 
 #include "controller/cli/text/figures.hpp"
 
@@ -31,17 +32,30 @@ Result<std::optional<std::chrono::milliseconds>> read_duration(std::string_view 
 
 Result<std::vector<std::string>> read_document_key(const std::vector<std::string>& given,
                                                    const std::vector<std::string>& columns) {
-    std::vector<std::string> named(columns.size());
-    std::size_t found = 0;
+    std::map<std::string, std::string, std::less<>> named;
+    std::size_t words = 0;  // that name a column
     for (const std::string& word : given) {
         const std::size_t equals = word.find('=');
-        if (equals == std::string::npos) break;
-        const auto column = std::find(columns.begin(), columns.end(), word.substr(0, equals));
-        if (column == columns.end()) break;
-        named[static_cast<std::size_t>(column - columns.begin())] = word.substr(equals + 1);
-        ++found;
+        const std::string column = word.substr(0, equals);
+        if (equals == std::string::npos || std::find(columns.begin(), columns.end(), column) == columns.end()) break;
+        ++words;
+        named[column] = word.substr(equals + 1);
     }
-    if (found == columns.size() && given.size() == columns.size()) return named;
+    if (words == given.size() && given.size() == columns.size()) {
+        // A column that is left out is not '': that may be another document.
+        std::vector<std::string> out;
+        for (const std::string& column : columns) {
+            if (const auto it = named.find(column); it != named.end()) {
+                out.push_back(it->second);
+            } else {
+                return invalid(
+                    fmt::format("the key has no value for its column \"{}\", and one column is given twice; write "
+                                "COLUMN=VALUE for each of {}",
+                                column, key_text(columns)));
+            }
+        }
+        return out;
+    }
     if (given.size() == columns.size()) return given;
     return invalid(fmt::format("the key has {}: {}; {} given. Write the values in this order, or COLUMN=VALUE for each",
                                counted(static_cast<std::int64_t>(columns.size()), "column"), key_text(columns),

@@ -7,6 +7,12 @@
 
 namespace homeostat {
 
+namespace {
+
+const std::string kEmpty = "the value is empty; give one, or leave it out";
+
+}  // namespace
+
 template <typename T>
 CLI::Option* Command::add(const OptionText& text, T& to) {
     CLI::Option* option = parser_->add_option(std::string(text.names), to, std::string(text.help));
@@ -14,6 +20,9 @@ CLI::Option* Command::add(const OptionText& text, T& to) {
     option->required(text.required);
     if (text.one_of.size() > 0) option->check(CLI::IsMember(std::vector<std::string>(text.one_of.begin(), text.one_of.end())));
     if (text.range.first <= text.range.second) option->check(CLI::Range(text.range.first, text.range.second).description(""));
+    // What a script has left unset is not "nothing said": rollback --to '' would go elsewhere.
+    if constexpr (std::is_same_v<T, std::string>)
+        option->check(CLI::Validator([](std::string& v) { return v.empty() ? kEmpty : std::string(); }, ""));
     if (text.rewrite != nullptr)
         option->transform(CLI::Validator([rewrite = text.rewrite](std::string& v) { return rewrite(v); }, ""));
     return option;
