@@ -214,7 +214,11 @@ Status approve_prune(Session& session, std::string_view pipeline, std::string_vi
             return missing ? Status(not_found(fmt::format("pipeline \"{}\" is being deleted", pipeline))) : missing.error();
         }
         if (rows.boolean(0, 1)) return {};
-        if (rows.view(0, 0).empty()) return invalid(fmt::format("pipeline \"{}\": no deletions wait for approval", pipeline));
+        if (rows.view(0, 0).empty())
+            return invalid(
+                fmt::format("pipeline \"{}\": nothing of it waits for approval; what a budget of its provider holds is approved "
+                            "as provider/NAME",
+                            pipeline));
         return invalid(fmt::format("pipeline \"{}\": {} is not the plan that waits for approval; that is {}", pipeline, plan_id,
                                    rows.view(0, 0)));
     });

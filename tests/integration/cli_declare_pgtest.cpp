@@ -245,7 +245,7 @@ TEST_F(CliDeclare, ControlVerbs) {
     EXPECT_EQ(good({"suspend", "a", "b"}), "pipeline/a suspended\npipeline/b suspended\n");
     EXPECT_EQ(good({"resume", "a", "b"}), "pipeline/a resumed\npipeline/b resumed\n");
     EXPECT_THAT(good({"reconcile", "a"}), StartsWith("pipeline/a will be reconciled (request "));
-    EXPECT_THAT(bad({"approve", "a", "17"}), HasSubstr("pipeline \"a\": no deletions wait for approval"));
+    EXPECT_THAT(bad({"approve", "a", "17"}), HasSubstr("pipeline \"a\": nothing of it waits for approval"));
     db.exec(
         "INSERT INTO homeostat.pipeline_status (uid, blocked_prunes, blocked_plan) SELECT uid, 3, '17' FROM homeostat.pipeline"
         " WHERE name = 'a'");

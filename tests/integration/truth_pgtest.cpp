@@ -358,7 +358,7 @@ TEST_F(Truth, OnlyThePlanThatIsHeldBackCanBeApproved) {
     make(100);
     declare_docs(", capture, prune", ", 'Off', 'Confirm'");
     run_once(kConverged);
-    EXPECT_THAT(homeostat.run({"approve", "docs", "anything"}).output, HasSubstr("no deletions wait for approval"));
+    EXPECT_THAT(homeostat.run({"approve", "docs", "anything"}).output, HasSubstr("nothing of it waits for approval"));
     db.exec("DELETE FROM docs WHERE id <= 30");
     // Two observations that agree make a plan.
     run_once(kDriftLeft);
