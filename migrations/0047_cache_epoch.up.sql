@@ -14,6 +14,8 @@ BEGIN
     ELSE
         NEW.cache_epoch := OLD.cache_epoch + (OLD.suspend AND NOT NEW.suspend AND (OLD.pinned IS NOT NULL OR EXISTS (
             SELECT FROM homeostat.verification v WHERE v.uid = OLD.uid AND v.failed)))::int;
+        -- What was approved is back, under the ids that the approval names.
+        IF OLD.suspend AND NOT NEW.suspend AND OLD.pinned IS NOT NULL THEN NEW.approval := NULL; END IF;
     END IF;
     RETURN NEW;
 END $$;

@@ -11,10 +11,11 @@ namespace homeostat {
 
 namespace {
 
-// Of a view no more than that it is there.
+// Of a view that it is there, and is ours.
 const Statement kLost{"revision_lost", R"sql(
     SELECT w.name FROM unnest($1::text[], $2::text[]) WITH ORDINALITY w(name, part, i)
-    WHERE CASE WHEN w.part = '' THEN to_regclass(w.name) IS NULL
+    WHERE CASE WHEN w.part = '' THEN NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = to_regclass(w.name) AND c.relkind = 'v'
+                   AND obj_description(c.oid, 'pg_class') = 'homeostat: served view')
                ELSE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = to_regclass(w.name) AND a.attname = w.part
                                 AND a.attnum > 0 AND NOT a.attisdropped) END
     GROUP BY w.name ORDER BY min(w.i))sql"};

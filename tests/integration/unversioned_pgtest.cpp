@@ -215,6 +215,29 @@ TEST_F(Odd, ARunThatIsToEndDoesNotWaitForASuspendedPipeline) {
     EXPECT_EQ(homeostat.run({"run", "--once"}).exit.code, 0);
 }
 
+// What is searched is not what was served, whatever is called so now.
+TEST_F(Odd, AnotherRelationInThePlaceOfTheServedViewIsTold) {
+    make(20);
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    const std::string unready =
+        "SELECT count(*) FROM homeostat.condition WHERE type = 'Ready' AND status <> 'True' AND message LIKE '%replaced by "
+        "something%'";
+    for (const char* other :
+         {"TABLE docs_embeddings AS SELECT 'precious' AS body", "VIEW docs_embeddings AS SELECT 'precious' AS body"}) {
+        const std::string kind = std::string(other).substr(0, 5);
+        db.exec("DROP VIEW docs_embeddings; CREATE " + std::string(other));
+        EXPECT_TRUE(eventually_is(unready, "1")) << other << run.output();
+        EXPECT_EQ(db.value("SELECT body FROM docs_embeddings"), "precious");
+        db.exec("DROP " + kind + " docs_embeddings");
+        ASSERT_EQ(homeostat.run({"reconcile", "docs"}).exit.code, 0);
+        EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.condition WHERE type = 'Ready' AND status = 'True'", "1"));
+        EXPECT_TRUE(follows()) << run.output();
+    }
+    end(run);
+}
+
 // What an event trigger of the user's raises is no fault of the declaration.
 TEST_F(Odd, ARefusalByAnEventTriggerIsCalledSo) {
     make(20);
