@@ -69,6 +69,17 @@ inline constexpr std::array<std::string_view, 4> kRevisionFaultPoints{
     "index.after_swap",   // the one before is still there
 };
 
+// Only where vectors of others are taken over.
+inline constexpr std::array<std::string_view, 7> kAdoptionFaultPoints{
+    "adopt.after_audit",          // paid for the sample; that it agrees is written down
+    "adopt.before_begin_commit",  // a run of its own stands, not committed
+    "adopt.after_begin",
+    "adopt.before_step_commit",   // some documents are written, not committed
+    "adopt.after_step",
+    "adopt.before_end_commit",    // all of them are, not told
+    "adopt.after_end",
+};
+
 consteval bool is_fault_point(std::string_view name) {
     for (const std::string_view known : kFaultPoints) {
         if (known == name) return true;
@@ -86,6 +97,9 @@ consteval bool is_fault_point(std::string_view name) {
         if (known == name) return true;
     }
     for (const std::string_view known : kRevisionFaultPoints) {
+        if (known == name) return true;
+    }
+    for (const std::string_view known : kAdoptionFaultPoints) {
         if (known == name) return true;
     }
     return false;

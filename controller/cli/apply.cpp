@@ -7,6 +7,7 @@
 #include "controller/cli/manifest/manifest.hpp"
 #include "controller/cli/text/listing.hpp"
 #include "controller/cli/verbs.hpp"
+#include "store/control/adoptions.hpp"
 #include "store/control/declared_rows.hpp"
 
 namespace homeostat {
@@ -22,6 +23,7 @@ struct Options {
     std::string selector;
     bool recursive = false;
     bool prune = false;
+    bool suspended = false;
     std::string dry_run = "none";
     bool dry() const { return dry_run != "none"; }
 };
@@ -65,6 +67,8 @@ Result<Applied> apply_all(Session& session, const std::vector<Manifest>& manifes
         for (const Manifest& m : manifests) {
             auto outcome = apply_object(tx, m.object);
             if (!outcome) return at_origin(outcome.error(), m);
+            if (o.suspended && *outcome == ApplyOutcome::created && m.object.kind == ResourceKind::pipeline)
+                suspend_new(tx, m.object.name);
             done.outcomes.push_back(*outcome);
         }
         if (o.prune) {
@@ -122,6 +126,8 @@ VerbBody configure_apply(Command& command, CliContext& context) {
     command.flag("--prune", o->prune, "Delete what carries the labels of -l and stands in no manifest");
     command.option({.names = "-l,--selector", .value = "LABELS", .help = "With --prune: only what has these labels"},
                    o->selector);
+    command.flag("--suspended", o->suspended,
+                 "Pipelines that are new wait for homeostat resume: nothing is embedded before homeostat adopt");
     command.flag("--dry-run{server}", o->dry_run, "Let the database check everything, say what would happen, and change nothing");
     return [&context, o] { return run(context, *o); };
 }

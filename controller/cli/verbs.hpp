@@ -43,6 +43,8 @@ VerbBody configure_revisions(Command& command, CliContext& context);
 VerbBody configure_erase(Command& command, CliContext& context);
 VerbBody configure_checkpoint(Command& command, CliContext& context);
 VerbBody configure_rollback(Command& command, CliContext& context);
+VerbBody configure_adopt(Command& command, CliContext& context);
+VerbBody configure_import(Command& command, CliContext& context);
 VerbBody configure_capture(Command& command, CliContext& context);
 VerbBody configure_grants(Command& command, CliContext& context);
 VerbBody configure_factory(Command& command, CliContext& context);

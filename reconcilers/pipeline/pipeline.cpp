@@ -70,7 +70,9 @@ Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const C
     if (!erasing) return erasing.error();
     const Status taken = take_points(writes_, pass.declared, pass.revisions, pass.points, context);
     if (!taken) return taken.error();
-    Result<ReconcileOutcome> outcome = pass.declared.deleting ? finalize(pass) : run_pass(pass);
+    Result<ReconcileOutcome> outcome = pass.declared.deleting ? finalize(pass)
+                                       : pass.points.adoption ? adopt(pass)
+                                                              : run_pass(pass);
     if (!outcome && !settings_.once && (outcome.error().code == kLockHeld || outcome.error().code == kLockNotAvailable))
         outcome = wait_for_lock(pass, outcome.error());
     if (outcome && pass.declared.deleting) return outcome;

@@ -5,7 +5,7 @@
 // When everything dispatched is healed the source is observed again, until an observation finds nothing that can be healed.
 // Deletions need two complete observations that agree, and the brakes of factory/prune.hpp.
 //
-// Nothing here writes a vector. Thread-safe as the Reconciler contract says; all state is in the database but for hints.
+// Nothing here embeds. Thread-safe as the Reconciler contract says; all state is in the database but for hints.
 #pragma once
 
 #include <map>
@@ -83,6 +83,8 @@ private:
     void disregard_future(Pass& pass) const;
     Status read_truth(Session& session, Pass& pass) const;
     Result<ReconcileOutcome> stay_suspended(Pass& pass);
+    Result<ReconcileOutcome> adopt(Pass& pass);
+    static std::string why_not_adopted(const Pass& pass, std::int64_t generation, bool own_run);
     static void recall_prune(Pass& pass);
     static Seen seen_in(const Pass& pass, bool working);
     Result<std::string> awaits(const Pass& pass);
@@ -178,8 +180,7 @@ private:
     const PipelineSettings settings_;
     JournalKeeper journals_;
     Mutex mutex_;
-    std::map<std::pair<std::int64_t, bool>, std::int64_t> slice_limits_
-        GUARDED_BY(mutex_);  // of a pipeline's sweeps, deep or not
+    std::map<std::pair<std::int64_t, bool>, std::int64_t> slice_limits_ GUARDED_BY(mutex_);  // by pipeline; deep or not
     struct NextSlice {  // not before, where the sweep takes its time and where writers press
         SteadyTime paced{}, pressed{};
     };
@@ -189,8 +190,7 @@ private:
         double documents_per_second = 0;  // as runs before it went; 0 = not known
     };
     // By pipeline, and whether it is our tables or its triggers that wait for a lock of somebody's: until when, and whose it is.
-    using HeldOff = std::pair<SteadyTime, std::string>;
-    std::map<std::pair<std::int64_t, bool>, HeldOff> held_off_ GUARDED_BY(mutex_);
+    std::map<std::pair<std::int64_t, bool>, std::pair<SteadyTime, std::string>> held_off_ GUARDED_BY(mutex_);
     std::map<std::int64_t, Pace> paces_ GUARDED_BY(mutex_);  // of runs under way
     // The run, and when its sweep had passed, for which the feed is waited for; a hint, by pipeline.
     std::map<std::int64_t, std::pair<std::int64_t, SteadyTime>> swept_ GUARDED_BY(mutex_);

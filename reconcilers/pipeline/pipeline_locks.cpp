@@ -54,7 +54,7 @@ std::string PipelineReconciler::hold_off(Session& session, const Pass& pass, con
                                       holder && *holder ? **holder : "a lock that somebody held a moment ago");
     const SteadyTime now = clock_.steady_now();
     const Lock lock(mutex_);
-    HeldOff& held = held_off_[{pass.uid, of.ours}];
+    auto& held = held_off_[{pass.uid, of.ours}];
     if (now >= held.first) held.first = now + kHoldOff;
     held.second = message;
     return message;

@@ -30,23 +30,6 @@ Result<std::vector<SampledChunk>> pick(Session& session, const VerifiedRun& run,
     });
 }
 
-// Without those that the provider refuses now, which says nothing about their vectors.
-Embeddings answered(Embedded again, std::vector<SampledChunk>& sample) {
-    std::set<std::size_t> refused;
-    for (const RefusedText& r : again.refused) refused.insert(r.index);
-    if (refused.empty()) return std::move(again.vectors);
-    Embeddings out = again.vectors;
-    out.values.clear();
-    std::vector<SampledChunk> kept;
-    for (std::size_t i = 0; i < sample.size(); ++i) {
-        if (refused.contains(i)) continue;
-        kept.push_back(std::move(sample[i]));
-        out.values.insert(out.values.end(), again.vectors.row(i), again.vectors.row(i) + out.dimensions);
-    }
-    sample = std::move(kept);
-    return out;
-}
-
 Error not_trusted(const VerifiedRun& run, const std::string& what) {
     return {.cls = ErrorClass::bad_answer,
             .message =
@@ -86,6 +69,22 @@ Status record(Session& session, const VerifiedRun& run, const AuditResult& found
 
 }  // namespace
 
+Embeddings answered_texts(Embedded again, std::vector<SampledChunk>& sample) {
+    std::set<std::size_t> refused;
+    for (const RefusedText& r : again.refused) refused.insert(r.index);
+    if (refused.empty()) return std::move(again.vectors);
+    Embeddings out = again.vectors;
+    out.values.clear();
+    std::vector<SampledChunk> kept;
+    for (std::size_t i = 0; i < sample.size(); ++i) {
+        if (refused.contains(i)) continue;
+        kept.push_back(std::move(sample[i]));
+        out.values.insert(out.values.end(), again.vectors.row(i), again.vectors.row(i) + out.dimensions);
+    }
+    sample = std::move(kept);
+    return out;
+}
+
 std::size_t sample_of(const PipelineSpec& pipeline, const ProviderSpec& provider, std::int64_t embedded) noexcept {
     if (embedded <= 0) return 0;
     if (pipeline.verify_sample) return static_cast<std::size_t>(std::max(0, *pipeline.verify_sample));
@@ -112,7 +111,7 @@ Status verify_run(Pool& writes, const AskAgain& ask, const VerifiedRun& run, std
     order.fresh = true;
     Result<Embedded> again = ask(std::move(order), texts_of(sample), context);
     if (!again) return run.revision.state == "served" ? Status() : Status(again.error());
-    const Embeddings vectors = answered(*std::move(again), sample);
+    const Embeddings vectors = answered_texts(*std::move(again), sample);
     Result<Pool::Lease> session = writes.acquire(context);
     if (!session) return session.error();
     return record(**session, run, compare_sample(sample, vectors, run.pipeline.verify_tolerance),

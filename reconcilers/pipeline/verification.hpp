@@ -18,6 +18,7 @@
 #include "core/resource.hpp"
 #include "reconcilers/gateway/gateway.hpp"
 #include "store/data/revisions.hpp"
+#include "store/data/vector_sample.hpp"
 #include "store/pg/pool.hpp"
 
 namespace homeostat {
@@ -31,6 +32,9 @@ using AskAgain = std::function<Result<Embedded>(EmbedOrder order, const std::vec
 // Texts of a run that embedded so many. Where nothing is declared: eight of a remote provider's run of a thousand texts or more,
 // so that verifying costs less than one part in a hundred.
 std::size_t sample_of(const PipelineSpec& pipeline, const ProviderSpec& provider, std::int64_t embedded) noexcept;
+
+// Without those that the provider refuses now, which says nothing about their vectors; they leave `sample` too.
+Embeddings answered_texts(Embedded again, std::vector<SampledChunk>& sample);
 
 struct VerifiedRun {
     const PipelineSpec& pipeline;

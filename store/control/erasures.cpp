@@ -51,6 +51,7 @@ constexpr std::array kTold{
     Told{"condition", "message", "t.uid = $1::bigint", false},
     Told{"pipeline_status", "last_error", "t.uid = $1::bigint", false},
     Told{"batch", "last_error", "t.uid = $1::bigint", false},
+    Told{"adoption", "message", "t.uid = $1::bigint", false},
     Told{"provider_status", "message", "$1::bigint IS NOT NULL", false},
 };
 

@@ -10,7 +10,8 @@ namespace {
 
 const Statement kPoints{"points_read", R"sql(
     SELECT EXISTS (SELECT FROM homeostat.checkpoint c WHERE c.uid = $1::bigint AND c.state = 'requested'), r.id, r.checkpoint,
-        r.revision, r.entry, r.dry_run, r.state = 'running', r.requested_by
+        r.revision, r.entry, r.dry_run, r.state = 'running', r.requested_by,
+        EXISTS (SELECT FROM homeostat.adoption a WHERE a.uid = $1::bigint AND a.ended_at IS NULL)
     FROM (VALUES (1)) AS one LEFT JOIN homeostat.rollback r ON r.uid = $1::bigint AND r.state IN ('requested', 'running')
     ORDER BY r.id)sql"};
 const Statement kOpen{"checkpoint_open", R"sql(
@@ -78,6 +79,7 @@ Result<PointRequests> read_points(Session& session, std::int64_t uid) {
         const Rows rows = session.exec(kPoints, Params::of(uid));
         for (int i = 0; i < rows.size(); ++i) {
             out.checkpoints = rows.boolean(i, 0);
+            out.adoption = rows.boolean(i, 8);
             if (rows.null(i, 1)) continue;
             RowReader c(rows, i);
             c.skip();

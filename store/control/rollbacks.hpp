@@ -29,6 +29,7 @@ struct PointRequests {
     bool checkpoints = false;
     std::optional<RollbackRequest> rollback;
     std::optional<RollbackRequest> dry_run;
+    bool adoption = false;  // store/control/adoptions.hpp has it
 };
 Result<PointRequests> read_points(Session& session, std::int64_t uid);
 

@@ -23,6 +23,7 @@ const Statement kDeclared{
     " coalesce((SELECT max(e.id) FROM homeostat.erasure e WHERE e.uid = p.uid AND e.state = 'requested'), 0)"
     " + coalesce((SELECT max(r.id) FROM homeostat.rollback r WHERE r.uid = p.uid AND r.state IN ('requested', 'running')), 0)"
     " + coalesce((SELECT max(c.id) FROM homeostat.checkpoint c WHERE c.uid = p.uid AND c.state = 'requested'), 0)"
+    " + coalesce((SELECT max(a.id) FROM homeostat.adoption a WHERE a.uid = p.uid AND a.ended_at IS NULL), 0)"
     " FROM homeostat.pipeline p LEFT JOIN homeostat.provider v ON v.name = p.provider"
     " LEFT JOIN homeostat.source_mark m ON m.uid = p.uid"
     " LEFT JOIN homeostat.pipeline_status s ON s.uid = p.uid ORDER BY s.last_sweep_at NULLS FIRST, p.uid"};
