@@ -322,6 +322,23 @@ TEST_F(Adopt, AColumnOfTheSourceItself) {
     EXPECT_EQ(condition("docs", "Synced"), "True");
 }
 
+TEST_F(Adopt, AProviderThatIsAwayIsWaitedForAndOneThatRefusesIsTheEnd) {
+    declare_suspended();
+    endpoint.always({.status = 503});
+    adopt({});
+    EXPECT_EQ(state(), "requested") << log;
+    EXPECT_THAT(message(), HasSubstr("it waits: "));
+    EXPECT_THAT(homeostat.run({"adopt", "docs"}).output, HasSubstr("it waits: "));
+    endpoint.always({.status = 401});
+    log = homeostat.run_once().output;
+    EXPECT_EQ(state(), "refused") << message() << log;
+    endpoint.always({});
+    adopt({});
+    EXPECT_EQ(state(), "done") << message() << log;
+    EXPECT_EQ(stored(), wanted);
+    EXPECT_EQ(paid(), 5);
+}
+
 // A login of its own reads both, and no more documents than are declared.
 TEST_F(Adopt, WhoeverReadsSourcesReadsIt) {
     const std::string reader = "adopt_reader_" + db.name();
