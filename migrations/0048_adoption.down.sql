@@ -5,7 +5,8 @@ DROP FUNCTION homeostat.check_adoption();
 DROP FUNCTION homeostat.check_adopted(text, homeostat.pipeline, text, text[], text, text, text);
 DROP FUNCTION homeostat.adopted_column(regclass, text);
 
-CREATE OR REPLACE FUNCTION homeostat.make_roles() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION homeostat.make_roles() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off AS $$
 DECLARE
     r text;
     f record;

@@ -207,7 +207,8 @@ CREATE VIEW homeostat.own_adoption WITH (security_barrier) AS SELECT t.* FROM ho
 COMMENT ON VIEW homeostat.own_adoption IS 'What of adoption concerns whoever looks';
 
 -- As in migration 42, with the right to ask.
-CREATE OR REPLACE FUNCTION homeostat.make_roles() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION homeostat.make_roles() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off AS $$
 DECLARE
     r text;
     f record;

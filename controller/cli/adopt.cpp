@@ -123,9 +123,10 @@ int wait_for(CliContext& context, Session& session, const Options& o, OutputForm
             const auto pipeline = find_pipeline(session, o.pipeline);
             return print(context, form, a, pipeline && pipeline->suspend), kExitOk;
         }
-        if (a.state == AdoptionState::refused)
-            return context.fail(invalid(fmt::format("pipeline \"{}\": {}{}", o.pipeline, a.message,
-                                                    a.counts.documents == 0 ? "; nothing was adopted" : "")));
+        if (a.state == AdoptionState::refused) {
+            const std::string why = a.counts.documents == 0 ? a.message + "; nothing was adopted" : a.message;
+            return context.fail(invalid(why).with_prefix(fmt::format("pipeline \"{}\"", o.pipeline)));
+        }
         if (first) say_where_nobody_works(context, session);
         if (!a.message.empty() && a.message != told)
             context.streams.err << fmt::format("homeostat: {}\n", printable(told = a.message));

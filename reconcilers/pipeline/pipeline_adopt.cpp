@@ -152,7 +152,10 @@ Result<ReconcileOutcome> PipelineReconciler::adopt(Pass& pass) {
         if (!differs->empty()) return refuse(*differs);
     }
     if (const Status turn = turn_to_alter(pass); !turn) return turn.error();
-    if (const Status ready = prepare_revision(pass); !ready) return ready.error();
+    if (const Status ready = prepare_revision(pass); !ready) {
+        if (const Status told = record.wait_for(request, ready.error()); !told) return told.error();
+        return ready.error();
+    }
     if (request.state == AdoptionState::audited) {
         Result<Run> begun = record.begin(request, pass.revision, pass.run);
         if (!begun) return begun.error();

@@ -322,6 +322,44 @@ TEST_F(Adopt, AColumnOfTheSourceItself) {
     EXPECT_EQ(condition("docs", "Synced"), "True");
 }
 
+TEST_F(Adopt, AProviderThatIsAwayIsWaitedForAndOneThatRefusesIsTheEnd) {
+    declare_suspended();
+    endpoint.always({.status = 503});
+    adopt({});
+    EXPECT_EQ(state(), "requested") << log;
+    EXPECT_THAT(message(), HasSubstr("it waits: "));
+    EXPECT_THAT(homeostat.run({"adopt", "docs"}).output, HasSubstr("it waits: "));
+    endpoint.always({.status = 401});
+    log = homeostat.run_once().output;
+    EXPECT_EQ(state(), "refused") << message() << log;
+    endpoint.always({});
+    adopt({});
+    EXPECT_EQ(state(), "done") << message() << log;
+    EXPECT_EQ(stored(), wanted);
+    EXPECT_EQ(paid(), 5);
+}
+
+// A login of its own reads both, and no more documents than are declared.
+TEST_F(Adopt, WhoeverReadsSourcesReadsIt) {
+    const std::string reader = "adopt_reader_" + db.name();
+    db.exec(fmt::format("CREATE ROLE {0} LOGIN; GRANT SELECT ON docs TO {0}", reader));
+    declare_suspended("content, chunk_size, documents", "'body', 16, 25");
+    const kit::Environment apart{{"HOMEOSTAT_DATABASE_READER_URL", db.url(reader)}};
+    ASSERT_EQ(homeostat.run(arguments({"--text", "chunk", "--no-wait"})).exit.code, 0);
+    log = homeostat.run_once(apart).output;
+    EXPECT_THAT(message(), HasSubstr("role \"" + reader + "\" may not read table public.old")) << log;
+    db.exec(fmt::format("GRANT SELECT ON old TO {}", reader));
+    ASSERT_EQ(homeostat.run(arguments({"--text", "chunk", "--no-wait"})).exit.code, 0);
+    log = homeostat.run_once(apart).output;
+    ASSERT_EQ(state(), "done") << message() << log;
+    EXPECT_EQ(db.value("SELECT documents || ' ' || looked_at FROM homeostat.adoption ORDER BY id DESC LIMIT 1"), "25 25");
+    resume();
+    run_once(kConverged, apart);
+    EXPECT_EQ(paid(), 5);
+    EXPECT_EQ(number("SELECT count(*) FROM docs_embeddings"), number("SELECT count(*) FROM old WHERE doc <= 25"));
+    db.exec(fmt::format("DROP OWNED BY {0}; DROP ROLE {0}", reader));
+}
+
 // Each kill leaves what the next process goes on from; the end is the same, and the sample is paid for once.
 TEST_F(Adopt, KilledAnywhereItIsTakenUpAgain) {
     db.exec(
