@@ -32,10 +32,11 @@ const Statement kWhyNot{"rollback_why_not", R"sql(
 const Statement kRefuse{"rollback_refuse",
                         "UPDATE homeostat.rollback SET state = 'refused', message = $2, ended_at = clock_timestamp()"
                         " WHERE id = $1::bigint"};
-// What its own gate has suspended stays so, for a person to look at.
-const Statement kUnpin{"rollback_unpin",
-                       "UPDATE homeostat.pipeline SET suspend = $2::boolean, pinned = NULL"
-                       " WHERE uid = $1::bigint AND pinned = 'rollback'"};
+// What its own gate has suspended stays so, for a person to look at, and says that it is not what it was.
+const Statement kUnpin{"rollback_unpin", R"sql(
+    UPDATE homeostat.pipeline SET suspend = $2::text IS NOT NULL, pinned = NULL,
+        suspend_reason = left(format('%s; the run is not rolled back: %s', $2::text, $3::text), 1024)
+    WHERE uid = $1::bigint AND pinned = 'rollback')sql"};
 // All that would stop it, under the lock of the pipeline's row, which keeps the journal from being trimmed.
 const Statement kUndoRun{"rollback_undo_run", R"sql(
     WITH asked AS (
@@ -137,7 +138,8 @@ bool ask_to_undo_run(Transaction& tx, std::int64_t uid, std::int64_t run_id, std
 
 void refuse_rollback(Transaction& tx, std::int64_t uid, const RollbackRequest& request, std::string_view why) {
     tx.exec(kRefuse, Params::of(request.id, why));
-    tx.exec(kUnpin, Params::of(uid, request.unverified_run.has_value()));
+    const auto stays = request.unverified_run ? std::optional<std::string>(request.reason) : std::nullopt;
+    tx.exec(kUnpin, Params::of(uid, stays, why));
 }
 
 void begin_rollback(Transaction& tx, std::int64_t id) { tx.exec(kBegin, Params::of(id)); }

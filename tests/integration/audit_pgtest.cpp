@@ -153,6 +153,8 @@ TEST_F(Audit, ARunThatCannotBeUndoneAnyMoreIsNotSearched) {
     EXPECT_EQ(served(), 280);
     EXPECT_EQ(db.value("SELECT suspend || ' ' || (pinned IS NULL) FROM homeostat.pipeline"), "true true");
     EXPECT_EQ(db.value("SELECT state || ': ' || message FROM homeostat.rollback"), "refused: its journal is gone");
+    EXPECT_THAT(db.value("SELECT suspend_reason FROM homeostat.pipeline"),
+                AllOf(HasSubstr("verification failed: "), HasSubstr("the run is not rolled back: its journal is gone")));
     EXPECT_EQ(condition("docs", "Stalled", "reason"), "VerificationFailed");
     EXPECT_EQ(db.value("SELECT status FROM homeostat.run_history ORDER BY id DESC LIMIT 1"), "failed");
     // And where it is gone before: the gate itself does without.
