@@ -45,13 +45,21 @@ inline constexpr std::array<std::string_view, 4> kErasureFaultPoints{
 };
 
 // Only where a pipeline is taken back to a checkpoint.
-inline constexpr std::array<std::string_view, 6> kRollbackFaultPoints{
-    "rollback.before_plan_commit",  // what was planned is gone and what is to be undone is written down, not committed
+inline constexpr std::array<std::string_view, 8> kRollbackFaultPoints{
+    "rollback.before_begin_commit",  // what was planned is gone, not committed
+    "rollback.after_begin",
+    "rollback.before_plan_commit",  // what is to be undone is written down, not committed
     "rollback.after_plan",
     "rollback.before_step_commit",  // some documents are what they were, not committed
     "rollback.after_step",
     "rollback.before_end_commit",   // all of them are, not told
     "rollback.after_end",
+};
+
+// Only where a run is found wrong by its own gate.
+inline constexpr std::array<std::string_view, 2> kVerificationFaultPoints{
+    "verification.before_commit",  // judged, the way back asked for, not committed
+    "verification.after_commit",   // nothing is undone yet
 };
 
 // Only where somebody asked for a checkpoint, and where the journal is trimmed.
@@ -91,6 +99,9 @@ consteval bool is_fault_point(std::string_view name) {
         if (known == name) return true;
     }
     for (const std::string_view known : kRollbackFaultPoints) {
+        if (known == name) return true;
+    }
+    for (const std::string_view known : kVerificationFaultPoints) {
         if (known == name) return true;
     }
     for (const std::string_view known : kRetentionFaultPoints) {

@@ -49,6 +49,11 @@ BEGIN
         NEW.pinned := NULL;
         RETURN NEW;
     END IF;
+    -- A rollback that was refused after all leaves what it had pinned suspended, and no more than that.
+    IF NEW.pinned IS NULL AND NEW.suspend AND (
+        SELECT r.state FROM homeostat.rollback r WHERE r.uid = NEW.uid AND NOT r.dry_run ORDER BY r.id DESC LIMIT 1) = 'refused' THEN
+        RETURN NEW;
+    END IF;
     NEW.pinned := coalesce(NEW.pinned, OLD.pinned);
     IF NEW.suspend THEN RETURN NEW; END IF;
     IF OLD.pinned = 'rollback' AND EXISTS (

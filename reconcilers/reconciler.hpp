@@ -2,8 +2,8 @@
 //
 // A reconciler is given a key, never an event: it reads everything it needs again, does a bounded piece of work towards what is
 // declared, and says when it wants to be called next. It may be called at any time, any number of times, after a crash at any
-// point, and must then do no harm. It makes no threads. One key is never reconciled twice at once in a replica; between replicas
-// the lease sees to that.
+// point, and must then do no harm. No thread that it makes outlives a call: a rollback undoes its steps on some. One key is never
+// reconciled twice at once in a replica; between replicas the lease sees to that.
 #pragma once
 
 #include <chrono>

@@ -1,10 +1,9 @@
 // `checkpoint`: names a point that a pipeline can be rolled back to, lists and drops them.
 #include <fmt/core.h>
 
-#include "controller/cli/text/activity.hpp"
 #include "controller/cli/text/arguments.hpp"
-#include "controller/cli/text/interruption.hpp"
 #include "controller/cli/text/listing_print.hpp"
+#include "controller/cli/text/waiting.hpp"
 #include "controller/cli/verbs.hpp"
 #include "store/control/resources.hpp"
 #include "store/control/rollbacks.hpp"
@@ -12,8 +11,6 @@
 namespace homeostat {
 
 namespace {
-
-constexpr std::chrono::milliseconds kGlance{100};
 
 struct Options {
     std::string pipeline;
@@ -49,24 +46,16 @@ int drop(CliContext& context, Session& session, const Options& o) {
 }
 
 int wait_for(CliContext& context, Session& session, const Options& o, std::int64_t id, std::optional<Millis> timeout) {
-    const Interruption interruption;
-    const auto began = std::chrono::steady_clock::now();
-    for (bool first = true;; first = false) {
+    const std::string given_up =
+        fmt::format("the checkpoint is not taken yet, and will be without you: homeostat checkpoint {} shows it", o.pipeline);
+    return wait_until_answered(context, session, timeout, given_up, [&]() -> std::optional<int> {
         const Result<bool> taken = checkpoint_is_taken(session, id);
         if (!taken) return context.fail(taken.error());
-        if (*taken) {
-            context.streams.out << fmt::format(
-                "checkpoint {0} of pipeline/{1} taken; homeostat rollback {1} --to {0} goes back to it\n", o.name, o.pipeline);
-            return kExitOk;
-        }
-        if (first) say_where_nobody_works(context, session);
-        const bool over = timeout && std::chrono::steady_clock::now() - began > *timeout;
-        if (!over && interruption.pause(kGlance)) continue;
-        context.streams.err << fmt::format(
-            "homeostat: the checkpoint is not taken yet, and will be without you: homeostat checkpoint {} shows it\n",
-            o.pipeline);
-        return kExitDifferences;
-    }
+        if (!*taken) return std::nullopt;
+        context.streams.out << fmt::format(
+            "checkpoint {0} of pipeline/{1} taken; homeostat rollback {1} --to {0} goes back to it\n", o.name, o.pipeline);
+        return kExitOk;
+    });
 }
 
 int run(CliContext& context, const Options& o) {

@@ -208,7 +208,13 @@ int describe_pipeline(CliContext& context, Session& session, const std::string& 
     const auto facts = read_facts(session, name);
     if (!facts) return context.fail(facts.error());
     if (form == OutputForm::json || form == OutputForm::yaml) {
-        const YamlNode node = object_node(facts->spec, &facts->status);
+        YamlNode node = object_node(facts->spec, &facts->status);
+        for (const RevisionLine& r : facts->revisions) {
+            if (!r.fill) continue;
+            YamlNode fill = fill_node(*r.fill);
+            fill.add("revision", YamlNode::number(r.number));
+            node.fields.back().second.add("fill", std::move(fill));
+        }
         context.streams.out << (form == OutputForm::json ? write_json(node) + '\n' : write_yaml(node));
     } else {
         print_pipeline(context, *facts);

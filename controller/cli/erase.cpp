@@ -3,11 +3,10 @@
 
 #include <numeric>
 
-#include "controller/cli/text/activity.hpp"
 #include "controller/cli/text/arguments.hpp"
 #include "controller/cli/text/figures.hpp"
-#include "controller/cli/text/interruption.hpp"
 #include "controller/cli/text/output.hpp"
+#include "controller/cli/text/waiting.hpp"
 #include "controller/cli/verbs.hpp"
 #include "store/control/erasures.hpp"
 #include "store/control/resources.hpp"
@@ -16,7 +15,6 @@ namespace homeostat {
 
 namespace {
 
-constexpr std::chrono::milliseconds kGlance{200};
 constexpr int kReceipts = 1'000;
 
 struct Options {
@@ -100,10 +98,10 @@ int list(CliContext& context, Session& session, const Options& o, OutputForm for
 
 int wait_for(CliContext& context, Session& session, const Options& o, OutputForm form, std::int64_t id,
              std::optional<std::chrono::milliseconds> timeout) {
-    const Interruption interruption;
-    const auto began = std::chrono::steady_clock::now();
+    const std::string given_up =
+        fmt::format("request {} goes on without you: homeostat erase {} shows what became of it", id, o.pipeline);
     std::string told;
-    for (bool first = true;; first = false) {
+    return wait_until_answered(context, session, timeout, given_up, [&]() -> std::optional<int> {
         const auto receipts = read_erasures(session, o.pipeline, id, 1);
         if (!receipts) return context.fail(receipts.error());
         if (receipts->empty()) return context.fail(not_found(fmt::format("request {} is not there any more", id)));
@@ -111,15 +109,10 @@ int wait_for(CliContext& context, Session& session, const Options& o, OutputForm
         if (r.state == "erased") return print_receipt(context, form, r), kExitOk;
         if (r.state == "refused")
             return context.fail(invalid(fmt::format("pipeline \"{}\": the document is not erased: {}", o.pipeline, r.message)));
-        if (first) say_where_nobody_works(context, session);
         if (!r.message.empty() && r.message != told)
             context.streams.err << fmt::format("homeostat: {}\n", printable(told = r.message));
-        const bool over = timeout && std::chrono::steady_clock::now() - began > *timeout;
-        if (!over && interruption.pause(kGlance)) continue;
-        context.streams.err << fmt::format(
-            "homeostat: request {} goes on without you: homeostat erase {} shows what became of it\n", id, o.pipeline);
-        return kExitDifferences;
-    }
+        return std::nullopt;
+    });
 }
 
 int run(CliContext& context, const Options& o) {

@@ -3,12 +3,11 @@
 
 #include <algorithm>
 
-#include "controller/cli/text/activity.hpp"
 #include "controller/cli/text/arguments.hpp"
 #include "controller/cli/text/figures.hpp"
-#include "controller/cli/text/interruption.hpp"
 #include "controller/cli/text/output.hpp"
 #include "controller/cli/text/revision_text.hpp"
+#include "controller/cli/text/waiting.hpp"
 #include "controller/cli/verbs.hpp"
 #include "store/control/resources.hpp"
 #include "store/control/revision_lines.hpp"
@@ -17,8 +16,6 @@
 namespace homeostat {
 
 namespace {
-
-constexpr std::chrono::milliseconds kGlance{200};
 
 struct Options {
     std::string pipeline;
@@ -61,14 +58,7 @@ YamlNode node_of(const RevisionLine& r) {
     if (r.served) node.add("servedAt", YamlNode::text(time_text(*r.served)));
     if (r.retired) node.add("retiredAt", YamlNode::text(time_text(*r.retired)));
     node.add("why", YamlNode::text(r.why));
-    if (r.fill) {
-        YamlNode fill = YamlNode::map();
-        fill.add("written", YamlNode::number(r.fill->written));
-        fill.add("of", number(r.fill->of));
-        fill.add("tokens", YamlNode::number(r.fill->tokens));
-        if (const auto left = r.fill->seconds_left()) fill.add("secondsLeft", YamlNode::number(static_cast<std::int64_t>(*left)));
-        node.add("fill", std::move(fill));
-    }
+    if (r.fill) node.add("fill", fill_node(*r.fill));
     return node;
 }
 
@@ -131,29 +121,24 @@ int wait_until(CliContext& context, Session& session, const PipelineSpec& pipeli
         context.streams.out << fmt::format("asked for; homeostat revisions {} shows what became of it\n", pipeline.name);
         return kExitOk;
     }
-    const Interruption interruption;
-    const auto began = std::chrono::steady_clock::now();
+    const std::string given_up =
+        fmt::format("it goes on without you: homeostat revisions {} shows what became of it", pipeline.name);
     std::string told;
-    for (bool first = true;; first = false) {
+    return wait_until_answered(context, session, *timeout, given_up, [&]() -> std::optional<int> {
         const auto lines = list_revision_lines(session, pipeline.uid);
         if (!lines) return context.fail(lines.error());
         if (done(*lines, o.number)) {
             context.streams.out << sentence << '\n';
             return kExitOk;
         }
-        if (first) say_where_nobody_works(context, session);
-        if (const auto status = read_status(session, pipeline.uid)) {
-            for (const Condition& c : status->conditions) {
-                if (c.reason != "WaitingForLock" || c.status != "True" || c.message == told) continue;
-                context.streams.err << fmt::format("homeostat: {}\n", printable(told = c.message));
-            }
+        const auto status = read_status(session, pipeline.uid);
+        if (!status) return std::nullopt;
+        for (const Condition& c : status->conditions) {
+            if (c.reason != "WaitingForLock" || c.status != "True" || c.message == told) continue;
+            context.streams.err << fmt::format("homeostat: {}\n", printable(told = c.message));
         }
-        const bool over = *timeout && std::chrono::steady_clock::now() - began > **timeout;
-        if (!over && interruption.pause(kGlance)) continue;
-        context.streams.err << fmt::format("homeostat: it goes on without you: homeostat revisions {} shows what became of it\n",
-                                           pipeline.name);
-        return kExitDifferences;
-    }
+        return std::nullopt;
+    });
 }
 
 bool is_served_alone(const std::vector<RevisionLine>& lines, std::int64_t number) {

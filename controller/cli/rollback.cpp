@@ -1,10 +1,9 @@
 // `rollback`: takes a pipeline back to a checkpoint, or says what that would do.
 #include <fmt/core.h>
 
-#include "controller/cli/text/activity.hpp"
 #include "controller/cli/text/arguments.hpp"
-#include "controller/cli/text/interruption.hpp"
 #include "controller/cli/text/output.hpp"
+#include "controller/cli/text/waiting.hpp"
 #include "controller/cli/verbs.hpp"
 #include "controller/config/config_yaml.hpp"
 #include "reconcilers/gateway/plural.hpp"
@@ -14,8 +13,6 @@
 namespace homeostat {
 
 namespace {
-
-constexpr std::chrono::milliseconds kGlance{100};
 
 struct Options {
     std::string pipeline;
@@ -72,23 +69,17 @@ void print(CliContext& context, OutputForm form, const Rollback& r) {
 
 int wait_for(CliContext& context, Session& session, const Options& o, OutputForm form, std::int64_t id,
              std::optional<Millis> timeout) {
-    const Interruption interruption;
-    const auto began = std::chrono::steady_clock::now();
-    for (bool first = true;; first = false) {
+    const std::string given_up =
+        fmt::format("the rollback goes on without you: homeostat describe {} shows how it stands", o.pipeline);
+    return wait_until_answered(context, session, timeout, given_up, [&]() -> std::optional<int> {
         const Result<std::optional<Rollback>> read = read_rollback(session, id);
         if (!read) return context.fail(read.error());
         if (!*read) return context.fail(not_found(fmt::format("pipeline \"{}\" is gone, and its rollback with it", o.pipeline)));
         const Rollback& r = **read;
         if (r.state == "done") return print(context, form, r), kExitOk;
-        if (r.state == "refused")
-            return context.fail(invalid(fmt::format("pipeline \"{}\": it is not rolled back: {}", o.pipeline, r.message)));
-        if (first) say_where_nobody_works(context, session);
-        const bool over = timeout && std::chrono::steady_clock::now() - began > *timeout;
-        if (!over && interruption.pause(kGlance)) continue;
-        context.streams.err << fmt::format(
-            "homeostat: the rollback goes on without you: homeostat describe {} shows how it stands\n", o.pipeline);
-        return kExitDifferences;
-    }
+        if (r.state != "refused") return std::nullopt;
+        return context.fail(invalid(fmt::format("pipeline \"{}\": it is not rolled back: {}", o.pipeline, r.message)));
+    });
 }
 
 int run(CliContext& context, const Options& o) {

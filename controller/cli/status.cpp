@@ -6,6 +6,7 @@
 #include "controller/cli/text/figures.hpp"
 #include "controller/cli/text/listing.hpp"
 #include "controller/cli/text/remedy.hpp"
+#include "controller/cli/text/revision_text.hpp"
 #include "controller/cli/text/truth.hpp"
 #include "controller/cli/verbs.hpp"
 #include "store/control/target_views.hpp"
@@ -22,6 +23,13 @@ struct Trouble {
     std::string remedy;
 };
 
+// A revision that is built beside the one that is served.
+struct Fill {
+    std::string pipeline;
+    std::int32_t revision = 0;
+    FillProgress progress;
+};
+
 struct Overview {
     std::size_t pipelines = 0;
     std::size_t ready = 0;
@@ -32,7 +40,18 @@ struct Overview {
     std::int64_t dead_letters = 0;
     std::size_t alive = 0;
     std::vector<Trouble> troubles;
+    std::vector<Fill> fills;
 };
+
+Status look_at_fills(Session& session, const PipelineLine& line, Overview& o) {
+    if (line.kstatus == "Current") return {};
+    const auto revisions = list_revision_lines(session, line.uid);
+    if (!revisions) return revisions.error();
+    for (const RevisionLine& r : *revisions) {
+        if (r.fill) o.fills.push_back({line.name, r.number, *r.fill});
+    }
+    return {};
+}
 
 Status look_at_pipelines(Session& session, Overview& o) {
     const auto lines = list_pipeline_lines(session);
@@ -53,6 +72,7 @@ Status look_at_pipelines(Session& session, Overview& o) {
         o.documents += line.documents;
         o.drift += line.drift;
         o.dead_letters += line.dead_letters;
+        if (const Status filled = look_at_fills(session, line, o); !filled) return filled;
         if (line.ready == "True" && line.drift == 0) continue;
         const auto spec = std::find_if(specs->begin(), specs->end(), [&](const PipelineSpec& p) { return p.uid == line.uid; });
         if (spec == specs->end()) continue;
@@ -122,6 +142,8 @@ void print(CliContext& context, const Overview& o) {
                        o.deleting > 0 ? fmt::format(", {} more being deleted", o.deleting) : std::string(),
                        counted(o.documents, "document"), count_text(o.drift), counted(o.dead_letters, "dead letter"),
                        count(o.alive, "controller"));
+    for (const Fill& f : o.fills)
+        out << printable(fmt::format("pipeline/{}: revision {}: {}", f.pipeline, f.revision, progress_text(f.progress))) << '\n';
     TextTable table({"OBJECT", "REASON", "MESSAGE"});
     for (const Trouble& t : o.troubles) table.add({t.what, Cell(t.reason, Tint::warning), t.message});
     if (!table.empty()) table.print(out, context.streams.colour);
@@ -141,6 +163,14 @@ YamlNode node_of(const Overview& o) {
     number("drift", o.drift);
     number("deadLetters", o.dead_letters);
     number("controllers", o.alive);
+    YamlNode fills = YamlNode::list();
+    for (const Fill& f : o.fills) {
+        YamlNode one = fill_node(f.progress);
+        one.add("pipeline", YamlNode::text(f.pipeline));
+        one.add("revision", YamlNode::number(f.revision));
+        fills.items.push_back(std::move(one));
+    }
+    if (!o.fills.empty()) node.add("fills", std::move(fills));
     YamlNode troubles = YamlNode::list();
     for (const Trouble& t : o.troubles) {
         YamlNode one = YamlNode::map();

@@ -84,6 +84,13 @@ public:
     }
 
 private:
+    // Of a pipeline, looked up when its first run is seen.
+    struct Known {
+        std::optional<std::int64_t> declared;
+        double rows = 0;
+        double price = 0;
+        std::string currency;
+    };
     struct Row {
         bool moving;
         double share;
@@ -125,17 +132,22 @@ private:
         if (!run) return run.error();
         l.run = *std::move(run);
         if (!l.run) return l;
-        const auto known = estimates_.find(line.uid);
-        if (known == estimates_.end()) {
+        if (!estimates_.contains(line.uid)) {
             const Result<PipelineSpec> spec = read_pipeline(session_, line.uid);
             if (!spec) return spec.error();
-            l.declared = spec->documents;
-            l.estimated_rows = l.status.source_documents ? 0 : estimated_rows(session_, *spec);
-            estimates_[line.uid] = {l.declared, l.estimated_rows};
-        } else {
-            l.declared = known->second.first;
-            l.estimated_rows = known->second.second;
+            Known& known = estimates_[line.uid];
+            known.declared = spec->documents;
+            known.rows = l.status.source_documents ? 0 : estimated_rows(session_, *spec);
+            if (const auto provider = find_provider(session_, spec->provider)) {
+                known.price = provider->price_per_million_tokens;
+                known.currency = provider->currency;
+            }
         }
+        const Known& known = estimates_[line.uid];
+        l.declared = known.declared;
+        l.estimated_rows = known.rows;
+        l.price = known.price;
+        l.currency = known.currency;
         Result<RunProgress> progress = read_progress(session_, l.run->id);
         if (!progress) return progress.error();
         l.progress = *progress;
@@ -191,9 +203,12 @@ private:
         if (l.run) {
             out += fmt::format("  {}{} {}{}", l.line.suspended ? "suspended while " : "", to_string(phase_of(*l.run)),
                                p.total_is_estimate ? "about " : "", counted(p.total, "document"));
+            if (l.status.revision > 0 && l.run->revision != l.status.revision)
+                out += fmt::format(" of revision {}, which takes over from {}", l.run->revision, l.status.revision);
             if (p.rate > 0) out += fmt::format(", {:.0f} docs/s", p.rate);
             if (p.seconds_left && *p.seconds_left >= 1) out += fmt::format(", {} left", duration_text(*p.seconds_left));
             if (p.done > 0) out += fmt::format(", {} done", count_text(p.done));
+            if (const std::string paid = paid_text(l); !paid.empty()) out += ", " + paid;
             const std::string drift = drift_text(l.run->found);
             if (!drift.empty()) out += fmt::format("; found {}", drift);
             return out + lag_text(l);
@@ -217,7 +232,7 @@ private:
     bool said_none_ = false;
     Screen screen_;
     std::map<std::int64_t, ProgressMeter> meters_;
-    std::map<std::int64_t, std::pair<std::optional<std::int64_t>, double>> estimates_;
+    std::map<std::int64_t, Known> estimates_;
     std::map<std::int64_t, std::string> said_;
 };
 

@@ -137,7 +137,7 @@ private:
     Status dispatch(Pass& pass, const Observed& observed);
     Result<ReconcileOutcome> complete_sweep(Pass& pass);
     Result<ReconcileOutcome> verify_or_finish(Pass& pass);
-    static Status serve_what_is_whole(Pass& pass, Transaction& tx, Totals& stored);
+    Status end_well(Pass& pass, Transaction& tx, const Totals& stored, std::string_view result, const std::string& message);
     Result<std::string> why_not_followed(Session& session, const Pass& pass) const;
     void take_down(Pass& pass, const Totals& stored) const;
     Result<ReconcileOutcome> finish(Pass& pass, std::string_view result, const std::string& message);

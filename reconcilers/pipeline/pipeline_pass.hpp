@@ -55,10 +55,38 @@ struct PipelineReconciler::Pass {
     std::optional<ProviderTrouble> provider_trouble;
     Holds holds;
     std::optional<Error> distrusted;  // why it was suspended: a run of it was found wrong
+    Condemned condemned;  // what becomes of the run that this pass has found wrong
     std::optional<Error> unprovided;  // why nobody makes the vectors of the pinned revision any more
     std::string not_followed;  // why edits do not reach what is served while the next revision is built; "" where they do
 
     explicit Pass(std::int64_t id, const Context& c) : uid(id), context(c) {}
+
+    // Whether the revision under work takes over; what is counted may be counted anew. pipeline_finish.cpp
+    bool take_over(Transaction& tx, Totals& stored);
+
+    // What a transaction that may come to nothing changes of it.
+    struct Known {
+        PipelineStatus status;
+        LoopState state;
+        Revision revision;
+        std::vector<Revision> revisions;
+        FeedSeen feed_seen;
+    };
+    Known known() const { return {status, state, revision, revisions, feed_seen}; }
+    void know(const Known& k) {
+        status = k.status;
+        state = k.state;
+        revision = k.revision;
+        revisions = k.revisions;
+        feed_seen = k.feed_seen;
+    }
+    // That the revision under work is served now, and no other one.
+    void note_served() {
+        revision.state = "served";
+        for (Revision& r : revisions) {
+            if (r.number == revision.number || r.state == "served") r.state = r.number == revision.number ? "served" : "retired";
+        }
+    }
 
     const Revision* served() const {
         for (const Revision& r : revisions) {

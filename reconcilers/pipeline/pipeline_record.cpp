@@ -1,4 +1,4 @@
-// The part of the way through that records: status, conditions, the end of a run, failures.
+// The part of the way through that records: status, conditions, failures.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
@@ -17,6 +17,7 @@
 #include "store/control/leases.hpp"
 #include "store/control/steadiness.hpp"
 #include "store/control/waiting.hpp"
+#include "store/data/kept_vectors.hpp"
 #include "store/pg/pg_error.hpp"
 
 namespace homeostat {
@@ -25,12 +26,17 @@ using std::chrono::milliseconds;
 
 namespace {
 
-constexpr milliseconds kShedPause{30'000};
 constexpr milliseconds kWritesPause{5'000};
 
 // Told by a pass that did nothing, and untrue from the first one on that may.
 bool is_pause(const Condition& c) {
     return c.reason == "Suspended" || c.reason == kRolledBack || c.reason == "DependencyNotReady" || c.reason == kWaitingForLock;
+}
+
+Status forget_vectors(Pool& writes, std::int64_t provider, const Context& context) {
+    Result<Pool::Lease> session = writes.acquire(context);
+    if (!session) return session.error();
+    return forget_vectors_of(**session, provider);
 }
 
 }  // namespace
@@ -58,6 +64,7 @@ Status PipelineReconciler::record_progress(Pass& pass) {
     if (!session) return session.error();
     return guarded([&]() -> Status {
         if (const Status read = read_truth(**session, pass); !read) return read;
+        if (pass.distrusted) pass.status.last_error = pass.distrusted->message;
         Seen seen = seen_in(pass, true);
         if (pass.run) {
             Result<RunProgress> progress = read_progress(**session, pass.run->id);
@@ -81,10 +88,13 @@ Status PipelineReconciler::record_progress(Pass& pass) {
     });
 }
 
-// Nothing is healed. A rollback goes on; once it is done the next look is due, and deep.
+// Nothing is healed. A rollback goes on; once it is done the next look is due, and deep. One that a run's own gate asked for ends
+// as that run would have: in its error.
 Result<ReconcileOutcome> PipelineReconciler::stay_suspended(Pass& pass) {
     bool more = false;
+    bool condemned = false;
     if (pass.points.rollback) {
+        condemned = pass.points.rollback->unverified_run.has_value();
         Result<RollbackProgress> done =
             roll_back(writes_, clock_, pass.declared, pass.revisions, *pass.points.rollback, pass.run, pass.context);
         if (!done) return done.error();
@@ -101,9 +111,19 @@ Result<ReconcileOutcome> PipelineReconciler::stay_suspended(Pass& pass) {
             pass.prune = {};
         }
     }
+    if (condemned && !more) {
+        // What a batch may have put there after the verdict.
+        if (const Status forgotten = forget_vectors(writes_, pass.provider.uid, pass.context); !forgotten)
+            return forgotten.error();
+    }
     if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
     if (more) return ReconcileOutcome{.again_in = milliseconds(1)};
-    return ReconcileOutcome{.end = PassEnd::settled, .again_in = pass.declared.drift_interval};
+    if (!condemned || !pass.distrusted)
+        return ReconcileOutcome{.end = PassEnd::settled, .again_in = pass.declared.drift_interval};
+    faults_.met(pipeline_of(pass.uid), *pass.distrusted,
+                fmt::format("pipeline \"{}\": {}", pass.declared.name, pass.distrusted->message), clock_.steady_now(),
+                pass.declared.provider);
+    return ReconcileOutcome{.end = PassEnd::failed, .again_in = pass.declared.drift_interval};
 }
 
 // A plan that costs more than may be paid without asking: nothing of it has begun. Who waits for the end is told.
@@ -150,138 +170,6 @@ Status PipelineReconciler::record_between(Pass& pass) {
         write_status(tx, update, pass.context.reconcile_id);
         tx.commit();
     });
-}
-
-// A later revision takes over where it has nothing left to heal: one statement, and search sees one or the other. What was still
-// planned for the one before goes: nobody reads that any more, and all of it was planned for this one too. Nobody writes to
-// either meanwhile, so that the count is that of what is served from the commit on.
-Status PipelineReconciler::serve_what_is_whole(Pass& pass, Transaction& tx, Totals& stored) {
-    if (pass.revision.state == "served" || pass.run->found.to_embed() > 0) return {};
-    hold_writers(tx, pass.uid);
-    if (stored.documents <= kCountedAtOnce) stored = count_stored(tx, pass.revision);
-    if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served) return served;
-    discard_superseded_batches(tx, pass.uid, pass.revision.number);
-    pass_served_gap_on(tx, pass.uid);
-    add_event(tx, {.uid = pass.uid,
-                   .reason = "RevisionServed",
-                   .message = fmt::format("revision {} is served now", pass.revision.number),
-                   .reconcile_id = pass.context.reconcile_id});
-    pass.revision.state = "served";
-    for (Revision& r : pass.revisions) {
-        if (r.number == pass.revision.number || r.state == "served")
-            r.state = r.number == pass.revision.number ? "served" : "retired";
-    }
-    return {};
-}
-
-// What the run has found and done, as the status will have it.
-void PipelineReconciler::take_down(Pass& pass, const Totals& stored) const {
-    const Run& run = *pass.run;
-    const WallTime now = this->now(pass);
-    PipelineStatus& s = pass.status;
-    // Of what is searched: where that is still another revision, this run has seen nothing of it.
-    if (!pass.beside()) {
-        s.revision = pass.revision.number;
-        s.documents = stored.documents;
-        s.chunks = stored.chunks;
-        s.drift = run.found;
-        s.dead_letters = run.dead_letters;
-    }
-    s.source_documents = run.seen;
-    s.last_error.clear();
-    s.last_sweep = now;
-    if (!s.last_deep_sweep || run.deep) s.last_deep_sweep = now;
-    const bool clean = run.found.total() == 0 && run.dead_letters == 0;
-    if (clean) s.last_converged = now;
-    pass.state.failures = 0;
-    pass.state.provider_generation = pass.provider.generation;
-    pass.state.observed_mark = run.source_mark;
-    // What had to wait for memory is looked at again soon.
-    pass.state.next_attempt =
-        now + (pass.shed > 0 ? std::min(pass.declared.drift_interval, kShedPause) : pass.declared.drift_interval);
-    pass.state.last_handled_reconcile = pass.declared.reconcile_requested;
-    // Where deletions are held back the number to compare with stays, or the brake would let go at the next look.
-    if (!pass.prune.blocked) pass.state.previous_source_documents = run.seen;
-    s.observed_generation = run.generation;
-}
-
-// Before anything says that it is done, and before a later revision takes over.
-Status PipelineReconciler::verify(Pass& pass) {
-    if (pass.run->planned == 0 || !pass.heals()) return {};
-    Result<RunProgress> progress = [&]() -> Result<RunProgress> {
-        Result<Pool::Lease> session = reads_.acquire(pass.context);
-        if (!session) return session.error();
-        return read_progress(**session, pass.run->id);
-    }();
-    if (!progress) return progress.error();
-    std::int64_t distrusted = 0;
-    const Status trusted =
-        verify_run(writes_, settings_.ask, {pass.declared, pass.provider, pass.revision, pass.run->id, progress->embedded},
-                   distrusted, pass.context);
-    pass.run->found.stale += distrusted;
-    return trusted;
-}
-
-Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view result, const std::string& message) {
-    Run& run = *pass.run;
-    if (const Status trusted = verify(pass); !trusted) return trusted.error();
-    Result<Pool::Lease> session = writes_.acquire(pass.context);
-    if (!session) return session.error();
-    Result<Totals> stored = pass.counted ? *pass.counted : count_stored(**session, pass.revision);
-    if (!stored) return stored.error();
-    if (run.bypassed > 0) {
-        // A feed that has filled meanwhile, or was told that something changed, did not fail to name it.
-        Result<FeedRow> feed = read_feed(**session, pass.uid);
-        if (!feed) return feed.error();
-        if (feed->full || !feed->trusted) run.bypassed = 0;
-    }
-    if (const Status read = read_truth(**session, pass); !read) return read.error();
-    const Status done = guarded([&]() -> Status {
-        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-        if (const Status served = serve_what_is_whole(pass, tx, *stored); !served) return served;
-        if (const Status dropped = drop_old_revision(tx, pass.uid, settings_.keep_revisions, settings_.keep_days); !dropped)
-            return dropped;
-        if (pass.stored_dead_letters > 0) {
-            use_operators(tx, pass.source);
-            if (const Status settled = settle_dead_letters(tx, pass.source, pass.revision); !settled) return settled;
-        }
-        note_versions_hold(tx, run);
-        take_down(pass, *stored);
-        if (pass.feed_seen.health == FeedHealth::overrun && pass.feed.trusted) pass.feed_seen = {FeedHealth::active, ""};
-        // A run that somebody waited for has taken over what the feed had named, and seen whatever else had changed by then.
-        if (settings_.once && pass.feed.kept) close_gap(tx, pass.uid, run.id);
-        // What waited for this run waits no more; what came meanwhile does.
-        end_run(tx, run, pass.declared.name, result, message);
-        if (pass.declared.approve_above) forget_plan(tx, pass.uid);
-        pass.status.waiting = read_waiting(tx, pass.uid);
-        Seen seen = seen_in(pass, false);
-        seen.filtered = pass.source.filtered;
-        seen.unsteady = settle_unsteady(tx, pass.uid, run.id);
-        StatusUpdate update = status_update(pass);
-        if (!pass.beside()) update.counted = *stored;
-        update.source_counted = true;
-        update.status.conditions = conditions_of(seen);
-        write_status(tx, update, pass.context.reconcile_id);
-        if (run.found.total() == 0) count_source_as_stored(tx, pass.source, pass.revision);
-        HOMEOSTAT_REACH("finish.before_commit");
-        tx.commit();
-        HOMEOSTAT_REACH("finish.after_commit");
-        return {};
-    });
-    if (!done) return done.error();
-    // As the source was counted anew.
-    if (!pass.capture_fingerprint.empty()) {
-        if (const Result<RoomMade> room = make_room(**session, pass.uid); !room) return room.error();
-    }
-    compare_pace(pass);
-    publish(pass);
-    // What the feed has planned is not healed by the end of this run.
-    const bool converged = run.found.total() == 0 && run.dead_letters == 0 && pass.status.waiting.feed_documents == 0;
-    suffers_no_more(pass.uid);
-    spdlog::info("pipeline \"{}\": {} ({}, {})", pass.declared.name, result, plural(pass.status.documents, "document"),
-                 plural(pass.status.chunks, "chunk"));
-    return ReconcileOutcome{
-        .end = converged ? PassEnd::converged : PassEnd::settled, .again_in = until_due(pass), .rests = rests_for(pass)};
 }
 
 void PipelineReconciler::suffers_no_more(std::int64_t uid) {
@@ -345,30 +233,6 @@ Result<ReconcileOutcome> PipelineReconciler::record_failure(Pass& pass, const Er
     faults_.met(pipeline_of(pass.uid), error, fmt::format("pipeline \"{}\": {}", pass.declared.name, error.message),
                 clock_.steady_now(), pass.declared.provider);
     return ReconcileOutcome{.end = PassEnd::failed, .again_in = std::min(wait, pass.declared.drift_interval)};
-}
-
-void PipelineReconciler::note_pace(const Pass& pass, double documents_per_second) {
-    const Lock lock(mutex_);
-    paces_[pass.uid] = {clock_.steady_now(), documents_per_second};
-}
-
-void PipelineReconciler::compare_pace(const Pass& pass) {
-    Pace pace;
-    {
-        const Lock lock(mutex_);
-        const auto it = paces_.find(pass.uid);
-        if (it == paces_.end()) return;  // begun by another replica
-        pace = it->second;
-        paces_.erase(it);
-    }
-    if (pace.documents_per_second <= 0 || pass.run->planned < kTellingDocuments) return;
-    const double planned = static_cast<double>(pass.run->planned) / pace.documents_per_second;
-    const double took = std::chrono::duration<double>(clock_.steady_now() - pace.started).count();
-    telemetry_.metrics
-        .gauge("homeostat_plan_duration_error_ratio",
-               "How much longer (or, below zero, shorter) the last run took than its plan said, as a share of the plan.",
-               {{"pipeline", pass.declared.name}})
-        .set(took / planned - 1);
 }
 
 void PipelineReconciler::publish(const Pass& pass) { publish_gauges(telemetry_.metrics, pass.declared.name, pass.status); }

@@ -10,6 +10,7 @@
 #include "store/data/revision_columns.hpp"
 #include "store/data/revision_keys.hpp"
 #include "store/data/search_function.hpp"
+#include "store/data/served_view.hpp"
 #include "store/data/vector_index.hpp"
 
 namespace homeostat {
@@ -25,6 +26,13 @@ void take_over_at_once(Transaction& tx, std::int64_t uid, std::int32_t number, c
                    .reason = "RevisionActivated",
                    .message = fmt::format("revision {} is served again, and pinned", number),
                    .reconcile_id = reconcile_id});
+}
+
+void drop_unused(Transaction& tx, Revision& worked, std::vector<Revision>& revisions, const SourceShape& source) {
+    drop_unused_metadata(tx, worked, source);
+    for (Revision& r : revisions) {
+        if (r.state == "retired" && r.number != worked.number) drop_unused_metadata(tx, r, source);
+    }
 }
 
 }  // namespace
@@ -128,7 +136,9 @@ Status PipelineReconciler::prepare_revision(Pass& pass) {
     const Revision* back =
         pass.pinned() != nullptr && pass.served() != nullptr && pass.holding() != pass.served() ? pass.holding() : nullptr;
     const std::int32_t activated = back != nullptr ? back->number : 0;
-    return guarded([&]() -> Status {
+    const Pass::Known before = pass.known();
+    bool shows = false;
+    const Status done = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         Result<VectorExtension> vectors = find_vector_extension(tx);
         if (!vectors) return vectors.error();
@@ -147,27 +157,31 @@ Status PipelineReconciler::prepare_revision(Pass& pass) {
             if (!current) return current.error();
             changed = !*current;
         }
-        if (serving && (changed || first)) {
+        shows = serving && (changed || first);
+        if (shows) {
             if (at_once) take_over_at_once(tx, pass.uid, activated, pass.context.reconcile_id);
-            if (const Status served = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !served)
-                return served;
+            mark_served(tx, pass.uid, pass.revision.number);
+            pass.note_served();
+            if (const Status shown = serve_revision(tx, pass.spec, pass.revision, pass.source, pass.vectors); !shown)
+                return shown;
             for (const std::string& grant : prepared->grants) tx.exec(grant);
-            pass.revision.state = "served";
-            for (Revision& r : pass.revisions) {
-                if (r.number == pass.revision.number || r.state == "served")
-                    r.state = r.number == pass.revision.number ? "served" : "retired";
-            }
-        }
-        if (serving && wants_search(pass.spec)) keep_search(tx, pass.spec, pass.revision, pass.source, pass.vectors);
-        drop_unused_metadata(tx, pass.revision, pass.source);
-        for (Revision& r : pass.revisions) {
-            if (r.state == "retired" && r.number != pass.revision.number) drop_unused_metadata(tx, r, pass.source);
+        } else {
+            if (serving && wants_search(pass.spec)) keep_search(tx, pass.spec, pass.revision, pass.source, pass.vectors);
+            drop_unused(tx, pass.revision, pass.revisions, pass.source);
         }
         HOMEOSTAT_REACH("revision.before_commit");
         tx.commit();
         if (activated > 0) pass.feed.trusted = false;
         HOMEOSTAT_REACH("revision.after_commit");
         return {};
+    });
+    if (!done) pass.know(before);
+    if (!done || !shows) return done;
+    // Nobody who searches waits for it: the view shows none of it any more.
+    return guarded([&] {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        drop_unused(tx, pass.revision, pass.revisions, pass.source);
+        tx.commit();
     });
 }
 

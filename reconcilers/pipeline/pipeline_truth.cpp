@@ -189,7 +189,7 @@ Seen PipelineReconciler::seen_in(const Pass& pass, bool working) {
     seen.lock_wait = pass.lock_wait;
     seen.budget = pass.holds.budget;
     seen.plan = pass.holds.plan;
-    seen.failure = pass.distrusted;
+    if (!seen.rolling_back) seen.failure = pass.distrusted;
     seen.waiting = status.waiting;
     seen.provider_trouble = pass.provider_trouble;
     if (pass.run) {

@@ -12,7 +12,10 @@
 #include "reconcilers/pipeline/pipeline_pass.hpp"
 #include "store/control/batches.hpp"
 #include "store/control/leases.hpp"
+#include "store/data/revision_columns.hpp"
+#include "store/data/vector_sample.hpp"
 #include "store/feed/feed.hpp"
+#include "store/pg/pg_error.hpp"
 
 namespace homeostat {
 
@@ -20,8 +23,9 @@ namespace {
 
 constexpr int kEntriesAtOnce = 2'000;
 constexpr int kMostLanes = 4;
-// A pass over the journal takes as long as it takes, and so does counting.
-constexpr const char* kNoTimeout = "SET LOCAL statement_timeout = 0";
+// A pass over the journal takes as long as its size wants; nobody waits for a lock of ours meanwhile but who takes the lease
+// over. What takes longer is undone, told, and tried again while the pipeline stays pinned.
+constexpr const char* kLongDeadline = "SET LOCAL statement_timeout = '30min'";
 
 const Revision* in_state(const std::vector<Revision>& revisions, std::string_view state) {
     const auto it = std::find_if(revisions.begin(), revisions.end(), [&](const Revision& r) { return r.state == state; });
@@ -46,14 +50,15 @@ public:
 
     RollbackProgress run(const Clock& clock, std::optional<Run>& run) {
         if (!request_.running && !begin(run)) return {.end = RollbackEnd::refused, .stored = {}};
+        if (!request_.planned) plan();
         while (!context_.stop.stop_requested() && clock.steady_now() < context_.deadline) {
             std::vector<std::int64_t> ends;
             {
                 Transaction tx = fenced(session_);
                 ends = next_steps(tx, request_.id, lanes(), kEntriesAtOnce);
-                if (ends.empty()) return {.end = RollbackEnd::done, .stored = end(tx)};
                 tx.commit();
             }
+            if (ends.empty()) return {.end = RollbackEnd::done, .stored = end()};
             side_by_side(ends);
         }
         return {};
@@ -106,40 +111,70 @@ private:
                        .reconcile_id = context_.reconcile_id});
     }
 
+    // Whoever did not ask for it finds the reason with the run.
+    std::string what() const {
+        return fmt::format("rolled back to checkpoint \"{}\"{}{}", request_.checkpoint, request_.reason.empty() ? "" : ": ",
+                           request_.reason);
+    }
+
+    // Its journal alone may be gone.
+    bool is_readable(Transaction& tx) const {
+        if (revision_ == nullptr) return false;
+        const std::vector<std::string> lost = lost_tables(tx, *revision_);
+        return std::ranges::all_of(lost, [&](const std::string& table) { return table == revision_->tables.journal; });
+    }
+
+    // What its gate has condemned is served no more all the same, and the pipeline stays suspended.
+    void refuse(Transaction& tx, std::optional<Run>& run, const std::string& why) {
+        refuse_rollback(tx, declared_.uid, request_, why);
+        tell(tx, "Warning", "RollbackRefused",
+             fmt::format("it is not rolled back to checkpoint \"{}\": {}", request_.checkpoint, why));
+        if (!request_.unverified_run) return;
+        if (is_readable(tx)) distrust_run(tx, revision_->tables, *request_.unverified_run);
+        if (run) end_run(tx, *run, declared_.name, "Failed", request_.reason);
+    }
+
     // What was planned goes, whoever holds it, and the feed is incomplete from here on: whatever differs from the source after
-    // this is found by the sweep that follows `resume`. False where it cannot be done any more.
+    // this is found by the sweep that follows `resume`. False where it cannot be done any more. Short: it holds the pipeline's
+    // row, for which others wait. From its commit on nobody writes, so that what follows needs no more than the lease.
     bool begin(std::optional<Run>& run) {
         Transaction tx = fenced(session_);
-        tx.exec(kNoTimeout);
         const std::string why = revision_ == nullptr ? "its revision is gone" : why_not_now(tx, request_, declared_.uid);
         if (!why.empty()) {
-            refuse_rollback(tx, declared_.uid, request_.id, why);
-            tell(tx, "Warning", "RollbackRefused",
-                 fmt::format("it is not rolled back to checkpoint \"{}\": {}", request_.checkpoint, why));
+            refuse(tx, run, why);
             tx.commit();
+            if (request_.unverified_run) run.reset();
             return false;
         }
-        if (run) {
-            end_run(tx, *run, declared_.name, "RolledBack", fmt::format("rolled back to checkpoint \"{}\"", request_.checkpoint));
-        }
+        if (run) end_run(tx, *run, declared_.name, "RolledBack", what());
         discard_all_batches(tx, declared_.uid);
         hold_writers(tx, declared_.uid);
         forget_prune_candidates(tx, declared_.uid);
         distrust_feed(tx, declared_.uid, std::chrono::milliseconds(0));
-        const UndoCounts counts = plan_undo(tx, *revision_, request_.id, request_.entry);
-        begin_rollback(tx, request_.id, counts);
-        tell(tx, "Normal", "RollingBack",
-             fmt::format("it is being rolled back to checkpoint \"{}\", for {}: {} to be restored, {} to be removed",
-                         request_.checkpoint, request_.requested_by, plural(counts.restored, "document"), counts.removed));
-        HOMEOSTAT_REACH("rollback.before_plan_commit");
+        begin_rollback(tx, request_.id);
+        HOMEOSTAT_REACH("rollback.before_begin_commit");
         tx.commit();
-        HOMEOSTAT_REACH("rollback.after_plan");
+        HOMEOSTAT_REACH("rollback.after_begin");
         run.reset();
         return true;
     }
 
-    Totals end(Transaction& tx) {
-        tx.exec(kNoTimeout);
+    void plan() {
+        Transaction tx = fenced(session_);
+        tx.exec(kLongDeadline);
+        const UndoCounts counts = plan_undo(tx, *revision_, request_.id, request_.entry);
+        rollback_is_planned(tx, request_.id, counts);
+        tell(tx, "Normal", "RollingBack",
+             fmt::format("it is being {}, for {}: {} to be restored, {} to be removed", what(), request_.requested_by,
+                         plural(counts.restored, "document"), counts.removed));
+        HOMEOSTAT_REACH("rollback.before_plan_commit");
+        tx.commit();
+        HOMEOSTAT_REACH("rollback.after_plan");
+    }
+
+    Totals end() {
+        Transaction tx = fenced(session_);
+        tx.exec(kLongDeadline);
         end_undo(tx, *revision_, request_.id, request_.entry);
         const Totals stored = count_stored(tx, *revision_);
         end_rollback(tx, declared_.uid, request_, stored);
@@ -185,7 +220,7 @@ Status take_points(Pool& writes, const PipelineSpec& declared, const std::vector
         UndoCounts counts;
         if (revision != nullptr) {
             Transaction tx = (*session)->begin();  // and never committed
-            tx.exec(kNoTimeout);
+            tx.exec(kLongDeadline);
             counts = plan_undo(tx, *revision, points.dry_run->id, points.dry_run->entry);
         }
         Transaction tx = fenced_transaction(**session, pipeline_lease(declared.uid), context);
@@ -200,10 +235,17 @@ Result<RollbackProgress> roll_back(Pool& writes, const Clock& clock, const Pipel
                                    const Context& context) {
     Result<Pool::Lease> session = writes.acquire(context);
     if (!session) return session.error();
-    return guarded([&] {
+    const std::string checkpoint = request.checkpoint;
+    Result<RollbackProgress> progress = guarded([&] {
         RollingBack rolling(writes, **session, declared, revisions, std::move(request), context);
         return rolling.run(clock, run);
     });
+    if (progress || progress.error().code != kTookTooLong) return progress;
+    Error error = progress.error();
+    error.message = fmt::format(
+        "its rollback to checkpoint \"{}\" is not done in time, and is gone on with where it is; it stays pinned meanwhile: {}",
+        checkpoint, error.message);
+    return error;
 }
 
 }  // namespace homeostat

@@ -1,8 +1,10 @@
 // Takes checkpoints for people, and takes a pipeline back to one (homeostat.checkpoint, homeostat.rollback).
 //
-// A rollback is a transaction that begins it, one for some documents each, and one that ends it; each may be the last of this
-// process, and whoever takes it up goes on behind the last that was committed. The pipeline is pinned since it was asked for, so
-// nobody else writes; what had been planned goes with the first of them. docs/internals/rollback.md says why it is exact, and why
+// A rollback is a transaction that begins it, one that plans it, one for some documents each, and one that ends it; each may be
+// the last of this process, and whoever takes it up goes on behind the last that was committed. The pipeline is pinned since it
+// was asked for, so nobody else writes; what had been planned goes with the first of them. Only that one holds the pipeline's
+// row. Planning and ending read the whole journal and have half an hour each; what takes longer is undone, told as a failure
+// (TookTooLong), and tried again. docs/internals/rollback.md says why it is exact, and why
 // nothing is lost.
 #pragma once
 

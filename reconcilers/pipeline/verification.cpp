@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <set>
 
+#include "core/fault_point.hpp"
 #include "reconcilers/inspect/audit.hpp"
 #include "store/control/budgets.hpp"
 #include "store/control/leases.hpp"
+#include "store/control/rollbacks.hpp"
+#include "store/control/statuses.hpp"
 #include "store/control/verifications.hpp"
 #include "store/data/kept_vectors.hpp"
 #include "store/data/vector_sample.hpp"
@@ -30,20 +33,40 @@ Result<std::vector<SampledChunk>> pick(Session& session, const VerifiedRun& run,
     });
 }
 
-Error not_trusted(const VerifiedRun& run, const std::string& what) {
+Error not_trusted(const VerifiedRun& run, const std::string& what, bool undone) {
     return {.cls = ErrorClass::bad_answer,
             .message =
-                fmt::format("provider \"{}\" does not answer as model \"{}\" did: {}; what run {} embedded is not searched any "
-                            "more; correct the provider, or declare the model that is wanted, then: homeostat resume {}",
-                            run.provider.name, run.revision.settings.model, what, run.run_id, run.pipeline.name),
+                fmt::format("provider \"{}\" does not answer as model \"{}\" did: {}; {}; correct the provider, or declare the "
+                            "model that is wanted, then: homeostat resume {}",
+                            run.provider.name, run.revision.settings.model, what,
+                            undone ? fmt::format("run {} is rolled back, and what was searched before it is searched", run.run_id)
+                                   : fmt::format("what run {} embedded is not searched any more", run.run_id),
+                            run.pipeline.name),
             .origin = Origin::theirs,
             .code = std::string(kVerificationFailed)};
 }
 
-Status record(Session& session, const VerifiedRun& run, const AuditResult& found, const Paid& paid, std::int64_t& distrusted,
+// Where the run can be rolled back it is asked for, and the pipeline is pinned; else what the run embedded is found by nobody.
+Error condemn(Transaction& tx, const VerifiedRun& run, const std::string& what, Condemned& condemned, const Context& context) {
+    const std::string why = "verification failed: " + what;
+    condemned.undone = ask_to_undo_run(tx, run.pipeline.uid, run.run_id, why);
+    if (!condemned.undone) {
+        condemned.distrusted = distrust_run(tx, run.revision.tables, run.run_id);
+        suspend_unverified(tx, run.pipeline.uid, why);
+    }
+    Error error = not_trusted(run, what, condemned.undone);
+    add_event(tx, {.uid = run.pipeline.uid,
+                   .type = "Warning",
+                   .reason = std::string(kVerificationFailed),
+                   .message = error.message,
+                   .reconcile_id = context.reconcile_id});
+    return error;
+}
+
+Status record(Session& session, const VerifiedRun& run, const AuditResult& found, const Paid& paid, Condemned& condemned,
               const Context& context) {
     const std::string what = audit_text(found, run.pipeline.verify_tolerance);
-    const Error error = not_trusted(run, what);
+    Error error;
     // Before, so that no crash leaves any; and again when nothing is written any more.
     if (!found.agrees()) {
         if (const Status forgotten = forget_vectors_of(session, run.provider.uid); !forgotten) return forgotten;
@@ -51,18 +74,18 @@ Status record(Session& session, const VerifiedRun& run, const AuditResult& found
     const Status written = guarded([&] {
         Transaction tx = session.begin();
         hold_lease(tx, pipeline_lease(run.pipeline.uid), context.epoch);
+        if (!found.agrees()) error = condemn(tx, run, what, condemned, context);
         write_verification(tx, {run.pipeline.uid, run.run_id, static_cast<std::int64_t>(found.asked), found.worst,
-                                !found.agrees(), found.agrees() ? "" : error.message});
+                                !found.agrees(), error.message});
         if (has_budget(run.pipeline, run.provider)) settle_budget(tx, run.pipeline.uid, run.run_id, paid);
         if (!found.agrees()) {
-            // A run's checkpoint, where there is one to go back to, is the better end of it.
-            distrusted = distrust_run(tx, run.revision.tables, run.run_id);
-            suspend_unverified(tx, run.pipeline.uid, "verification failed: " + what);
+            HOMEOSTAT_REACH("verification.before_commit");
         }
         tx.commit();
     });
     if (!written) return written;
     if (found.agrees()) return {};
+    HOMEOSTAT_REACH("verification.after_commit");
     if (const Status forgotten = forget_vectors_of(session, run.provider.uid); !forgotten) return forgotten;
     return error;
 }
@@ -92,7 +115,7 @@ std::size_t sample_of(const PipelineSpec& pipeline, const ProviderSpec& provider
     return remote && embedded >= kWorthASample ? kUsualSample : 0;
 }
 
-Status verify_run(Pool& writes, const AskAgain& ask, const VerifiedRun& run, std::int64_t& distrusted, const Context& context) {
+Status verify_run(Pool& writes, const AskAgain& ask, const VerifiedRun& run, Condemned& condemned, const Context& context) {
     const std::size_t n = sample_of(run.pipeline, run.provider, run.embedded);
     if (n == 0 || !ask) return {};
     std::vector<SampledChunk> sample;
@@ -115,7 +138,7 @@ Status verify_run(Pool& writes, const AskAgain& ask, const VerifiedRun& run, std
     Result<Pool::Lease> session = writes.acquire(context);
     if (!session) return session.error();
     return record(**session, run, compare_sample(sample, vectors, run.pipeline.verify_tolerance),
-                  Paid(spent.paid.begin(), spent.paid.end()), distrusted, context);
+                  Paid(spent.paid.begin(), spent.paid.end()), condemned, context);
 }
 
 Result<std::optional<Error>> read_failed_verification(Session& session, const PipelineSpec& pipeline) {

@@ -1,9 +1,11 @@
 // The gate at the end of a run: some of its texts, and some that were there before, are embedded again and compared with what is
 // stored (inspect/audit.hpp). Blocks for as long as one request takes.
 //
-// Where they come back otherwise, nothing that the run wrote is trusted: none of its vectors is found by a search any more, what
-// caches keep of that provider is forgotten, the revision it was filling does not take over, and the pipeline is suspended until
-// a person has looked. All of that is one transaction under the lease. Where the provider cannot be asked, a revision that is
+// Where they come back otherwise, nothing that the run wrote is trusted. The run is rolled back to its checkpoint: that is asked
+// for here, and the pipeline pinned, in the transaction that has the verdict; the passes that follow carry it out
+// (rolling_back.hpp). Of a revision that is being filled, which does not take over then, and where the checkpoint cannot be gone
+// back to, none of the run's vectors is found by a search any more, and the pipeline is suspended. Either way it stays so until a
+// person has looked, and what caches keep of that provider is forgotten. Where the provider cannot be asked, a revision that is
 // served stays so unverified; one that is to take over waits.
 #pragma once
 
@@ -43,8 +45,12 @@ struct VerifiedRun {
     std::int64_t run_id = 0;
     std::int64_t embedded = 0;  // texts
 };
-// `distrusted`: documents that are to be embedded again, where it fails.
-Status verify_run(Pool& writes, const AskAgain& ask, const VerifiedRun& run, std::int64_t& distrusted, const Context& context);
+// What becomes of a run that is found wrong.
+struct Condemned {
+    bool undone = false;  // it is to be rolled back, by the next pass
+    std::int64_t distrusted = 0;  // where not: documents that are to be embedded again
+};
+Status verify_run(Pool& writes, const AskAgain& ask, const VerifiedRun& run, Condemned& condemned, const Context& context);
 
 // Why the pipeline was suspended, where a run of it was found wrong.
 Result<std::optional<Error>> read_failed_verification(Session& session, const PipelineSpec& pipeline);

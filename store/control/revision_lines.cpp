@@ -15,9 +15,11 @@ const Statement kLines{"revision_lines", R"sql(
         CASE WHEN r.state = 'served' THEN s.chunks ELSE nullif(t.chunks, -1) END, t.bytes,
         r.created_at::text, r.served_at::text, r.retired_at::text,
         u.id IS NOT NULL, coalesce(h.written, 0), s.source_documents, coalesce(h.tokens, 0),
-        coalesce(extract(epoch FROM clock_timestamp() - u.started_at), 0)::float8
+        coalesce(extract(epoch FROM clock_timestamp() - u.started_at), 0)::float8,
+        coalesce(o.price_per_million_tokens, 0)::float8, coalesce(o.currency, '')
     FROM homeostat.revision r JOIN homeostat.pipeline p USING (uid)
-    LEFT JOIN homeostat.own_pipeline_status s USING (uid)
+    LEFT JOIN homeostat.provider o ON o.name = p.provider
+    LEFT JOIN homeostat.own_pipeline_status s ON s.uid = r.uid
     LEFT JOIN homeostat.own_run u ON u.uid = r.uid AND u.revision = r.revision AND r.state = 'building'
     LEFT JOIN LATERAL (SELECT sum(b.written)::bigint AS written, sum(b.tokens)::bigint AS tokens
                        FROM homeostat.own_batch_history b WHERE b.run_id = u.id) h ON u.id IS NOT NULL
@@ -64,6 +66,8 @@ Result<RevisionLine> line_at(RowReader c) {
     fill.of = c.maybe_integer<std::int64_t>();
     fill.tokens = c.integer();
     fill.seconds = c.real();
+    fill.price = c.real();
+    fill.currency = c.text();
     if (fills) line.fill = fill;
     return line;
 }
@@ -83,6 +87,17 @@ std::string_view to_string(RevisionStanding s) noexcept {
 std::optional<double> FillProgress::seconds_left() const {
     if (!of || written <= 0 || seconds <= 0) return std::nullopt;
     return static_cast<double>(std::max<std::int64_t>(0, *of - written)) * seconds / static_cast<double>(written);
+}
+
+std::optional<double> FillProgress::cost() const {
+    if (price <= 0) return std::nullopt;
+    return static_cast<double>(tokens) * price / 1e6;
+}
+
+std::optional<double> FillProgress::cost_left() const {
+    const std::optional<double> paid = cost();
+    if (!paid || !of || written <= 0) return std::nullopt;
+    return static_cast<double>(std::max<std::int64_t>(0, *of - written)) * *paid / static_cast<double>(written);
 }
 
 Result<std::vector<RevisionLine>> list_revision_lines(Session& session, std::int64_t uid) {

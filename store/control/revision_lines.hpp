@@ -29,6 +29,10 @@ struct FillProgress {
     std::optional<std::int64_t> of;  // as many as the source has; absent = not counted yet
     std::int64_t tokens = 0;   // paid
     double seconds = 0;        // since the run began
+    double price = 0;          // of a million tokens, as who fills it declares it; 0 = none is
+    std::string currency;
+    std::optional<double> cost() const;  // of what is paid; absent = no price is declared
+    std::optional<double> cost_left() const;  // at the pace so far; absent = not known yet
     std::optional<double> seconds_left() const;  // at the pace so far; absent = not known yet
 };
 

@@ -10,7 +10,7 @@ namespace {
 
 const Statement kPoints{"points_read", R"sql(
     SELECT EXISTS (SELECT FROM homeostat.checkpoint c WHERE c.uid = $1::bigint AND c.state = 'requested'), r.id, r.checkpoint,
-        r.revision, r.entry, r.dry_run, r.state = 'running', r.requested_by,
+        r.revision, r.entry, r.dry_run, r.state = 'running', r.requested_by, r.reason, r.planned, r.unverified_run,
         EXISTS (SELECT FROM homeostat.adoption a WHERE a.uid = $1::bigint AND a.ended_at IS NULL)
     FROM (VALUES (1)) AS one LEFT JOIN homeostat.rollback r ON r.uid = $1::bigint AND r.state IN ('requested', 'running')
     ORDER BY r.id)sql"};
@@ -33,11 +33,29 @@ const Statement kWhyNot{"rollback_why_not", R"sql(
 const Statement kRefuse{"rollback_refuse",
                         "UPDATE homeostat.rollback SET state = 'refused', message = $2, ended_at = clock_timestamp()"
                         " WHERE id = $1::bigint"};
-const Statement kUnpin{"rollback_unpin",
-                       "UPDATE homeostat.pipeline SET suspend = false WHERE uid = $1::bigint AND pinned = 'rollback'"};
-const Statement kBegin{"rollback_begin",
-                       "UPDATE homeostat.rollback SET state = 'running', restored = $2::bigint, brought_back = $3::bigint,"
-                       " removed = $4::bigint WHERE id = $1::bigint"};
+// What its own gate has suspended stays so, for a person to look at, and says that it is not what it was.
+const Statement kUnpin{"rollback_unpin", R"sql(
+    UPDATE homeostat.pipeline SET suspend = $2::text IS NOT NULL, pinned = NULL,
+        suspend_reason = left(format('%s; the run is not rolled back: %s', $2::text, $3::text), 1024)
+    WHERE uid = $1::bigint AND pinned = 'rollback')sql"};
+// All that would stop it, under the lock of the pipeline's row, which keeps the journal from being trimmed.
+const Statement kUndoRun{"rollback_undo_run", R"sql(
+    WITH asked AS (
+        INSERT INTO homeostat.rollback (uid, pipeline, checkpoint, reason, revision, entry, requested_by, unverified_run)
+        SELECT p.uid, p.name, c.name, $3::text, c.revision, c.entry, 'homeostat', c.run_id
+        FROM homeostat.checkpoint c JOIN homeostat.pipeline p ON p.uid = c.uid
+        JOIN homeostat.revision r ON r.uid = c.uid AND r.revision = c.revision AND r.state = 'served'
+        WHERE c.uid = $1::bigint AND c.run_id = $2::bigint AND NOT c.named AND c.entry >= r.journal_from AND NOT p.suspend
+            AND p.management = 'Manage' AND to_regclass(format('homeostat_data.p%s_r%s_journal', r.uid, r.revision)) IS NOT NULL
+            AND NOT EXISTS (SELECT FROM homeostat.revision b WHERE b.uid = c.uid AND b.state = 'building')
+        ON CONFLICT DO NOTHING RETURNING uid, checkpoint)
+    UPDATE homeostat.pipeline p SET suspend = true, pinned = 'rollback', suspend_until = NULL, suspended_by = 'homeostat',
+        suspend_reason = left(format('rolled back to checkpoint "%s": %s', a.checkpoint, $3::text), 1024)
+    FROM asked a WHERE p.uid = a.uid)sql"};
+const Statement kBegin{"rollback_begin", "UPDATE homeostat.rollback SET state = 'running' WHERE id = $1::bigint"};
+const Statement kPlanned{"rollback_planned",
+                         "UPDATE homeostat.rollback SET planned = true, restored = $2::bigint, brought_back = $3::bigint,"
+                         " removed = $4::bigint WHERE id = $1::bigint"};
 const Statement kBatches{"rollback_batches",
                          "DELETE FROM homeostat.batch WHERE uid = $1::bigint AND (kind <> 'stray' OR claim_token IS NOT NULL)"};
 const Statement kRuns{"rollback_runs", R"sql(
@@ -79,11 +97,21 @@ Result<PointRequests> read_points(Session& session, std::int64_t uid) {
         const Rows rows = session.exec(kPoints, Params::of(uid));
         for (int i = 0; i < rows.size(); ++i) {
             out.checkpoints = rows.boolean(i, 0);
-            out.adoption = rows.boolean(i, 8);
+            out.adoption = rows.boolean(i, 11);
             if (rows.null(i, 1)) continue;
             RowReader c(rows, i);
             c.skip();
-            RollbackRequest r{c.integer(), c.text(), c.integer<std::int32_t>(), c.integer(), c.boolean(), c.boolean(), c.text()};
+            RollbackRequest r;
+            r.id = c.integer();
+            r.checkpoint = c.text();
+            r.revision = c.integer<std::int32_t>();
+            r.entry = c.integer();
+            r.dry_run = c.boolean();
+            r.running = c.boolean();
+            r.requested_by = c.text();
+            r.reason = c.text();
+            r.planned = c.boolean();
+            r.unverified_run = c.maybe_integer<std::int64_t>();
             (r.dry_run ? out.dry_run : out.rollback) = std::move(r);
         }
         return out;
@@ -105,13 +133,21 @@ std::string why_not_now(Transaction& tx, const RollbackRequest& request, std::in
     return tx.exec(kWhyNot, Params::of(uid, request.revision, request.entry)).text(0, 0);
 }
 
-void refuse_rollback(Transaction& tx, std::int64_t uid, std::int64_t id, std::string_view why) {
-    tx.exec(kRefuse, Params::of(id, why));
-    tx.exec(kUnpin, Params::of(uid));
+bool ask_to_undo_run(Transaction& tx, std::int64_t uid, std::int64_t run_id, std::string_view why) {
+    hold_writers(tx, uid);
+    return tx.exec(kUndoRun, Params::of(uid, run_id, why)).affected() > 0;
 }
 
-void begin_rollback(Transaction& tx, std::int64_t id, const UndoCounts& n) {
-    tx.exec(kBegin, Params::of(id, n.restored, n.brought_back, n.removed));
+void refuse_rollback(Transaction& tx, std::int64_t uid, const RollbackRequest& request, std::string_view why) {
+    tx.exec(kRefuse, Params::of(request.id, why));
+    const auto stays = request.unverified_run ? std::optional<std::string>(request.reason) : std::nullopt;
+    tx.exec(kUnpin, Params::of(uid, stays, why));
+}
+
+void begin_rollback(Transaction& tx, std::int64_t id) { tx.exec(kBegin, Params::of(id)); }
+
+void rollback_is_planned(Transaction& tx, std::int64_t id, const UndoCounts& n) {
+    tx.exec(kPlanned, Params::of(id, n.restored, n.brought_back, n.removed));
 }
 
 void discard_all_batches(Transaction& tx, std::int64_t uid) { tx.exec(kBatches, Params::of(uid)); }

@@ -22,7 +22,10 @@ struct RollbackRequest {
     std::int64_t entry = 0;  // of the journal; what is after it is undone
     bool dry_run = false;
     bool running = false;
+    bool planned = false;  // what is to be undone is written down
     std::string requested_by;
+    std::string reason;  // "" where none was given
+    std::optional<std::int64_t> unverified_run;  // whose own gate asked for it; absent = a person did
 };
 // What waits for the controller.
 struct PointRequests {
@@ -38,11 +41,16 @@ void open_checkpoint(Transaction& tx, const Revision& revision, std::int64_t run
 // Those that are asked for, likewise: all of them are of this moment. How many.
 std::int64_t take_checkpoints(Transaction& tx, const Revision& revision, const Totals& stored);
 
+// Asks for what a person asks for with `rollback --run`, and pins the pipeline: waits for who writes, and who comes later is
+// refused. False where the run has no checkpoint that can be gone back to, or somebody suspended the pipeline.
+bool ask_to_undo_run(Transaction& tx, std::int64_t uid, std::int64_t run_id, std::string_view why);
+
 // Why it cannot be carried out after all; "" where it can. In the transaction that begins it.
 std::string why_not_now(Transaction& tx, const RollbackRequest& request, std::int64_t uid);
-// The pipeline is pinned no more.
-void refuse_rollback(Transaction& tx, std::int64_t uid, std::int64_t id, std::string_view why);
-void begin_rollback(Transaction& tx, std::int64_t id, const UndoCounts& counts);
+// The pipeline is pinned no more; where a run's gate asked for it, it stays suspended.
+void refuse_rollback(Transaction& tx, std::int64_t uid, const RollbackRequest& request, std::string_view why);
+void begin_rollback(Transaction& tx, std::int64_t id);
+void rollback_is_planned(Transaction& tx, std::int64_t id, const UndoCounts& counts);
 // All batches but those that only put chunks away go, claimed or not: nobody holds a token of a document from then on.
 void discard_all_batches(Transaction& tx, std::int64_t uid);
 // Runs and checkpoints of what was undone are marked and gone; the status has these counts, and the next sweep is due and deep.

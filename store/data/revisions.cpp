@@ -8,8 +8,10 @@
 #include "store/data/revision_columns.hpp"
 #include "store/data/revision_keys.hpp"
 #include "store/data/search_function.hpp"
+#include "store/data/served_view.hpp"
 #include "store/pg/group_role.hpp"
 #include "store/pg/lock_holders.hpp"
+#include "store/pg/swap_lock.hpp"
 #include "store/pg/text_array.hpp"
 
 namespace homeostat {
@@ -227,38 +229,42 @@ Result<bool> align_metadata(Transaction& tx, Revision& revision, const SourceSha
     });
 }
 
+void mark_served(Transaction& tx, std::int64_t uid, std::int32_t number) { tx.exec(kServe, Params::of(uid, number)); }
+
 Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision& revision, const SourceShape& source,
                       const VectorExtension& vectors) {
     return guarded([&]() -> Status {
-        const std::string sql = view_sql(revision, source, vectors);
         std::vector<std::string> grants;
+        // What it is made of does not rest on the view.
+        keep_search(tx, spec, revision, source, vectors);
+        const std::string sql = view_sql(revision, source, vectors);
         const bool exists = !tx.exec(kViewColumns, Params::of(spec.target, revision.tables.document)).empty();
+        const auto swap = [&](const std::string& made) {
+            swap_with_brief_locks(tx, spec.target,
+                                  fmt::format("{}; COMMENT ON VIEW {} IS 'homeostat: served view'; {}; {}", made, spec.target,
+                                              give_view(spec.target, revision.tables.document + ", " + revision.tables.chunk),
+                                              fmt::join(grants, "; ")));
+        };
+        tx.exec("SAVEPOINT view");
         try {
-            tx.exec("SAVEPOINT view");
-            with_short_locks(tx, {spec.target},
-                             [&] { tx.exec(fmt::format("CREATE OR REPLACE VIEW {} AS {}", spec.target, sql)); });
-        } catch (StoreFailure& failure) {
+            swap(fmt::format("CREATE OR REPLACE VIEW {} AS {}", spec.target, sql));
+            return {};
+        } catch (const StoreFailure& failure) {
             // Only "cannot change name or type of a view column" is mended by making the view anew.
             if (!exists || failure.error.code != "42P16") throw;
-            tx.exec("ROLLBACK TO SAVEPOINT view");
-            grants = view_grants(tx, spec.target);
-            try {
-                with_short_locks(tx, {spec.target},
-                                 [&] { tx.exec(fmt::format("DROP VIEW {0}; CREATE VIEW {0} AS {1}", spec.target, sql)); });
-            } catch (StoreFailure& drop) {
-                if (drop.error.code != kDependedOn) throw;
-                tx.exec("ROLLBACK TO SAVEPOINT view");
-                return depended_on(
-                    fmt::format("pipeline \"{}\": the columns of {} change, and this depends on it: {}; drop "
-                                "that, or give the pipeline another target",
-                                spec.name, spec.target, dependents_of(tx, {spec.target})));
-            }
         }
-        tx.exec(fmt::format("COMMENT ON VIEW {} IS 'homeostat: served view'", spec.target));
-        tx.exec(give_view(spec.target, revision.tables.document + ", " + revision.tables.chunk));
-        for (const std::string& grant : grants) tx.exec(grant);
-        keep_search(tx, spec, revision, source, vectors);
-        tx.exec(kServe, Params::of(spec.uid, revision.number));
+        tx.exec("ROLLBACK TO SAVEPOINT view");
+        grants = view_grants(tx, spec.target);
+        try {
+            swap(fmt::format("DROP VIEW {0}; CREATE VIEW {0} AS {1}", spec.target, sql));
+        } catch (const StoreFailure& drop) {
+            if (drop.error.code != kDependedOn) throw;
+            tx.exec("ROLLBACK TO SAVEPOINT view");
+            return depended_on(fmt::format(
+                "pipeline \"{}\": the columns of {} change, and this depends on it: {}; drop that, or give the pipeline "
+                "another target",
+                spec.name, spec.target, dependents_of(tx, {spec.target})));
+        }
         return {};
     });
 }

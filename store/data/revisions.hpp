@@ -85,8 +85,8 @@ Result<Revision> create_revision(Transaction& tx, const PipelineSpec& spec, cons
 // Adds columns for metadata that is newly declared or has another type now; true where something changed.
 Result<bool> align_metadata(Transaction& tx, Revision& revision, const SourceShape& source);
 
-// Points the served view at `revision` and marks it served, and the one before retired. One CREATE OR REPLACE where the columns
-// allow it; where they do not, the view is made anew, which is refused (class conflict) while other objects depend on it.
+// Points the served view at `revision`: the last statement of its transaction (served_view.hpp). One CREATE OR REPLACE where
+// columns allow it; where they do not, the view is made anew, which is refused (class conflict) while other objects depend on it.
 Status serve_revision(Transaction& tx, const PipelineSpec& spec, const Revision& revision, const SourceShape& source,
                       const VectorExtension& vectors);
 

@@ -57,10 +57,16 @@ std::string_view operator_of(const PipelineSpec& spec) {
 }
 
 // A name of ours that none of the user's columns has.
-std::string free_name(std::string name, const SourceShape& source) {
-    const auto taken = [&](const ColumnShape& c) { return c.name == name; };
-    while (std::ranges::any_of(source.key, taken) || std::ranges::any_of(source.metadata, taken)) name += '_';
+std::string free_name(std::string name, const std::function<bool(const std::string&)>& taken) {
+    while (taken(name)) name += '_';
     return name;
+}
+
+std::string free_name(std::string name, const SourceShape& source) {
+    return free_name(std::move(name), [&](const std::string& tried) {
+        const auto has = [&](const ColumnShape& c) { return c.name == tried; };
+        return std::ranges::any_of(source.key, has) || std::ranges::any_of(source.metadata, has);
+    });
 }
 
 struct Columns {
@@ -180,6 +186,20 @@ bool keep_search(Transaction& tx, const PipelineSpec& spec, const Revision& revi
     tx.exec(fmt::format("COMMENT ON FUNCTION {} IS '{}'", name, mark));
     tx.exec(give_function(name, quoted(there.schema)));
     return true;
+}
+
+std::string search_there(Transaction& tx, const PipelineSpec& spec, const VectorExtension& vectors) {
+    const There there = look(tx, spec, vectors);
+    if (!there.ours) return "";
+    const Rows rows =
+        tx.exec({"search_may", "SELECT has_function_privilege($1::regprocedure, 'EXECUTE')"}, Params::of(there.signature));
+    return rows.boolean(0, 0) ? quoted(there.schema) + "." + quoted(there.view + "_search") : "";
+}
+
+std::string distance_column(const std::vector<std::string>& key, const std::vector<std::string>& metadata) {
+    return free_name("distance", [&](const std::string& name) {
+        return std::ranges::find(key, name) != key.end() || std::ranges::find(metadata, name) != metadata.end();
+    });
 }
 
 void drop_search(Transaction& tx, const PipelineSpec& spec) {

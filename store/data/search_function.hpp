@@ -17,6 +17,11 @@ bool wants_search(const PipelineSpec& spec);
 // somebody else's is in the way, or its name would be too long. Throws StoreFailure.
 bool keep_search(Transaction& tx, const PipelineSpec& spec, const Revision& revision, const SourceShape& source,
                  const VectorExtension& vectors);
+// The one of this target as SQL calls it ("schema"."view_search"), where it is homeostat's and the current role may call it; ""
+// where not. Its columns are those of the view's documents, chunk_number, chunk_text and distance_column(). Throws StoreFailure.
+std::string search_there(Transaction& tx, const PipelineSpec& spec, const VectorExtension& vectors);
+// Called otherwise where a column of the user's has that name.
+std::string distance_column(const std::vector<std::string>& key, const std::vector<std::string>& metadata);
 // Drops the one of this target, where it is homeostat's. Throws StoreFailure.
 void drop_search(Transaction& tx, const PipelineSpec& spec);
 

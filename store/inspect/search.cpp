@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "store/data/search_function.hpp"
 #include "store/pg/arrays.hpp"
 
 namespace homeostat {
@@ -63,6 +64,22 @@ std::string search_sql(const PipelineSpec& spec, const Revision& revision, const
                        spec.target);
 }
 
+namespace {
+
+// By the names that its columns have. $1 is a vector array of one, $2 the limit.
+std::string call_sql(const PipelineSpec& spec, const Revision& revision, const VectorExtension& vectors,
+                     const std::string& function) {
+    const std::vector<std::string> metadata = searchable_metadata(spec, revision);
+    std::string columns;
+    for (const std::string& k : spec.key) columns += fmt::format(", v.{}::text", quoted(k));
+    for (const std::string& m : metadata) columns += fmt::format(", v.{}::text", quoted(m));
+    const std::string distance = "v." + distance_column(spec.key, metadata);
+    return fmt::format("SELECT v.chunk_number, {0}, v.chunk_text{1} FROM {2}(($1::{3}.vector[])[1], $2::int) v ORDER BY {0}",
+                       distance, columns, function, vectors.schema);
+}
+
+}  // namespace
+
 Result<std::vector<SearchHit>> search_served(Session& session, const PipelineSpec& spec, const Revision& revision,
                                              std::span<const float> query, std::uint32_t limit) {
     return guarded([&]() -> Result<std::vector<SearchHit>> {
@@ -72,13 +89,16 @@ Result<std::vector<SearchHit>> search_served(Session& session, const PipelineSpe
         if (limit > kDefaultCandidates) {
             tx.exec(fmt::format("SET LOCAL hnsw.ef_search = {}", std::min(limit, kMostCandidates)));
         }
-        const VectorType type = revision.settings.vector_type;
+        const std::string function = search_there(tx, spec, *vectors);
+        const VectorType type = function.empty() ? revision.settings.vector_type : VectorType::vector;
         const float* row = query.data();
         Params params;
         params.bytes(binary_vectors(std::span(&row, 1), static_cast<std::uint32_t>(query.size()), type,
                                     type == VectorType::vector ? vectors->vector_oid : vectors->halfvec_oid));
         params.add(limit);
-        const Rows rows = tx.exec({revision.tables.prefix + "_search", search_sql(spec, revision, *vectors)}, params);
+        const Statement plain{revision.tables.prefix + "_search", search_sql(spec, revision, *vectors)};
+        const Rows rows =
+            function.empty() ? tx.exec(plain, params) : tx.exec({"", call_sql(spec, revision, *vectors, function)}, params);
         const std::size_t metadata = searchable_metadata(spec, revision).size();
         std::vector<SearchHit> hits;
         for (int i = 0; i < rows.size(); ++i) {

@@ -27,11 +27,13 @@ struct SearchHit {
 // The revision the view shows; nothing where none is served yet. not_found where the view is gone.
 Result<std::optional<Revision>> served_revision(Session& session, const PipelineSpec& spec);
 
-// The `limit` nearest chunks to `query`, nearest first. `spec` is that of the served revision.
+// The `limit` nearest chunks to `query`, by the function <target>_search where there is one. `spec` is that of the served
+// revision.
 Result<std::vector<SearchHit>> search_served(Session& session, const PipelineSpec& spec, const Revision& revision,
                                              std::span<const float> query, std::uint32_t limit);
 
-// The statement of search_served, for whoever wants to see how it is planned. $1 is a vector array of one, $2 the limit.
+// The statement of search_served, where it asks no function, for whoever wants to see how it is planned. $1 is a vector array of
+// one, $2 the limit.
 std::string search_sql(const PipelineSpec& spec, const Revision& revision, const VectorExtension& vectors);
 
 // The declared metadata columns that the view shows: one declared a moment ago is not in it yet.

@@ -1,4 +1,5 @@
-// A model that is swapped behind its name: found by the run's own gate and by `audit`, and not served.
+// A model that is swapped behind its name: found by the run's own gate, which rolls the run back, and by `audit`; and not served.
+#include "core/fault_point.hpp"
 #include "tests/integration/world.hpp"
 
 namespace homeostat {
@@ -27,6 +28,42 @@ protected:
         said = run.output();
         return exit;
     }
+    // Everything that is stored, as text.
+    std::string stored() {
+        return db.value(
+            "SELECT (SELECT md5(string_agg(d::text, '|' ORDER BY d.document_id)) FROM homeostat_data.p1_r1_document d) || ' ' ||"
+            " (SELECT md5(string_agg(c::text, '|' ORDER BY c.document_id, c.number)) FROM homeostat_data.p1_r1_chunk c)");
+    }
+    void edit(const std::string& how) {
+        db.exec("UPDATE docs SET body = 'Document ' || id || ' " + how +
+                "' WHERE id <= 20; DELETE FROM docs WHERE id = 30;"
+                "INSERT INTO docs SELECT i, 'New ' || i FROM generate_series(301, 303) i ON CONFLICT DO NOTHING");
+    }
+    // What every failed gate comes to, wherever its process died.
+    void expect_undone(const std::string& before, const std::string& point = "") {
+        EXPECT_EQ(stored(), before) << point;
+        EXPECT_EQ(condition("docs", "Stalled") + ' ' + condition("docs", "Stalled", "reason"), "True VerificationFailed")
+            << point;
+        EXPECT_EQ(condition("docs", "RolledBack") + ' ' + condition("docs", "RolledBack", "reason"), "True Pinned") << point;
+        EXPECT_EQ(db.value("SELECT suspend || ' ' || pinned || ' ' || suspended_by FROM homeostat.pipeline"),
+                  "true rollback homeostat")
+            << point;
+        EXPECT_EQ(db.value("SELECT state || ' ' || requested_by FROM homeostat.rollback ORDER BY id DESC LIMIT 1"),
+                  "done homeostat")
+            << point;
+        EXPECT_EQ(db.value("SELECT result || ' ' || status FROM homeostat.run_history ORDER BY id DESC LIMIT 1"),
+                  "RolledBack rolled_back")
+            << point;
+        EXPECT_EQ(number("SELECT count(*) FROM homeostat.run"), 0) << point;
+        EXPECT_EQ(number("SELECT count(*) FROM homeostat.batch"), 0) << point;
+    }
+    void recover() {
+        endpoint.become("");
+        EXPECT_EQ(homeostat.run({"resume", "docs"}).exit.code, 0);
+        run_once(kConverged, small);
+        expect_converged("docs", wanted);
+    }
+
     std::int64_t served() { return number("SELECT count(*) FROM docs_embeddings WHERE embedding IS NOT NULL"); }
 
     kit::FakeEndpoint endpoint{{.dimensions = 16, .delay = std::chrono::milliseconds(20)}};
@@ -43,6 +80,8 @@ TEST_F(Audit, AModelThatIsSwappedBehindItsNameUnderWayIsFoundByThatRunAndNothing
     EXPECT_EQ(condition("docs", "Ready", "reason"), "VerificationFailed");
     EXPECT_EQ(db.value("SELECT suspend FROM homeostat.pipeline"), "t");
     EXPECT_EQ(served(), 0) << "what the run embedded is searched no more";
+    EXPECT_THAT(said, HasSubstr("run 1 is rolled back, and what was searched before it is searched"));
+    EXPECT_EQ(db.value("SELECT status FROM homeostat.run_history"), "rolled_back");
     const std::uint64_t asked = endpoint.calls();
     homeostat.run_once(small);
     EXPECT_EQ(endpoint.calls(), asked) << "suspended: nothing is asked";
@@ -59,17 +98,74 @@ TEST_F(Audit, AModelThatWasSwappedBeforeTheRunDiffersFromWhatWasThere) {
     make(", verify_sample", ", 8");
     run_once(kConverged, small);
     EXPECT_EQ(db.value("SELECT failed FROM homeostat.verification"), "f");
+    const std::string before = stored();
+    endpoint.become("another ");
+    edit("edited");
+    run_once(kFailed, small);
+    expect_undone(before);
+    EXPECT_EQ(served(), 300);
+    EXPECT_EQ(condition("docs", "Synced") + ' ' + condition("docs", "Synced", "reason"), "False RolledBack");
+    const std::string why = "back with other vectors";
+    for (const char* type : {"Stalled", "Ready", "RolledBack"}) EXPECT_THAT(condition("docs", type, "message"), HasSubstr(why));
+    EXPECT_THAT(db.value("SELECT message FROM homeostat.event WHERE reason = 'VerificationFailed' ORDER BY id LIMIT 1"),
+                HasSubstr(why));
+    EXPECT_THAT(db.value("SELECT message FROM homeostat.run_history ORDER BY id DESC LIMIT 1"),
+                AllOf(HasSubstr("rolled back to checkpoint \"run-2\": verification failed"), HasSubstr(why)));
+    // What is edited now is not lost, and not paid for before a person has looked.
+    db.exec("UPDATE docs SET body = 'Edited while it was pinned' WHERE id BETWEEN 15 AND 40");
+    const std::uint64_t asked = endpoint.calls();
+    homeostat.run_once(small);
+    EXPECT_EQ(endpoint.calls(), asked);
+    EXPECT_EQ(stored(), before);
+    recover();
+}
+
+TEST_F(Audit, WhereverItDiesTheRunIsRolledBackAllTheSame) {
+    make(", verify_sample, max_prune_ratio", ", 8, 1");
+    run_once(kConverged, small);
+    std::vector<std::string_view> points(kVerificationFaultPoints.begin(), kVerificationFaultPoints.end());
+    points.insert(points.end(), kRollbackFaultPoints.begin(), kRollbackFaultPoints.end());
+    for (const std::string_view point : points) {
+        const std::string before = stored();
+        endpoint.become("another ");
+        edit("as of " + std::string(point));
+        kit::Environment doomed = small;
+        doomed["HOMEOSTAT_FAULT_POINT"] = point;
+        EXPECT_EQ(homeostat.run_once(doomed).exit.signal, SIGKILL) << point;
+        homeostat.run_once(small);
+        expect_undone(before, std::string(point));
+        db.exec("INSERT INTO docs VALUES (30, 'Back') ON CONFLICT DO NOTHING; DELETE FROM docs WHERE id > 300");
+        recover();
+    }
+}
+
+// The journal was let go between the verdict and what follows from it: nothing of the run is found by a search, at least.
+TEST_F(Audit, ARunThatCannotBeUndoneAnyMoreIsNotSearched) {
+    make(", verify_sample", ", 8");
+    run_once(kConverged, small);
     endpoint.become("another ");
     db.exec("UPDATE docs SET body = body || ' edited' WHERE id <= 20");
-    run_once(kFailed, small);
-    EXPECT_EQ(condition("docs", "Stalled", "reason"), "VerificationFailed");
+    kit::Environment doomed = small;
+    doomed["HOMEOSTAT_FAULT_POINT"] = "verification.after_commit";
+    EXPECT_EQ(homeostat.run_once(doomed).exit.signal, SIGKILL);
+    db.exec("UPDATE homeostat.revision SET journal_from = 1000000");
+    homeostat.run_once(small);
     EXPECT_EQ(served(), 280);
-    EXPECT_EQ(condition("docs", "Synced"), "False");
-    endpoint.become("");
-    EXPECT_EQ(homeostat.run({"resume", "docs"}).exit.code, 0);
-    run_once(kConverged, small);
+    EXPECT_EQ(db.value("SELECT suspend || ' ' || (pinned IS NULL) FROM homeostat.pipeline"), "true true");
+    EXPECT_EQ(db.value("SELECT state || ': ' || message FROM homeostat.rollback"), "refused: its journal is gone");
+    EXPECT_THAT(db.value("SELECT suspend_reason FROM homeostat.pipeline"),
+                AllOf(HasSubstr("verification failed: "), HasSubstr("the run is not rolled back: its journal is gone")));
+    EXPECT_EQ(condition("docs", "Stalled", "reason"), "VerificationFailed");
+    EXPECT_EQ(db.value("SELECT status FROM homeostat.run_history ORDER BY id DESC LIMIT 1"), "failed");
+    // And where it is gone before: the gate itself does without.
+    recover();
+    endpoint.become("another ");
+    db.exec("UPDATE docs SET body = body || ' edited again' WHERE id <= 10");
+    run_once(kFailed, small);
+    EXPECT_EQ(served(), 290);
+    EXPECT_EQ(condition("docs", "Stalled", "reason"), "VerificationFailed");
+    recover();
     EXPECT_EQ(served(), 300);
-    expect_converged("docs", wanted);
 }
 
 TEST_F(Audit, ARevisionThatWasFilledByTwoModelsDoesNotTakeOver) {

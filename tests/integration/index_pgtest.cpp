@@ -100,6 +100,20 @@ TEST_F(VectorIndex, APrefixAndBitsAreIndexedAndPutInOrderByWholeVectors) {
     EXPECT_EQ(db.value("SELECT 'homeostat_data.p1_r1_chunk_embedding'::regclass::oid"), oid);
 }
 
+// The command asks the function, and finds what that says.
+TEST_F(VectorIndex, TheCommandSearchesByTheFunction) {
+    begin(300, ", index_type, metadata", ", 'bit', '{tag}'");
+    const auto search = [&] { return homeostat.run({"search", "docs", "Body of 17", "-k", "3", "-o", "json"}); };
+    const kit::Program::Outcome found = search();
+    ASSERT_EQ(found.exit.code, 0) << found.output;
+    EXPECT_THAT(found.output, AllOf(HasSubstr("\"id\": \"17\""), HasSubstr("\"tag\": \"x\""), HasSubstr("Body of 17")));
+    db.exec(
+        "CREATE OR REPLACE FUNCTION docs_embeddings_search(query vector, k int DEFAULT 10) RETURNS TABLE (id int, tag text,"
+        " chunk_number int, chunk_text text, distance float8) LANGUAGE sql STABLE AS"
+        " $$ SELECT 4711, 'f', 0, 'by the function', 0::float8 $$");
+    EXPECT_THAT(search().output, HasSubstr("by the function"));
+}
+
 // Few vectors are indexed in place; the function follows that too, and goes with the pipeline.
 TEST_F(VectorIndex, TheFunctionGoesWithThePipeline) {
     begin(20, ", index_type, deletion_policy", ", 'bit', 'Delete'");

@@ -122,6 +122,19 @@ TEST_F(Revisions, AFillThatIsStoppedStaysStopped) {
     const std::string told = revisions().output;
     EXPECT_THAT(told, AllOf(HasSubstr("filling"), HasSubstr("model m -> n"), HasSubstr("Revision 2: 0 of 30 documents filled")));
     EXPECT_THAT(homeostat.run({"describe", "docs"}).output, HasSubstr("Revision 2 (model m -> n): 0 of 30 documents"));
+    // Beside the fill that is withheld, one batch that was paid for: 10 of 30 documents, 1,000,000 tokens.
+    db.exec(
+        "UPDATE homeostat.provider SET price_per_million_tokens = 0.5, currency = 'EUR' WHERE name = 'other';"
+        "INSERT INTO homeostat.batch_history (id, uid, run_id, kind, class, outcome, claim_token, claimed_by, documents, written,"
+        " dropped, chunks, embedded, tokens) SELECT 4711, uid, id, 'heal', 'missing', 'done', 0, 'somebody', 10, 10, 0, 10, 10,"
+        " 1000000 FROM homeostat.run WHERE revision = 2");
+    const std::string paid = "10 of 30 documents filled, 1,000,000 tokens paid (0.5 EUR, about 1 more to come), about ";
+    for (const kit::Arguments& verb : {kit::Arguments{"revisions", "docs"}, {"describe", "docs"}, {"status"}})
+        EXPECT_THAT(homeostat.run(verb).output, HasSubstr(paid)) << verb.front();
+    EXPECT_THAT(homeostat.run({"describe", "docs", "-o", "json"}).output,
+                AllOf(HasSubstr("\"fill\": {"), HasSubstr("\"costLeft\": 1"), HasSubstr("\"currency\": \"EUR\"")));
+    EXPECT_THAT(homeostat.run({"watch", "docs", "--timeout", "10ms", "--interval", "10ms"}).output,
+                AllOf(HasSubstr("of revision 2, which takes over from 1"), HasSubstr("1,000,000 tokens (0.5 EUR)")));
     expect_refused({"activate", "2"}, "revision 2 is being filled");
     expect_refused({"activate", "1"}, "homeostat revisions docs abort stops the fill of 2");
     expect_refused({"abort", "1"}, "revision 1 is not the one that is being filled; that is 2");

@@ -187,6 +187,28 @@ TEST_F(Rollback, KilledAnywhereItIsTakenUpAgain) {
     }
 }
 
+// A large journal takes long to be planned: only the lease is held meanwhile.
+TEST_F(Rollback, NobodyWaitsForThePipelineWhileItIsPlanned) {
+    const std::string before = stored();
+    change();
+    run_once(kConverged);
+    ASSERT_EQ(roll_back({"--no-wait"}).exit.code, 0);
+    kit::Sql other(db.url());
+    other.exec("BEGIN; LOCK TABLE homeostat.rollback_entry IN SHARE MODE");
+    kit::Process run = homeostat.start({"run", "--once"});
+    ASSERT_TRUE(eventually_is(
+        "SELECT count(*) FROM pg_locks WHERE relation = 'homeostat.rollback_entry'::regclass AND NOT granted AND database ="
+        " (SELECT oid FROM pg_database WHERE datname = current_database())",
+        "1"))
+        << run.output();
+    EXPECT_EQ(db.value("SELECT state || ' ' || planned FROM homeostat.rollback"), "running false");
+    EXPECT_NO_THROW(db.exec("BEGIN; SELECT FROM homeostat.pipeline FOR UPDATE NOWAIT; COMMIT"));
+    other.exec("ROLLBACK");
+    run.wait(std::chrono::seconds(60));
+    EXPECT_EQ(last(), "done") << run.output();
+    EXPECT_EQ(stored(), before);
+}
+
 TEST_F(Rollback, GoesBackFurtherThroughSeveralRunsAndForwardAgain) {
     checkpoint("first");
     const std::string first = stored();

@@ -69,6 +69,14 @@ Progress ProgressMeter::update(const Look& look, SteadyTime now) {
     return p;
 }
 
+std::string paid_text(const Look& look) {
+    const std::int64_t tokens = look.progress.tokens;
+    if (tokens == 0) return "";
+    const std::string cost =
+        look.price > 0 ? fmt::format(" ({:.4g} {})", static_cast<double>(tokens) * look.price / 1e6, look.currency) : "";
+    return fmt::format("{} tokens{}", count_text(tokens), cost);
+}
+
 std::string bar_text(double share, std::size_t width) {
     const auto full = static_cast<std::size_t>(std::floor(share * static_cast<double>(width)));
     return "[" + std::string(full, '#') + std::string(width - full, '-') + "]";

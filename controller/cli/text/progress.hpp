@@ -20,6 +20,8 @@ struct Look {
     double estimated_rows = 0;             // of the source, by the planner; 0 = not known
     std::optional<Run> run;
     RunProgress progress;
+    double price = 0;                      // of a million tokens; 0 = none is declared
+    std::string currency;
 };
 
 struct Progress {
@@ -46,6 +48,8 @@ private:
     std::deque<Sample> samples_;
 };
 
+// "9,100,000 tokens (1.82 USD)", as far as a run has paid; "" where it has paid nothing.
+std::string paid_text(const Look& look);
 // "[#######---]", of `width` characters without the brackets.
 std::string bar_text(double share, std::size_t width);
 // "missing 12, stale 3", or "" where nothing drifts.

@@ -55,7 +55,12 @@ const Condition* find(const std::vector<Condition>& conditions, std::string_view
 }  // namespace
 
 std::string remedy_of(const PipelineSpec& pipeline, const PipelineStatus& status) {
-    if (pipeline.suspend) return fmt::format("homeostat resume {}", pipeline.name);
+    if (pipeline.suspend) {
+        const Condition* stalled = find(status.conditions, "Stalled");
+        const bool distrusted = stalled != nullptr && stalled->status == "True" && stalled->reason == "VerificationFailed";
+        return fmt::format("{}homeostat resume {}",
+                           distrusted ? "correct the provider, or declare the model that is wanted; then: " : "", pipeline.name);
+    }
     if (status.blocked_prunes > 0 && !status.blocked_plan.empty())
         return fmt::format("homeostat approve {} {}, if those documents may go", pipeline.name, status.blocked_plan);
     for (const std::string_view type : {"PlanHeld", "BudgetSpent"}) {
