@@ -83,6 +83,7 @@ std::string cursor_of(const ListingPlace& place) {
 
 Result<ListingPlace> place_of(std::string_view cursor) {
     const Error unknown = invalid("this cursor was not made by this version of the API; leave it out to begin anew");
+    if (std::ranges::count(cursor, '.') != 3) return unknown;
     const auto moment = number_in<std::int64_t>(next_part(cursor));
     const auto number = number_in<std::int64_t>(next_part(cursor));
     const auto name = text_of_hex(next_part(cursor));

@@ -24,6 +24,7 @@ Urgency urgency_of(const PipelineLine& line) {
     if (line.kstatus == "Failed") return Urgency::failing;
     if (line.kstatus == "Terminating") return line.ready == "False" ? Urgency::not_ready : Urgency::paused;
     if (line.suspended) return Urgency::paused;
+    if (line.reason == "Incomplete" && line.phase.empty()) return line.dead_letters > 0 ? Urgency::losing : Urgency::not_ready;
     if (line.ready == "False" && line.phase.empty() && line.kstatus != "InProgress") return Urgency::not_ready;
     if (line.reason == "Behind") return Urgency::not_ready;
     if (line.ready != "True") return line.reason == "NotObserved" ? Urgency::not_ready : Urgency::working;

@@ -40,11 +40,12 @@ export function Table({ columns, rows, id, nothing }) {
 
 export function Spark({ values, label }) {
   if (!values || !values.length) return html`<span class="faint">–</span>`;
-  const most = Math.max(1, ...values);
-  return html`<svg class="spark" viewBox="0 0 96 24" role="img" aria-label=${`${label}: ${values.map(count).join(', ')}`}>
-    ${values.slice(-24).map((v, i) => {
+  const last = values.slice(-24);
+  const most = Math.max(1, ...last);
+  return html`<svg class="spark" viewBox="0 0 96 24" role="img" aria-label=${`${label}: ${last.map(count).join(', ')}`}>
+    ${last.map((v, i) => {
       const height = v ? Math.max(2, Math.log1p(v) / Math.log1p(most) * 23) : 1;
-      return html`<rect x=${i * 4} y=${24 - height} width="3" height=${height} />`;
+      return html`<rect x=${(24 - last.length + i) * 4} y=${24 - height} width="3" height=${height} />`;
     })}</svg>`;
 }
 

@@ -11,6 +11,10 @@ const tone = (c) => {
   return (c.status === 'True') === normalTrue.has(c.type) ? 'good' : 'bad';
 };
 
+// What is not as it should be stands in front.
+const tones = ['bad', 'warn', 'calm', 'good'];
+const worstFirst = (conditions) => [...conditions].sort((a, b) => tones.indexOf(tone(a)) - tones.indexOf(tone(b)));
+
 const conditionColumns = [
   { label: 'Condition', of: (c) => c.type },
   { label: 'Status', short: true, of: (c) => html`<${Badge} tone=${tone(c)}>${c.status}<//>` },
@@ -143,7 +147,7 @@ export function Pipeline({ name, live }) {
     return () => { stop(); clearTimeout(due); };
   }, [name]);
   const points = useMemo(() => (value ? value.trend.map((p) => [Date.parse(p.at) / 1000, p.drift]) : []), [value]);
-  if (error && !value) return html`<${Notice} tone="bad">${error.message}<//><p><a href="#/">All pipelines</a></p>`;
+  if (error && !value) return html`<h1>${name}</h1><${Notice} tone="bad">${error.message}<//><p><a href="#/">All pipelines</a></p>`;
   if (!value) return html`<p class="faint">Reading…</p>`;
   const { pipeline } = value;
   return html`
@@ -155,7 +159,7 @@ export function Pipeline({ name, live }) {
     <${Ask} pipeline=${pipeline} done=${anew} />
     <div class="columns"><${Progress} pipeline=${pipeline} /><${Facts} pipeline=${pipeline} /></div>
     <section class="panel"><h2>Drift over time</h2><${Chart} points=${points} label="Documents adrift at each run" /></section>
-    <section class="panel"><h2>Conditions</h2><${Table} columns=${conditionColumns} rows=${pipeline.status.conditions} nothing="No controller has looked at it yet." /></section>
+    <section class="panel"><h2>Conditions</h2><${Table} columns=${conditionColumns} rows=${worstFirst(pipeline.status.conditions)} nothing="No controller has looked at it yet." /></section>
     <section class="panel"><h2>Dead letters</h2><${DeadLetters} name=${name} letters=${value.letters} done=${anew} /></section>
     <section class="panel"><h2>Runs</h2><${Table} columns=${runColumns} rows=${value.runs} nothing="None has ended yet." /></section>
     <section class="panel"><h2>Events</h2><${Table} columns=${eventColumns} rows=${value.events} nothing="There are none." /></section>

@@ -62,7 +62,7 @@ const callColumns = [
 
 export function Provider({ name, live }) {
   const { value, error } = useEvery(live, () => get(`/providers/${encodeURIComponent(name)}`), [name]);
-  if (!value) return error ? html`<${Notice} tone="bad">${error.message}<//>` : html`<p class="faint">Reading…</p>`;
+  if (!value) return html`<h1>${name}</h1>${error ? html`<${Notice} tone="bad">${error.message}<//>` : html`<p class="faint">Reading…</p>`}`;
   const each = (list) => value.replicas.flatMap((r) => r[list].map((one) => ({ ...one, replica: r.replica })));
   const limits = [value.requestsPerMinute && `${count(value.requestsPerMinute)} requests a minute`, value.tokensPerMinute && `${count(value.tokensPerMinute)} tokens a minute`,
     value.maxTokensPerDay && `${count(value.maxTokensPerDay)} tokens a day`, value.maxCostPerDay && `${value.maxCostPerDay} ${value.currency} a day`].filter(Boolean);
