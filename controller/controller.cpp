@@ -216,6 +216,7 @@ struct Controller::Impl {
         http = std::make_unique<HttpServer>(io.get_executor(), options);
         health.add_routes(*http);
         add_metrics_route(*http, metrics);
+        if (more_routes) more_routes(*http, health);
         const Status served = http->start();
         if (served) spdlog::info("serving /livez, /readyz and /metrics on port {}", http->port());
         return served;
@@ -334,6 +335,7 @@ struct Controller::Impl {
     Reporter reporter;
     TargetViewReconciler target_views;
     TargetWatch target_watch;
+    RouteMaker more_routes;
     std::unique_ptr<HttpServer> http;
     std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
     std::vector<std::jthread> io_threads;
@@ -353,6 +355,8 @@ Controller::Controller(const Settings& settings, RunMode mode, const Clock& cloc
     : impl_(std::make_unique<Impl>(settings, mode, clock, metrics, spans, std::move(make))) {}
 
 Controller::~Controller() { stop(); }
+
+void Controller::serve(RouteMaker routes) { impl_->more_routes = std::move(routes); }
 
 Status Controller::start(const std::stop_token& stop) { return impl_->start(stop); }
 

@@ -6,6 +6,7 @@
 // Two controllers may live in one process: nothing here is global. start() and stop() from one thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -20,6 +21,9 @@
 #include "reconcilers/gateway/gateway.hpp"
 
 namespace homeostat {
+
+class Health;
+class HttpServer;
 
 struct RunSummaryCounts {
     int converged = 0;
@@ -39,6 +43,11 @@ public:
     ~Controller();
     Controller(const Controller&) = delete;
     Controller& operator=(const Controller&) = delete;
+
+    // What is served beside health and metrics: called once in start(), where anything is served at all, before the server
+    // listens. Handlers run until stop() has returned.
+    using RouteMaker = std::function<void(HttpServer&, const Health&)>;
+    void serve(RouteMaker routes);
 
     // Waits for the database, until `stop`; with `once` for a while. Fails with a sentence where it cannot be reached or its
     // schema is not this binary's.

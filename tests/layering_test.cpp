@@ -49,7 +49,8 @@ const std::map<std::string, std::set<std::string>>& layers() {
         layer("controller/cli/manifest", {"controller/config", "store/inspect"});
         layer("controller/cli/text", {"controller", "controller/cli/manifest"});
         layer("controller/cli/checks", {"controller/cli/text"});
-        layer("controller/cli", {"controller/cli/checks"});
+        layer("controller/cli/api", {"controller/cli/checks"});
+        layer("controller/cli", {"controller/cli/api"});
         return t;
     }();
     return table;

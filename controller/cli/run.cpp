@@ -8,6 +8,7 @@
 #include <optional>
 #include <thread>
 
+#include "controller/cli/api/api.hpp"
 #include "controller/cli/checks/doctor_checks.hpp"
 #include "controller/cli/text/figures.hpp"
 #include "controller/cli/verbs.hpp"
@@ -104,6 +105,13 @@ void warn_of_trouble(const Settings& settings) {
     }
 }
 
+// As whoever sits at this machine types it.
+std::string dashboard_address(const Settings& settings, std::uint16_t port) {
+    std::string host = settings.http_listen.substr(0, settings.http_listen.rfind(':'));
+    if (host == "0.0.0.0" || host == "[::]") host = "localhost";
+    return fmt::format("http://{}:{}/", host, port);
+}
+
 // On a terminal progress is drawn until this ends; elsewhere it is said at once what begins, as the end may be far.
 class Progressing {
 public:
@@ -151,6 +159,12 @@ int run_controller(CliContext& context, const Options& o) {
 
     Controller controller(context.settings(), {.once = o.once, .migrate = o.migrate, .deep = o.deep}, clock, metrics,
                           traces.get());
+    // After the controller, so that it is gone before the executor that the server runs on.
+    std::optional<Api> api;
+    if (!o.once && !context.settings().http_listen.empty()) {
+        api.emplace(context.config, metrics, version_text());
+        controller.serve([&api](HttpServer& server, const Health& health) { api->add_routes(server, health); });
+    }
     const std::jthread waiter = signals.forward(stop, draws);
     if (const Status started = controller.start(stop.get_token()); !started) {
         controller.stop();
@@ -161,6 +175,7 @@ int run_controller(CliContext& context, const Options& o) {
         if (started.error().cls == ErrorClass::cancelled) return kExitOk;
         return context.fail(started.error());
     }
+    if (api) spdlog::info("the dashboard is at {}", dashboard_address(context.settings(), controller.http_port()));
     warn_of_trouble(context.settings());
     std::optional<Progressing> progress;
     if (o.once) progress.emplace(context, draws);

@@ -15,6 +15,7 @@
 #include "controller/config/chunkers.hpp"
 #include "controller/config/config_lists.hpp"
 #include "controller/config/config_values.hpp"
+#include "controller/config/http_settings.hpp"
 #include "controller/config/readers.hpp"
 #include "reconcilers/embed/outbound.hpp"
 #include "reconcilers/embed/secret.hpp"
@@ -330,28 +331,7 @@ private:
               check_paths("exec.read", s.exec_read), check_names("exec.environment", s.exec_environment)}) {
             if (!good) problems_.push_back(good.error().message);
         }
-        if (!s.http_listen.empty() && !is_address(s.http_listen)) {
-            problems_.push_back(
-                fmt::format("http.listen is \"{}\"; it must be host:port, such as 127.0.0.1:8687 or [::1]:8687", s.http_listen));
-        } else if (config_.profile == "production" && s.http_token.empty() && !s.http_listen.empty() &&
-                   !is_loopback(s.http_listen.substr(0, s.http_listen.rfind(':')))) {
-            problems_.push_back(
-                fmt::format("http.listen ({}) is beyond this machine, and http.token is empty; in profile production set "
-                            "http.token, or listen on 127.0.0.1 behind what asks who is there",
-                            s.http_listen));
-        }
-    }
-
-    static bool is_address(std::string_view text) {
-        const std::size_t colon = text.rfind(':');
-        if (colon == std::string_view::npos || colon == 0) return false;
-        const std::string_view host = text.substr(0, colon);
-        const std::string_view port = text.substr(colon + 1);
-        unsigned number = 0;
-        const auto [end, failure] = std::from_chars(port.data(), port.data() + port.size(), number);
-        const bool bracketed = host.front() == '[' && host.back() == ']';
-        return failure == std::errc() && end == port.data() + port.size() && number <= 65535 &&
-               (bracketed || host.find(':') == std::string_view::npos);
+        if (const Status good = check_http(s, config_.profile); !good) problems_.push_back(good.error().message);
     }
 
     std::string value(std::string_view name) const {

@@ -41,6 +41,7 @@ struct Settings {
     std::string log_format;
     std::string http_listen;
     std::string http_token;
+    std::string http_action_url;  // resolved where it was given by reference; empty = nothing is changed over HTTP
     std::string replica_name;
     Millis lease_ttl{};
     Millis lease_renew{};

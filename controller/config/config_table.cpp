@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 80> kSettings{{
+const std::array<Setting, 81> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -58,8 +58,14 @@ const std::array<Setting, 80> kSettings{{
     {"http.listen", &S::http_listen, "127.0.0.1:8687", "", "", false, true,
      "Address and port of health, metrics, dashboard and API; empty turns them off, port 0 takes any free one."},
     {"http.token", &S::http_token, "", "", "", true, true,
-     "What must be sent as Authorization: Bearer to read anything but /livez and /readyz; empty asks for none. Profile "
+     "What must be sent as Authorization: Bearer to read anything but /livez, /readyz and the dashboard's own files; empty asks "
+     "for "
+     "none, and then the API answers to this machine alone. Profile "
      "production listens beyond this machine only with one."},
+    {"http.action_url", &S::http_action_url, "", "", "", true, true,
+     "The login whose rights whoever has http.token may use to reconcile, suspend, resume, approve, roll back and try dead "
+     "letters "
+     "again, as a URL, or a reference to one (env:NAME, file:PATH); empty: nothing is changed over HTTP."},
     {"replica.name", &S::replica_name, "", "", "", false, true,
      "The name of this process among the replicas; empty means host name and process id. Two replicas must never share one."},
     {"lease.ttl", &S::lease_ttl, "15s", "3s", "10m", false, true,

@@ -13,12 +13,15 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
-#include <map>
+#include <cctype>
 #include <set>
+#include <variant>
 
+#include "controller/http/stream.hpp"
 #include "core/sync.hpp"
 
 namespace homeostat {
@@ -34,27 +37,53 @@ using Strand = asio::strand<asio::any_io_executor>;
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 
-HttpResponse plain(int status, std::string_view text) { return {.status = status, .body = std::string(text) + "\n"}; }
-
 // What to say to a request that could not be read; 0 where the client just went away.
 int status_of(const error_code& ec) {
     if (ec == http::error::header_limit) return 431;
     if (ec == http::error::body_limit) return 413;
+    if (ec == http::error::bad_transfer_encoding || ec == http::error::bad_content_length) return 400;
     if (ec == http::error::end_of_stream || ec == http::error::partial_message || ec == beast::error::timeout) return 0;
     return ec.category() == make_error_code(http::error::bad_method).category() ? 400 : 0;
 }
 
-http::response<http::string_body> message_of(HttpResponse&& from, bool head, bool keep_alive) {
-    http::response<http::string_body> to{http::int_to_status(static_cast<unsigned>(from.status)), 11};
+HttpRequest request_of(http::request<http::string_body>& message, const asio::ip::address& peer) {
+    HttpRequest request;
+    request.method = std::string(message.method_string());
+    const std::string_view target(message.target().data(), message.target().size());
+    const auto question = std::min(target.find('?'), target.size());
+    request.path = std::string(target.substr(0, question));
+    request.query = std::string(target.substr(std::min(question + 1, target.size())));
+    request.body = std::move(message.body());
+    for (const auto& field : message.base()) {
+        std::string name(field.name_string());
+        std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+        request.headers.emplace_back(std::move(name), std::string(field.value()));
+    }
+    request.peer = peer.to_string();
+    request.loopback =
+        peer.is_loopback() || (peer.is_v6() && peer.to_v6().is_v4_mapped() && (peer.to_v6().to_bytes()[12] == 127));
+    return request;
+}
+
+template <class Body>
+http::response<Body> head_of(const HttpResponse& from, bool keep_alive) {
+    http::response<Body> to{http::int_to_status(static_cast<unsigned>(from.status)), 11};
     to.set(http::field::content_type, from.content_type);
     to.set(http::field::cache_control, "no-store");
     to.set("X-Content-Type-Options", "nosniff");
     for (const auto& [name, value] : from.headers) to.set(name, value);
-    to.content_length(from.body.size());
     to.keep_alive(keep_alive);
-    if (!head) to.body() = std::move(from.body);
     return to;
 }
+
+// Counts itself for as long as it is there.
+struct Counted {
+    explicit Counted(std::atomic<std::size_t>& c) : count(c) { ++count; }
+    ~Counted() { --count; }
+    Counted(const Counted&) = delete;
+    Counted& operator=(const Counted&) = delete;
+    std::atomic<std::size_t>& count;
+};
 
 }  // namespace
 
@@ -63,6 +92,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
         explicit Session(tcp::socket socket) : stream(std::move(socket)) {}
         beast::tcp_stream stream;
         bool waiting = true;  // between requests; on the session's strand only
+        std::shared_ptr<HttpStream> stream_out;  // while it is sent one; likewise
         std::atomic<bool> answering{false};  // its request has come
         std::atomic<std::uint64_t> turn{
             0};  // grows with each session's last answer: the least is who has said nothing for longest
@@ -151,70 +181,95 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
         session.answering = true;
         const bool head = !ec && parser.get().method() == http::verb::head;
         const bool keep = !ec && !stopping && parser.get().keep_alive();
-        HttpResponse response =
-            refusal != 0 ? plain(refusal, "the request was not understood or is too large") : dispatch(parser.get());
-        auto message = message_of(std::move(response), head, keep);
-        http::response_serializer<http::string_body> serializer{message};
-        serializer.split(head);
-        session.stream.expires_after(options.request_timeout);
-        if (head) {
-            const auto [write_error, written] = co_await http::async_write_header(session.stream, serializer, kTuple);
-            session.answering = false;
-            session.turn = ++turns;
-            co_return keep && !write_error;
+        HttpResponse response;
+        if (refusal != 0) {
+            response = problem(refusal, "the request was not understood, or is larger than this server takes");
+        } else {
+            HttpRequest request = request_of(parser.get(), session.peer);
+            response = co_await answer(request);
         }
-        const auto [write_error, written] = co_await http::async_write(session.stream, serializer, kTuple);
+        session.stream.expires_after(options.request_timeout);
+        bool done = false;  // g++ 12 awaits both sides of a conditional
+        if (response.stream && !head) {
+            done = co_await send_stream(session, response);
+        } else {
+            done = co_await send_whole(session, std::move(response), head, keep);
+        }
         session.answering = false;
         session.turn = ++turns;
-        co_return keep && !write_error;
+        co_return keep&& done;
     }
 
-    HttpResponse dispatch(http::request<http::string_body>& message) const {
-        HttpRequest request;
-        request.method = std::string(message.method_string());
-        const std::string_view target(message.target().data(), message.target().size());
-        const auto question = std::min(target.find('?'), target.size());
-        request.path = std::string(target.substr(0, question));
-        request.query = std::string(target.substr(std::min(question + 1, target.size())));
-        request.body = std::move(message.body());
-        const auto at = routes.find(request.path);
-        if (at == routes.end()) return plain(404, "not found");
-        auto handler = at->second.find(request.method);
-        if (handler == at->second.end() && request.method == "HEAD") handler = at->second.find("GET");
-        if (handler == at->second.end()) return not_allowed(at->second);
-        if (!options.token.empty() && !open.contains(request.path) && !knows_token(message)) {
-            HttpResponse response = plain(401, "send the token of the setting http.token as Authorization: Bearer");
-            response.headers.emplace_back("WWW-Authenticate", "Bearer");
-            return response;
+    static asio::awaitable<bool> send_whole(Session& session, HttpResponse response, bool head, bool keep) {
+        auto message = head_of<http::string_body>(response, keep);
+        message.content_length(response.body.size());
+        if (!head) message.body() = std::move(response.body);
+        http::response_serializer<http::string_body> serializer{message};
+        serializer.split(head);
+        if (head) {
+            const auto [error, written] = co_await http::async_write_header(session.stream, serializer, kTuple);
+            co_return !error;
         }
+        const auto [error, written] = co_await http::async_write(session.stream, serializer, kTuple);
+        co_return !error;
+    }
+
+    // Ends the connection: nothing else says where the stream ends. Always false.
+    asio::awaitable<bool> send_stream(Session& session, const HttpResponse& response) {
+        const std::shared_ptr<HttpStream> out = response.stream;
+        const Counted place(streams);
+        if (streams > options.max_streams) {
+            out->close();
+            co_await send_whole(session, come_again("as many streams are open as this server keeps", 5), false, false);
+            co_return false;
+        }
+        session.stream_out = out;
+        const auto pause = std::make_shared<asio::steady_timer>(session.stream.get_executor());
+        out->on_ready([pause] { asio::post(pause->get_executor(), [pause] { pause->cancel(); }); });
+        auto message = head_of<http::empty_body>(response, false);
+        http::response_serializer<http::empty_body> serializer{message};
+        auto [error, written] = co_await http::async_write_header(session.stream, serializer, kTuple);
+        while (!error && !stopping) {
+            std::optional<std::string> text = out->take();
+            if (text && text->empty()) {
+                pause->expires_after(options.heartbeat);
+                const auto [woken] = co_await pause->async_wait(kTuple);
+                text = out->take();
+                if (text && text->empty() && !woken) *text = ": still here\n\n";
+            }
+            if (!text) break;
+            if (text->empty()) continue;
+            session.stream.expires_after(options.request_timeout);
+            const auto [failed, n] = co_await asio::async_write(session.stream, asio::buffer(*text), kTuple);
+            error = failed;
+        }
+        out->on_ready({});
+        out->close();
+        session.stream_out.reset();
+        co_return false;
+    }
+
+    // Never throws but for want of memory.
+    asio::awaitable<HttpResponse> answer(HttpRequest& request) {
+        auto found = routes.find(request, options.token);
+        if (auto* refused = std::get_if<HttpResponse>(&found)) co_return std::move(*refused);
+        const Route& route = *std::get<const Route*>(found);
+        if (!route.traits.blocking || !options.blocking) co_return run(route, request);
+        const Counted place(blocked);
+        if (blocked > options.max_blocking)
+            co_return come_again("as many requests are being answered as this server takes at a time", 1);
+        co_return co_await asio::co_spawn(
+            *options.blocking, [&route, &request]() -> asio::awaitable<HttpResponse> { co_return run(route, request); },
+            asio::use_awaitable);
+    }
+
+    static HttpResponse run(const Route& route, const HttpRequest& request) {
         try {
-            return handler->second(request);
+            return route.handler(request);
         } catch (const std::exception& e) {
-            spdlog::error("the handler of {} {} failed: {}", request.method, request.path, e.what());
-            return plain(500, "internal error; the log says more");
+            spdlog::error("the handler of {} {} failed: {}", route.method, route.pattern, e.what());
+            return problem(500, "internal error; the log says more");
         }
-    }
-
-    // In the same time whatever was sent.
-    bool knows_token(const http::request<http::string_body>& message) const {
-        const std::string wanted = "Bearer " + options.token;
-        const auto field = message[http::field::authorization];
-        unsigned differs = field.size() == wanted.size() ? 0 : 1;
-        for (std::size_t i = 0; i < std::min<std::size_t>(field.size(), wanted.size()); ++i) {
-            differs |= static_cast<unsigned char>(field[i]) ^ static_cast<unsigned char>(wanted[i]);
-        }
-        return differs == 0;
-    }
-
-    static HttpResponse not_allowed(const std::map<std::string, Handler>& methods) {
-        std::string allow;
-        for (const auto& [method, handler] : methods) {
-            allow += (allow.empty() ? "" : ", ") + method;
-            if (method == "GET") allow += ", HEAD";
-        }
-        HttpResponse response = plain(405, "method not allowed");
-        response.headers.emplace_back("Allow", allow);
-        return response;
     }
 
     void begin_stop() {
@@ -226,6 +281,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
         });
         for_each_session([](const SessionPtr& s) {
             if (s->waiting) s->stream.close();
+            if (s->stream_out) s->stream_out->close();
         });
     }
 
@@ -288,8 +344,9 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
     Strand strand;  // of accepting
     tcp::acceptor acceptor;
     asio::steady_timer room;
-    std::map<std::string, std::map<std::string, Handler>> routes;  // constant after start
-    std::set<std::string> open;                                    // of them, what needs no token
+    RouteTable routes;  // constant after start
+    std::atomic<std::size_t> blocked{0};  // handlers that run on the other executor, or wait for it
+    std::atomic<std::size_t> streams{0};
     std::atomic<std::uint64_t> turns{0};
     std::atomic<std::uint16_t> port{0};
     std::atomic<bool> stopping{false};
@@ -305,13 +362,18 @@ HttpServer::HttpServer(asio::any_io_executor executor, HttpServerOptions options
 HttpServer::~HttpServer() { stop(std::chrono::milliseconds(0)); }
 
 void HttpServer::route(std::string method, std::string path, Handler handler) {
-    impl_->routes[std::move(path)][std::move(method)] = std::move(handler);
+    route(std::move(method), std::move(path), std::move(handler), {});
 }
 
 void HttpServer::route_open(std::string method, std::string path, Handler handler) {
-    impl_->open.insert(path);
-    route(std::move(method), std::move(path), std::move(handler));
+    route(std::move(method), std::move(path), std::move(handler), {.open = true});
 }
+
+void HttpServer::route(std::string method, std::string pattern, Handler handler, RouteTraits traits) {
+    impl_->routes.add(std::move(method), std::move(pattern), std::move(handler), traits);
+}
+
+void HttpServer::block_on(asio::any_io_executor executor) { impl_->options.blocking = std::move(executor); }
 
 Status HttpServer::start() {
     if (auto listening = impl_->listen(); !listening) return listening;

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 
 #include "store/pg/text_array.hpp"
@@ -179,6 +180,26 @@ Statement statement_of(const Source& source) {
                         outputs, source.sql, columns)};
 }
 
+// The same from the newest on, a page at a time, with the place of each row behind its columns.
+Statement page_statement(const Source& source, bool with_reason) {
+    std::string columns;
+    std::string outputs;
+    for (std::size_t i = 0; i < source.columns.size(); ++i) {
+        columns += fmt::format("{}c{}", i == 0 ? "" : ", ", i);
+        outputs += fmt::format("c{}::text, ", i);
+    }
+    constexpr std::string_view kPage = R"sql(
+        SELECT {0} (extract(epoch FROM moment) * 1000000)::bigint, number, coalesce(c0::text, ''), coalesce(about::text, '')
+        FROM ({1}) AS s ({2}, about, moment, number)
+        WHERE ($1::text[] IS NULL OR c0 = ANY ($1::text[]) OR about = ANY ($1::text[])){3}
+            AND ($4::bigint IS NULL OR (moment, number, coalesce(c0::text, ''), coalesce(about::text, ''))
+                < (timestamptz 'epoch' + $4::bigint * interval '1 microsecond', $5::bigint, $6::text, $7::text))
+        ORDER BY moment DESC, number DESC, coalesce(c0::text, '') DESC, coalesce(about::text, '') DESC LIMIT $2::bigint)sql";
+    return {std::string(source.statement) + "_page",
+            fmt::format(kPage, outputs, source.sql, columns,
+                        with_reason ? " AND ($3::text = '' OR c4 = $3::text)" : " AND $3::text = ''")};
+}
+
 }  // namespace
 
 std::span<const ListingColumn> listing_columns(ListingKind kind) { return source_of(kind).columns; }
@@ -196,6 +217,33 @@ Result<std::vector<ListingRow>> read_listing(Session& session, ListingKind kind,
             out.push_back(std::move(row));
         }
         return out;
+    });
+}
+
+Result<ListingPage> read_listing_page(Session& session, ListingKind kind, const ListingWanted& wanted) {
+    return guarded([&] {
+        const Source source = source_of(kind);
+        const auto names = wanted.names.empty() ? std::nullopt : std::optional(format_text_array(wanted.names));
+        Params params = Params::of(names, wanted.limit + 1, wanted.reason);
+        if (wanted.after) {
+            params.add(wanted.after->moment).add(wanted.after->number).add(wanted.after->name).add(wanted.after->about);
+        } else {
+            params.add(nullptr).add(nullptr).add(nullptr).add(nullptr);
+        }
+        const Rows rows = session.exec(page_statement(source, kind == ListingKind::event), params);
+        const int width = static_cast<int>(source.columns.size());
+        ListingPage page;
+        for (int i = 0; i < std::min(rows.size(), wanted.limit); ++i) {
+            ListingRow row;
+            for (int c = 0; c < width; ++c) row.push_back(rows.maybe(i, c));
+            page.rows.push_back(std::move(row));
+        }
+        if (rows.size() > wanted.limit && wanted.limit > 0) {
+            const int last = wanted.limit - 1;
+            page.next = ListingPlace{rows.i64(last, width), rows.i64(last, width + 1), rows.text(last, width + 2),
+                                     rows.text(last, width + 3)};
+        }
+        return page;
     });
 }
 

@@ -31,4 +31,23 @@ using ListingRow = std::vector<std::optional<std::string>>;  // times as microse
 Result<std::vector<ListingRow>> read_listing(Session& session, ListingKind kind, const std::vector<std::string>& names,
                                              int limit);
 
+// Where a page ends: what is there then may come and go, and the next page still begins behind it.
+struct ListingPlace {
+    std::int64_t moment = 0;  // microseconds since 1970
+    std::int64_t number = 0;
+    std::string name;
+    std::string about;  // the object's name without its kind
+};
+struct ListingPage {
+    std::vector<ListingRow> rows;  // newest first
+    std::optional<ListingPlace> next;  // none where nothing is older
+};
+struct ListingWanted {
+    std::vector<std::string> names;  // as of read_listing
+    std::string reason;              // of events, only those; "" = any
+    int limit = 100;
+    std::optional<ListingPlace> after;
+};
+Result<ListingPage> read_listing_page(Session& session, ListingKind kind, const ListingWanted& wanted);
+
 }  // namespace homeostat

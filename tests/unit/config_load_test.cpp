@@ -328,6 +328,15 @@ TEST_F(ConfigLoad, ProductionListensBeyondThisMachineWithATokenOnly) {
     EXPECT_THAT(refusal(), AllOf(HasSubstr("http.token is a secret"), Not(HasSubstr("hush-token"))));
 }
 
+TEST_F(ConfigLoad, ALoginForActionsWantsAToken) {
+    sources.flags = {{"http.action_url", "postgresql://on_call:hush-pass@db/app"}};
+    EXPECT_THAT(refusal(), HasSubstr("http.token is empty"));
+    sources.flags.emplace_back("http.token", "hush-token");
+    const auto config = load_config(sources);
+    ASSERT_TRUE(config.ok()) << config.error().message;
+    EXPECT_THAT(write_json(explain_config(*config)), AllOf(Not(HasSubstr("hush")), HasSubstr("on_call")));
+}
+
 TEST_F(ConfigLoad, TheBuiltInModelIsFoundBesideTheBinary) {
     std::filesystem::create_directories(folder_ / "bin");
     std::filesystem::create_directories(folder_ / "share/homeostat/model");

@@ -10,12 +10,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <future>
 
 #include "controller/http/health.hpp"
+#include "controller/http/stream.hpp"
 #include "reconcilers/embed/http_client.hpp"
 #include "tests/kit/io_thread.hpp"
 #include "tests/kit/sim_clock.hpp"
+#include "tests/kit/soon.hpp"
 
 namespace homeostat {
 namespace {
@@ -23,6 +26,7 @@ namespace {
 using namespace std::chrono_literals;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 // A client that can be as rude as a test needs.
@@ -41,6 +45,12 @@ public:
 
     bool connected() const { return connected_; }
     void say(std::string_view text) { (void)!::send(fd_, text.data(), text.size(), MSG_NOSIGNAL); }
+    // What comes next; "" where the connection has ended.
+    std::string hear_some() {
+        char buffer[4096];
+        const ssize_t n = ::recv(fd_, buffer, sizeof buffer, 0);
+        return n > 0 ? std::string(buffer, static_cast<std::size_t>(n)) : std::string();
+    }
     // All that comes until the server ends the connection.
     std::string hear() {
         std::string out;
@@ -182,6 +192,63 @@ TEST_F(HttpServerTest, WhatIsNotOpenWantsTheToken) {
     for (const char* wrong : {"Bearer t0ke", "Bearer t0kenx", "Bearer ", "bearer", "Basic t0ken", "t0ken"})
         EXPECT_THAT(said("/hello", fmt::format("Authorization: {}\r\n", wrong)), StartsWith("HTTP/1.1 401")) << wrong;
     EXPECT_THAT(said("/hello", "Authorization: Bearer t0ken\r\n"), StartsWith("HTTP/1.1 200"));
+}
+
+// Those that may wait for the database have a place of their own: when it is full, who comes is told so, and probes go on.
+TEST_F(HttpServerTest, HandlersThatWaitHoldUpNobodyElse) {
+    kit::IoThread beside{2};
+    std::promise<void> release;
+    std::atomic<int> entered{0};
+    server = std::make_unique<HttpServer>(io.executor(), HttpServerOptions{.max_blocking = 2});
+    server->block_on(beside.executor());
+    server->route("GET", "/waits/{name}",
+                  [&, wait = release.get_future().share()](const HttpRequest& r) {
+                      ++entered;
+                      wait.wait();
+                      return HttpResponse{.body = std::string(r.parameter("name"))};
+                  },
+                  {.blocking = true});
+    server->route_open("GET", "/open", [](const HttpRequest&) { return HttpResponse{.body = "open"}; });
+    ASSERT_TRUE(server->start());
+    RawClient a(server->port());
+    RawClient b(server->port());
+    a.say("GET /waits/first HTTP/1.1\r\nConnection: close\r\n\r\n");
+    b.say("GET /waits/second HTTP/1.1\r\nConnection: close\r\n\r\n");
+    ASSERT_TRUE(kit::soon([&] { return entered == 2; }));
+    EXPECT_THAT(raw("GET /waits/third HTTP/1.1\r\nConnection: close\r\n\r\n"),
+                AllOf(StartsWith("HTTP/1.1 503"), HasSubstr("Retry-After: 1"), HasSubstr("application/problem+json")));
+    for (int i = 0; i < 10; ++i) EXPECT_EQ(ask("GET", "/open")->status, 200U);
+    release.set_value();
+    EXPECT_TRUE(a.hear().ends_with("first"));
+    EXPECT_TRUE(b.hear().ends_with("second"));
+    EXPECT_THAT(raw("GET /waits/again HTTP/1.1\r\nConnection: close\r\n\r\n"), StartsWith("HTTP/1.1 200"));
+    server->stop(10s);
+}
+
+TEST_F(HttpServerTest, AStreamIsSentAsItComesAndEndsWithTheServer) {
+    const auto stream = std::make_shared<HttpStream>();
+    server = std::make_unique<HttpServer>(io.executor(), HttpServerOptions{.heartbeat = 5ms, .max_streams = 1});
+    server->route("GET", "/stream", [&](const HttpRequest&) {
+        HttpResponse response{.content_type = "text/event-stream"};
+        response.stream = stream;
+        return response;
+    });
+    ASSERT_TRUE(server->start());
+    RawClient listener(server->port());
+    listener.say("GET /stream HTTP/1.1\r\n\r\n");
+    EXPECT_TRUE(stream->send("data: one\n\n"));
+    std::string heard;
+    while (heard.find("data: one") == std::string::npos || heard.find(": still here") == std::string::npos) {
+        const std::string some = listener.hear_some();
+        ASSERT_FALSE(some.empty()) << heard;
+        heard += some;
+    }
+    EXPECT_THAT(heard, AllOf(StartsWith("HTTP/1.1 200"), HasSubstr("text/event-stream"), Not(HasSubstr("Content-Length"))));
+    EXPECT_THAT(raw("GET /stream HTTP/1.1\r\n\r\n"), StartsWith("HTTP/1.1 503")) << "one more than is kept";
+    const std::string head = raw("HEAD /stream HTTP/1.1\r\nConnection: close\r\n\r\n");
+    EXPECT_THAT(head, StartsWith("HTTP/1.1 200"));
+    server->stop(10s);
+    EXPECT_TRUE(stream->closed());
 }
 
 TEST_F(HttpServerTest, StopLetsARunningRequestFinishAndClosesTheRest) {

@@ -1,0 +1,1 @@
+DROP INDEX homeostat.event_at;
