@@ -15,6 +15,7 @@
 #include "controller/election.hpp"
 #include "controller/embedders.hpp"
 #include "controller/export/export_prometheus.hpp"
+#include "controller/export/export_traces.hpp"
 #include "controller/http/health.hpp"
 #include "controller/http/server.hpp"
 #include "controller/liveness.hpp"
@@ -24,6 +25,7 @@
 #include "controller/pool_gauges.hpp"
 #include "controller/reporter.hpp"
 #include "controller/target_watch.hpp"
+#include "controller/trace_keeper.hpp"
 #include "controller/workqueue.hpp"
 #include "reconcilers/factory/factory.hpp"
 #include "reconcilers/gateway/embed_now.hpp"
@@ -55,7 +57,9 @@ struct Controller::Impl {
           migrate(mode.migrate),
           clock(c),
           metrics(m),
-          tracer(spans, c),
+          keeper(trace_keeping(s, keeping(s, "homeostat-trace")), c, m),
+          fan(spans, keeper.keeps() ? &keeper : nullptr),
+          tracer(fan.used(), c, spans == nullptr ? TraceSampler(0) : trace_sampler()),
           health(c),
           reads(connection(s, "homeostat-read", abandon.get_token()), s.database_read_connections),
           standby_reads(standby_options(connection(s, "homeostat-observe", abandon.get_token()), s.database_observe_url),
@@ -84,9 +88,26 @@ struct Controller::Impl {
                         [this](EmbedOrder order, const std::vector<std::string>& texts, const Context& context) {
                             return embed_now(io.get_executor(), gateway, std::move(order), texts, context);
                         })),
-          factory({reads, writes, feed_writes, gateway, targets, memory, pressure, turns, gate, faults, chunkers, c, telemetry(),
-                   io.get_executor(), db.get_executor(), feed_db.get_executor(), cpu.get_executor(),
-                   [this](std::int64_t uid, bool last) { batch_ended(uid, last); }, [this] { loop.wake_dispatcher(); }},
+          factory({reads,
+                   writes,
+                   feed_writes,
+                   gateway,
+                   targets,
+                   memory,
+                   pressure,
+                   turns,
+                   gate,
+                   faults,
+                   chunkers,
+                   c,
+                   telemetry(),
+                   io.get_executor(),
+                   db.get_executor(),
+                   feed_db.get_executor(),
+                   cpu.get_executor(),
+                   [this](std::int64_t uid, bool last) { batch_ended(uid, last); },
+                   [this] { loop.wake_dispatcher(); },
+                   [this](const Batch& batch, const SpanContext& span) { keeper.begun(batch, span); }},
                   factory_settings(s, mode.once)),
           feed(feed_writes, targets, factory, pressure, turns, c, io.get_executor(), telemetry(), feed_settings(s)),
           loop(queue, feeds, election, liveness, pipelines, feed, feed_progress, faults, factory, health, reads, c, telemetry(),
@@ -232,7 +253,8 @@ struct Controller::Impl {
         for (std::uint32_t i = 0; i < settings.loop_workers; ++i) {
             workers.emplace_back([this](const std::stop_token& s) { loop.work(s); });
         }
-        keeper = std::jthread([this](const std::stop_token& s) { loop.keep(s); });
+        if (keeper.keeps()) trace_writer = std::jthread([this](const std::stop_token& s) { keeper.run(s); });
+        lease_keeper = std::jthread([this](const std::stop_token& s) { loop.keep(s); });
         dispatcher = std::jthread([this](const std::stop_token& s) { loop.dispatch(s); });
         watcher = std::jthread([this](const std::stop_token& s) { loop.watch(s); });
         target_watcher = std::jthread([this](const std::stop_token& s) { target_watch.watch(s); });
@@ -272,8 +294,8 @@ struct Controller::Impl {
         drainers.clear();
         // The keeper goes on sending heartbeats while the factory drains.
         factory.drain(budget);
-        for (std::jthread* t : {&dispatcher, &keeper}) t->request_stop();
-        for (std::jthread* t : {&dispatcher, &keeper}) {
+        for (std::jthread* t : {&dispatcher, &lease_keeper}) t->request_stop();
+        for (std::jthread* t : {&dispatcher, &lease_keeper}) {
             if (t->joinable()) t->join();
         }
         factory.give_back_owed(Context{});
@@ -287,6 +309,8 @@ struct Controller::Impl {
             spdlog::debug("leases are left to expire: {}", resigned.error().message);
         if (const Status left = liveness.leave(); !left)
             spdlog::debug("this replica is not told to have ended: {}", left.error().message);
+        // What has ended by now is all that there is to be kept.
+        trace_writer = {};
         if (http) http->stop(std::chrono::seconds(2));
         work.reset();
         io.stop();
@@ -302,8 +326,10 @@ struct Controller::Impl {
     const bool migrate;
     const Clock& clock;
     Registry& metrics;
-    const Tracer tracer;
     std::stop_source abandon;  // whoever waits for the database waits no longer
+    TraceKeeper keeper;
+    SpanFan fan;
+    const Tracer tracer;
     Health health;
     Pool reads;
     Pool standby_reads;
@@ -342,7 +368,8 @@ struct Controller::Impl {
     std::vector<std::jthread> workers;
     std::vector<std::jthread> drainers;
     std::jthread dispatcher;
-    std::jthread keeper;
+    std::jthread lease_keeper;
+    std::jthread trace_writer;
     std::jthread watcher;
     std::jthread target_watcher;
     std::jthread listener;

@@ -104,7 +104,7 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     Result<ReconcileOutcome> outcome = epoch ? [&]() -> Result<ReconcileOutcome> {
         context.epoch = **epoch;
         try {
-            return reconciler_.reconcile(item.key, context);
+            return reconciler_.reconcile(item.key, context, span);
         } catch (const std::exception& e) {
             return internal_error(e.what());
         }
@@ -121,7 +121,8 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
         return follow(item, *outcome);
     }
     const Error& error = outcome.error();
-    span.fail(error.message);
+    span.fail(error);
+    const LogFields traced{{"trace", trace_of(context.under(span))}};
     resting_.remove(item.key);
     if (error.cls == ErrorClass::cancelled) return;
     count("error");

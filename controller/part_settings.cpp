@@ -118,6 +118,7 @@ GatewaySettings gateway_settings(const Settings& s) {
     g.manual = manual_classes(s);
     g.replica = s.replica_name;
     g.retry_base = s.retry_base;
+    g.older_names = s.trace_older_names;
     g.breaker.consecutive = static_cast<int>(s.breaker_failures);
     g.breaker.failure_share = s.breaker_share;
     g.breaker.open_base = s.breaker_pause;
@@ -128,6 +129,12 @@ GatewaySettings gateway_settings(const Settings& s) {
     g.shared = {s.cache_shared_bytes, std::chrono::duration_cast<std::chrono::seconds>(s.cache_shared_ttl)};
     if (s.cache_compress_above > 0) g.compress_above = s.cache_compress_above;
     return g;
+}
+
+TraceKeeping trace_keeping(const Settings& s, ConnectOptions connection) {
+    return {{static_cast<std::int64_t>(s.trace_keep), static_cast<std::int64_t>(s.trace_bytes)},
+            s.replica_name,
+            std::move(connection)};
 }
 
 unsigned cores(const Settings& s) {

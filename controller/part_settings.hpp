@@ -10,6 +10,7 @@
 
 #include "controller/config/config.hpp"
 #include "controller/config/run_mode.hpp"
+#include "controller/trace_keeper.hpp"
 #include "reconcilers/factory/factory.hpp"
 #include "reconcilers/feed.hpp"
 #include "reconcilers/gateway/gateway.hpp"
@@ -27,6 +28,7 @@ std::uint64_t memory_budget(const Settings& s);
 FactorySettings factory_settings(const Settings& s, bool once);
 FeedSettings feed_settings(const Settings& s);
 GatewaySettings gateway_settings(const Settings& s);
+TraceKeeping trace_keeping(const Settings& s, ConnectOptions connection);
 // Threads for what only computes.
 unsigned cores(const Settings& s);
 // Nothing where nothing is served.

@@ -101,7 +101,8 @@ void TargetWatch::visit(std::int64_t uid, const std::string& name, const std::st
         if (!epoch) return epoch.error();
         context.epoch = **epoch;
         try {
-            return reconciler_.reconcile(uid, context);
+            Span untraced;
+            return reconciler_.reconcile(uid, context, untraced);
         } catch (const std::exception& e) {
             return internal_error(e.what());
         }

@@ -1,11 +1,10 @@
-// Counters, gauges, histograms and spans as every room speaks them. No exporter lives here: controller/export walks a Registry
-// for Prometheus and receives finished spans for OTLP; tests read both in memory.
+// Counters, gauges and histograms as every layer speaks them; spans are in core/span.hpp. No exporter lives here:
+// controller/export walks a Registry for Prometheus; tests read it in memory.
 //
 // Instruments may be updated from any thread without a lock. A Registry hands out references that live as long as it does.
 // Labels are few and bounded: never a document id, never text of a document.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -17,7 +16,7 @@
 #include <variant>
 #include <vector>
 
-#include "core/clock.hpp"
+#include "core/span.hpp"
 #include "core/sync.hpp"
 
 namespace homeostat {
@@ -99,92 +98,6 @@ private:
 
     mutable Mutex mutex_;
     std::map<std::string, Family, std::less<>> families_ GUARDED_BY(mutex_);
-};
-
-struct TraceId {
-    std::array<std::uint8_t, 16> bytes{};
-    bool valid() const noexcept;
-    std::string hex() const;
-};
-struct SpanId {
-    std::array<std::uint8_t, 8> bytes{};
-    bool valid() const noexcept;
-    std::string hex() const;
-};
-struct SpanContext {
-    TraceId trace;
-    SpanId span;
-    bool valid() const noexcept { return trace.valid() && span.valid(); }
-    std::string traceparent() const;                                        // W3C, "" where not valid
-    static SpanContext from_traceparent(std::string_view text) noexcept;    // malformed = absent, never an error
-};
-
-enum class SpanKind : std::uint8_t { internal, client, consumer, producer };
-using AttributeValue = std::variant<bool, std::int64_t, double, std::string>;
-
-struct SpanData {
-    std::string name;
-    SpanKind kind = SpanKind::internal;
-    SpanContext context;
-    SpanId parent;
-    std::vector<SpanContext> links;
-    WallTime start{};
-    WallTime end{};
-    std::vector<std::pair<std::string, AttributeValue>> attributes;
-    std::string error;  // empty = ok
-};
-
-// Receives finished spans, from any thread; must not block.
-class SpanSink {
-public:
-    virtual ~SpanSink() = default;
-    virtual void finished(SpanData&& span) = 0;
-};
-
-class Tracer;
-
-// A unit of work being timed. Ends when destroyed or by end(), whichever comes first. Belongs to one thread (or coroutine) at a
-// time. An empty Span (default constructed, or of a tracer without sink) costs nothing and accepts every call.
-class Span {
-public:
-    Span() = default;
-    Span(Span&&) noexcept = default;
-    Span& operator=(Span&& other) noexcept;
-    ~Span() { end(); }
-
-    void set(std::string_view key, AttributeValue value);
-    void link(const SpanContext& other);
-    void fail(std::string_view error);
-    void end();
-    SpanContext context() const noexcept { return data_ ? data_->context : SpanContext{}; }
-
-private:
-    friend class Tracer;
-    const Tracer* tracer_ = nullptr;
-    std::unique_ptr<SpanData> data_;
-};
-
-class Tracer {
-public:
-    // `sink` and `clock` outlive the tracer; a null sink makes every span empty.
-    Tracer(SpanSink* sink, const Clock& clock) : sink_(sink), clock_(clock) {}
-    Span start(std::string_view name, SpanKind kind = SpanKind::internal, const SpanContext& parent = {}) const;
-
-private:
-    friend class Span;
-    SpanSink* sink_;
-    const Clock& clock_;
-};
-
-// Keeps what it is told, for tests.
-class SpanRecorder final : public SpanSink {
-public:
-    void finished(SpanData&& span) override EXCLUDES(mutex_);
-    std::vector<SpanData> spans() const EXCLUDES(mutex_);
-
-private:
-    mutable Mutex mutex_;
-    std::vector<SpanData> spans_ GUARDED_BY(mutex_);
 };
 
 // What a part needs to speak: passed down from the controller, never global.

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/fault_point.hpp"
+#include "core/log_fields.hpp"
 #include "store/control/batches.hpp"
 #include "store/control/leases.hpp"
 
@@ -321,7 +322,12 @@ Result<Feed::Drained> Feed::drain_into(Transaction& tx, std::int64_t uid, const 
     if (changes.rows == 0 && !adopt) return drained;  // nothing was changed: there is nothing to commit
     drained.planned = adopt;
     Span span = telemetry_.tracer.start("drain", SpanKind::internal, context.span);
+    const SpanScope scope(telemetry_.tracer, span);
+    const LogFields about{{"trace", span.context().valid() ? span.context().trace.hex() : ""}};
+    span.set("homeostat.pipeline.uid", uid);
     span.set("homeostat.changes", changes.rows);
+    // When the oldest of them was made, so that a trace tells how long it waited.
+    span.set("homeostat.oldest_change_ms", static_cast<std::int64_t>(changes.oldest.count()));
     plan(tx, uid, targets, gate, changes, context.under(span), drained);
     if (known.asleep && changes.rows > 0) wake_feed(tx, uid);
     HOMEOSTAT_REACH("feed.before_commit");

@@ -40,7 +40,8 @@ struct ReconcileOutcome {
 class Reconciler {
 public:
     virtual ~Reconciler() = default;
-    virtual Result<ReconcileOutcome> reconcile(std::int64_t key, const Context& context) = 0;
+    // `span` is the pass: what finds that it is part of a trace that has begun joins it.
+    virtual Result<ReconcileOutcome> reconcile(std::int64_t key, const Context& context, Span& span) = 0;
 };
 
 }  // namespace homeostat

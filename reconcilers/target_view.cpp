@@ -179,7 +179,8 @@ TargetViewReconciler::TargetViewReconciler(Pool& reads, Pool& writes, const Cloc
                                            std::function<void()> declared)
     : reads_(reads), writes_(writes), clock_(clock), telemetry_(telemetry), once_(once), declared_(std::move(declared)) {}
 
-Result<ReconcileOutcome> TargetViewReconciler::reconcile(std::int64_t uid, const Context& context) {
+Result<ReconcileOutcome> TargetViewReconciler::reconcile(std::int64_t uid, const Context& context, Span& span) {
+    const SpanScope scope(telemetry_.tracer, span);
     Pass pass{.context = context, .view = {}, .before = {}, .sight = {}, .plan = {}};
     {
         Result<Pool::Lease> session = reads_.acquire(context);

@@ -62,7 +62,7 @@ public:
     TargetViewReconciler(Pool& reads, Pool& writes, const Clock& clock, Telemetry telemetry, bool once,
                          std::function<void()> declared);
 
-    Result<ReconcileOutcome> reconcile(std::int64_t uid, const Context& context) override EXCLUDES(mutex_);
+    Result<ReconcileOutcome> reconcile(std::int64_t uid, const Context& context, Span& span) override EXCLUDES(mutex_);
 
 private:
     struct Pass;

@@ -26,6 +26,7 @@ constexpr std::array kVerbs{
          configure_validate},
     Verb{"watch", "Follow the progress of pipelines.", configure_watch},
     Verb{"explain", "Say why one document is or is not embedded.", configure_explain},
+    Verb{"trace", "Draw what a run did, span by span, or the way of one document from edit to search.", configure_trace},
     Verb{"dead-letters", "List the documents that were refused, or have them tried again.", configure_dead_letters},
     Verb{"revisions", "List the revisions of a pipeline, serve another one again, stop a fill, or drop one.",
          configure_revisions},

@@ -38,6 +38,7 @@ VerbBody configure_plan(Command& command, CliContext& context);
 VerbBody configure_validate(Command& command, CliContext& context);
 VerbBody configure_watch(Command& command, CliContext& context);
 VerbBody configure_explain(Command& command, CliContext& context);
+VerbBody configure_trace(Command& command, CliContext& context);
 VerbBody configure_dead_letters(Command& command, CliContext& context);
 VerbBody configure_revisions(Command& command, CliContext& context);
 VerbBody configure_erase(Command& command, CliContext& context);

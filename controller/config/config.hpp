@@ -96,6 +96,9 @@ struct Settings {
     std::string strategy_content;
     std::string strategy_memory_pressure;
     std::uint32_t history_weeks{};
+    std::uint32_t trace_keep{};
+    std::uint64_t trace_bytes{};
+    bool trace_older_names{};
     std::uint32_t journal_runs{};
     std::uint64_t journal_bytes{};
     std::uint32_t revision_keep{};

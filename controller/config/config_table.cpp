@@ -10,7 +10,7 @@ namespace {
 using S = Settings;
 
 // name, field, default, bounds (or choices), secret, needs restart, sentence
-const std::array<Setting, 81> kSettings{{
+const std::array<Setting, 84> kSettings{{
     {"database.url", &S::database_url, "", "", "", true, true,
      "The database, as a libpq URI or key=value string; empty means libpq's own defaults and PG* variables. A password belongs "
      "into a reference (env:NAME, file:PATH), PGPASSWORD or a password file."},
@@ -183,6 +183,14 @@ const std::array<Setting, 81> kSettings{{
      true, "Memory runs short: batches read less, or only wait for each other."},
     {"history.weeks", &S::history_weeks, "4", "1", "520", false, true,
      "Weeks for which runs, batches and events are kept, and the journal, which has what was replaced."},
+    {"trace.keep", &S::trace_keep, "20", "0", "1000", false, true,
+     "Runs of a pipeline whose traces are kept in the database, for `homeostat trace`, and ten times as many of edits; 0 keeps "
+     "none."},
+    {"trace.bytes", &S::trace_bytes, "8MiB", "64KiB", "1GiB", false, true,
+     "Size of what is kept of a pipeline's traces, beyond which the oldest go."},
+    {"trace.older_names", &S::trace_older_names, "false", "", "", false, true,
+     "Whether the metrics of embeddings operations also go by the names that the GenAI conventions had before they moved: "
+     "gen_ai_client_operation_duration_seconds and gen_ai_client_token_usage."},
     {"journal.runs", &S::journal_runs, "100", "1", "100000", false, true,
      "Runs of a pipeline that can be rolled back; the journal holds what they and all since have replaced."},
     {"journal.bytes", &S::journal_bytes, "10GiB", "0", "64TiB", false, true,

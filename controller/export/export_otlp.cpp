@@ -54,13 +54,17 @@ otel::trace::SpanKind kind_of(SpanKind kind) {
     return otel::trace::SpanKind::kInternal;
 }
 
-otel::common::AttributeValue value_of(const AttributeValue& value) {
-    return std::visit(
-        [](const auto& v) -> otel::common::AttributeValue {
-            if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::string>) {
-                return otel::nostd::string_view(v.data(), v.size());
+void set(otel::sdk::trace::Recordable& out, const std::string& key, const AttributeValue& value) {
+    std::visit(
+        [&](const auto& v) {
+            using Value = std::decay_t<decltype(v)>;
+            if constexpr (std::is_same_v<Value, std::string>) {
+                out.SetAttribute(key, otel::nostd::string_view(v.data(), v.size()));
+            } else if constexpr (std::is_same_v<Value, std::vector<std::string>>) {
+                const std::vector<otel::nostd::string_view> list(v.begin(), v.end());
+                out.SetAttribute(key, otel::nostd::span<const otel::nostd::string_view>(list.data(), list.size()));
             } else {
-                return v;
+                out.SetAttribute(key, v);
             }
         },
         value);
@@ -73,7 +77,7 @@ void record(const SpanData& span, otel::sdk::trace::Recordable& out) {
     out.SetSpanKind(kind_of(span.kind));
     out.SetStartTime(otel::common::SystemTimestamp(span.start));
     out.SetDuration(std::chrono::duration_cast<std::chrono::nanoseconds>(span.end - span.start));
-    for (const auto& [key, value] : span.attributes) out.SetAttribute(key, value_of(value));
+    for (const auto& [key, value] : span.attributes) set(out, key, value);
     const std::map<std::string, std::string> none;
     for (const auto& link : span.links) {
         out.AddLink(context_of(link), otel::common::KeyValueIterableView<std::map<std::string, std::string>>(none));

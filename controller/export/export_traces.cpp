@@ -4,14 +4,19 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <iterator>
+#include <system_error>
+
+#include "core/outside_text.hpp"
 
 namespace homeostat {
 
 namespace {
 
 constexpr std::string_view kSpans = "homeostat_trace_spans_total";
+constexpr std::size_t kMostQuoted = 60;  // letters
 constexpr std::string_view kSpansHelp = "Finished spans by what became of them.";
 
 std::string_view environment(const char* name) {
@@ -74,6 +79,30 @@ bool TraceExporter::send(const std::vector<SpanData>& batch) {
     if (sent && failing_) spdlog::info("traces are exported again");
     failing_ = !sent;
     return sent.ok();
+}
+
+TraceSampler trace_sampler() {
+    std::string_view name = environment("OTEL_TRACES_SAMPLER");
+    constexpr std::string_view parent = "parentbased_";
+    if (name.starts_with(parent)) name.remove_prefix(parent.size());
+    if (name.empty() || name == "always_on") return {};
+    if (name == "always_off") return TraceSampler(0);
+    if (name != "traceidratio") {
+        spdlog::warn(
+            "OTEL_TRACES_SAMPLER is \"{}\", which is none of always_on, always_off, traceidratio and parentbased_ with one "
+            "of these; all traces are exported",
+            outside_text(environment("OTEL_TRACES_SAMPLER"), kMostQuoted));
+        return {};
+    }
+    const std::string argument(environment("OTEL_TRACES_SAMPLER_ARG"));
+    if (argument.empty()) return {};
+    double share = 1;
+    const auto [end, problem] = std::from_chars(argument.data(), argument.data() + argument.size(), share);
+    if (problem == std::errc() && end == argument.data() + argument.size() && share >= 0 && share <= 1)
+        return TraceSampler(share);
+    spdlog::warn("OTEL_TRACES_SAMPLER_ARG is \"{}\", and has to be a share from 0 to 1; all traces are exported",
+                 outside_text(argument, kMostQuoted));
+    return {};
 }
 
 Result<std::unique_ptr<TraceExporter>> make_trace_exporter(std::string_view version, Registry& metrics) {

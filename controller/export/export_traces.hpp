@@ -55,6 +55,10 @@ private:
 // cannot do (gRPC, a build without OTLP). `version` goes into the resource.
 Result<std::unique_ptr<TraceExporter>> make_trace_exporter(std::string_view version, Registry& metrics);
 
+// Which traces are exported, by OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG. Every trace begins here, so that one "based on
+// its parent" is decided as its root is. A sampler that is not known is warned of, and then all are taken.
+TraceSampler trace_sampler();
+
 // Where spans go by OTLP over HTTP, read from the environment. Fails in a build without opentelemetry-cpp.
 Result<SendSpans> make_otlp_sender(std::string_view version);
 

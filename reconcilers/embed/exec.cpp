@@ -45,13 +45,12 @@ asio::awaitable<std::optional<Result<Embeddings>>> ask(std::shared_ptr<ExecPool>
 class Exec final : public ExecEmbedder {
 public:
     Exec(const ProviderSpec& provider, std::string model, std::uint32_t dimensions, std::shared_ptr<ExecPool> pool,
-         const Clock& clock, Telemetry telemetry, std::vector<std::string> values)
+         Telemetry telemetry, std::vector<std::string> values)
         : provider_(provider),
           model_(std::move(model)),
           dimensions_(dimensions),
           pool_(std::move(pool)),
-          clock_(clock),
-          telemetry_(telemetry, provider.name, model_, dimensions),
+          telemetry_(telemetry, "ask program"),
           values_(std::move(values)) {}
     ~Exec() override { pool_->close(); }
     Exec(const Exec&) = delete;
@@ -65,7 +64,6 @@ public:
                                                  texts.size(), provider_.name, provider_.max_batch));
         }
         Span span = telemetry_.start(context);
-        const SteadyTime start = clock_.steady_now();
         const std::string& prefix = role == TextRole::query ? provider_.query_prefix : provider_.document_prefix;
         std::string tail = exec_request_tail(model_, dimensions_, role, prefix, texts);
         // The caller's cancellation slot is shut out, as in HttpClient: the stop token is the way to give up a request.
@@ -77,7 +75,7 @@ public:
         Result<Embeddings> result = *std::move(asked);
         if (!result) result = told(result.error());
         if (result && result->tokens == 0) result->tokens = estimated_tokens(texts);
-        telemetry_.finish(span, result, clock_.steady_now() - start);
+        RequestTelemetry::finish(span, result);
         co_return result;
     }
 
@@ -103,7 +101,6 @@ private:
     const std::string model_;
     const std::uint32_t dimensions_;
     const std::shared_ptr<ExecPool> pool_;
-    const Clock& clock_;
     const RequestTelemetry telemetry_;
     const std::vector<std::string> values_;  // of the variables that it is given
 };
@@ -124,7 +121,7 @@ Result<std::unique_ptr<ExecEmbedder>> make_exec_embedder(const ProviderSpec& pro
     std::vector<std::string> values = settings.secrets;
     auto pool = std::make_shared<ExecPool>(std::move(settings), executor, clock);
     return std::unique_ptr<ExecEmbedder>(
-        std::make_unique<Exec>(provider, std::move(model), dimensions, std::move(pool), clock, telemetry, std::move(values)));
+        std::make_unique<Exec>(provider, std::move(model), dimensions, std::move(pool), telemetry, std::move(values)));
 }
 
 }  // namespace homeostat

@@ -240,7 +240,7 @@ asio::awaitable<Result<Answer>> ExecChunker::ask(const Order& order, const std::
     if (done) co_return std::move(*into);
     Error error = done.error();
     if (!*sent) error.code = kUnasked;
-    span.fail(error.message);
+    span.fail(error);
     co_return error;
 }
 

@@ -96,7 +96,7 @@ public:
           dimensions_(dimensions),
           http_(std::move(http)),
           clock_(clock),
-          telemetry_(telemetry, url_.host.ends_with("openai.com") ? "openai" : provider.name, model_, dimensions),
+          telemetry_(telemetry, "POST"),
           members_(std::move(members)),
           encoding_(encoding_named(provider.encoding)),
           references_(references_of(provider)),
@@ -109,29 +109,24 @@ public:
             co_return internal_error(fmt::format("{} texts were put into one request to provider \"{}\", which takes {}",
                                                  texts.size(), provider_.name, provider_.max_batch));
         }
-        Span span = telemetry_.start(context);
-        span.set("gen_ai.request.encoding_formats", provider_.encoding);
-        span.set("server.address", url_.host);
-        span.set("server.port", static_cast<std::int64_t>(url_.port));
         const SteadyTime start = clock_.steady_now();
         const SteadyTime deadline = std::min(context.deadline, start + provider_.timeout);
         if (!references_.empty()) co_await outbound_->ready(references_, url_, deadline, context.stop);
         // Before it is asked: what is changed meanwhile is another.
         std::size_t mark = mark_now();
-        auto result = co_await ask(texts, role, context, span);
+        auto result = co_await ask(texts, role, context);
         // A token that a program prints may have ended early: another one is tried once.
         if (!result && is_refusal(result.error()) && outbound_->refused(references_, url_, mark)) {
             co_await outbound_->ready(references_, url_, deadline, context.stop);
             if (const std::size_t renewed = mark_now(); renewed != mark) {
                 mark = renewed;
-                result = co_await ask(texts, role, context, span);
+                result = co_await ask(texts, role, context);
             }
         }
         if (result) outbound_->accepted(references_, url_);
         // One that was sent with other secrets, and is answered late, says nothing of those that failed meanwhile.
         if (!result) failed_with_ = mark;
         if (result) failed_with_.compare_exchange_strong(mark, 0);
-        telemetry_.finish(span, result, clock_.steady_now() - start);
         co_return result;
     }
 
@@ -174,15 +169,14 @@ public:
     }
 
 private:
-    asio::awaitable<Result<Embeddings>> ask(const std::vector<std::string>& texts, TextRole role, const Context& context,
-                                            const Span& span) {
+    asio::awaitable<Result<Embeddings>> ask(const std::vector<std::string>& texts, TextRole role, const Context& context) {
         const Encoding known = encoding_;
         Encoding encoding = known;
-        auto result = co_await request(texts, role, encoding, context, span);
+        auto result = co_await request(texts, role, encoding, context);
         // Some know only numbers, some of no choice at all. How it is asked for changes no vector.
         while (!result && encoding != Encoding::none && result.error().code == kEncodingRefused) {
             encoding = encoding == Encoding::base64 ? Encoding::number : Encoding::none;
-            result = co_await request(texts, role, encoding, context, span);
+            result = co_await request(texts, role, encoding, context);
         }
         if (result && encoding != known) encoding_ = encoding;
         co_return result;
@@ -191,7 +185,8 @@ private:
     std::size_t mark_now() const { return references_.empty() ? 0 : outbound_->mark(references_, url_); }
 
     asio::awaitable<Result<Embeddings>> request(const std::vector<std::string>& texts, TextRole role, Encoding encoding,
-                                                const Context& context, const Span& span) {
+                                                const Context& context) {
+        Span span = telemetry_.start_post(context, url_);
         std::vector<std::string> secrets;
         auto headers = headers_now(span, secrets);
         if (!headers) co_return std::move(headers).error().with_prefix(name());
@@ -209,6 +204,7 @@ private:
             }
         }
         auto result = read(std::move(answer), texts, url);
+        RequestTelemetry::finish_post(span, result);
         if (result) co_return result;
         Error e = std::move(result).error().with_prefix(name());
         for (const auto& secret : secrets) e.message = redact(std::move(e.message), secret);

@@ -1,65 +1,43 @@
 #include "reconcilers/embed/request_telemetry.hpp"
 
-#include <fmt/core.h>
-
-#include <vector>
+#include <algorithm>
+#include <charconv>
 
 namespace homeostat {
 
 namespace {
 
-constexpr std::string_view kDuration = "gen_ai_client_operation_duration_seconds";
-constexpr std::string_view kDurationHelp = "Duration of requests to embedding endpoints.";
-constexpr std::string_view kTokens = "gen_ai_client_token_usage";
-constexpr std::string_view kTokensHelp = "Tokens a request to an embedding endpoint used, as billed.";
-const std::vector<double> kDurationBounds{0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92};
-const std::vector<double> kTokenBounds{1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864};
+constexpr std::int64_t kGood = 200;
+constexpr std::size_t kDigits = 3;
+
+// 0 where the error has no status of HTTP.
+std::int64_t status_of(const Error& error) {
+    std::int64_t status = 0;
+    const auto [end, problem] = std::from_chars(error.code.data(), error.code.data() + error.code.size(), status);
+    const bool whole = problem == std::errc() && end == error.code.data() + error.code.size();
+    return whole && error.code.size() == kDigits ? status : 0;
+}
 
 }  // namespace
 
-RequestTelemetry::RequestTelemetry(Telemetry telemetry, std::string service, std::string model, std::uint32_t dimensions)
-    : telemetry_(telemetry),
-      service_(std::move(service)),
-      model_(std::move(model)),
-      dimensions_(dimensions),
-      span_name_(fmt::format("embeddings {}", model_)),
-      succeeded_(duration_of({})),
-      tokens_(telemetry_.metrics.histogram(kTokens, kTokensHelp, kTokenBounds,
-                                           {{"gen_ai_operation_name", "embeddings"},
-                                            {"gen_ai_provider_name", service_},
-                                            {"gen_ai_request_model", model_},
-                                            {"gen_ai_token_type", "input"}})) {}
-
-Histogram& RequestTelemetry::duration_of(std::string_view error_type) const {
-    return telemetry_.metrics.histogram(kDuration, kDurationHelp, kDurationBounds,
-                                        {{"error_type", std::string(error_type)},
-                                         {"gen_ai_operation_name", "embeddings"},
-                                         {"gen_ai_provider_name", service_},
-                                         {"gen_ai_request_model", model_}});
-}
-
-Span RequestTelemetry::start(const Context& context) const {
-    Span span = telemetry_.tracer.start(span_name_, SpanKind::client, context.span);
-    span.set("gen_ai.operation.name", std::string("embeddings"));
-    span.set("gen_ai.provider.name", service_);
-    span.set("gen_ai.request.model", model_);
-    span.set("gen_ai.embeddings.dimension.count", static_cast<std::int64_t>(dimensions_));
+Span RequestTelemetry::start_post(const Context& context, const Url& url) const {
+    Span span = start(context);
+    if (!span.context().valid()) return span;
+    span.set("http.request.method", std::string("POST"));
+    span.set("server.address", url.host);
+    span.set("server.port", static_cast<std::int64_t>(url.port));
+    span.set("url.full", url.origin() + url.path.substr(0, std::min(url.path.find('?'), url.path.size())));
     return span;
 }
 
-void RequestTelemetry::finish(Span& span, const Result<Embeddings>& result, Duration took) const {
-    const double seconds = std::chrono::duration<double>(took).count();
-    if (result) {
-        succeeded_.observe(seconds);
-        tokens_.observe(static_cast<double>(result->tokens));
-        span.set("gen_ai.response.model", result->model);
-        span.set("gen_ai.usage.input_tokens", static_cast<std::int64_t>(result->tokens));
-        return;
-    }
-    const std::string_view type = to_string(result.error().cls);
-    duration_of(type).observe(seconds);
-    span.set("error.type", std::string(type));
-    span.fail(result.error().message);
+void RequestTelemetry::finish(Span& span, const Result<Embeddings>& result) {
+    if (!result) span.fail(result.error());
+}
+
+void RequestTelemetry::finish_post(Span& span, const Result<Embeddings>& result) {
+    finish(span, result);
+    const std::int64_t status = result ? kGood : status_of(result.error());
+    if (status > 0) span.set("http.response.status_code", status);
 }
 
 }  // namespace homeostat

@@ -1,36 +1,33 @@
-// What is told of every request to a provider: one span `embeddings {model}` and two histograms, named as the OpenTelemetry GenAI
-// conventions have them (1.37, in development), spelt for Prometheus. Safe from any thread.
+// What is told of every request to a provider: one span, by the OpenTelemetry conventions for HTTP clients where it is one. The
+// operation that it belongs to, with all its requests, is told of by the gateway (reconcilers/gateway/embed_operation.hpp). Safe
+// from any thread.
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "core/context.hpp"
 #include "core/error.hpp"
 #include "core/telemetry.hpp"
 #include "reconcilers/embed/embedder.hpp"
+#include "reconcilers/embed/url.hpp"
 
 namespace homeostat {
 
 class RequestTelemetry {
 public:
-    // `service` is gen_ai.provider.name. What `telemetry` refers to outlives this.
-    RequestTelemetry(Telemetry telemetry, std::string service, std::string model, std::uint32_t dimensions);
+    // What `telemetry` refers to outlives this.
+    RequestTelemetry(Telemetry telemetry, std::string span_name) : telemetry_(telemetry), span_name_(std::move(span_name)) {}
 
-    Span start(const Context& context) const;
-    // Tells how it went; the span is the caller's to end.
-    void finish(Span& span, const Result<Embeddings>& result, Duration took) const;
+    Span start(const Context& context) const { return telemetry_.tracer.start(span_name_, SpanKind::client, context.span); }
+    // Of a POST to there; what a query says is left out.
+    Span start_post(const Context& context, const Url& url) const;
+    // How it went; the span is the caller's to end.
+    static void finish(Span& span, const Result<Embeddings>& result);
+    static void finish_post(Span& span, const Result<Embeddings>& result);
 
 private:
-    Histogram& duration_of(std::string_view error_type) const;
-
     const Telemetry telemetry_;
-    const std::string service_;
-    const std::string model_;
-    const std::uint32_t dimensions_;
     const std::string span_name_;
-    Histogram& succeeded_;
-    Histogram& tokens_;
 };
 
 }  // namespace homeostat

@@ -53,6 +53,24 @@ std::vector<DeadLetter> letters_of(const Batch& batch, std::vector<DeadLetter> l
     return letters;
 }
 
+void describe(Span& span, const Batch& batch) {
+    if (!span.context().valid()) return;
+    span.set("messaging.system", std::string("homeostat"));
+    span.set("messaging.destination.name", std::string("homeostat.batch"));
+    span.set("messaging.operation.name", std::string("process"));
+    span.set("messaging.operation.type", std::string("process"));
+    span.set("messaging.batch.message_count", static_cast<std::int64_t>(batch.keys.size()));
+    span.set("homeostat.pipeline.uid", batch.uid);
+    span.set("homeostat.batch.id", batch.id);
+    span.set("homeostat.batch.kind", std::string(to_string(batch.kind)));
+    span.set("homeostat.batch.attempt", static_cast<std::int64_t>(batch.attempts + 1));
+    if (batch.fed) {
+        span.set("homeostat.fed", true);
+    } else {
+        span.set("homeostat.run.id", batch.run_id);
+    }
+}
+
 const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120};
 
 constexpr std::size_t kRing = 1'000;  // batches remembered
@@ -168,11 +186,11 @@ void Factory::record(const Batch& batch, std::string_view outcome, SteadyTime st
 asio::awaitable<void> Factory::run(std::shared_ptr<Running> running) {
     const Batch& batch = running->batch;
     const SteadyTime started = parts_.clock.steady_now();
-    Span span = parts_.telemetry.tracer.start("process embedding_batch", SpanKind::consumer);
-    span.set("messaging.system", std::string("homeostat"));
-    span.set("messaging.operation.name", std::string("process"));
-    span.set("messaging.batch.message_count", static_cast<std::int64_t>(batch.keys.size()));
-    span.link(SpanContext::from_traceparent(batch.traceparent));
+    // Part of the trace of whoever planned it, on whichever replica that was.
+    Span span = parts_.telemetry.tracer.start("process embedding_batch", SpanKind::consumer,
+                                              SpanContext::from_traceparent(batch.traceparent));
+    describe(span, batch);
+    if (parts_.traced && span.context().valid()) parts_.traced(batch, span.context());
     Context context;
     context.stop = running->stop.get_token();
     context.epoch = batch.epoch;
@@ -197,7 +215,7 @@ asio::awaitable<void> Factory::run(std::shared_ptr<Running> running) {
         }
     }
     if (failure) {
-        span.fail(failure->message);
+        span.fail(*failure);
         const Status settled =
             co_await on(parts_.db, [&] { return settle_failure(batch, target ? target->get() : nullptr, *failure, Context{}); });
         if (!settled) spdlog::debug("batch {} cannot be given back yet: {}", batch.id, settled.error().message);
@@ -277,7 +295,8 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
     Result<Pool::Lease> session = pool_for(batch).acquire(Context{});
     if (!session) return session.error();
     const RowTurns::Turn turn = parts_.turns.give_way(**session, batch.uid, context.stop);
-    Span span = parts_.telemetry.tracer.start("write vectors", SpanKind::client, context.span);
+    Span span = parts_.telemetry.tracer.start("write vectors", SpanKind::internal, context.span);
+    const SpanScope scope(parts_.telemetry.tracer, span);
     WriteRequest& request = work.request();
     request.run_id = batch.run_id;
     request.batch_id = batch.id;
@@ -312,7 +331,7 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
         HOMEOSTAT_REACH("write.after_commit");
         return o;
     });
-    if (!outcome) span.fail(outcome.error().message);
+    if (!outcome) span.fail(outcome.error());
     forget_outdated(parts_.targets, batch, outcome);
     return outcome;
 }
@@ -322,7 +341,8 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
     Result<Pool::Lease> session = pool_for(batch).acquire(context);
     if (!session) return session.error();
     const RowTurns::Turn turn = parts_.turns.give_way(**session, batch.uid, context.stop);
-    Span span = parts_.telemetry.tracer.start(to_string(batch.kind), SpanKind::client, context.span);
+    Span span = parts_.telemetry.tracer.start(to_string(batch.kind), SpanKind::internal, context.span);
+    const SpanScope scope(parts_.telemetry.tracer, span);
     Result<Outcome> outcome = guarded([&]() -> Result<Outcome> {
         Transaction tx = (*session)->begin();
         use_operators(tx, target.source);
@@ -361,6 +381,7 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
         HOMEOSTAT_REACH("prune.after_commit");
         return o;
     });
+    if (!outcome) span.fail(outcome.error());
     forget_outdated(parts_.targets, batch, outcome);
     return outcome;
 }

@@ -72,6 +72,7 @@ struct FactoryParts {
     // A batch of this pipeline has ended, on any thread; `last`: this replica has no other of it. Not for what a feed healed.
     std::function<void(std::int64_t uid, bool last)> finished;
     std::function<void()> freed;  // a place became free for which something may be planned
+    std::function<void(const Batch& batch, const SpanContext& span)> traced;  // a batch begins, as this span; any thread
 };
 
 class Factory {
@@ -89,7 +90,6 @@ public:
     void start(Places places, std::vector<Batch> claimed, Session& session, const std::shared_ptr<const TargetInfo>& target,
                const Context& context) EXCLUDES(mutex_);
     Claimant claimant() const { return {settings_.replica, settings_.claim_ttl}; }
-
     // Extends the claims of what runs; what is no longer ours is stopped.
     Status heartbeat(Session& session) EXCLUDES(mutex_);
     // Claims nothing any more, waits for what is in flight until `deadline`, then cancels and waits until claims are returned.

@@ -20,6 +20,11 @@ constexpr std::uint64_t kLittle = 16 << 10;  // of text, bytes
 constexpr int kAheadMs = 250;  // whoever plans edits waits no longer for a source that others' code reads
 constexpr Duration kMoment = std::chrono::milliseconds(50);
 
+// What is read before its batch has begun is part of what planned it.
+SpanContext parent_of(const Batch& batch, const Context& context) {
+    return context.span.valid() ? context.span : SpanContext::from_traceparent(batch.traceparent);
+}
+
 using Made = Result<std::unique_ptr<HealWork>>;
 
 }  // namespace
@@ -72,7 +77,8 @@ std::unique_ptr<HealWork> Factory::read_ahead(Session& session, const Batch& bat
 
 Result<std::vector<ReadDocument>> Factory::read(Session& session, const Batch& batch, const TargetInfo& target,
                                                 std::int64_t budget, bool ahead, const Context& context) {
-    Span span = parts_.telemetry.tracer.start("read documents", SpanKind::client, context.span);
+    Span span = parts_.telemetry.tracer.start("read documents", SpanKind::internal, parent_of(batch, context));
+    const SpanScope scope(parts_.telemetry.tracer, span);
     Result<std::vector<ReadDocument>> documents = guarded([&]() -> Result<std::vector<ReadDocument>> {
         session.keep_plans(batch.keys.size() <= kFew);
         Result<std::vector<ReadDocument>> read = [&] {
@@ -94,6 +100,7 @@ Result<std::vector<ReadDocument>> Factory::read(Session& session, const Batch& b
         if (Status given = give_ids(session, target.revision, *read); !given) return std::move(given).error();
         return read;
     });
+    if (!documents) span.fail(documents.error());
     span.end();
     if (documents) HOMEOSTAT_REACH("read.after");
     return documents;
@@ -116,7 +123,7 @@ asio::awaitable<Result<std::unique_ptr<HealWork>>> Factory::cut(const Batch& bat
 
 std::unique_ptr<HealWork> Factory::chunk(const Batch& batch, const TargetInfo& target, std::vector<ReadDocument> documents,
                                          const Context& context) {
-    const Span chunking = parts_.telemetry.tracer.start("chunk", SpanKind::internal, context.span);
+    const Span chunking = parts_.telemetry.tracer.start("chunk", SpanKind::internal, parent_of(batch, context));
     const bool rebuild = batch.cls == to_string(DriftClass::partial);
     const std::vector<CutDocument> cut = cut_documents(documents, *target.chunker);
     return std::make_unique<HealWork>(std::move(documents), cut, rebuild);

@@ -73,7 +73,7 @@ std::string lock_in_the_way(Session& session, const TargetInfo& target) {
 // Of one fault there may be hundreds of batches. What is stopped with the process suffers from none, and of a database that takes
 // no writes the gate tells.
 void Factory::tell_failure(const Batch& batch, BatchFate fate, const Error& error) {
-    const LogFields about{{"batch", std::to_string(batch.id)}, {"provider", batch.provider}};
+    const LogFields about{{"batch", std::to_string(batch.id)}, {"provider", batch.provider}, {"trace", trace_of(batch)}};
     const bool stopping = [&] {
         const Lock lock(mutex_);
         return draining_;

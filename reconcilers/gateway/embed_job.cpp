@@ -168,6 +168,14 @@ EmbedJob::ChannelPtr EmbedJob::choose(const std::set<std::string>& without) {
 }
 
 asio::awaitable<EmbedJob::Asked> EmbedJob::call(const Part& part, bool once) {
+    EmbedOperation operation(gateway_.parts_.telemetry, gateway_.parts_.clock, gateway_.settings_.older_names);
+    for (const SpanContext& other : links_) operation.link(other);
+    Asked asked = co_await call_in(operation, part, once);
+    operation.end(asked.answer);
+    co_return asked;
+}
+
+asio::awaitable<EmbedJob::Asked> EmbedJob::call_in(EmbedOperation& operation, const Part& part, bool once) {
     std::set<std::string> without;
     Asked asked;
     bool told = false;  // `asked` holds what a provider said
@@ -186,7 +194,7 @@ asio::awaitable<EmbedJob::Asked> EmbedJob::call(const Part& part, bool once) {
                 continue;
             }
         }
-        Asked sent = co_await send(channel, part);
+        Asked sent = co_await send(operation, channel, part);
         Result<Embeddings>& answer = sent.answer;
         if (retrying) std::exchange(retrying, nullptr)->retry_ended();
         const ErrorClass cls = answer ? ErrorClass::internal : answer.error().cls;
@@ -222,7 +230,7 @@ asio::awaitable<EmbedJob::Asked> EmbedJob::call(const Part& part, bool once) {
     }
 }
 
-asio::awaitable<EmbedJob::Asked> EmbedJob::send(ChannelPtr channel, const Part& part) {
+asio::awaitable<EmbedJob::Asked> EmbedJob::send(EmbedOperation& operation, ChannelPtr channel, const Part& part) {
     Asked asked;
     asked.channel = channel;
     const bool whole = part.size() == texts_.size() && part.size() > 1;
@@ -251,8 +259,9 @@ asio::awaitable<EmbedJob::Asked> EmbedJob::send(ChannelPtr channel, const Part& 
     }
     const Clock& clock = gateway_.parts_.clock;
     asked.sent_at = permit->started;
+    Context context = operation.request(channel->provider, order_.model, order_.dimensions, context_);
     asked.answer = co_await gateway_.ask_embedder(channel, *permit, whole ? texts_ : copy, order_.role, order_.dimensions,
-                                                  context_, &asked.failed_at);
+                                                  std::move(context), &asked.failed_at);
     const Result<Embeddings>& answer = asked.answer;
     const double seconds = std::chrono::duration<double>(clock.steady_now() - permit->started).count();
     gateway_.remember(CallLine{clock.now(), channel->provider.name, order_.model, part.size(), seconds,

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "reconcilers/gateway/blame.hpp"
+#include "reconcilers/gateway/embed_operation.hpp"
 #include "reconcilers/gateway/gateway.hpp"
 #include "reconcilers/gateway/remainders.hpp"
 
@@ -101,7 +102,8 @@ private:
     boost::asio::awaitable<void> take_in(const Part& own, const Embeddings& answer);
     // One request, sent again or elsewhere where that helps: at most twice, where it fails in the same way; `once` never again.
     boost::asio::awaitable<Asked> call(const Part& part, bool once);
-    boost::asio::awaitable<Asked> send(ChannelPtr channel, const Part& part);
+    boost::asio::awaitable<Asked> call_in(EmbedOperation& operation, const Part& part, bool once);
+    boost::asio::awaitable<Asked> send(EmbedOperation& operation, ChannelPtr channel, const Part& part);
     static void again(Refusal& refusal, Asked& asked);
     boost::asio::awaitable<Status> pause(Duration length);
 
@@ -126,6 +128,7 @@ private:
     const EmbedOrder order_;
     const std::vector<std::string>& texts_;
     const Context context_;
+    std::vector<SpanContext> links_;  // of those whose texts go with these
     std::vector<std::uint64_t> tokens_;  // estimated, a text
     std::atomic<bool> failed_{false};  // what has not begun need not begin
     Mutex mutex_;

@@ -239,6 +239,7 @@ asio::awaitable<Status> EmbedJob::solve_together(Part own, TakenRemainders other
     Part all(texts.size());
     std::iota(all.begin(), all.end(), std::size_t{0});
     EmbedJob shared(gateway_, channels_, std::move(order), texts, std::move(context));
+    for (const RemainderPtr& r : others.all()) shared.links_.push_back(r->context().span);
     Asked asked = co_await shared.call(all, true);
     std::uint64_t wasted = 0;
     {

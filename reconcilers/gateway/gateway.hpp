@@ -43,6 +43,7 @@ struct GatewaySettings {
     int retries = 2;  // of a request, before its batch fails
     BreakerSettings breaker;  // where a provider does not say otherwise
     std::size_t ring = 1'000;  // calls and selections remembered
+    bool older_names = false;  // of metrics of embeddings operations, beside those that the conventions have now
     std::set<ErrorClass> manual;  // classes that are left to a person rather than retried, cut or bisected
     std::uint64_t seed = 0;
     CacheSettings cache;  // of vectors by text
@@ -91,7 +92,6 @@ public:
 
     boost::asio::awaitable<Result<Embedded>> embed(EmbedOrder order, const std::vector<std::string>& texts, Context context)
         EXCLUDES(mutex_);
-
     // Whether this process knows how the provider is, and why it is not well where it is not.
     struct Health {
         bool known = false;

@@ -32,6 +32,16 @@ namespace {
 constexpr milliseconds kBetweenSweeps{5'000};
 constexpr ReconcileOutcome kGone{.end = PassEnd::gone};
 
+// A run is one trace, however many passes it takes and whichever replica makes them: the first of them is its root.
+Context part_of_run(const Context& context, Span& span, const PipelineSpec& declared, const std::optional<Run>& run) {
+    span.set("homeostat.pipeline.name", declared.name);
+    if (run) {
+        span.join(SpanContext::from_traceparent(run->traceparent));
+        span.set("homeostat.run.id", run->id);
+    }
+    return context.under(span);
+}
+
 }  // namespace
 
 Transaction fenced_transaction(Session& session, const std::string& lease, const Context& context) {
@@ -55,13 +65,19 @@ PipelineReconciler::PipelineReconciler(Pool& reads, Pool& writes, Gateway& gatew
       settings_(std::move(settings)),
       journals_(settings_.journal, settings_.once, clock) {}
 
-Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const Context& context) {
-    Pass pass(uid, context);
+Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const Context& given, Span& span) {
+    Pass pass(uid, given);
     if (const Status loaded = load(pass); !loaded) {
         if (loaded.error().cls == ErrorClass::not_found) return kGone;
         return loaded.error();
     }
-    const LogFields about{{"pipeline", pass.declared.name}, {"provider", pass.declared.provider}};
+    pass.context = part_of_run(given, span, pass.declared, pass.run);
+    pass.joined = pass.run.has_value();
+    const Context& context = pass.context;
+    const SpanScope scope(telemetry_.tracer, span);
+    const LogFields about{{"pipeline", pass.declared.name},
+                          {"provider", pass.declared.provider},
+                          {"trace", span.context().valid() ? span.context().trace.hex() : ""}};
     if (pass.declared.suspend) suffers_no_more(uid);
     // Also of one that is suspended or fails: whoever must forget a document cannot wait for that.
     const Result<bool> erasing = pass.declared.deleting
@@ -73,6 +89,7 @@ Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const C
     Result<ReconcileOutcome> outcome = pass.declared.deleting ? finalize(pass)
                                        : pass.points.adoption ? adopt(pass)
                                                               : run_pass(pass);
+    if (!pass.trigger.empty()) span.set("homeostat.trigger", pass.trigger);
     if (!outcome && !settings_.once && (outcome.error().code == kLockHeld || outcome.error().code == kLockNotAvailable))
         outcome = wait_for_lock(pass, outcome.error());
     if (outcome && pass.declared.deleting) return outcome;
@@ -87,6 +104,7 @@ Result<ReconcileOutcome> PipelineReconciler::reconcile(std::int64_t uid, const C
         return outcome;
     }
     const Error& error = outcome.error();
+    span.fail(error);
     // What says nothing about the pipeline is the loop's business; all else is told to whoever looks at the pipeline. A statement
     // that took too long is most likely its source's.
     if (error.cls == ErrorClass::fenced || error.cls == ErrorClass::cancelled ||
@@ -318,6 +336,7 @@ Status PipelineReconciler::begin_run(Pass& pass) {
     if (!stored) return stored.error();
     if (const Status opened = open_full_feed(**session, pass); !opened) return opened;
     if (settings_.once) take_over_feed(**session, pass);
+    pass.begin_trace(telemetry_.tracer);
     const bool moves = !feeds_.trouble(pass.uid, clock_.steady_now());
     feeds_.swept(pass.uid);
     const Status begun = guarded([&] {

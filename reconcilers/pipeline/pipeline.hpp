@@ -64,7 +64,7 @@ public:  // all outlive the reconciler
     PipelineReconciler(Pool& reads, Pool& writes, Gateway& gateway, const MemoryBudget& memory, const WriterPressure& pressure,
                        FeedProgress& feeds, FaultLog& faults, const Clock& clock, Telemetry telemetry, PipelineSettings settings);
 
-    Result<ReconcileOutcome> reconcile(std::int64_t uid, const Context& context) override EXCLUDES(mutex_);
+    Result<ReconcileOutcome> reconcile(std::int64_t uid, const Context& given, Span& span) override EXCLUDES(mutex_);
 
 private:
     struct Pass;  // what one call knows; pipeline_pass.hpp

@@ -20,7 +20,9 @@ namespace homeostat {
 
 struct PipelineReconciler::Pass {
     std::int64_t uid = 0;
-    const Context& context;
+    Context context;
+    bool joined = false;  // the trace of a run that was under way when it began
+    Span anew;            // of a run that takes the place of that one, in a trace of its own
     PipelineSpec declared;
     PipelineSpec spec;          // the declared one, with what decides vectors as the revision under work has it
     ProviderSpec provider;           // who embeds: the declared one, or that of the pinned revision
@@ -86,6 +88,15 @@ struct PipelineReconciler::Pass {
         for (Revision& r : revisions) {
             if (r.number == revision.number || r.state == "served") r.state = r.number == revision.number ? "served" : "retired";
         }
+    }
+
+    // A run that takes the place of one that was under way is a trace of its own, from here on.
+    void begin_trace(const Tracer& tracer) {
+        if (!joined) return;
+        anew = tracer.start("reconcile");
+        anew.link(context.span);
+        anew.set("homeostat.pipeline.uid", uid);
+        context = context.under(anew);
     }
 
     const Revision* served() const {

@@ -223,6 +223,7 @@ Status PipelineReconciler::keep_index(Pass& pass) {
     }
     if (const Status told = enter_indexing(pass); !told) return told;
     const Span span = telemetry_.tracer.start("build index", SpanKind::internal, pass.context.span);
+    const SpanScope scope(telemetry_.tracer, span);
     // A connection of its own: a build may take as long as it takes, and needs the session's timeouts off.
     ConnectOptions options = writes_.options();
     options.application_name = "homeostat-index";

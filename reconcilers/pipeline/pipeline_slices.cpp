@@ -120,4 +120,12 @@ std::vector<DriftItem> PipelineReconciler::wanted_now(Pass& pass, const std::vec
     return now;
 }
 
+// Batches planned ahead: the back-pressure. One, where the event that began the run is to be met one batch at a time.
+std::int64_t PipelineReconciler::window(const Pass& pass) const {
+    if (pass.run && (settings_.sequential.contains(pass.run->trigger) || pressed(pass))) return 1;
+    if (pass.declared.backpressure != "throttle") return settings_.window;
+    if (memory_.state().level == MemoryLevel::stopped) return 1;
+    return std::max<std::int64_t>(1, static_cast<std::int64_t>(settings_.window * memory_.scale()));
+}
+
 }  // namespace homeostat

@@ -151,6 +151,9 @@ Status PipelineReconciler::sweep(Pass& pass) {
 
 Result<PipelineReconciler::Observed> PipelineReconciler::observe(Pass& pass, const SliceRequest& request) {
     Span span = telemetry_.tracer.start("observe", SpanKind::internal, pass.context.span);
+    const SpanScope scope(telemetry_.tracer, span);
+    span.set("homeostat.pipeline.uid", pass.uid);
+    span.set("homeostat.run.id", pass.run->id);
     const auto look = [&](Transaction& tx) -> Result<Observed> {
         const SteadyTime started = clock_.steady_now();
         Observed seen;
@@ -195,7 +198,7 @@ Result<PipelineReconciler::Observed> PipelineReconciler::observe(Pass& pass, con
                  {{"server", spared ? "standby" : "primary"}})
         .add();
     if (!observed) {
-        span.fail(observed.error().message);
+        span.fail(observed.error());
         return observed.error();
     }
     span.set("homeostat.source_rows", observed->slice.source_rows);
@@ -206,7 +209,9 @@ Result<PipelineReconciler::Observed> PipelineReconciler::observe(Pass& pass, con
 Status PipelineReconciler::dispatch(Pass& pass, const Observed& observed) {
     Run& run = *pass.run;
     const Slice& slice = observed.slice;
-    const Span span = telemetry_.tracer.start("plan", SpanKind::internal, pass.context.span);
+    Span span = telemetry_.tracer.start("plan", SpanKind::internal, pass.context.span);
+    const SpanScope scope(telemetry_.tracer, span);
+    const std::string parent = pass.context.under(span).span.traceparent();  // of the batches, whoever claims them
     std::vector<DriftItem> prunes;
     for (const DriftItem& item : slice.items) {
         count(run.found, item.cls);
@@ -225,6 +230,7 @@ Status PipelineReconciler::dispatch(Pass& pass, const Observed& observed) {
         run.planned += static_cast<std::int64_t>(b.keys.size());
         run.planned_in_sweep += static_cast<std::int64_t>(b.keys.size());
     }
+    span.set("homeostat.batches", static_cast<std::int64_t>(batches.size()));
     run.cursor = slice.last;
     run.seen += slice.source_rows;
     if (slice.final) run.phase = RunPhase::healing;
@@ -232,8 +238,7 @@ Status PipelineReconciler::dispatch(Pass& pass, const Observed& observed) {
     if (!session) return session.error();
     Status dispatched = guarded([&] {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
-        insert_batches(tx, pass.uid, run.revision, run.generation, pass.context.epoch, run.id, pass.context.span.traceparent(),
-                       batches);
+        insert_batches(tx, pass.uid, run.revision, run.generation, pass.context.epoch, run.id, parent, batches);
         if (heals) note_prune_candidates(tx, run, prunes);
         if (heals) take_back_too_late(tx, pass, observed.too_late);
         save_run(tx, run);
@@ -246,14 +251,6 @@ Status PipelineReconciler::dispatch(Pass& pass, const Observed& observed) {
     // Healed while the next slice is observed, not after the last one.
     if (!batches.empty() && settings_.planned) settings_.planned();
     return {};
-}
-
-// Batches planned ahead: the back-pressure. One, where the event that began the run is to be met one batch at a time.
-std::int64_t PipelineReconciler::window(const Pass& pass) const {
-    if (pass.run && (settings_.sequential.contains(pass.run->trigger) || pressed(pass))) return 1;
-    if (pass.declared.backpressure != "throttle") return settings_.window;
-    if (memory_.state().level == MemoryLevel::stopped) return 1;
-    return std::max<std::int64_t>(1, static_cast<std::int64_t>(settings_.window * memory_.scale()));
 }
 
 // The sweep is complete and everything it dispatched is healed: prune what two observations agree on, look again where something

@@ -77,9 +77,18 @@ Params quoted_by(std::int64_t uid, const std::vector<std::string>& words) { retu
 const Statement kDeadLetters{"erase_dead_letters",
                              "DELETE FROM homeostat.dead_letter WHERE uid = $1::bigint AND key = $2::text[]"};
 const Statement kUnsteady{"erase_unsteady", "DELETE FROM homeostat.unsteady WHERE uid = $1::bigint AND key = $2::text[]"};
+// What else the batch was about may be asked for still.
+const Statement kTraced{"erase_traced",
+                        "UPDATE homeostat.trace_batch SET keys = array_remove(keys, $2::text[]::text)"
+                        " WHERE uid = $1::bigint AND $2::text[]::text = ANY (keys)"};
+// A keeper of traces shares the row: what it wrote is seen after this, and what it writes later looks at the receipt.
+const Statement kHoldPipeline{"erasure_hold",
+                              "SELECT p.uid FROM homeostat.pipeline p"
+                              " WHERE p.uid = (SELECT e.uid FROM homeostat.erasure e WHERE e.id = $1::bigint) FOR UPDATE"};
 const Statement kByKey{"count_by_key",
                        "SELECT (SELECT count(*) FROM homeostat.dead_letter WHERE uid = $1::bigint AND key = $2::text[]),"
-                       " (SELECT count(*) FROM homeostat.unsteady WHERE uid = $1::bigint AND key = $2::text[])"};
+                       " (SELECT count(*) FROM homeostat.unsteady WHERE uid = $1::bigint AND key = $2::text[]),"
+                       " (SELECT count(*) FROM homeostat.trace_batch WHERE uid = $1::bigint AND $2::text[]::text = ANY (keys))"};
 const Statement kOpen{"erase_open",
                       "SELECT id, kind, attempts, array_length(keys, 1), keys::text FROM homeostat.batch WHERE uid = $1::bigint"
                       " ORDER BY id FOR UPDATE"};
@@ -180,6 +189,8 @@ void add_erased(Transaction& tx, std::int64_t id, const RowCounts& found) {
 }
 
 void end_erasure(Transaction& tx, std::int64_t id, const Key& key, const RowCounts& looked) {
+    const Rows held = tx.exec(kHoldPipeline, Params::of(id));
+    if (!held.empty()) tx.exec(kTraced, Params::of(held.i64(0, 0), format_text_array(key)));
     tx.exec(kEnd, Params::of(id, format_text_array(key), json_of(looked)));
 }
 
@@ -188,6 +199,7 @@ RowCounts erase_told(Transaction& tx, std::int64_t uid, const Key& key, const st
     const Params by_key = Params::of(uid, format_text_array(key));
     out["dead_letter"] = tx.exec(kDeadLetters, by_key).affected();
     out["unsteady"] = tx.exec(kUnsteady, by_key).affected();
+    out["trace_batch"] = tx.exec(kTraced, by_key).affected();
     const std::vector<std::string> quoted = quotable(key, words);
     if (quoted.empty()) return out;
     for (const Told& t : kTold) {
@@ -204,6 +216,7 @@ RowCounts count_told(Transaction& tx, std::int64_t uid, const Key& key, const st
     const Rows by_key = tx.exec(kByKey, Params::of(uid, format_text_array(key)));
     out["dead_letter"] = by_key.i64(0, 0);
     out["unsteady"] = by_key.i64(0, 1);
+    out["trace_batch"] = by_key.i64(0, 2);
     const std::vector<std::string> quoted = quotable(key, words);
     for (const Told& t : kTold) {
         std::int64_t& n = out[std::string(t.table)];

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/span.hpp"
 #include "store/pg/row_reader.hpp"
 #include "store/pg/timestamps.hpp"
 
@@ -19,12 +20,13 @@ const Statement kStatus{
 const Statement kConditions{"condition_read",
                             "SELECT type, status, reason, message, observed_generation, last_transition_at::text"
                             " FROM homeostat.own_condition WHERE uid = $1::bigint ORDER BY type <> 'Ready', type"};
-const Statement kEvents{"event_read",
-                        "SELECT at::text, type, reason, message, reconcile_id FROM homeostat.own_event WHERE uid = $1::bigint"
-                        " ORDER BY at DESC, id DESC LIMIT $2::int"};
+const Statement kEvents{
+    "event_read",
+    "SELECT at::text, type, reason, message, reconcile_id, trace_id FROM homeostat.own_event WHERE uid = $1::bigint"
+    " ORDER BY at DESC, id DESC LIMIT $2::int"};
 const Statement kAddEvent{"event_add",
-                          "INSERT INTO homeostat.event (uid, type, reason, message, reconcile_id)"
-                          " VALUES ($1::bigint, $2, $3, left($4, 1024), $5)"};
+                          "INSERT INTO homeostat.event (uid, type, reason, message, reconcile_id, trace_id)"
+                          " VALUES ($1::bigint, $2, $3, left($4, 1024), $5, $6)"};
 const Statement kRuns{"run_history_read", R"sql(
     SELECT id, trigger, result, message, planned, started_at::text, ended_at::text, coalesce(tokens, 0), coalesce(wasted_tokens, 0),
         coalesce(saved_tokens, 0), status, coalesce((SELECT string_agg(h.value || ' ' || h.key, ', '
@@ -68,15 +70,17 @@ Result<std::vector<Event>> read_events(Session& session, std::int64_t uid, int l
         const Rows rows = session.exec(kEvents, Params::of(uid, limit));
         std::vector<Event> out;
         for (int i = 0; i < rows.size(); ++i) {
-            out.push_back(
-                {parse_timestamp(rows.view(i, 0)), uid, rows.text(i, 1), rows.text(i, 2), rows.text(i, 3), rows.text(i, 4)});
+            out.push_back({parse_timestamp(rows.view(i, 0)), uid, rows.text(i, 1), rows.text(i, 2), rows.text(i, 3),
+                           rows.text(i, 4), rows.text(i, 5)});
         }
         return out;
     });
 }
 
 void add_event(Transaction& tx, const Event& e) {
-    tx.exec(kAddEvent, Params::of(e.uid, e.type, e.reason, e.message, e.reconcile_id));
+    const SpanContext here = SpanScope::here();
+    const std::string trace = here.valid() ? here.trace.hex() : e.trace_id;
+    tx.exec(kAddEvent, Params::of(e.uid, e.type, e.reason, e.message, e.reconcile_id, trace));
 }
 
 void add_condition_event(Transaction& tx, std::int64_t uid, const Condition& c, const std::optional<std::string>& before,

@@ -18,6 +18,7 @@ struct Event {
     std::string reason;
     std::string message;
     std::string reconcile_id;
+    std::string trace_id{};  // as it was read; add_event() takes that of the span that it happens in
 };
 Result<std::vector<Event>> read_events(Session& session, std::int64_t uid, int limit);  // newest first
 void add_event(Transaction& tx, const Event& event);

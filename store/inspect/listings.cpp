@@ -19,7 +19,8 @@ constexpr std::array kEvent{ListingColumn{"name", text, true},
                             ListingColumn{"type"},
                             ListingColumn{"reason"},
                             ListingColumn{"message"},
-                            ListingColumn{"reconcileId", text, true}};
+                            ListingColumn{"reconcileId", text, true},
+                            ListingColumn{"traceId", text, true}};
 constexpr std::array kRun{ListingColumn{"name"},
                           ListingColumn{"object"},
                           ListingColumn{"trigger"},
@@ -35,7 +36,8 @@ constexpr std::array kRun{ListingColumn{"name"},
                           ListingColumn{"savedTokens", number, true},
                           ListingColumn{"cost", text, true},
                           ListingColumn{"healed", text, true},
-                          ListingColumn{"reconcileId", text, true}};
+                          ListingColumn{"reconcileId", text, true},
+                          ListingColumn{"traceId", text, true}};
 constexpr std::array kReplica{ListingColumn{"name"},
                               ListingColumn{"object", text, true},
                               ListingColumn{"host"},
@@ -95,18 +97,18 @@ constexpr std::string_view kEvents =
     "SELECT e.id::text, CASE WHEN p.uid IS NOT NULL THEN 'pipeline/' || p.name WHEN v.uid IS NOT NULL THEN 'targetview/' || "
     "v.name"
     " WHEN e.uid IS NOT NULL THEN 'uid/' || e.uid ELSE '' END, (extract(epoch FROM e.at) * 1000000)::bigint, e.type, e.reason,"
-    " e.message, e.reconcile_id, coalesce(p.name, v.name), e.at, e.id"
+    " e.message, e.reconcile_id, e.trace_id, coalesce(p.name, v.name), e.at, e.id"
     " FROM homeostat.own_event e LEFT JOIN homeostat.pipeline p USING (uid) LEFT JOIN homeostat.target_view v USING (uid)";
 constexpr std::string_view kRuns = R"sql(
     SELECT r.id::text, 'pipeline/' || r.pipeline, r.trigger, r.status, r.result, r.planned,
         (extract(epoch FROM r.started_at) * 1000000)::bigint, (extract(epoch FROM r.ended_at) * 1000000)::bigint, r.message,
         r.revision, r.tokens, r.wasted_tokens, r.saved_tokens, trim_scale(r.cost)::text,
         (SELECT string_agg(h.value || ' ' || h.key, ', ' ORDER BY h.value::bigint DESC, h.key) FROM jsonb_each_text(r.healed) h),
-        r.reconcile_id, r.pipeline, r.started_at, r.id
+        r.reconcile_id, substr(r.traceparent, 4, 32), r.pipeline, r.started_at, r.id
     FROM homeostat.own_run_history r
     UNION ALL SELECT u.id::text, 'pipeline/' || p.name, u.trigger, 'under way', 'under way', u.planned,
         (extract(epoch FROM u.started_at) * 1000000)::bigint, NULL, u.phase, u.revision, NULL, NULL, NULL, NULL, NULL,
-        u.reconcile_id, p.name, u.started_at, u.id
+        u.reconcile_id, substr(u.traceparent, 4, 32), p.name, u.started_at, u.id
     FROM homeostat.own_run u JOIN homeostat.pipeline p USING (uid))sql";
 constexpr std::string_view kReplicas =
     "SELECT r.id, '', r.host, r.pid, r.version, r.schema_version, (extract(epoch FROM r.started_at) * 1000000)::bigint,"

@@ -1,10 +1,58 @@
 #include "store/pg/flight.hpp"
 
+#include <functional>
+#include <unordered_map>
 #include <utility>
 
 #include "store/pg/pg_error.hpp"
+#include "store/pg/query_summary.hpp"
 
 namespace homeostat {
+
+namespace {
+
+constexpr std::size_t kMostSummaries = 1'024;
+
+// The same texts come again and again.
+std::string summary_of(std::string_view sql) {
+    thread_local std::unordered_map<std::size_t, std::string> known;
+    const std::size_t key = std::hash<std::string_view>{}(sql);
+    if (const auto found = known.find(key); found != known.end()) return found->second;
+    if (known.size() >= kMostSummaries) known.clear();
+    return known.emplace(key, query_summary(sql)).first->second;
+}
+
+// One span a round trip, by OpenTelemetry's conventions for databases; empty where whoever asks is not traced. The text of
+// statements is not in it, and values never are.
+Span span_of(const std::vector<std::string_view>& statements) {
+    Span span = SpanScope::start("postgresql", SpanKind::client);
+    if (!span.context().valid()) return span;
+    std::string summary;
+    std::int64_t operations = 0;
+    for (const std::string_view sql : statements) {
+        const std::string one = summary_of(sql);
+        // What comes with every transaction is no operation of its own.
+        if (one.empty() || one == "BEGIN" || one == "SET" || one == "COMMIT" || one == "SELECT") continue;
+        ++operations;
+        if (summary.size() + one.size() + 2 <= kMostSummary) summary += (summary.empty() ? "" : "; ") + one;
+    }
+    if (summary.empty() && !statements.empty()) summary = summary_of(statements.back());
+    span.call_it(summary);
+    span.set("db.system.name", std::string("postgresql"));
+    span.set("db.query.summary", std::move(summary));
+    if (operations > 1) span.set("db.operation.batch.size", operations);
+    return span;
+}
+
+Span span_of(const std::vector<Flight::Call>& calls) {
+    if (!SpanScope::here().valid()) return {};
+    std::vector<std::string_view> statements;
+    statements.reserve(calls.size());
+    for (const Flight::Call& call : calls) statements.emplace_back(call.statement.sql);
+    return span_of(statements);
+}
+
+}  // namespace
 
 bool Flight::usable() const noexcept { return connection_.usable() && !libpq::in_pipeline(connection_.borrow()); }
 
@@ -61,15 +109,25 @@ void Flight::launch(std::vector<Call> calls, bool commits) {
     settle();
     if (!usable()) fail(nullptr, false);
     tidy();
+    Span span = span_of(calls);
     std::vector<Sent> sent = send(calls, commits);
-    under_way_ = UnderWay{std::move(calls), std::move(sent), commits};
+    under_way_ = UnderWay{std::move(calls), std::move(sent), commits, std::move(span)};
     // What the socket does not take now goes out as it is waited for, and land() says what is broken.
     libpq::flush(connection_.borrow());
 }
 
 void Flight::land(std::vector<Answer>& answers) {
-    const UnderWay under_way = *std::exchange(under_way_, std::nullopt);
-    const auto& [calls, sent, commits] = under_way;
+    UnderWay under_way = *std::exchange(under_way_, std::nullopt);
+    try {
+        take_answers(under_way, answers);
+    } catch (const StoreFailure& failure) {
+        under_way.span.fail(failure.error);
+        throw;
+    }
+}
+
+void Flight::take_answers(const UnderWay& under_way, std::vector<Answer>& answers) {
+    const auto& [calls, sent, commits, span] = under_way;
     Answer failure;
     std::size_t failed = sent.size();
     for (std::size_t i = 0; i < sent.size(); ++i) {
@@ -147,6 +205,7 @@ void Flight::settle() noexcept {
 Answer Flight::run(const std::string& sql) {
     settle();
     if (!usable()) fail(nullptr, false);
+    const Span span = SpanScope::here().valid() ? span_of(std::vector<std::string_view>{sql}) : Span();
     check_sent(libpq::send_simple(connection_.borrow(), sql), false);
     Answer last;
     while (Answer answer = connection_.next(false)) {

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/span.hpp"
 #include "store/pg/connection.hpp"
 #include "store/pg/session.hpp"
 #include "store/pg/statement_cache.hpp"
@@ -71,7 +72,9 @@ private:
         std::vector<Call> calls;
         std::vector<Sent> sent;
         bool commits = false;
+        Span span;
     };
+    void take_answers(const UnderWay& under_way, std::vector<Answer>& answers);
     std::vector<Sent> send(const std::vector<Call>& calls, bool commits);
     void send_call(const Call& call, std::size_t index, bool commits, std::vector<Sent>& sent);
     void check_sent(bool sent, bool commits) const;

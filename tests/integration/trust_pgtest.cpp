@@ -89,6 +89,29 @@ TEST_F(Trust, NobodyErasesNorReadsTheReceiptsOfAnother) {
     EXPECT_EQ(db.value("SELECT state || coalesce(key::text, '') FROM homeostat.erasure"), "refused");
 }
 
+TEST_F(Trust, NobodySeesTheTracesOfAnother) {
+    as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
+    as(bob_).exec(declaration("b", "bob.docs", "bob.b_v"));
+    EXPECT_EQ(as_controller_.run_once().exit.code, kConverged);
+    EXPECT_EQ(number("SELECT count(DISTINCT uid) FROM homeostat.trace_part"), 2);
+    for (const char* view : {"own_trace_part", "own_trace_batch"}) {
+        EXPECT_EQ(as(ann_).value(fmt::format(
+                      "SELECT string_agg(DISTINCT p.name, ',') FROM homeostat.{} t JOIN homeostat.pipeline p USING (uid)", view)),
+                  "a");
+    }
+    EXPECT_THAT(refused(ann_, "SELECT * FROM homeostat.trace_part"), HasSubstr("permission denied"));
+    EXPECT_THAT(refused(ann_, "SELECT * FROM homeostat.trace_batch"), HasSubstr("permission denied"));
+    EXPECT_THAT(refused(ann_, "DELETE FROM homeostat.own_trace_part"), HasSubstr("permission denied"));
+    const kit::Program as_ann(db.url(ann_));
+    EXPECT_THAT(as_ann.run({"trace", "a"}).output, HasSubstr("of pipeline a"));
+    EXPECT_THAT(as_ann.run({"trace", "a", "1"}).output, HasSubstr("document 1 of pipeline a"));
+    const std::string of_bob = db.value(
+        "SELECT run_id FROM homeostat.trace_part t JOIN homeostat.pipeline p USING (uid) WHERE p.name = 'b' AND run_id > 0 LIMIT "
+        "1");
+    EXPECT_THAT(as_ann.run({"trace", of_bob}).output, HasSubstr("no trace of run " + of_bob + " is kept"));
+    EXPECT_THAT(as_ann.run({"trace", "b"}).output, HasSubstr("no trace of pipeline \"b\" is kept"));
+}
+
 TEST_F(Trust, NobodyTakesBackWhatIsAnothers) {
     as(ann_).exec(declaration("a", "ann.docs", "ann.a_v"));
     EXPECT_THAT(refused(bob_, "INSERT INTO homeostat.own_checkpoint (pipeline, name) VALUES ('a', 'x')"),

@@ -133,7 +133,7 @@ TEST_F(TracerTest, EndsOnceWithItsTimesAndFindings) {
         clock_.advance(3s);
         s.set("rows", std::int64_t{1});
         s.set("rows", std::int64_t{2});
-        s.fail("no rights on the table");
+        s.fail({.cls = ErrorClass::db_permanent, .message = "no rights on the table", .code = "42501"});
         s.end();
         s.set("late", true);
     }
@@ -141,8 +141,10 @@ TEST_F(TracerTest, EndsOnceWithItsTimesAndFindings) {
     ASSERT_THAT(spans, SizeIs(1));
     EXPECT_EQ(spans[0].start, begin);
     EXPECT_EQ(spans[0].end, begin + 3s);
-    EXPECT_EQ(spans[0].error, "no rights on the table");
-    EXPECT_THAT(spans[0].attributes, ElementsAre(Pair("rows", AttributeValue(std::int64_t{2}))));
+    EXPECT_EQ(spans[0].error, "db_permanent") << "what the message says may quote a document";
+    EXPECT_THAT(spans[0].attributes, ElementsAre(Pair("rows", AttributeValue(std::int64_t{2})),
+                                                 Pair("error.type", AttributeValue(std::string("db_permanent"))),
+                                                 Pair("db.response.status_code", AttributeValue(std::string("42501")))));
 }
 
 TEST_F(TracerTest, AssigningOverASpanEndsIt) {
@@ -162,12 +164,72 @@ TEST_F(TracerTest, LinksOnlyWhatIsValid) {
     EXPECT_EQ(recorder_.spans()[0].links[0].traceparent(), other.context().traceparent());
 }
 
+// As a pass finds a run under way only when it has looked.
+TEST_F(TracerTest, JoinsATraceThatHasBegun) {
+    const SpanContext run = SpanContext::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
+    Span s = tracer_.start("reconcile");
+    const std::string own = s.context().span.hex();
+    s.join({});
+    EXPECT_NE(s.context().trace.hex(), run.trace.hex());
+    s.join(run);
+    const Span child = tracer_.start("observe", SpanKind::internal, s.context());
+    EXPECT_EQ(child.context().trace.hex(), run.trace.hex());
+    EXPECT_FALSE(child.context().sampled) << "the whole trace alike";
+    EXPECT_EQ(s.context().span.hex(), own);
+    s.end();
+    EXPECT_EQ(recorder_.spans().back().parent.hex(), "b7ad6b7169203331");
+}
+
+TEST_F(TracerTest, AScopeHoldsForItsThreadAndForWhatItSurrounds) {
+    EXPECT_FALSE(SpanScope::here().valid());
+    EXPECT_FALSE(SpanScope::start("SELECT", SpanKind::client).context().valid());
+    const Span outer = tracer_.start("outer");
+    const SpanScope around(tracer_, outer);
+    {
+        const Span none;
+        const SpanScope nothing(tracer_, none);
+        const Span inner = tracer_.start("inner");
+        const SpanScope within(tracer_, inner);
+        EXPECT_EQ(SpanScope::here().span.hex(), inner.context().span.hex());
+        std::jthread([] { EXPECT_FALSE(SpanScope::here().valid()); }).join();
+    }
+    EXPECT_EQ(SpanScope::here().span.hex(), outer.context().span.hex());
+    SpanScope::start("SELECT", SpanKind::client).end();
+    EXPECT_EQ(recorder_.spans().back().parent.hex(), outer.context().span.hex());
+}
+
+TEST(TraceSampler, TakesTheShareThatIsAskedForAndDecidesByTheTraceAlone) {
+    const kit::SimulatedClock clock;
+    SpanRecorder recorder;
+    const TraceSampler tenth(0.1);
+    const Tracer tracer(&recorder, clock, tenth);
+    int taken = 0;
+    constexpr int kTraces = 5'000;
+    for (int i = 0; i < kTraces; ++i) {
+        const Span root = tracer.start("root");
+        const Span child = tracer.start("child", SpanKind::internal, root.context());
+        EXPECT_EQ(root.context().sampled, tenth.takes(root.context().trace));
+        EXPECT_EQ(child.context().sampled, root.context().sampled);
+        taken += root.context().sampled ? 1 : 0;
+    }
+    EXPECT_NEAR(taken, kTraces / 10, 150);
+    TraceId all;
+    all.bytes.fill(0xff);
+    EXPECT_TRUE(TraceSampler().takes(all));
+    EXPECT_TRUE(TraceSampler(1).takes(all));
+    EXPECT_FALSE(TraceSampler(0).takes(TraceId{}));
+    EXPECT_FALSE(TraceSampler(std::nan("")).takes(TraceId{}));
+}
+
 TEST(Tracer, WithoutASinkSpansAreEmpty) {
     const kit::SimulatedClock clock;
     const Tracer tracer(nullptr, clock);
     Span s = tracer.start("nothing");
     s.set("k", true);
-    s.fail("x");
+    s.fail(internal_error("x"));
+    s.join(SpanContext::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+    const SpanScope scope(tracer, s);
+    EXPECT_FALSE(SpanScope::here().valid());
     EXPECT_FALSE(s.context().valid());
     s.end();
 }

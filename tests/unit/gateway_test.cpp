@@ -1,4 +1,7 @@
 // The gateway on a good day, and with limits, caches and several askers.
+#include <map>
+
+#include "reconcilers/gateway/embed_operation.hpp"
 #include "tests/unit/gateway_case.hpp"
 
 namespace homeostat {
@@ -194,6 +197,86 @@ TEST_F(GatewayTest, TheRingRemembersTheLastCalls) {
     EXPECT_EQ(s.calls.back().outcome, "ok");
     EXPECT_EQ(s.lanes.at(0).requests, 9U);
     EXPECT_THAT(s.selections, IsEmpty());
+}
+
+TEST_F(GatewayTest, OneOperationIsToldOfWithAllItsRequests) {
+    settings.older_names = true;
+    FakeEndpoint endpoint({.dimensions = kWidth});
+    const ProviderSpec provider = provider_at(endpoint);
+    endpoint.next({.status = 500, .body = R"({"error":{"message":"cannot embed 'Lieber Leser'"}})"});
+    Context context;
+    context.span = SpanContext::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    const auto texts = texts_of(3);
+    expect_vectors(embed(provider, texts, {}, context), texts);
+    std::vector<SpanData> requests;
+    std::vector<SpanData> operations;
+    for (const SpanData& s : recorder.spans()) (s.name == "POST" ? requests : operations).push_back(s);
+    ASSERT_THAT(operations, SizeIs(1));
+    ASSERT_THAT(requests, SizeIs(::testing::Ge(2))) << "it was sent again";
+    const SpanData& operation = operations.front();
+    EXPECT_EQ(operation.name, "embeddings m");
+    EXPECT_EQ(operation.kind, SpanKind::client);
+    EXPECT_EQ(operation.parent.hex(), "b7ad6b7169203331");
+    EXPECT_EQ(operation.error, "");
+    for (const SpanData& r : requests) EXPECT_EQ(r.parent.hex(), operation.context.span.hex());
+    const auto attribute = [&](std::string_view key) {
+        const AttributeValue* value = operation.find(key);
+        return value == nullptr ? AttributeValue(std::string("(absent)")) : *value;
+    };
+    EXPECT_EQ(attribute("gen_ai.operation.name"), AttributeValue(std::string("embeddings")));
+    EXPECT_EQ(attribute("gen_ai.provider.name"), AttributeValue(std::string("fake")));
+    EXPECT_EQ(attribute("gen_ai.request.model"), AttributeValue(std::string("m")));
+    EXPECT_EQ(attribute("gen_ai.response.model"), AttributeValue(std::string("m")));
+    EXPECT_EQ(attribute("gen_ai.embeddings.dimension.count"), AttributeValue(std::int64_t{kWidth}));
+    EXPECT_EQ(attribute("gen_ai.request.encoding_formats"), AttributeValue(std::vector<std::string>{provider.encoding}));
+    EXPECT_EQ(attribute("server.address"), AttributeValue(std::string("127.0.0.1")));
+    EXPECT_EQ(attribute("server.port"), AttributeValue(std::int64_t{endpoint.port()}));
+    EXPECT_EQ(attribute("homeostat.requests"), AttributeValue(std::int64_t{2}));
+    std::map<std::string, std::uint64_t> observed;
+    for (const MetricFamily& family : registry.collect()) {
+        for (const MetricFamily::Sample& sample : family.samples) {
+            for (const auto n : sample.bucket_counts) observed[family.name] += n;
+        }
+    }
+    for (const char* name : {"gen_ai_client_embeddings_duration_seconds", "gen_ai_client_embeddings_operation_input_tokens",
+                             "gen_ai_client_operation_duration_seconds", "gen_ai_client_token_usage"})
+        EXPECT_EQ(observed[name], 1U) << name;
+}
+
+TEST_F(GatewayTest, AnOperationThatFailsSaysItsClassAndNothingOfATexts) {
+    FakeEndpoint endpoint({.dimensions = kWidth});
+    ProviderSpec provider = provider_at(endpoint);
+    endpoint.when_text("Lieber Leser", {.status = 400, .body = R"({"error":{"message":"refused: Lieber Leser"}})"});
+    const std::vector<std::string> texts{"Lieber Leser"};
+    const auto answer = embed(provider, texts);
+    ASSERT_TRUE(answer) << answer.error().message;
+    bool failed = false;
+    for (const SpanData& s : recorder.spans()) {
+        failed = failed || (s.name == "embeddings m" && s.error == "content");
+        EXPECT_EQ(s.error.find("Leser"), std::string::npos);
+        for (const auto& [key, value] : s.attributes) {
+            const auto* text = std::get_if<std::string>(&value);
+            EXPECT_TRUE(text == nullptr || text->find("Leser") == std::string::npos) << key;
+        }
+    }
+    EXPECT_TRUE(failed);
+    for (const MetricFamily& family : registry.collect()) EXPECT_NE(family.name, "gen_ai_client_token_usage");
+}
+
+TEST(ProviderService, IsTheWellKnownNameOfItsHost) {
+    ProviderSpec p;
+    p.name = "mine";
+    const auto named = [&](const char* endpoint) {
+        p.endpoint = endpoint;
+        return provider_service(p);
+    };
+    EXPECT_EQ(named("https://api.openai.com/v1"), "openai");
+    EXPECT_EQ(named("https://x.openai.azure.com/openai/deployments/e"), "azure.ai.openai");
+    EXPECT_EQ(named("https://us-central1-aiplatform.googleapis.com/v1"), "gcp.vertex_ai");
+    EXPECT_EQ(named("https://notopenai.com/v1"), "mine");
+    EXPECT_EQ(named("https://openai.com.example/v1"), "mine");
+    p.endpoint.reset();
+    EXPECT_EQ(provider_service(p), "mine");
 }
 
 }  // namespace

@@ -74,7 +74,11 @@ SpanData span_of(std::uint8_t id) {
     s.links.push_back(link);
     s.start = WallTime(1'700'000'000s);
     s.end = s.start + 1500ms;
-    s.attributes = {{"gen_ai.request.model", std::string("m")}, {"n", std::int64_t{7}}, {"ratio", 0.5}, {"yes", true}};
+    s.attributes = {{"gen_ai.request.model", std::string("m")},
+                    {"n", std::int64_t{7}},
+                    {"ratio", 0.5},
+                    {"yes", true},
+                    {"formats", std::vector<std::string>{"base64", "float"}}};
     s.error = "it broke";
     return s;
 }
@@ -145,9 +149,10 @@ protected:
     void SetUp() override { clear(); }
     void TearDown() override { clear(); }
     static void clear() {
-        for (const char* name : {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-                                 "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_SERVICE_NAME", "OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER",
-                                 "OTEL_RESOURCE_ATTRIBUTES", "OTEL_EXPORTER_OTLP_HEADERS"}) {
+        for (const char* name :
+             {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL",
+              "OTEL_SERVICE_NAME", "OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER", "OTEL_RESOURCE_ATTRIBUTES",
+              "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"}) {
             ::unsetenv(name);
         }
     }
@@ -180,6 +185,27 @@ TEST_F(Otlp, TheEnvironmentDecides) {
     EXPECT_THAT(refused.error().message, HasSubstr("\"grpc\""));
 }
 
+TEST_F(Otlp, TheEnvironmentSamples) {
+    TraceId low;
+    TraceId high;
+    high.bytes.fill(0xff);
+    const auto takes = [&](const std::string& sampler, const std::string& argument) {
+        set("OTEL_TRACES_SAMPLER", sampler);
+        set("OTEL_TRACES_SAMPLER_ARG", argument);
+        const TraceSampler made = trace_sampler();
+        return std::string(made.takes(low) ? "low " : "") + (made.takes(high) ? "high" : "");
+    };
+    EXPECT_EQ(takes("", ""), "low high");
+    EXPECT_EQ(takes("parentbased_always_on", "0"), "low high");
+    EXPECT_EQ(takes("always_off", ""), "");
+    EXPECT_EQ(takes("parentbased_always_off", ""), "");
+    EXPECT_EQ(takes("traceidratio", "0.5"), "low ");
+    EXPECT_EQ(takes("parentbased_traceidratio", "0"), "");
+    EXPECT_EQ(takes("traceidratio", "1"), "low high");
+    for (const char* odd : {"", "half", "-1", "2", "0.5x", "nan"}) EXPECT_EQ(takes("traceidratio", odd), "low high") << odd;
+    EXPECT_EQ(takes("jaeger_remote", "0"), "low high");
+}
+
 #if HOMEOSTAT_OTLP
 TEST_F(Otlp, JsonCarriesOurIds) {
     const Collector collector;
@@ -209,7 +235,8 @@ TEST_F(Otlp, JsonCarriesOurIds) {
     EXPECT_EQ(span["links"][0]["spanId"], "5555555555555555");
     EXPECT_EQ(span["status"]["message"], "it broke");
     EXPECT_EQ(span["status"]["code"], 2);
-    EXPECT_EQ(span["attributes"].size(), 4U);
+    EXPECT_EQ(span["attributes"].size(), 5U);
+    EXPECT_EQ(span["attributes"].back()["value"]["arrayValue"]["values"][1]["stringValue"], "float");
 }
 
 TEST_F(Otlp, ProtobufDecodesWithTheOfficialSchema) {

@@ -30,7 +30,7 @@ constexpr std::int64_t kOldFreeze = 1'500'000'000;         // of the two thousan
 constexpr std::int64_t kMuchWal = std::int64_t{16} << 30;  // bytes
 constexpr const char* kGrantController = "GRANT homeostat_controller to the role that runs homeostat";
 constexpr std::ptrdiff_t kManyRights = 8;
-constexpr int kOtherConnections = 3;                       // leases, notifications, one index being built
+constexpr int kOtherConnections = 4;                       // leases, notifications, one index being built, traces
 constexpr std::uint64_t kMiB = 1 << 20;
 
 const Statement kPing{"doctor_ping", "SELECT 1"};
