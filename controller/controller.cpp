@@ -7,6 +7,7 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <functional>
 #include <thread>
 
 #include "controller/background_threads.hpp"
@@ -43,9 +44,7 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr std::chrono::milliseconds kFarewell{1'000};  // to give back what is left, after the budget
-// Between two looks of the reporter.
-constexpr std::chrono::milliseconds kReportLeast{200};
-constexpr std::chrono::milliseconds kReportMost{1'000};
+constexpr std::chrono::milliseconds kReportLeast{200}, kReportMost{1'000};  // between two looks of the reporter
 
 }  // namespace
 
@@ -107,7 +106,7 @@ struct Controller::Impl {
                    cpu.get_executor(),
                    [this](std::int64_t uid, bool last) { batch_ended(uid, last); },
                    [this] { loop.wake_dispatcher(); },
-                   [this](const Batch& batch, const SpanContext& span) { keeper.begun(batch, span); }},
+                   std::bind_front(&TraceKeeper::begun, &keeper)},
                   factory_settings(s, mode.once)),
           feed(feed_writes, targets, factory, pressure, turns, c, io.get_executor(), telemetry(), feed_settings(s)),
           loop(queue, feeds, election, liveness, pipelines, feed, feed_progress, faults, factory, health, reads, c, telemetry(),
@@ -218,9 +217,8 @@ struct Controller::Impl {
             if (stop.stop_requested()) return cancelled("stopped before the database could be used");
             if (once && clock.steady_now() - started >= settings.database_start_timeout) return there;
             const std::string until =
-                once ? fmt::format(", for {} at most (database.start_timeout)", duration_text(settings.database_start_timeout))
-                     : "";
-            faults.met("the start", std::string("database"), there.error().message + "; it is waited for" + until,
+                fmt::format(", for {} at most (database.start_timeout)", duration_text(settings.database_start_timeout));
+            faults.met("the start", std::string("database"), there.error().message + "; it is waited for" + (once ? until : ""),
                        clock.steady_now());
             const Lock lock(alone);
             woken.wait_until(alone, stop, std::chrono::steady_clock::now() + std::min(settings.loop_poll, Millis(500)));
@@ -230,11 +228,9 @@ struct Controller::Impl {
     Status start_http() {
         const auto address = listen_address(settings.http_listen);
         if (!address || once) return {};
-        HttpServerOptions options;
-        options.address = address->first;
-        options.port = address->second;
-        options.token = settings.http_token;
-        http = std::make_unique<HttpServer>(io.get_executor(), options);
+        http = std::make_unique<HttpServer>(
+            io.get_executor(),
+            HttpServerOptions{.address = address->first, .port = address->second, .token = settings.http_token});
         health.add_routes(*http);
         add_metrics_route(*http, metrics);
         if (more_routes) more_routes(*http, health);

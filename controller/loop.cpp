@@ -245,22 +245,6 @@ std::set<std::int64_t> Loop::fed() const {
     return fed_;
 }
 
-std::size_t Loop::settled_so_far() const {
-    const Lock lock(mutex_);
-    return settled_.size();
-}
-
-// Whom they wait for has ended and is not ready: each of them has looked again since the last that ended did. `ended_before` is
-// how many had when the look of `uid` began.
-bool Loop::only_dependents_left(std::int64_t uid, std::size_t ended_before) {
-    const Lock lock(mutex_);
-    dependent_[uid] = ended_before;
-    return std::all_of(seen_.begin(), seen_.end(), [&](const auto& entry) {
-        const auto it = dependent_.find(entry.first);
-        return settled_.contains(entry.first) || (it != dependent_.end() && it->second == settled_.size());
-    });
-}
-
 bool Loop::settled(std::int64_t uid) const {
     const Lock lock(mutex_);
     return settled_.contains(uid);

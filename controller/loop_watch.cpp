@@ -110,6 +110,22 @@ void Loop::settle_elsewhere(std::int64_t uid) {
     }
 }
 
+std::size_t Loop::settled_so_far() const {
+    const Lock lock(mutex_);
+    return settled_.size();
+}
+
+// Whom they wait for has ended and is not ready: each of them has looked again since the last that ended did. `ended_before` is
+// how many had when the look of `uid` began.
+bool Loop::only_dependents_left(std::int64_t uid, std::size_t ended_before) {
+    const Lock lock(mutex_);
+    dependent_[uid] = ended_before;
+    return std::all_of(seen_.begin(), seen_.end(), [&](const auto& entry) {
+        const auto it = dependent_.find(entry.first);
+        return settled_.contains(entry.first) || (it != dependent_.end() && it->second == settled_.size());
+    });
+}
+
 // A schema that was migrated under a running program is left alone until it is this program's again.
 Status Loop::fits_schema(Session& session) {
     const Status fits = settings_.check_schema ? settings_.check_schema(session) : Status();

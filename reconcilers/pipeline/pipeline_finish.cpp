@@ -12,6 +12,7 @@
 #include "store/control/leases.hpp"
 #include "store/control/steadiness.hpp"
 #include "store/control/waiting.hpp"
+#include "store/data/left_behind.hpp"
 #include "store/data/served_view.hpp"
 
 namespace homeostat {
@@ -29,7 +30,7 @@ constexpr milliseconds kShedPause{30'000};
 // that the count is that of what is served from the commit on. Whether it does; the view is replaced at the end of `tx`, because
 // everybody who searches waits from then on.
 bool PipelineReconciler::Pass::take_over(Transaction& tx, Totals& stored) {
-    if (revision.state == "served" || run->found.to_embed() > 0) return false;
+    if (revision.state == "served" || run->found.to_embed() > 0 || held_back) return false;
     hold_writers(tx, uid);
     if (stored.documents <= kCountedAtOnce) stored = count_stored(tx, revision);
     mark_served(tx, uid, revision.number);
@@ -41,6 +42,39 @@ bool PipelineReconciler::Pass::take_over(Transaction& tx, Totals& stored) {
                    .reconcile_id = context.reconcile_id});
     note_served();
     return true;
+}
+
+Status PipelineReconciler::Pass::look_what_is_lost(Session& session, std::int64_t floor) {
+    const Revision* now = served();
+    if (now == nullptr || revision.state == "served" || run->found.to_embed() > 0) return {};
+    Result<LeftBehind> lost = left_behind(session, *now, revision);
+    if (!lost) return lost.error();
+    if (lost->documents == 0 || (declared.approval && *declared.approval == lost->plan)) return {};
+    PruneInput input;
+    input.policy = declared.prune;
+    input.confirmed = lost->documents;
+    input.documents = run->seen + lost->documents;
+    input.source_rows = run->seen;
+    input.previous_source_rows = state.previous_source_documents;
+    input.pruned_in_window = state.window.pruned;
+    input.max_ratio = declared.max_prune_ratio;
+    input.max_rows = declared.max_prune_rows;
+    input.floor = floor;
+    const PruneDecision decided = decide_prune(input);
+    if (!decided.blocked) {
+        state.window.pruned += lost->documents;
+        return {};
+    }
+    held_back = true;
+    prune = decided;
+    prune.allowed = 0;
+    prune.message = fmt::format(
+        "revision {} is whole, and does not take over: {} that are searched are not in the source any more; {}; "
+        "the plan is {}",
+        revision.number, plural(lost->documents, "document"), decided.message, lost->plan);
+    status.blocked_prunes = lost->documents;
+    status.blocked_plan = lost->plan;
+    return {};
 }
 
 // What the run has found and done, as the status will have it.
@@ -139,6 +173,7 @@ Result<ReconcileOutcome> PipelineReconciler::finish(Pass& pass, std::string_view
         if (feed->full || !feed->trusted) run.bypassed = 0;
     }
     if (const Status read = read_truth(**session, pass); !read) return read.error();
+    if (const Status lost = pass.look_what_is_lost(**session, settings_.prune_floor); !lost) return lost.error();
     const Pass::Known before = pass.known();
     const Status done = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);

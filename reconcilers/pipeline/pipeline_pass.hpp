@@ -63,7 +63,12 @@ struct PipelineReconciler::Pass {
 
     explicit Pass(std::int64_t id, const Context& c) : uid(id), context(c) {}
 
-    // Whether the revision under work takes over; what is counted may be counted anew. pipeline_finish.cpp
+    // Searches lose what the served revision has and the next one has not: the brakes on deletion hold that too, and it waits for
+    // an approval as deletions do. `floor` as settings have it. pipeline_finish.cpp
+    Status look_what_is_lost(Session& session, std::int64_t floor);
+    bool held_back = false;  // by them
+
+    // Whether the revision under work takes over; what is counted may be counted anew.
     bool take_over(Transaction& tx, Totals& stored);
 
     // What a transaction that may come to nothing changes of it.

@@ -58,6 +58,43 @@ protected:
     kit::FakeEndpoint other{{.dimensions = 16, .salt = "other"}};
 };
 
+// What the brakes hold in the revision that is searched is not lost by the next one's taking over.
+TEST_F(Revisions, OneThatHasFewerDocumentsTakesOverWhenThatIsApproved) {
+    struct Brake {
+        const char* name;
+        const char* prune;
+        const char* gone;
+        const char* reason;
+        std::int64_t left;
+    };
+    for (const Brake& b :
+         {Brake{"shrank", "Auto", "id > 20", "SourceShrank", 20}, Brake{"confirm", "Confirm", "id > 95", "ApprovalNeeded", 95},
+          Brake{"never", "Never", "id > 95", "PruneNever", 95}}) {
+        SCOPED_TRACE(b.name);
+        db.exec(
+            "DROP TABLE IF EXISTS docs CASCADE; UPDATE homeostat.pipeline SET deletion_policy = 'Delete', suspend = false; "
+            "DELETE FROM homeostat.pipeline");
+        homeostat.run_once();
+        make(100);
+        declare("docs", "docs", "content, prune, capture", fmt::format("'body', '{}', 'Off'", b.prune));
+        run_once(kConverged);
+        db.exec(fmt::format("DELETE FROM docs WHERE {}", b.gone));
+        db.exec("UPDATE homeostat.pipeline SET chunk_size = 300");
+        homeostat.run_once();
+        EXPECT_EQ(db.value("SELECT count(*) FROM docs_embeddings"), "100");
+        EXPECT_EQ(condition("docs", "PruneBlocked", "reason"), b.reason);
+        EXPECT_THAT(db.value("SELECT message FROM homeostat.condition WHERE type = 'PruneBlocked'"),
+                    HasSubstr("does not take over"));
+        homeostat.run_once();
+        EXPECT_EQ(db.value("SELECT count(*) FROM docs_embeddings"), "100") << "also the second time";
+        const std::string plan = db.value("SELECT blocked_plan FROM homeostat.pipeline_status");
+        EXPECT_EQ(homeostat.run({"approve", "docs", plan}).exit.code, 0);
+        homeostat.run_once();
+        EXPECT_EQ(number("SELECT count(*) FROM docs_embeddings"), b.left);
+        EXPECT_EQ(condition("docs", "PruneBlocked"), "False");
+    }
+}
+
 TEST_F(Revisions, AKeptOneIsServedAgainAtOnceAndFollows) {
     begin(20);
     kit::Process run = start();
