@@ -11,7 +11,6 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 constexpr const char* kWanted = "SELECT id::text, body FROM docs";
 constexpr int kDocuments = 40;
