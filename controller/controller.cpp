@@ -7,7 +7,6 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/thread_pool.hpp>
-#include <functional>
 #include <thread>
 
 #include "controller/background_threads.hpp"
@@ -44,7 +43,6 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr std::chrono::milliseconds kFarewell{1'000};  // to give back what is left, after the budget
-constexpr std::chrono::milliseconds kReportLeast{200}, kReportMost{1'000};  // between two looks of the reporter
 
 }  // namespace
 
@@ -106,12 +104,12 @@ struct Controller::Impl {
                    cpu.get_executor(),
                    [this](std::int64_t uid, bool last) { batch_ended(uid, last); },
                    [this] { loop.wake_dispatcher(); },
-                   std::bind_front(&TraceKeeper::begun, &keeper)},
+                   [this](const Batch& batch, const SpanContext& span) { keeper.begun(batch, span); }},
                   factory_settings(s, mode.once)),
           feed(feed_writes, targets, factory, pressure, turns, c, io.get_executor(), telemetry(), feed_settings(s)),
           loop(queue, feeds, election, liveness, pipelines, feed, feed_progress, faults, factory, health, reads, c, telemetry(),
                loop_settings()),
-          reporter(election, feed_progress, faults, reads, c, telemetry(), std::clamp(s.loop_poll, kReportLeast, kReportMost)),
+          reporter(election, feed_progress, faults, reads, c, telemetry(), std::clamp(s.loop_poll, Millis(200), Millis(1'000))),
           target_views(reads, writes, c, telemetry(), mode.once, [this] { loop.wake_watch(); }),
           target_watch(election, target_views, faults, reads, c, {s.loop_poll, s.lease_renew, s.loop_pass_timeout, mode.once},
                        [this](const Result<RunSummaryCounts>& counts) { loop.target_views_listed(counts); }) {}
