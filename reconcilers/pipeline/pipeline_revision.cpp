@@ -138,7 +138,7 @@ Status PipelineReconciler::prepare_revision(Pass& pass) {
     const std::int32_t activated = back != nullptr ? back->number : 0;
     const Pass::Known before = pass.known();
     bool shows = false;
-    const Status done = guarded([&]() -> Status {
+    Status done = guarded([&]() -> Status {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         Result<VectorExtension> vectors = find_vector_extension(tx);
         if (!vectors) return vectors.error();

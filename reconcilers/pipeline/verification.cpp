@@ -71,7 +71,7 @@ Status record(Session& session, const VerifiedRun& run, const AuditResult& found
     if (!found.agrees()) {
         if (const Status forgotten = forget_vectors_of(session, run.provider.uid); !forgotten) return forgotten;
     }
-    const Status written = guarded([&] {
+    Status written = guarded([&] {
         Transaction tx = session.begin();
         hold_lease(tx, pipeline_lease(run.pipeline.uid), context.epoch);
         if (!found.agrees()) error = condemn(tx, run, what, condemned, context);
