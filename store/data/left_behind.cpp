@@ -22,7 +22,7 @@ Result<LeftBehind> left_behind(Session& session, const Revision& served, const R
             sql = fmt::format("SELECT greatest((SELECT count(*) FROM {}) - (SELECT count(*) FROM {}), 0), ''",
                               served.tables.document, next.tables.document);
         }
-        static const Statement kPlan{"left_behind_plan", "SELECT left(md5(concat_ws(' ', $1::int, $2::bigint, $3)), 12)"};
+        static const Statement kPlan{"left_behind_plan", "SELECT left(md5(concat_ws(' ', $1::int, $2::bigint, $3::text)), 12)"};
         Transaction tx = session.begin(TxMode::read_only);
         const Rows rows = tx.exec(sql);
         const std::int64_t documents = rows.i64(0, 0);

@@ -14,7 +14,8 @@ struct LeftBehind {
     std::string plan;  // names this very set; "" where there are none
 };
 
-// Reads the keys of both. Where they name their documents by other columns, how many fewer `next` has. Blocks; one thread a session.
+// Reads the keys of both. Where they name their documents by other columns, how many fewer `next` has. Blocks; one thread a
+// session.
 Result<LeftBehind> left_behind(Session& session, const Revision& served, const Revision& next);
 
 }  // namespace homeostat

@@ -71,10 +71,9 @@ TEST_F(Revisions, OneThatHasFewerDocumentsTakesOverWhenThatIsApproved) {
          {Brake{"shrank", "Auto", "id > 20", "SourceShrank", 20}, Brake{"confirm", "Confirm", "id > 95", "ApprovalNeeded", 95},
           Brake{"never", "Never", "id > 95", "PruneNever", 95}}) {
         SCOPED_TRACE(b.name);
-        db.exec(
-            "DROP TABLE IF EXISTS docs CASCADE; UPDATE homeostat.pipeline SET deletion_policy = 'Delete', suspend = false; "
-            "DELETE FROM homeostat.pipeline");
+        db.exec("UPDATE homeostat.pipeline SET deletion_policy = 'Delete'; DELETE FROM homeostat.pipeline");
         homeostat.run_once();
+        db.exec("DROP TABLE IF EXISTS docs");
         make(100);
         declare("docs", "docs", "content, prune, capture", fmt::format("'body', '{}', 'Off'", b.prune));
         run_once(kConverged);
