@@ -78,10 +78,19 @@ const Statement kSuspects{"batch_suspects", R"sql(
                 AND coalesce(concat_ws(E'\n', coalesce(b.provider, p.provider), o.uid, o.generation), '') <> ALL ($1::text[])
                 AND E'\npipeline ' || b.uid <> ALL ($1::text[])))))sql"};
 
-const Statement kHeartbeat{
-    "batch_heartbeat",
-    "UPDATE homeostat.batch b SET claim_expires_at = clock_timestamp() + $3::bigint * interval '1 ms'"
-    " FROM unnest($1::bigint[], $2::bigint[]) AS w(id, token) WHERE b.id = w.id AND b.claim_token = w.token RETURNING b.id"};
+// Whose row is held is being written, which nobody else can claim meanwhile: one long write must not keep all others from being
+// kept alive.
+const Statement kHeartbeat{"batch_heartbeat", R"sql(
+    WITH mine AS MATERIALIZED (
+        SELECT b.id FROM unnest($1::bigint[], $2::bigint[]) AS w(id, token)
+        JOIN homeostat.batch b ON b.id = w.id AND b.claim_token = w.token),
+    free AS MATERIALIZED (
+        SELECT b.id FROM homeostat.batch b JOIN unnest($1::bigint[], $2::bigint[]) AS w(id, token)
+            ON b.id = w.id AND b.claim_token = w.token ORDER BY b.id FOR UPDATE OF b SKIP LOCKED),
+    kept AS (
+        UPDATE homeostat.batch b SET claim_expires_at = clock_timestamp() + $3::bigint * interval '1 ms' FROM free f
+        WHERE b.id = f.id)
+    SELECT id FROM mine)sql"};
 
 const Statement kFence{
     "batch_fence",

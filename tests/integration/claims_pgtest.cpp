@@ -162,6 +162,26 @@ TEST_F(Claims, ARenewalWaitsForNobodyWhoWritesUnderTheLease) {
               ErrorClass::fenced);
 }
 
+// A long write holds its own row, and no other batch's heartbeat.
+TEST_F(Claims, AHeartbeatWaitsForNobodyWhoWrites) {
+    own("a");
+    plan(3);
+    const std::vector<Batch> claimed = claim("c", 2);
+    ASSERT_THAT(claimed, SizeIs(2));
+    db.exec("UPDATE homeostat.batch SET claim_expires_at = clock_timestamp() WHERE claimed_by IS NOT NULL");
+    const std::unique_ptr<Session> impatient = *Session::connect({.url = db.url(), .lock_timeout_ms = 1});
+    kit::Sql writer(db.url());
+    writer.exec("BEGIN");
+    writer.exec(fmt::format("SELECT * FROM homeostat.batch WHERE id = {} FOR UPDATE", claimed.front().id));
+    const auto alive =
+        heartbeat_batches(*impatient, {claimed[0].id, claimed[1].id, 3}, {claimed[0].token, claimed[1].token, 99}, 1h);
+    ASSERT_TRUE(alive.ok()) << alive.error().message;
+    EXPECT_THAT(*alive, ::testing::UnorderedElementsAre(claimed[0].id, claimed[1].id)) << "what is being written is ours still";
+    writer.exec("ROLLBACK");
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.batch WHERE claim_expires_at > clock_timestamp() + interval '50 minutes'"),
+              "1");
+}
+
 // What is committed while the takeover waits for it is not in what its first statement sees.
 TEST_F(Claims, ATakeoverAdoptsWhatWasPlannedWhileItWaited) {
     own("a");
