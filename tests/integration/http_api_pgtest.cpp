@@ -303,6 +303,8 @@ TEST_F(HttpApi, NoPageOfAnotherSiteActsAndNoBodyIsGuessedAt) {
     EXPECT_EQ(post(path + "?reason=x").status, 400);
     EXPECT_EQ(post("/api/v1/pipelines/mine/approve").status, 400) << "a plan is named";
     EXPECT_EQ(post("/api/v1/pipelines/mine/rollback", R"({"checkpoint": "a", "run": 1})").status, 400);
+    EXPECT_EQ(post("/api/v1/pipelines/mine/rollback", R"({"checkpoint": ""})").status, 400) << "that is not the last run";
+    EXPECT_EQ(post("/api/v1/pipelines/mine/retry-dead-letters", R"({"class": ""})").status, 400) << "nor are these all letters";
     EXPECT_EQ(post("/api/v1/pipelines/mine/retry-dead-letters", R"({"class": "naughty"})").status, 400);
     EXPECT_EQ(post(path, std::string(2 << 20, ' ')).status, 413);
     EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.pipeline WHERE suspend"), "0");

@@ -78,6 +78,10 @@ Result<ApiJson> read_body(ActionKind kind, const std::string& text) {
         if (field == fields.end())
             return invalid(fmt::format("\"{}\" is nothing that {} knows{}", name, to_string(kind), did_you_mean(name, known)));
         if (!is_of(value, field->type)) return invalid(fmt::format("{} must be of type {}", name, field->type));
+        // What a script has left unset is not "nothing said": a rollback without a checkpoint goes elsewhere.
+        const bool words = field->name == kActor.name || field->name == kReason.name;
+        if (!words && value.is_string() && value.get_ref<const std::string&>().empty())
+            return invalid(fmt::format("{} is empty; give a value, or leave it out", name));
         if (holds_nul(value)) return invalid(fmt::format("{} holds a NUL character, which no text of a database does", name));
     }
     for (const ActionField& f : fields) {
