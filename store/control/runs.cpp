@@ -141,11 +141,11 @@ const Statement kLoopState{
 const Statement kProgress{
     "run_progress",
     "SELECT count(*), coalesce(sum(written), 0), coalesce(sum(dropped), 0), coalesce(sum(removed), 0), coalesce(sum(chunks), 0),"
-    " coalesce(sum(embedded), 0), coalesce(sum(tokens), 0) FROM homeostat.batch_history WHERE run_id = $1::bigint"};
+    " coalesce(sum(embedded), 0), coalesce(sum(tokens), 0) FROM homeostat.own_batch_history WHERE run_id = $1::bigint"};
 
 const Statement kFailed{
     "run_failed_batch",
-    "SELECT error_class, error_code, message FROM homeostat.batch_history WHERE run_id = $1::bigint AND outcome = 'failed'"
+    "SELECT error_class, error_code, message FROM homeostat.own_batch_history WHERE run_id = $1::bigint AND outcome = 'failed'"
     " ORDER BY ended_at DESC LIMIT 1"};
 
 Run run_at(const Rows& rows, int i) {

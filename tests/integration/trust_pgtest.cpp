@@ -519,5 +519,23 @@ TEST_F(Trust, WhatWasDeclaredBeforeAnybodyWasNotedIsAdopted) {
     EXPECT_EQ(as_controller_.run_once().exit.code, kConverged);
 }
 
+// Also in the middle of a run, when batches of it have ended.
+TEST_F(Trust, WhoDeclaredAPipelineMayWatchIt) {
+    as(ann_).exec(declaration("a", "ann.docs", "ann.embeddings"));
+    db.exec(
+        "INSERT INTO homeostat.run (uid, revision, generation, reconcile_id, trigger, deep, phase, seen, missing, planned)"
+        " SELECT uid, 1, 1, 'r', 'spec', false, 'healing', 200, 200, 200 FROM homeostat.pipeline;"
+        "INSERT INTO homeostat.batch_history (id, uid, run_id, kind, class, outcome, claim_token, claimed_by, documents, written,"
+        " dropped, chunks, embedded, tokens) SELECT 1, uid, id, 'heal', 'missing', 'done', 1, 'x', 50, 50, 0, 50, 50, 1 FROM "
+        "homeostat.run");
+    const kit::Program anns(db.url(ann_));
+    const auto watched = anns.run({"watch", "--timeout", "10ms", "--interval", "10ms"});
+    EXPECT_THAT(watched.output, HasSubstr("a:  25 %  healing 200 documents, 50 done"));
+    EXPECT_EQ(watched.output.find("permission denied"), std::string::npos) << watched.output;
+    EXPECT_EQ(anns.run({"describe", "a"}).output.find("permission denied"), std::string::npos);
+    EXPECT_EQ(anns.run({"status", "a"}).output.find("permission denied"), std::string::npos);
+    EXPECT_EQ(anns.run({"revisions", "a"}).output.find("permission denied"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace homeostat
