@@ -24,14 +24,16 @@ const Statement kFeed{"waiting_feed", R"sql(
                         WHERE b.uid = $1::bigint AND b.kind <> 'stray'),
                        (SELECT c.oldest FROM homeostat.waiting_changes($1::bigint) c))) o(since))sql"};
 
+// Whoever died a moment ago holds it still: what this replica is about to take over, and may have to do, is not left alone.
 const Statement kElsewhere{"waiting_elsewhere", R"sql(
     SELECT coalesce(s.observed_generation = p.generation AND w.oldest IS NULL AND w.changes IS NOT NULL
             AND EXISTS (SELECT FROM homeostat.condition n WHERE n.uid = p.uid AND n.type = 'Ready' AND n.status = 'True'
                         AND n.reason = 'Converged')
             AND NOT EXISTS (SELECT FROM homeostat.run u WHERE u.uid = p.uid)
             AND (EXISTS (SELECT FROM homeostat.condition n WHERE n.uid = p.uid AND n.type = 'ChangeFeed' AND n.reason = 'Active')
-                 OR s.last_sweep_at >= t.since), false), t.since::text, coalesce(p.suspend, true),
-        EXISTS (SELECT FROM homeostat.condition n WHERE n.uid = p.uid AND n.observed_generation = p.generation
+                 OR s.last_sweep_at >= t.since), false), t.since::text,
+        p.uid IS NULL OR (p.suspend AND t.since < clock_timestamp() - interval '5 seconds'),
+        t.since < clock_timestamp() - interval '5 seconds' AND EXISTS (SELECT FROM homeostat.condition n WHERE n.uid = p.uid AND n.observed_generation = p.generation
             AND n.type IN ('Stalled', 'BudgetSpent', 'PlanHeld') AND n.status = 'True')
     FROM (SELECT coalesce(nullif($2, '')::timestamptz, clock_timestamp())) t(since)
     LEFT JOIN homeostat.pipeline p ON p.uid = $1::bigint
