@@ -111,7 +111,7 @@ TEST_F(CliWatch, ARunUnderWayIsShownWithItsFigures) {
         " dropped, chunks, embedded, tokens) SELECT 1, uid, id, 'heal', 'missing', 'done', 1, 'x', 50, 50, 0, 50, 50, 1 FROM "
         "homeostat.run");
     EXPECT_THAT(ends(0, {"watch", "--timeout", "10ms", "--interval", "10ms"}),
-                HasSubstr("articles:  25 %  healing 200 documents, 50 done; found missing 200"));
+                HasSubstr("articles:  25 %  healing 200 documents, 50 done, 1 token; found missing 200"));
     for (const auto& [stored, phase] :
          {std::pair{"phase = 'sweeping'", "observing"}, std::pair{"phase = 'sweeping', sweeps = 2", "verifying"},
           std::pair{"phase = 'indexing'", "indexing"}}) {

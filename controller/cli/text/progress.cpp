@@ -74,7 +74,7 @@ std::string paid_text(const Look& look) {
     if (tokens == 0) return "";
     const std::string cost =
         look.price > 0 ? fmt::format(" ({:.4g} {})", static_cast<double>(tokens) * look.price / 1e6, look.currency) : "";
-    return fmt::format("{} tokens{}", count_text(tokens), cost);
+    return counted(tokens, "token") + cost;
 }
 
 std::string bar_text(double share, std::size_t width) {
