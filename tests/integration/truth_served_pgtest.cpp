@@ -97,6 +97,7 @@ TEST_F(Interference, AViewThatWasDroppedComesBackAtTheNextLook) {
     ASSERT_TRUE(asleep());
     db.exec("DROP VIEW docs_embeddings");
     EXPECT_TRUE(served_whole()) << run.output();
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM homeostat.run_history WHERE trigger = 'repair'", "1")) << run.output();
     EXPECT_EQ(embedded(), 20);
     end_converged(run, "docs", kWanted);
 }
