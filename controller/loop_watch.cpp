@@ -120,10 +120,12 @@ std::size_t Loop::settled_so_far() const {
 bool Loop::only_dependents_left(std::int64_t uid, std::size_t ended_before) {
     const Lock lock(mutex_);
     dependent_[uid] = ended_before;
-    return std::all_of(seen_.begin(), seen_.end(), [&](const auto& entry) {
-        const auto it = dependent_.find(entry.first);
-        return settled_.contains(entry.first) || (it != dependent_.end() && it->second == settled_.size());
-    });
+    for (const auto& [other, declared] : seen_) {
+        if (settled_.contains(other)) continue;
+        const auto it = dependent_.find(other);
+        if (it == dependent_.end() || it->second != settled_.size()) return false;
+    }
+    return true;
 }
 
 // A schema that was migrated under a running program is left alone until it is this program's again.

@@ -256,11 +256,12 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
         const Route& route = *std::get<const Route*>(found);
         if (!route.traits.blocking || !options.blocking) co_return run(route, request);
         const Counted place(blocked);
-        if (blocked > options.max_blocking)
-            co_return come_again("as many requests are being answered as this server takes at a time", 1);
-        co_return co_await asio::co_spawn(
-            *options.blocking, [&route, &request]() -> asio::awaitable<HttpResponse> { co_return run(route, request); },
-            asio::use_awaitable);
+        if (blocked > options.max_blocking) co_return come_again("as many requests are answered as this server takes", 1);
+        co_return co_await asio::co_spawn(*options.blocking, run_there(route, request), asio::use_awaitable);
+    }
+
+    static asio::awaitable<HttpResponse> run_there(const Route& route, const HttpRequest& request) {
+        co_return run(route, request);
     }
 
     static HttpResponse run(const Route& route, const HttpRequest& request) {
