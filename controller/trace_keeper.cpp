@@ -204,7 +204,7 @@ void TraceKeeper::write() {
         return write_traces(*session_, settings_.replica, parts, batches, settings_.bounds);
     }();
     (written ? kept_ : failed_).add(spans);
-    if (!written && !failing_) spdlog::debug("traces cannot be kept for now: {}", written.error().message);
+    if (!written && !failing_) spdlog::debug("traces cannot be kept just now: {}", written.error().message);
     failing_ = !written;
 }
 

@@ -3,11 +3,10 @@
 
 #include <numeric>
 
-#include "controller/cli/text/activity.hpp"
 #include "controller/cli/text/arguments.hpp"
 #include "controller/cli/text/figures.hpp"
-#include "controller/cli/text/interruption.hpp"
 #include "controller/cli/text/output.hpp"
+#include "controller/cli/text/waiting.hpp"
 #include "controller/cli/verbs.hpp"
 #include "store/control/adoptions.hpp"
 #include "store/control/resources.hpp"
@@ -16,7 +15,6 @@ namespace homeostat {
 
 namespace {
 
-constexpr std::chrono::milliseconds kGlance{200};
 constexpr int kListed = 1'000;
 
 struct Options {
@@ -110,10 +108,9 @@ int list(CliContext& context, Session& session, const Options& o, OutputForm for
 
 int wait_for(CliContext& context, Session& session, const Options& o, OutputForm form, std::int64_t id,
              std::optional<Millis> timeout) {
-    const Interruption interruption;
-    const auto began = std::chrono::steady_clock::now();
+    const std::string given_up = fmt::format("it goes on without you: homeostat adopt {} shows how far it is", o.pipeline);
     std::string told;
-    for (bool first = true;; first = false) {
+    return wait_until_answered(context, session, timeout, given_up, [&]() -> std::optional<int> {
         const auto read = read_adoptions(session, o.pipeline, id, 1);
         if (!read) return context.fail(read.error());
         if (read->empty())
@@ -127,15 +124,10 @@ int wait_for(CliContext& context, Session& session, const Options& o, OutputForm
             const std::string why = a.counts.documents == 0 ? a.message + "; nothing was adopted" : a.message;
             return context.fail(invalid(why).with_prefix(fmt::format("pipeline \"{}\"", o.pipeline)));
         }
-        if (first) say_where_nobody_works(context, session);
         if (!a.message.empty() && a.message != told)
             context.streams.err << fmt::format("homeostat: {}\n", printable(told = a.message));
-        const bool over = timeout && std::chrono::steady_clock::now() - began > *timeout;
-        if (!over && interruption.pause(kGlance)) continue;
-        context.streams.err << fmt::format("homeostat: it goes on without you: homeostat adopt {} shows how far it is\n",
-                                           o.pipeline);
-        return kExitDifferences;
-    }
+        return std::nullopt;
+    });
 }
 
 int run(CliContext& context, const Options& o) {

@@ -68,10 +68,9 @@ Status PipelineReconciler::Pass::look_what_is_lost(Session& session, std::int64_
     held_back = true;
     prune = decided;
     prune.allowed = 0;
-    prune.message = fmt::format(
-        "revision {} is whole, and does not take over: {} that are searched are not in the source any more; {}; "
-        "the plan is {}",
-        revision.number, plural(lost->documents, "document"), decided.message, lost->plan);
+    prune.message =
+        fmt::format("revision {} is whole, and does not take over: searches would lose {}, which it has not; {}; the plan is {}",
+                    revision.number, plural(lost->documents, "document"), decided.message, lost->plan);
     status.blocked_prunes = lost->documents;
     status.blocked_plan = lost->plan;
     return {};

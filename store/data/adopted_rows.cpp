@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
-
 #include "store/data/sql_fragments.hpp"
+#include "store/data/vector_sample.hpp"
 #include "store/pg/row_reader.hpp"
 #include "store/pg/text_array.hpp"
 
@@ -22,24 +21,6 @@ constexpr std::string_view kPatience = "SET LOCAL statement_timeout = '10min'";
 
 Error wrong(std::string message) {
     return {.cls = ErrorClass::db_permanent, .message = std::move(message), .origin = Origin::user, .code = "42P01"};
-}
-
-// "[0.1,2e-05]" and "{0.1,NaN}".
-std::vector<float> numbers_in(std::string_view text) {
-    std::vector<float> out;
-    const std::string all(text);
-    const char* at = all.c_str();
-    while (*at != '\0') {
-        char* end = nullptr;
-        const float value = std::strtof(at, &end);
-        if (end == at) {
-            ++at;
-        } else {
-            out.push_back(value);
-            at = end;
-        }
-    }
-    return out;
 }
 
 Transaction& patient(Transaction& tx, const SourceShape& shape) {

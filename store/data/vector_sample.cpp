@@ -13,24 +13,6 @@ namespace {
 
 constexpr std::string_view kColumns = "c.document_id, c.number, coalesce(c.context, ''), c.text, c.embedding::text";
 
-// "[0.1,2e-05]"
-std::vector<float> numbers_in(std::string_view text) {
-    std::vector<float> out;
-    const std::string all(text);
-    const char* at = all.c_str();
-    while (*at != '\0') {
-        char* end = nullptr;
-        const float value = std::strtof(at, &end);
-        if (end == at) {
-            ++at;
-        } else {
-            out.push_back(value);
-            at = end;
-        }
-    }
-    return out;
-}
-
 void take(std::vector<SampledChunk>& out, const Rows& rows) {
     for (int i = 0; i < rows.size(); ++i) {
         RowReader c(rows, i);
@@ -55,6 +37,23 @@ Rows of_run(Transaction& tx, const RevisionTables& t, std::int64_t run_id, std::
 }
 
 }  // namespace
+
+std::vector<float> numbers_in(std::string_view text) {
+    std::vector<float> out;
+    const std::string all(text);
+    const char* at = all.c_str();
+    while (*at != '\0') {
+        char* end = nullptr;
+        const float value = std::strtof(at, &end);
+        if (end == at) {
+            ++at;
+        } else {
+            out.push_back(value);
+            at = end;
+        }
+    }
+    return out;
+}
 
 std::vector<SampledChunk> sample_chunks(Transaction& tx, const RevisionTables& t, std::size_t n) {
     std::vector<SampledChunk> out;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "store/data/revisions.hpp"
@@ -17,6 +18,9 @@ struct SampledChunk {
     std::string context, text;  // as embedded, one before the other
     std::vector<float> vector;
 };
+
+// The numbers of a vector or of an array as the server writes it: "[0.1,2e-05]", "{0.1,NaN}".
+std::vector<float> numbers_in(std::string_view text);
 
 // Of documents that are picked at random by their ids, one chunk each; without those that have no vector. Fewer where there are
 // few.
