@@ -290,8 +290,10 @@ TEST_F(Rollback, NobodyTakesThePinAwayButByResumingIt) {
     homeostat.run_once();
     db.exec("UPDATE homeostat.pipeline SET cache_epoch = 100");
     EXPECT_EQ(db.value("SELECT cache_epoch FROM homeostat.pipeline"), "0") << "not to be written";
+    db.exec("UPDATE homeostat.pipeline SET approval = 'what was undone'");
     db.exec("UPDATE homeostat.pipeline SET suspend = false");
-    EXPECT_EQ(db.value("SELECT concat(pinned, '/', cache_epoch) FROM homeostat.pipeline"), "/1");
+    EXPECT_EQ(db.value("SELECT concat(pinned, '/', cache_epoch, '/', approval) FROM homeostat.pipeline"), "/1/")
+        << "and an approval is of what was there then";
     run_once(kConverged);
 }
 
