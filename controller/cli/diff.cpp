@@ -41,9 +41,14 @@ struct ObjectChange {
     std::string unknown;  // why the cost is not known
 };
 
-// As in a manifest: 5m rather than 300000ms.
+// As in a manifest: 5m rather than 300000ms, and 0.1 rather than 0.10, which is the same number.
 std::optional<std::string> shown(const std::optional<std::string>& value, const std::string& type) {
-    if (!value || type != "duration") return value;
+    if (!value) return value;
+    if (type == "number" && value->find('.') != std::string::npos) {
+        const std::size_t end = value->find_last_not_of('0');
+        return value->substr(0, (*value)[end] == '.' ? end : end + 1);
+    }
+    if (type != "duration") return value;
     const auto length = parse_duration(*value);
     return length ? duration_text(*length) : *value;
 }
@@ -58,7 +63,8 @@ std::vector<FieldChange> changes_of(ResourceKind kind, const std::optional<Decla
         const std::string name = field == fields.end() ? column : field->name;
         const std::string type = field == fields.end() ? "" : field->type;
         if (before) {
-            if ((*before)[i].second != value) out.push_back({name, shown((*before)[i].second, type), shown(value, type)});
+            FieldChange change{name, shown((*before)[i].second, type), shown(value, type)};
+            if (change.before != change.after) out.push_back(std::move(change));
             continue;
         }
         // Of a new object only what its manifest says.

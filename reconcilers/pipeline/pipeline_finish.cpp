@@ -138,6 +138,7 @@ Status PipelineReconciler::end_well(Pass& pass, Transaction& tx, const Totals& s
     if (pass.feed_seen.health == FeedHealth::overrun && pass.feed.trusted) pass.feed_seen = {FeedHealth::active, ""};
     // A run that somebody waited for has taken over what the feed had named, and seen whatever else had changed by then.
     if (settings_.once && pass.feed.kept) close_gap(tx, pass.uid, run.id);
+    if (pass.feed.kept) forget_closed_gap(tx, pass.uid);
     // What waited for this run waits no more; what came meanwhile does.
     end_run(tx, run, pass.declared.name, result, message);
     if (pass.declared.approve_above) forget_plan(tx, pass.uid);

@@ -16,7 +16,7 @@ const Statement kWho{"waiting_who", R"sql(
     SELECT f.uid FROM homeostat.feed f JOIN homeostat.condition n ON n.uid = f.uid AND n.type = 'ChangeFeed'
     LEFT JOIN homeostat.run u ON u.uid = f.uid AND NOT u.feed_trusted AND u.trigger <> 'spec'
     WHERE (u.uid IS NOT NULL OR f.incomplete_since < clock_timestamp() - interval '1 second')
-        AND n.reason IN ('Active', 'Overrun'))sql"};
+        AND n.reason IN ('Active', 'Overrun', 'Failing', 'Bypassed'))sql"};
 
 const Statement kFeed{"waiting_feed", R"sql(
     SELECT coalesce(o.since < clock_timestamp() - $2::bigint * interval '1 ms' AND o.since > clock_timestamp() - interval '5 seconds', false)

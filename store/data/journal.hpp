@@ -39,7 +39,7 @@ struct JournalLimits {
     int runs = 0;
     int weeks = 0;
     std::uint64_t bytes = 0;  // 0: no limit
-    std::string text() const;  // "4 weeks, 100 runs or 10 GiB"
+    std::string text() const;  // "4 weeks, 100 runs, 10 GiB"
 };
 // A bounded piece of what may go, with the checkpoints that it is lost to. Whether there is more. Nothing where the pipeline is
 // suspended: who goes back finds what he was promised.

@@ -49,8 +49,15 @@ bool too_large(Transaction& tx, const RevisionTables& t, std::uint64_t bytes) {
 
 std::string JournalLimits::text() const {
     std::string out = fmt::format("{} week{}, {} run{}", weeks, weeks == 1 ? "" : "s", runs, runs == 1 ? "" : "s");
-    if (bytes > 0) out += fmt::format(", {:.4g} MiB", static_cast<double>(bytes) / (1 << 20));
-    return out;
+    if (bytes <= 0) return out;
+    auto amount = static_cast<double>(bytes);
+    std::string_view unit = bytes == 1 ? "byte" : "bytes";
+    for (const std::string_view larger : {"KiB", "MiB", "GiB", "TiB"}) {
+        if (amount < 1024) break;
+        amount /= 1024;
+        unit = larger;
+    }
+    return out + fmt::format(", {:.4g} {}", amount, unit);
 }
 
 std::int64_t journal_end(Transaction& tx, const Revision& revision) {

@@ -243,6 +243,13 @@ void close_gap(Transaction& tx, std::int64_t uid, std::int64_t run_id) {
     tx.exec(kClose, Params::of(uid, run_id));
 }
 
+void forget_closed_gap(Transaction& tx, std::int64_t uid) {
+    static const Statement kForget{
+        "feed_forget_gap",
+        "UPDATE homeostat.feed SET last_gap_since = NULL WHERE uid = $1::bigint AND last_gap_since IS NOT NULL"};
+    tx.later(kForget, Params::of(uid));
+}
+
 void distrust_feed(Transaction& tx, std::int64_t uid, std::chrono::milliseconds age) {
     tx.later(kDistrust, Params::of(uid, age.count()));
 }

@@ -34,6 +34,8 @@ Result<FeedRow> read_feed(Session& session, std::int64_t uid);
 bool keep_feed(Transaction& tx, std::int64_t uid, const std::string& fingerprint, bool trust);
 // What was not named before this run began is healed by it. The feed is not trusted for that: a sweep of `run` does it.
 void close_gap(Transaction& tx, std::int64_t uid, std::int64_t run_id);
+// The run that closed a gap has ended well: a later one that closes none is as old as itself.
+void forget_closed_gap(Transaction& tx, std::int64_t uid);
 // Something is not named, and has not been for `age`.
 void distrust_feed(Transaction& tx, std::int64_t uid, std::chrono::milliseconds age);
 // A batch of that revision has failed for good: where the feed planned it, a sweep must find again what it was to heal. Beside

@@ -368,7 +368,7 @@ TEST_F(Rollback, TheJournalIsKeptByRunsNamesAgeAndSize) {
     run_once(kConverged, {{"HOMEOSTAT_JOURNAL_BYTES", "1"}});
     EXPECT_EQ(number("SELECT count(*) FROM homeostat_data.p1_r1_journal"), 0);
     EXPECT_THAT(refused({"--to", "named"}), HasSubstr("is not kept any more"));
-    EXPECT_THAT(homeostat.run({"describe", "docs"}).output, HasSubstr("Replaced text stays for a rollback, until"));
+    EXPECT_THAT(homeostat.run({"describe", "docs"}).output, HasSubstr("older than one of these: 4 weeks, 100 runs, 1 byte\n"));
 }
 
 }  // namespace

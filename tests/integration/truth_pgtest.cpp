@@ -266,6 +266,23 @@ TEST_F(Truth, WhatWaitsWhileNobodyRunsIsToldToWhoeverLooks) {
     expect_converged("docs", "SELECT id::text AS key, body AS content FROM docs");
 }
 
+// The triggers are in place whatever else the feed's condition says: what they could not name is told.
+TEST_F(Truth, AGapIsToldWhileTheFeedIsSaidToFail) {
+    make(20);
+    declare_docs();
+    kit::Process first = start();
+    ASSERT_TRUE(is_well());
+    end(first);
+    db.exec("CREATE TABLE kept AS TABLE docs; TRUNCATE docs; INSERT INTO docs SELECT * FROM kept");
+    for (const char* reason : {"Active", "Failing", "Overrun", "Bypassed"}) {
+        db.exec(std::string("UPDATE homeostat.condition SET reason = '") + reason + "' WHERE type = 'ChangeFeed'");
+        EXPECT_TRUE(eventually_is("SELECT ready || ' ' || reason FROM homeostat.pipelines", "False Behind", 20s)) << reason;
+    }
+    kit::Process second = start();
+    EXPECT_TRUE(is_well() && eventually_is("SELECT last_gap_since IS NULL FROM homeostat.feed", "t")) << second.output();
+    end(second);
+}
+
 // Of what cannot be counted nobody says that it is nothing: a lock on the feed's table, a role without the right.
 TEST_F(Truth, WhatCannotBeCountedIsNotCalledConverged) {
     constexpr const char* kTold = "SELECT ready || ' ' || reason || ' ' || kstatus FROM homeostat.pipelines";
