@@ -73,15 +73,16 @@ void Loop::work(const std::stop_token& stop) {
 }
 
 // Take, own, call, and one switch with four outcomes.
+void Loop::count(std::string_view result) {
+    telemetry_.metrics
+        .counter("controller_runtime_reconcile_total", "Reconciles by result.",
+                 {{"controller", "pipeline"}, {"result", std::string(result)}})
+        .add();
+}
+
 void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     if (settled(item.key)) return;
     if (!usable()) return queue_.add(item.key, item.priority, settings_.poll);
-    const auto count = [this](std::string_view result) {
-        telemetry_.metrics
-            .counter("controller_runtime_reconcile_total", "Reconciles by result.",
-                     {{"controller", "pipeline"}, {"result", std::string(result)}})
-            .add();
-    };
     Result<std::optional<std::int64_t>> epoch = election_.own(pipeline_lease(item.key));
     if (epoch && !*epoch) {
         // Another replica plans it; should that one die, the lease expires and this look finds out.
@@ -120,9 +121,12 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
         settle(item.key, *outcome);
         return follow(item, *outcome);
     }
-    const Error& error = outcome.error();
-    span.fail(error);
+    span.fail(outcome.error());
     const LogFields traced{{"trace", trace_of(context.under(span))}};
+    failed(item, outcome.error());
+}
+
+void Loop::failed(const WorkQueue::Item& item, const Error& error) {
     resting_.remove(item.key);
     if (error.cls == ErrorClass::cancelled) return;
     count("error");
@@ -133,7 +137,8 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     }
     // While the database is away every pipeline fails alike, and must be there soon after it comes back.
     const bool away = error.cls == ErrorClass::db_transient || error.cls == ErrorClass::db_resource;
-    tell(pass_of(item.key), error, fmt::format("{}: {}", faults_.called(item.key), error.message));
+    const std::string named = fmt::format("{}: ", faults_.called(item.key));
+    tell(pass_of(item.key), error, error.message.starts_with(named) ? error.message : named + error.message);
     if (settings_.once && (failures >= kOnceFailures || !error.retryable())) give_up(error);
     const auto cap = away ? std::min(settings_.backoff_cap, kAway) : settings_.backoff_cap;
     queue_.add(item.key, item.priority, full_jitter(failures - 1, std::min(settings_.backoff_base, cap), cap, 0.75));

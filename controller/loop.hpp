@@ -73,6 +73,8 @@ private:
     static constexpr int kOnceFailures = 8;
 
     void reconcile(const WorkQueue::Item& item, const std::stop_token& stop);
+    void failed(const WorkQueue::Item& item, const Error& error);
+    void count(std::string_view result);
     Result<FeedOutcome> look_at_feed(std::int64_t uid, const Context& context);
     void drain(std::int64_t uid, const std::stop_token& stop);
     void feed_failed(std::int64_t uid, const Error& error);

@@ -94,58 +94,69 @@ Result<FeedOutcome> Feed::look(std::int64_t uid, const Context& context) {
     return outcome;
 }
 
-Result<FeedOutcome> Feed::look_once(std::int64_t uid, const Context& context) {
-    Known known = this->known(uid);
-    Result<Pool::Lease> session = writes_.acquire(context);
-    if (!session) return session.error();
-    Drained drained;
-    bool full = false;
-    if (known.epoch == context.epoch) {
-        const SteadyTime asked = clock_.steady_now();
-        Result<ChangesSeen> seen = look_at_changes(**session, uid);
-        if (seen) pressure_.answered(clock_.steady_now() - asked);
-        if (!seen && seen.error().cls == ErrorClass::db_permanent) {
-            // The feed is gone, or its table: the reconciler knows which.
-            leave(uid);
-            return FeedOutcome{.sweep = true};
-        }
-        if (!seen) return seen.error();
-        Result<bool> news = tend_room(**session, uid, *seen, known, context);
-        if (!news) return news.error();
-        Result<bool> relieved = feel_pressure(**session, uid, *seen, *news || known.burst >= kBurst);
-        if (!relieved) return relieved.error();
-        full = *news || *relieved;
-        if (!seen->any) {
-            known.burst = 0;
-            widen(**session, uid, known);
-            Result<FeedOutcome> rested = rest(**session, uid, known);
-            if (!rested) return rested;
-            remember(uid, known);
-            rested->sweep = full;
-            return rested;
-        }
+Result<std::optional<FeedOutcome>> Feed::nothing_named(Session& session, std::int64_t uid, Known& known, bool& full,
+                                                       const Context& context) {
+    const SteadyTime asked = clock_.steady_now();
+    Result<ChangesSeen> seen = look_at_changes(session, uid);
+    if (seen) pressure_.answered(clock_.steady_now() - asked);
+    if (!seen && seen.error().cls == ErrorClass::db_permanent) {
+        // The feed is gone, or its table: the reconciler knows which.
+        leave(uid);
+        return std::optional(FeedOutcome{.sweep = true});
     }
+    if (!seen) return seen.error();
+    Result<bool> news = tend_room(session, uid, *seen, known, context);
+    if (!news) return news.error();
+    Result<bool> relieved = feel_pressure(session, uid, *seen, *news || known.burst >= kBurst);
+    if (!relieved) return relieved.error();
+    full = *news || *relieved;
+    if (seen->any) return std::optional<FeedOutcome>();
+    known.burst = 0;
+    widen(session, uid, known);
+    Result<FeedOutcome> rested = rest(session, uid, known);
+    if (!rested) return rested.error();
+    remember(uid, known);
+    rested->sweep = full;
+    return std::optional(*rested);
+}
+
+Result<std::optional<Feed::Drained>> Feed::drain_all(Session& session, std::int64_t uid, Known& known, const Context& context) {
     for (int tries = 0;; ++tries) {
         Result<Targeted> targets = targets_of(uid, known, context);
         if (!targets) {
             begin_anew(uid);
             return targets.error();
         }
-        Result<Drained> done = drain(**session, uid, *targets, known, context);
+        Result<Drained> done = drain(session, uid, *targets, known, context);
         if (!done) {
             begin_anew(uid);
             return done.error();
         }
-        drained = *std::move(done);
-        if (!drained.claimed.empty())
-            factory_.start(std::move(drained.places), std::move(drained.claimed), **session, targets->first(), context);
-        if (!drained.other) break;
+        if (!done->claimed.empty())
+            factory_.start(std::move(done->places), std::move(done->claimed), session, targets->first(), context);
+        if (!done->other) return std::optional(*std::move(done));
         // The pipeline is another than it was at the last look. Once more with what it is now; edits faster than that can wait.
-        if (tries == 2) return FeedOutcome{.again_in = milliseconds(20)};
-        known.generation = drained.other->generation;
-        known.revision = drained.other->revision;
-        known.served = drained.other->served;
+        if (tries == 2) return std::optional<Drained>();
+        known.generation = done->other->generation;
+        known.revision = done->other->revision;
+        known.served = done->other->served;
     }
+}
+
+Result<FeedOutcome> Feed::look_once(std::int64_t uid, const Context& context) {
+    Known known = this->known(uid);
+    Result<Pool::Lease> session = writes_.acquire(context);
+    if (!session) return session.error();
+    bool full = false;
+    if (known.epoch == context.epoch) {
+        Result<std::optional<FeedOutcome>> nothing = nothing_named(**session, uid, known, full, context);
+        if (!nothing) return nothing.error();
+        if (*nothing) return **nothing;
+    }
+    const Result<std::optional<Drained>> all = drain_all(**session, uid, known, context);
+    if (!all) return all.error();
+    if (!*all) return FeedOutcome{.again_in = milliseconds(20)};
+    const Drained& drained = **all;
     if (drained.gone || drained.closed) {
         leave(uid);
         return FeedOutcome{};

@@ -98,6 +98,12 @@ private:
         std::int64_t fresh = 0;  // of those to heal, new ones
     };
 
+    // What there is to say where nothing was named; nothing where something was. `full`: writers change more than is worth
+    // naming.
+    Result<std::optional<FeedOutcome>> nothing_named(Session& session, std::int64_t uid, Known& known, bool& full,
+                                                     const Context& context);
+    // All that was named, planned for the pipeline as it is; nothing where that keeps changing.
+    Result<std::optional<Drained>> drain_all(Session& session, std::int64_t uid, Known& known, const Context& context);
     Result<Drained> drain(Session& session, std::int64_t uid, const Targeted& targets, const Known& known,
                           const Context& context);
     Result<Drained> drain_into(Transaction& tx, std::int64_t uid, const Targeted& targets, const Known& known,

@@ -40,16 +40,26 @@ bool out_of_quota(const Seen& s) {
     return has(s.code, "insufficient_quota") || has(s.code, "billing") || has(s.lower, "insufficient_quota");
 }
 
+bool has_any(const std::string& text, std::span<const std::string_view> parts) {
+    return std::any_of(parts.begin(), parts.end(), [&](std::string_view part) { return has(text, part); });
+}
+
+// What it will not read, however short.
+bool filtered(const Seen& s) {
+    static constexpr std::array<std::string_view, 6> kCodes{"content_filter", "content_policy", "contentfilter",
+                                                            "responsibleai",  "moderation",     "safety"};
+    static constexpr std::array<std::string_view, 4> kWords{"content management policy", "content policy", "content filter",
+                                                            "safety system"};
+    return has_any(s.code, kCodes) || has_any(s.lower, kWords);
+}
+
 bool over_token_limit(const Seen& s) {
+    if (filtered(s)) return false;
     return has(s.code, "context_length") || has(s.code, "max_tokens") || has(s.code, "string_above_max_length") ||
            has(s.lower, "maximum context length") || has(s.lower, "context length") || has(s.lower, "too many tokens") ||
            has(s.lower, "max_tokens_per_request") || has(s.lower, "maximum request size") || has(s.lower, "too many inputs") ||
            has(s.lower, "input is too long") || has(s.lower, "token limit") || has(s.lower, "must have less than") ||
            limit_in_words(s.lower) != LimitOf::nothing;
-}
-
-bool has_any(const std::string& text, std::span<const std::string_view> parts) {
-    return std::any_of(parts.begin(), parts.end(), [&](std::string_view part) { return has(text, part); });
 }
 
 // It says so with any status while it starts, or after a model was put out of memory.

@@ -19,7 +19,7 @@ constexpr std::array<std::string_view, 13> kTogether{
     "per request",      "tokens_per_request",     "batch",    "request size", "in one request", "in a request",
     "total tokens",     "total number of tokens", "combined", "sum of",       "all inputs",     "the request has",
     "tokens in request"};
-constexpr std::array<std::string_view, 24> kOneText{"context length",
+constexpr std::array<std::string_view, 23> kOneText{"context length",
                                                     "context window",
                                                     "context size",
                                                     "sequence length",
@@ -33,7 +33,6 @@ constexpr std::array<std::string_view, 24> kOneText{"context length",
                                                     "per document",
                                                     "each input",
                                                     "each text",
-                                                    "prompt",
                                                     "input length",
                                                     "string too",
                                                     "above_max_length",
@@ -43,6 +42,8 @@ constexpr std::array<std::string_view, 24> kOneText{"context length",
                                                     "maxlength",
                                                     "max input token",
                                                     "maximum allowed token size"};
+// The same beside a bound: of itself it says nothing.
+constexpr std::array<std::string_view, 1> kOneTextBound{"prompt"};
 // The same where tokens are counted; of a list they would be its length.
 constexpr std::array<std::string_view, 5> kOneTextTokens{"maximum length", "max length", "max_length", "input text",
                                                          "reduce your input"};
@@ -71,14 +72,46 @@ std::string lower(std::string_view text) {
     return out;
 }
 
-// "input[3]", "inputs[3]", "input.3": one of them is named.
+constexpr std::array<std::string_view, 8> kNouns{"input",    "text",    "document", "item",
+                                                 "sentence", "content", "instance", "string"};
+constexpr std::array<std::string_view, 10> kOrdinals{"[",    ".",     "/",        "/#",      " #",
+                                                     " id ", " no. ", " number ", " index ", " position "};
+constexpr std::array<std::string_view, 9> kSaysOfIt{" has ",  " is ", " exceed", " contain", " was ",
+                                                    " with ", ":",    " too ",   " ("};
+
+std::size_t digits_at(std::string_view text) {
+    std::size_t n = 0;
+    while (n < text.size() && is_digit(text[n])) ++n;
+    return n;
+}
+
+// "[3]", ".3", " id 57", " 57 has": what follows a noun for one of several by its place.
+bool is_place(std::string_view rest, bool several) {
+    if (std::any_of(kOrdinals.begin(), kOrdinals.end(),
+                    [&](std::string_view o) { return rest.starts_with(o) && digits_at(rest.substr(o.size())) > 0; }))
+        return true;
+    if (several || !rest.starts_with(' ')) return false;
+    const std::size_t digits = digits_at(rest.substr(1));
+    const std::string_view behind = rest.substr(1 + digits);
+    return digits > 0 &&
+           std::any_of(kSaysOfIt.begin(), kSaysOfIt.end(), [&](std::string_view w) { return behind.starts_with(w); });
+}
+
+// "input[3]", "#/texts/3", "Input id 57 has", "text 5 is", "at index 3": one of them is named.
 bool names_one(std::string_view text) {
-    for (std::size_t at = text.find("input"); at != std::string_view::npos; at = text.find("input", at + 1)) {
-        std::string_view rest = text.substr(at + 5);
-        if (rest.starts_with('s')) rest.remove_prefix(1);
-        if (rest.size() > 1 && (rest[0] == '[' || rest[0] == '.') && is_digit(rest[1])) return true;
+    for (const std::string_view noun : kNouns) {
+        for (std::size_t at = text.find(noun); at != std::string_view::npos; at = text.find(noun, at + 1)) {
+            std::string_view rest = text.substr(at + noun.size());
+            const bool several = rest.starts_with('s');
+            if (several) rest.remove_prefix(1);
+            if (is_place(rest, several)) return true;
+        }
     }
-    return text.find("at index ") != std::string_view::npos;
+    for (const std::string_view at : {"at index ", "at position ", "index: ", "index="}) {
+        const std::size_t found = text.find(at);
+        if (found != std::string_view::npos && digits_at(text.substr(found + at.size())) > 0) return true;
+    }
+    return false;
 }
 
 struct Number {
@@ -134,14 +167,33 @@ LimitOf limit_in_words(std::string_view said) {
     if (names_one(text)) return any(text, kBounds) || any(text, kOneText) ? LimitOf::text : LimitOf::nothing;
     if (text.find("token") != std::string::npos) {
         if (any(text, kTogether) && text.find("physical batch") == std::string::npos) return LimitOf::tokens;
-        if (any(text, kOneText) || any(text, kOneTextTokens)) return LimitOf::text;
+        if (any(text, kOneText) || any(text, kOneTextTokens) || any(text, kOneTextBound)) return LimitOf::text;
         return any(text, kBounds) ? LimitOf::tokens : LimitOf::nothing;
     }
     if (any(text, kLists)) return LimitOf::items;
-    if (any(text, kOneText)) return LimitOf::text;
+    if (any(text, kOneText) || (any(text, kOneTextBound) && any(text, kBounds))) return LimitOf::text;
     if (any(text, kBounds) && any(text, kBytes)) return LimitOf::bytes;
     if (any(text, kBounds) && any(text, kItems)) return LimitOf::items;
     return LimitOf::nothing;
+}
+
+bool names_them_together(std::string_view said) { return any(lower(said), kTogether); }
+
+LimitOf limit_in_words(std::string_view said, std::uint64_t tokens) {
+    const LimitOf of = limit_in_words(said);
+    if (of != LimitOf::tokens || names_them_together(said)) return of;
+    constexpr std::uint64_t kLeast = 16;  // of tokens; less is a place, or a number of something else
+    const std::string text = lower(said);
+    const std::vector<Number> numbers = numbers_in(text);
+    std::optional<std::uint64_t> limit;
+    for (const Number& n : numbers) {
+        if (n.value >= kLeast && follows_bound(text, n.begin) && (!limit || n.value < *limit)) limit = n.value;
+    }
+    if (!limit) return of;
+    std::uint64_t counted = 0;
+    for (const Number& n : numbers) counted = std::max(counted, n.value);
+    // Their tokens may be four of ours, or a quarter.
+    return counted > *limit && counted < tokens / 4 ? LimitOf::text : of;
 }
 
 // Of several the largest that would have refused this size, because a smaller one may be anything (a status, an index); but where

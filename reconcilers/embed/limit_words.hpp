@@ -21,6 +21,10 @@ enum class LimitOf : std::uint8_t {
 
 // `said` as the endpoint sent it, in any case.
 LimitOf limit_in_words(std::string_view said);
+// The same of a request that had so many tokens: where the endpoint counts far fewer, it speaks of one of its texts.
+LimitOf limit_in_words(std::string_view said, std::uint64_t tokens);
+// That a limit of tokens is one of all texts together is said in so many words.
+bool names_them_together(std::string_view said);
 
 // The limit it names for a request that had `size` of them and was refused; absent where it names none that would explain it.
 // `exact`: both sides count alike, as they do texts and do not tokens.

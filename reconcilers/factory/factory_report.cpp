@@ -57,11 +57,21 @@ Json pool_json(std::string_view name, const PoolFigures& f) {
             {"idle", f.idle}, {"waiting", f.waiting}, {"broken", f.broken}};
 }
 
+Json cache_json(const CacheStats& c, const SharedCache::Stats& shared) {
+    return {{"bytes", c.bytes},
+            {"entries", c.entries},
+            {"hits", c.hits},
+            {"misses", c.misses},
+            {"evictions", c.evictions},
+            {"sharedLoads", c.shared_loads},
+            {"shared",
+             {{"hits", shared.hits}, {"misses", shared.misses}, {"evictions", shared.evictions}, {"lookups", shared.lookups}}}};
+}
+
 }  // namespace
 
 std::string Factory::snapshot() const {
     const GatewaySnapshot g = parts_.gateway.snapshot();
-    const CacheStats c = parts_.gateway.cache_stats();
     const MemoryState m = parts_.memory.state();
     Json s;
     s["at"] = unix_ms(parts_.clock.now());
@@ -98,11 +108,7 @@ std::string Factory::snapshot() const {
     s["chunkers"] = Json::array();
     for (const ChunkPrograms::Line& l : parts_.chunkers.lines()) s["chunkers"].push_back(chunker_json(l));
     s["inFlight"] = std::move(in_flight);
-    s["cache"] = {{"bytes", c.bytes},   {"entries", c.entries},     {"hits", c.hits},
-                  {"misses", c.misses}, {"evictions", c.evictions}, {"sharedLoads", c.shared_loads}};
-    const SharedCache::Stats shared = parts_.gateway.shared_stats();
-    s["cache"]["shared"] = {
-        {"hits", shared.hits}, {"misses", shared.misses}, {"evictions", shared.evictions}, {"lookups", shared.lookups}};
+    s["cache"] = cache_json(parts_.gateway.cache_stats(), parts_.gateway.shared_stats());
     s["calls"] = newest(g.calls, [](const CallLine& l) {
         return Json{{"at", unix_ms(l.at)}, {"provider", l.provider}, {"model", l.model},
                     {"texts", l.texts},    {"seconds", l.seconds},   {"outcome", l.outcome}};

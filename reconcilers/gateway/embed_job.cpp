@@ -117,7 +117,9 @@ asio::awaitable<Status> EmbedJob::solve_in_turn(Part all) {
 bool EmbedJob::to_be_cut(const Part& part, const Error& error) const {
     if (part.size() == 1) return false;
     if (error.cls == ErrorClass::timeout) return true;
-    return error.cls == ErrorClass::too_large && limit_in_words(error.said) != LimitOf::text;
+    std::uint64_t tokens = 0;
+    for (const std::size_t i : part) tokens += tokens_[i];
+    return error.cls == ErrorClass::too_large && limit_in_words(error.said, tokens) != LimitOf::text;
 }
 
 asio::awaitable<Status> EmbedJob::solve(Part part) {

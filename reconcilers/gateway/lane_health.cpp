@@ -38,6 +38,12 @@ void Lane::note_health(const Permit& permit, const Error* error, SteadyTime now)
     if (fault.empty()) {
         failing_since_.reset();
         look_after_ = kFirstLook;
+        // What opened the breaker is over, though it is tried on; that a pool does not agree is not told by an answer.
+        const bool left_alone = remote_.state(now) == BreakerState::open || local_.state(now) == BreakerState::open;
+        if (error == nullptr && !left_alone && reason_ != "CanaryDisagrees") {
+            reason_.clear();
+            last_error_.clear();
+        }
         return;
     }
     if (!failing_since_) failing_since_ = now;
@@ -126,15 +132,16 @@ std::optional<ProviderRecord> Lane::take_record(const std::string& encoding) {
     r.opened = remote_.opened();
     r.heard_ago = std::chrono::duration_cast<std::chrono::milliseconds>(now - heard_at_);
     r.healthy = !trouble;
+    // What it says now, rather than what opened the breaker: a trial may have found something else.
     if (trouble) {
         r.reason = trouble->reason;
         r.message = trouble->message;
-    }
-    if (state != BreakerState::closed) {
+    } else if (state != BreakerState::closed) {
         r.reason = reason_;
         r.message = last_error_;
-        r.retry_in = std::chrono::duration_cast<std::chrono::milliseconds>(std::max(Duration{}, remote_.retry_at() - now));
     }
+    if (state != BreakerState::closed)
+        r.retry_in = std::chrono::duration_cast<std::chrono::milliseconds>(std::max(Duration{}, remote_.retry_at() - now));
     r.max_texts = limits_.learnt_texts();
     r.max_tokens = limits_.max_tokens();
     r.pace = told_pace_ = limits_.learnt_pace();

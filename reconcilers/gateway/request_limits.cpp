@@ -79,14 +79,16 @@ bool RequestLimits::accepted(std::size_t texts, std::uint64_t tokens) noexcept {
 // One text alone is too large: what was guessed on the way to it was no limit of requests.
 bool RequestLimits::take_back() noexcept {
     guessed_texts_ = guessed_tokens_ = {};
-    if (std::exchange(refusals_, 0) == 0) return false;
+    const auto undoubted = std::exchange(tokens_undoubted_, std::nullopt);
+    if (undoubted) tokens_ = *undoubted;
+    if (std::exchange(refusals_, 0) == 0) return undoubted.has_value();
     texts_ = texts_before_;
     tokens_ = tokens_before_;
     return true;
 }
 
 bool RequestLimits::refused(std::size_t texts, std::uint64_t tokens, std::uint64_t bytes, std::string_view said) {
-    const LimitOf of = limit_in_words(said);
+    const LimitOf of = limit_in_words(said, tokens);
     if (of == LimitOf::text) return false;
     if (texts <= 1) return take_back();
     // It was sent before the limit was known: it teaches nothing new.
@@ -103,6 +105,7 @@ bool RequestLimits::refused(std::size_t texts, std::uint64_t tokens, std::uint64
             const auto counted = count_named(said, *named, tokens);
             const double theirs = counted ? static_cast<double>(*counted) / static_cast<double>(tokens) : 1;
             guessed_tokens_ = {};
+            if (!names_them_together(said) && !tokens_undoubted_) tokens_undoubted_ = tokens_;
             tokens_ = std::max<std::uint64_t>(
                 1, static_cast<std::uint64_t>(static_cast<double>(*named) / theirs * (counted ? 0.97 : 0.9)));
             return true;

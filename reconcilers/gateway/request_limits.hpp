@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -75,6 +76,7 @@ private:
     Guess guessed_texts_;
     Guess guessed_tokens_;
     bool suspected_ = false;  // a limit that may have been chance
+    std::optional<std::uint64_t> tokens_undoubted_;  // before a limit that may have been one of a text
     std::size_t proven_texts_ = 0;
     std::uint64_t proven_tokens_ = 0;
 };

@@ -158,6 +158,39 @@ void PipelineReconciler::tell_capture(Pass& pass, const CaptureState& state, con
     }
 }
 
+Result<CaptureState> PipelineReconciler::Pass::put_capture_in_place(Transaction& tx, const CapturePlan& plan, bool may) {
+    Result<CaptureState> state = look_at_capture(tx, uid, plan);
+    if (!state) return state.error();
+    const bool anew = !state->current;
+    const bool trusted = feed.trusted;
+    // Until now all that is searched was named, and what is put in place names all of that too.
+    const bool whole = state->table_stands && feed.fingerprint == state->fingerprint && served_is_whole(tx, uid);
+    const bool make = anew || (may && !state->missing.empty());
+    bool writers_ended = false;
+    if (anew) {
+        if (const Status made = make_capture_own(tx, uid, plan, *state); !made) return made;
+    }
+    if (make && may) {
+        const Result<bool> locked = make_capture_triggers(tx, plan);
+        if (!locked) return locked.error();
+        writers_ended = *locked;
+    }
+    if (make) {
+        state = look_at_capture(tx, uid, plan);
+        if (!state) return state.error();
+    }
+    // Triggers that were away, switched off, or are new may have missed something.
+    if (feed.fingerprint != state->fingerprint) feed.trusted = false;
+    unnamed = trusted && !feed.trusted && !state->complete;
+    keep_feed(tx, uid, state->fingerprint, false);
+    if (!state->complete) distrust_feed(tx, uid, std::chrono::milliseconds(0));
+    // Whoever is under way may have called what was replaced, and not have named what is to be named now: as with a feed that
+    // was full, it is the sweep that begins when all of them have ended that sees it.
+    if (anew && state->complete && !writers_ended) shut_feed(tx, uid);
+    if (whole && state->complete) keep_served_whole(tx, uid);
+    return state;
+}
+
 // What we may do about what is missing, in one transaction that holds the lease. `clear`: all triggers go first, those too that
 // are left on a relation that is watched no more; whoever holds that one's lock holds up nothing else.
 Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan, bool clear) {
@@ -180,35 +213,8 @@ Status PipelineReconciler::align_capture(Pass& pass, const CapturePlan& plan, bo
         if (clear) {
             if (const Status dropped = drop_capture_functions(tx, pass.uid); !dropped) return dropped;
         }
-        Result<CaptureState> state = look_at_capture(tx, pass.uid, plan);
+        const Result<CaptureState> state = pass.put_capture_in_place(tx, plan, may);
         if (!state) return state.error();
-        const bool anew = !state->current;
-        const bool trusted = pass.feed.trusted;
-        // Until now all that is searched was named, and what is put in place names all of that too.
-        const bool whole = state->table_stands && pass.feed.fingerprint == state->fingerprint && served_is_whole(tx, pass.uid);
-        const bool make = anew || (may && !state->missing.empty());
-        bool writers_ended = false;
-        if (anew) {
-            if (const Status made = make_capture_own(tx, pass.uid, plan, *state); !made) return made;
-        }
-        if (make && may) {
-            const Result<bool> locked = make_capture_triggers(tx, plan);
-            if (!locked) return locked.error();
-            writers_ended = *locked;
-        }
-        if (make) {
-            state = look_at_capture(tx, pass.uid, plan);
-            if (!state) return state.error();
-        }
-        // Triggers that were away, switched off, or are new may have missed something.
-        if (pass.feed.fingerprint != state->fingerprint) pass.feed.trusted = false;
-        pass.unnamed = trusted && !pass.feed.trusted && !state->complete;
-        keep_feed(tx, pass.uid, state->fingerprint, false);
-        if (!state->complete) distrust_feed(tx, pass.uid, std::chrono::milliseconds(0));
-        // Whoever is under way may have called what was replaced, and not have named what is to be named now: as with a feed that
-        // was full, it is the sweep that begins when all of them have ended that sees it.
-        if (anew && state->complete && !writers_ended) shut_feed(tx, pass.uid);
-        if (whole && state->complete) keep_served_whole(tx, pass.uid);
         tx.commit();
         tell_capture(pass, *state, refused);
         return {};

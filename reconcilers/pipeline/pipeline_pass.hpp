@@ -66,6 +66,8 @@ struct PipelineReconciler::Pass {
     // Searches lose what the served revision has and the next one has not: the brakes on deletion hold that too, and it waits for
     // an approval as deletions do. `floor` as settings have it. pipeline_finish.cpp
     Status look_what_is_lost(Session& session, std::int64_t floor);
+    // What names changes, where we may make it; the feed is trusted no further than that reaches.
+    Result<CaptureState> put_capture_in_place(Transaction& tx, const CapturePlan& plan, bool may);
     bool held_back = false;  // by them
 
     // Whether the revision under work takes over; what is counted may be counted anew.

@@ -55,6 +55,29 @@ constexpr milliseconds kLookAtFeed{50};  // from one look at whether it has caug
 
 bool to_prune(DriftClass c) { return c == DriftClass::orphaned || c == DriftClass::excess; }
 
+// A thousand each, of documents or chunks that have only their id.
+void add_by_id(std::vector<PlannedBatch>& batches, BatchKind kind, DriftClass cls, const std::vector<std::int64_t>& ids) {
+    for (std::size_t at = 0; at < ids.size(); at += 1'000) {
+        PlannedBatch b{kind, cls, 0, {}};
+        for (std::size_t i = at; i < std::min(ids.size(), at + 1'000); ++i) b.keys.push_back({std::to_string(ids[i])});
+        batches.push_back(std::move(b));
+    }
+}
+
+PruneInput prune_input(const PipelineSpec& declared, const LoopState& state, const Run& run, const PruneCandidates& candidates) {
+    PruneInput input;
+    input.policy = declared.prune;
+    input.confirmed = candidates.confirmed;
+    input.source_rows = run.seen;
+    // A sweep that ended at the declared count says nothing about how long the source is: it did not shrink.
+    if (!declared.documents || run.seen < *declared.documents) input.previous_source_rows = state.previous_source_documents;
+    input.pruned_in_window = state.window.pruned;
+    input.max_ratio = declared.max_prune_ratio;
+    input.max_rows = declared.max_prune_rows;
+    input.approved = declared.approval && *declared.approval == candidates.plan;
+    return input;
+}
+
 }  // namespace
 
 // What was planned so far: whose it is now, and whether any of it has failed for good.
@@ -327,32 +350,17 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
         Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
         const PruneCandidates candidates = settle_prune_candidates(tx, run);
         pass.unconfirmed = candidates.all - candidates.confirmed;
-        if (!pass.state.window.start || *pass.state.window.start + std::chrono::hours(1) <= now(pass)) {
+        if (!pass.state.window.start || *pass.state.window.start + std::chrono::hours(1) <= now(pass))
             pass.state.window = {now(pass), 0};
-        }
-        PruneInput input;
-        input.policy = pass.declared.prune;
-        input.confirmed = candidates.confirmed;
+        PruneInput input = prune_input(pass.declared, pass.state, run, candidates);
         input.documents = stored->documents;
-        input.source_rows = run.seen;
-        // A sweep that ended at the declared count says nothing about how long the source is: it did not shrink.
-        const bool counted_out = pass.declared.documents && run.seen >= *pass.declared.documents;
-        if (!counted_out) input.previous_source_rows = pass.state.previous_source_documents;
-        input.pruned_in_window = pass.state.window.pruned;
-        input.max_ratio = pass.declared.max_prune_ratio;
-        input.max_rows = pass.declared.max_prune_rows;
         input.floor = settings_.prune_floor;
-        input.approved = pass.declared.approval && *pass.declared.approval == candidates.plan;
         pass.prune = decide_prune(input);
         pass.status.blocked_prunes = pass.prune.blocked ? candidates.confirmed - pass.prune.allowed : 0;
         std::vector<PlannedBatch> batches;
         if (pass.prune.allowed > 0) {
             const std::vector<std::int64_t> ids = take_confirmed_candidates(tx, run, static_cast<int>(pass.prune.allowed));
-            for (std::size_t at = 0; at < ids.size(); at += 1'000) {
-                PlannedBatch b{BatchKind::prune, DriftClass::orphaned, 0, {}};
-                for (std::size_t i = at; i < std::min(ids.size(), at + 1'000); ++i) b.keys.push_back({std::to_string(ids[i])});
-                batches.push_back(std::move(b));
-            }
+            add_by_id(batches, BatchKind::prune, DriftClass::orphaned, ids);
             run.planned += static_cast<std::int64_t>(ids.size());
             run.planned_in_sweep += static_cast<std::int64_t>(ids.size());
             pass.state.window.pruned += static_cast<std::int64_t>(ids.size());
@@ -361,12 +369,7 @@ Result<ReconcileOutcome> PipelineReconciler::complete_sweep(Pass& pass) {
         pass.status.blocked_plan = pass.prune.blocked ? prune_plan(tx, run) : "";
         if (pass.prune.blocked) pass.prune.message += fmt::format("; the plan is {}", pass.status.blocked_plan);
         if (run.deep) note_deep_sweep(pass, tx);
-        for (std::size_t at = 0; at < strays->size(); at += 1'000) {
-            PlannedBatch b{BatchKind::stray, DriftClass::partial, 0, {}};
-            for (std::size_t i = at; i < std::min(strays->size(), at + 1'000); ++i)
-                b.keys.push_back({std::to_string((*strays)[i])});
-            batches.push_back(std::move(b));
-        }
+        add_by_id(batches, BatchKind::stray, DriftClass::partial, *strays);
         insert_batches(tx, pass.uid, run.revision, run.generation, pass.context.epoch, run.id, pass.context.span.traceparent(),
                        batches);
         pass.open.batches += static_cast<std::int64_t>(batches.size());

@@ -13,9 +13,11 @@ const Statement kHolder{"lock_holder", R"sql(
         SELECT to_regclass(w.name)::oid FROM unnest($1::text[]) w(name)
         UNION SELECT i.inhrelid FROM locked k JOIN pg_inherits i ON i.inhparent = k.oid
     )
-    SELECT format('PID %s (%s), whose transaction began %s s ago and holds a lock on %s', l.pid,
+    SELECT format('PID %s (%s), %s holds a lock on %s', l.pid,
         concat_ws(', ', nullif(a.application_name, ''), 'role ' || quote_ident(a.usename)),
-        coalesce(extract(epoch FROM clock_timestamp() - a.xact_start)::bigint::text, 'some'), l.relation::regclass)
+        -- Since when, only pg_read_all_stats and members of that role may see.
+        coalesce('whose transaction began ' || extract(epoch FROM clock_timestamp() - a.xact_start)::bigint || ' s ago and', 'which'),
+        l.relation::regclass)
     FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
     WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
         AND ($2 = 'everybody' OR $2 = 'writers' AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')

@@ -87,6 +87,13 @@ const std::vector<Case>& cases() {
          Origin::user},
         {"declaration refused", {400, {}, openai_error("no such model", "", "model")}, ErrorClass::invalid, Origin::user},
         {"input refused", {400, {}, openai_error("'$.input' is invalid", "", "input")}, ErrorClass::content, Origin::user},
+        {"input refused",
+         {400,
+          {},
+          R"({"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy. )"
+          R"(Please modify your prompt and retry, at most 3 times.","type":null,"param":"prompt","code":"content_filter"}})"},
+         ErrorClass::content,
+         Origin::user},
         {"over the token limit",
          {400,
           {},

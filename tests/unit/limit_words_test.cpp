@@ -84,6 +84,17 @@ TEST(LimitWords, TellWhatIsLimited) {
               LimitOf::bytes},
              {"Received message larger than max (5000000 vs. 4194304)", LimitOf::bytes},
              {"input prompt is too big compared to KV size, please increase KV size", LimitOf::text},
+             {"Input id 57 has 8343 tokens, exceeding max 8192 tokens.", LimitOf::text},
+             {"Malformed input request: #/texts/57: expected maxLength: 2048, actual: 3000", LimitOf::text},
+             {"input.57: String should have at most 8192 characters", LimitOf::text},
+             {"text 5 is longer than 512 tokens", LimitOf::text},
+             {"Document #12 exceeds the limit of 4096 tokens", LimitOf::text},
+             {"Item at position 4: token count is over the maximum", LimitOf::text},
+             {"The max number of inputs 16 is exceeded", LimitOf::items},
+             {"Too many tokens: 40000 in 96 texts, max 32000", LimitOf::tokens},
+             {"prompt too long; exceeded max context length by 90 tokens", LimitOf::text},
+             {"The response was filtered due to the prompt triggering Azure OpenAI's content management policy.",
+              LimitOf::nothing},
              {"'$.input' is invalid", LimitOf::nothing},
              {"input[3] must not be empty", LimitOf::nothing},
              {"Extra inputs are not permitted", LimitOf::nothing},
@@ -91,6 +102,16 @@ TEST(LimitWords, TellWhatIsLimited) {
          }) {
         EXPECT_EQ(limit_in_words(words), of) << words;
     }
+}
+
+TEST(LimitWords, WhatCountsFarLessThanTheRequestHasSpeaksOfOneText) {
+    constexpr std::string_view kGemini = "The input token count (2199) exceeds the maximum number of tokens allowed (2048).";
+    EXPECT_EQ(limit_in_words(kGemini, 35'000), LimitOf::text);
+    EXPECT_EQ(limit_in_words(kGemini, 2'000), LimitOf::tokens);
+    EXPECT_EQ(limit_in_words("the input token count is 25000 but the model supports up to 20000", 24'000), LimitOf::tokens);
+    EXPECT_EQ(limit_in_words("Too many tokens in batch. Max is 300 got 400", 35'000), LimitOf::tokens);
+    EXPECT_EQ(limit_in_words("error 400: too many tokens, limit 8192", 35'000), LimitOf::tokens);
+    EXPECT_EQ(limit_in_words("batch size 64 > maximum allowed batch size 32", 35'000), LimitOf::items);
 }
 
 TEST(LimitWords, NameTheNumberAndNotAnother) {

@@ -312,6 +312,20 @@ TEST(RequestLimits, ALimitThatNobodyNamesIsUsedToMostOfIt) {
     }
 }
 
+TEST(RequestLimits, WhatASingleTextIsRefusedForAsWellWasNoLimitOfRequests) {
+    constexpr const char* kSaid = "too many tokens, limit 2048";
+    RequestLimits doubted(100);
+    EXPECT_TRUE(doubted.refused(20, 7'000, 30'000, kSaid));
+    EXPECT_GT(doubted.max_tokens(), 0U);
+    EXPECT_TRUE(doubted.refused(1, 2'300, 9'000, kSaid));
+    EXPECT_EQ(doubted.max_tokens(), 0U);
+    RequestLimits sure(100);
+    EXPECT_TRUE(sure.refused(20, 7'000, 30'000, "too many tokens per request, limit 2048"));
+    const std::uint64_t learnt = sure.max_tokens();
+    sure.refused(1, 2'300, 9'000, "too many tokens per request, limit 2048");
+    EXPECT_EQ(sure.max_tokens(), learnt);
+}
+
 TEST(RequestLimits, ALimitOfOneTextTeachesNothingAboutRequests) {
     RequestLimits limits(100);
     EXPECT_FALSE(limits.refused(100, 20'000, 80'000, "maximum context length is 8192 tokens"));

@@ -23,7 +23,9 @@ constexpr std::array kRemedies{
     Remedy{"Incomplete", "homeostat plan {0} shows what is missing, and homeostat get deadletters {0} what was refused"},
     Remedy{"DependencyNotReady", "homeostat get pipelines shows which pipeline it waits for"},
     Remedy{"NotObserved", "see that a controller runs (homeostat get replicas); it has not looked at this pipeline yet"},
-    Remedy{"ProviderRefused", "put the credential or quota of provider {1} right; an edit of the provider is tried at once"},
+    Remedy{"ProviderRefused",
+           "put the credential or quota of provider {1} right, as the sentence says; an edit of the provider or its secret is "
+           "tried at once, a changed setting when homeostat run starts again"},
     Remedy{"BadAnswer", "check model and dimensions of provider {1}: its answers break the contract"},
     Remedy{"Throttled", "nothing; or lower maxInFlight of provider {1}, or have your limit raised"},
     Remedy{"ProviderFailing", "nothing, if it passes; else look at the endpoint: homeostat describe provider {1}"},
