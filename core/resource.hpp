@@ -170,6 +170,7 @@ struct Waiting {
 
 struct PipelineStatus {
     std::int64_t observed_generation = 0;
+    bool provider_seen = true;  // its provider is as it was at the last look
     std::int32_t revision = 0;  // served; 0 = none yet
     std::optional<std::int64_t> source_documents;  // as of the last complete observation; absent = Unknown
     std::int64_t documents = 0, chunks = 0;  // rows of the served revision
@@ -196,5 +197,4 @@ struct TargetViewStatus {
     std::int64_t removed_in_window = 0;
     std::vector<Condition> conditions;
 };
-
 }  // namespace homeostat

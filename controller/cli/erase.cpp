@@ -63,6 +63,8 @@ void print_nodes(CliContext& context, OutputForm form, const YamlNode& node) {
 
 void print_receipt(CliContext& context, OutputForm form, const ErasureReceipt& r) {
     if (form == OutputForm::json || form == OutputForm::yaml) return print_nodes(context, form, node_of(r));
+    if (sum(r.found) == 0)
+        context.streams.out << "Nothing of such a document was found: look whether the key is the right one.\n";
     context.streams.out << fmt::format(
         "The document is erased: {} taken away ({}).\nA look in {} found {}.\nReceipt {}: SHA-256 of the key {}, asked for by "
         "{}, {}.\n",

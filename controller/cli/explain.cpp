@@ -25,7 +25,7 @@ struct Options {
 struct Subject {
     PipelineSpec spec;
     std::string source;
-    std::int32_t revision = 0;    // looked at: the newest
+    std::int32_t revision = 0;    // looked at: that which holds what is declared, else the one that is served
     bool outdated = false;        // the spec asks for other vectors than it holds
     std::int32_t served = 0;      // 0 = none
     bool in_served = false;
@@ -74,11 +74,11 @@ Result<Subject> look_at(Session& session, const Options& o) {
     s.spec = *declared;
     const RevisionSettings wanted = wanted_settings(*declared, *provider, *revisions);
     const Revision* newest = revision_holding(*revisions, wanted);
-    if (newest == nullptr && !revisions->empty()) newest = &revisions->back();
     const Revision* served = nullptr;
     for (const Revision& r : *revisions) {
         if (r.state == "served") served = &r;
     }
+    if (newest == nullptr && !revisions->empty()) newest = served != nullptr ? served : &revisions->back();
     if (newest != nullptr) {
         s.revision = newest->number;
         s.outdated = !newest->settings.same_vectors(wanted);

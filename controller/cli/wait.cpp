@@ -74,7 +74,8 @@ std::string field(const YamlNode& node, std::string_view path) {
 Result<bool> reached(const YamlNode& node, const Goal& goal) {
     const auto found = follow_path(node, goal.path);
     if (!found) return found.error();
-    const bool observed = !goal.condition || field(node, ".status.observedGeneration") == field(node, ".metadata.generation");
+    const bool observed = !goal.condition || (field(node, ".status.observedGeneration") == field(node, ".metadata.generation") &&
+                                              field(node, ".status.providerSeen") != "false");
     return observed && !found->empty() && value_text(*found->front()) == goal.value;
 }
 

@@ -77,6 +77,7 @@ namespace bad_answer {
 inline constexpr const char* kCount = "count";  // another number of vectors than of texts
 inline constexpr const char* kWidth = "width";  // vectors of another width than declared
 inline constexpr const char* kModel = "model";  // by another model than was asked for
+inline constexpr const char* kRepeated = "repeated";  // those of other texts, or one for all
 inline constexpr const char* kOrder = "order";  // which vector belongs to which text cannot be told
 }  // namespace bad_answer
 

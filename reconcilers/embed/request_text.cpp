@@ -92,4 +92,11 @@ std::uint64_t estimated_tokens(const std::vector<std::string>& texts) {
     return (bytes + 3) / 4;
 }
 
+std::uint64_t believable_tokens(std::uint64_t said, const std::vector<std::string>& texts) {
+    constexpr std::uint64_t kBesideText = 1'024;
+    std::uint64_t most = 0;
+    for (const std::string& t : texts) most += t.size() + kBesideText;
+    return said > most ? estimated_tokens(texts) : said;
+}
+
 }  // namespace homeostat

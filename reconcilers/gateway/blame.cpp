@@ -16,6 +16,7 @@ bool passes(ErrorClass c) { return c == ErrorClass::transient || c == ErrorClass
 bool of_content(ErrorClass c) noexcept { return c == ErrorClass::content || c == ErrorClass::too_large; }
 
 bool may_be_a_text(const Error& error, bool answered) noexcept {
+    if (error.code == bad_answer::kRepeated) return false;
     switch (error.cls) {
         case ErrorClass::content:
         case ErrorClass::too_large:

@@ -10,11 +10,13 @@
 
 #include "reconcilers/chunk/chunker.hpp"
 #include "reconcilers/chunk/hash.hpp"
+#include "reconcilers/embed/request_text.hpp"
 #include "reconcilers/gateway/blame.hpp"
 #include "reconcilers/gateway/embed_job.hpp"
 #include "reconcilers/gateway/on.hpp"
 #include "reconcilers/gateway/quotes.hpp"
 #include "reconcilers/gateway/remainders.hpp"
+#include "reconcilers/gateway/same_answers.hpp"
 
 namespace homeostat {
 
@@ -150,7 +152,11 @@ Result<Gateway::ChannelPtr> Gateway::make(const ProviderSpec& provider, const st
     channel->provider = provider;
     channel->dimensions = dimensions;
     channel->embedder = *std::move(embedder);
-    if (provider.kind != "local" && provider.kind != "hashing") channel->remainders = std::make_shared<Remainders>();
+    if (provider.kind != "local" && provider.kind != "hashing") {
+        channel->remainders = std::make_shared<Remainders>();
+        // What runs in this process has no cache before it, and may rightly have one vector for what has no words.
+        channel->answers = std::make_shared<SameAnswers>();
+    }
     if (parts_.pool != nullptr) {
         Result<Pool::Lease> session = parts_.pool->acquire(Context{});
         if (session) {
@@ -291,9 +297,11 @@ asio::awaitable<Result<Embeddings>> Gateway::ask_embedder(ChannelPtr channel, La
     Result<Embeddings> answer = internal_error("the provider's answer got lost");
     try {
         Result<Embeddings> got = co_await channel->embedder->embed(texts, role, context);
-        const Status valid = got ? validate_embeddings(*got, texts.size(), dimensions) : Status{};
+        Status valid = got ? validate_embeddings(*got, texts.size(), dimensions) : Status{};
+        if (got && valid && channel->answers && role == TextRole::document) valid = channel->answers->look(texts, *got);
         answer = valid ? std::move(got) : Result<Embeddings>(valid.error());
         if (answer) answer->provider = channel->provider.uid;
+        if (answer) answer->tokens = believable_tokens(answer->tokens, texts);
     } catch (const std::exception& e) {
         answer = internal_error(e.what());
     }

@@ -60,7 +60,6 @@ struct GatewayParts {
 };
 
 inline DeclaredProvider declaration(const ProviderSpec& p) { return {p.name, p.uid, p.generation}; }
-class Remainders;
 // What is to be embedded, by whom. `provider` and `peers` outlive the call.
 struct EmbedOrder {
     const ProviderSpec& provider;  // as declared
@@ -129,8 +128,9 @@ private:
         std::shared_ptr<Embedder> embedder;
         std::shared_ptr<Lane> lane;
         std::uint32_t dimensions = 0;
-        std::shared_ptr<Remainders> remainders;  // null where it runs in this process
+        std::shared_ptr<class Remainders> remainders;  // null where it runs in this process
         std::shared_ptr<CacheUse> cached = std::make_shared<CacheUse>();
+        std::shared_ptr<class SameAnswers> answers;  // likewise
     };
     using ChannelPtr = std::shared_ptr<const Channel>;
     bool outdated(const ProviderSpec& provider) const REQUIRES(mutex_);

@@ -35,6 +35,8 @@ void Lane::note_health(const Permit& permit, const Error* error, SteadyTime now)
     heard_at_ = now;
     std::string_view fault = error == nullptr ? std::string_view() : fault_of(*error);
     if (fault.empty() && error != nullptr && permit.proof) fault = "ProviderFailing";  // whatever it says, of a text that is good
+    // That it refuses a text is no sign that it is well again.
+    if (fault.empty() && error != nullptr && failing_since_) return;
     if (fault.empty()) {
         failing_since_.reset();
         look_after_ = kFirstLook;

@@ -77,6 +77,10 @@ private:
             } else {
                 fresh_source();
                 if (!revisions->empty()) outdated_ = revisions->back();
+                for (const Revision& r : *revisions) {
+                    if (r.state == "served") outdated_ = r;
+                }
+                if (!revisions->empty()) next_ = revisions->back().number + 1;
                 revision_ = preview_new(declared_.uid, wanted, source_);
             }
             return {};
@@ -150,7 +154,7 @@ private:
     // What a sweep of documents does not see: chunks left behind, the view, the index.
     Status look_around() {
         if (!actual_) {
-            out_.repairs.push_back(fmt::format("revision {} is made", outdated_ ? outdated_->number + 1 : 1));
+            out_.repairs.push_back(fmt::format("revision {} is made", next_));
             if (!outdated_) out_.repairs.push_back(fmt::format("the view {} is made", declared_.target));
             return {};
         }
@@ -300,7 +304,8 @@ private:
     SourceShape source_;
     Revision revision_;  // compared with: as stored, or as it would be made
     std::optional<Revision> actual_;  // as stored, where it holds what is declared
-    std::optional<Revision> outdated_;  // the newest, where it does not
+    std::optional<Revision> outdated_;  // what is served where none does, else the newest
+    std::int32_t next_ = 1;  // the number of one that is still to be made
     std::int64_t letters_ = 0;
     std::array<std::vector<Key>, kFindings> unmeasured_;
     std::array<std::size_t, kFindings> sampled_{};

@@ -238,6 +238,8 @@ std::string_view PipelineReconciler::wanted_at_once(const Pass& pass) const {
     if (pass.pin_is_due()) return "pin";
     if (pass.status.observed_generation != pass.declared.generation) return "spec";
     if (pass.approved()) return "approved";
+    // An edit of the provider may ask for other vectors than there are.
+    if (pass.state.provider_generation != pass.provider.generation && !pass.serves_wanted()) return "provider";
     // Nothing is found by search meanwhile.
     if (pass.state.failures == 0) return pass.served_gone ? "repair" : pass.unnamed ? "feed" : "";
     // An endpoint or a credential that was put right is tried at once, and so is a source that was refreshed since it failed.

@@ -159,16 +159,16 @@ void PipelineReconciler::tell_capture(Pass& pass, const CaptureState& state, con
 }
 
 Result<CaptureState> PipelineReconciler::Pass::put_capture_in_place(Transaction& tx, const CapturePlan& plan, bool may) {
-    Result<CaptureState> state = look_at_capture(tx, uid, plan);
-    if (!state) return state.error();
-    const bool anew = !state->current;
+    Result<CaptureState> seen = look_at_capture(tx, uid, plan);
+    if (!seen) return seen;
+    const bool outdated = !seen->current;
     const bool trusted = feed.trusted;
     // Until now all that is searched was named, and what is put in place names all of that too.
-    const bool whole = state->table_stands && feed.fingerprint == state->fingerprint && served_is_whole(tx, uid);
-    const bool make = anew || (may && !state->missing.empty());
+    const bool whole = seen->table_stands && feed.fingerprint == seen->fingerprint && served_is_whole(tx, uid);
+    const bool make = outdated || (may && !seen->missing.empty());
     bool writers_ended = false;
-    if (anew) {
-        if (const Status made = make_capture_own(tx, uid, plan, *state); !made) return made;
+    if (outdated) {
+        if (const Status made = make_capture_own(tx, uid, plan, *seen); !made) return made.error();
     }
     if (make && may) {
         const Result<bool> locked = make_capture_triggers(tx, plan);
@@ -176,19 +176,19 @@ Result<CaptureState> PipelineReconciler::Pass::put_capture_in_place(Transaction&
         writers_ended = *locked;
     }
     if (make) {
-        state = look_at_capture(tx, uid, plan);
-        if (!state) return state.error();
+        seen = look_at_capture(tx, uid, plan);
+        if (!seen) return seen;
     }
     // Triggers that were away, switched off, or are new may have missed something.
-    if (feed.fingerprint != state->fingerprint) feed.trusted = false;
-    unnamed = trusted && !feed.trusted && !state->complete;
-    keep_feed(tx, uid, state->fingerprint, false);
-    if (!state->complete) distrust_feed(tx, uid, std::chrono::milliseconds(0));
+    if (feed.fingerprint != seen->fingerprint) feed.trusted = false;
+    unnamed = trusted && !feed.trusted && !seen->complete;
+    keep_feed(tx, uid, seen->fingerprint, false);
+    if (!seen->complete) distrust_feed(tx, uid, std::chrono::milliseconds(0));
     // Whoever is under way may have called what was replaced, and not have named what is to be named now: as with a feed that
     // was full, it is the sweep that begins when all of them have ended that sees it.
-    if (anew && state->complete && !writers_ended) shut_feed(tx, uid);
-    if (whole && state->complete) keep_served_whole(tx, uid);
-    return state;
+    if (outdated && seen->complete && !writers_ended) shut_feed(tx, uid);
+    if (whole && seen->complete) keep_served_whole(tx, uid);
+    return seen;
 }
 
 // What we may do about what is missing, in one transaction that holds the lease. `clear`: all triggers go first, those too that

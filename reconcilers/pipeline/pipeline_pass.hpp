@@ -115,6 +115,8 @@ struct PipelineReconciler::Pass {
     // What decides the vectors that are wanted, and the revision that has them; null where it is still to be made.
     RevisionSettings wanted() const { return wanted_settings(declared, provider, revisions); }
     const Revision* holding() const { return revision_holding(revisions, wanted()); }
+    // What is served, where anything is, has the vectors that are asked for.
+    bool serves_wanted() const { return served() == nullptr || holding() == served(); }
     // The revision that is pinned, whatever is declared; null where none is.
     const Revision* pinned() const { return pinned_revision(declared, revisions); }
     // One is, and another is served or worked on; or none is any more, and that is not told.

@@ -129,6 +129,14 @@ Result<ReconcileOutcome> PipelineReconciler::stay_suspended(Pass& pass) {
 // A plan that costs more than may be paid without asking: nothing of it has begun. Who waits for the end is told.
 Result<ReconcileOutcome> PipelineReconciler::wait_for_approval(Pass& pass, const Observation& found) {
     if (pass.status.last_sweep && !pass.beside()) pass.status.drift = found.drift;
+    Result<Pool::Lease> session = writes_.acquire(pass.context);
+    if (!session) return session.error();
+    const Status taken = guarded([&] {
+        Transaction tx = fenced_transaction(**session, pass.lease(), pass.context);
+        take_feed_batches_along(tx, pass.uid);
+        tx.commit();
+    });
+    if (!taken) return taken.error();
     if (const Status recorded = record_progress(pass); !recorded) return recorded.error();
     if (settings_.once) {
         return Error{.cls = ErrorClass::unavailable,
@@ -160,7 +168,10 @@ Status PipelineReconciler::record_between(Pass& pass) {
             return had.type == c.type && ((had.status == c.status && had.reason == c.reason) || had.reason == "Bypassed");
         });
     };
-    if (std::all_of(wanted.begin(), wanted.end(), same)) return {};
+    // An edit of the provider that asks for no other vectors is seen by that alone.
+    const bool seen_anew = pass.state.failures == 0 &&
+                           std::exchange(pass.state.provider_generation, pass.provider.generation) != pass.provider.generation;
+    if (!seen_anew && std::all_of(wanted.begin(), wanted.end(), same)) return {};
     Result<Pool::Lease> session = writes_.acquire(pass.context);
     if (!session) return session.error();
     return guarded([&] {

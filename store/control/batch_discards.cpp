@@ -20,6 +20,14 @@ const Statement kRestamp{"batch_restamp", R"sql(
                 WHERE r.uid = b.uid AND r.revision = b.revision)) END
     FROM homeostat.pipeline p WHERE p.uid = $1::bigint AND b.uid = p.uid AND (b.kind = 'stray' OR b.revision <> $2::int)
         AND b.generation <> p.generation)sql"};
+const Statement kTakeAlong{"batch_take_along", R"sql(
+    UPDATE homeostat.batch b SET generation = p.generation, run_after = least(b.run_after, clock_timestamp()), last_error = '',
+        provider = CASE WHEN EXISTS (SELECT FROM homeostat.revision n WHERE n.uid = b.uid AND n.revision > b.revision
+                                     AND n.state = 'building') THEN coalesce(b.provider, r.provider) ELSE b.provider END
+    FROM homeostat.pipeline p JOIN homeostat.revision r ON r.uid = p.uid AND r.state = 'served'
+    JOIN homeostat.feed f ON f.uid = p.uid
+    WHERE p.uid = $1::bigint AND b.uid = p.uid AND b.revision = r.revision AND b.run_id = f.run_id AND b.kind IN ('heal', 'move')
+        AND b.generation <> p.generation AND b.claim_token IS NULL)sql"};
 // Not those whose writer holds them and waits for the row of the pipeline that our transaction holds: it would wait for itself.
 const Statement kSupersede{"batch_supersede", R"sql(
     DELETE FROM homeostat.batch WHERE id = ANY (ARRAY(SELECT b.id FROM homeostat.batch b
@@ -39,6 +47,8 @@ void discard_outdated_batches(Transaction& tx, std::int64_t uid, std::int64_t ge
     tx.exec(kDiscard, Params::of(uid, generation, revision));
     tx.exec(kRestamp, Params::of(uid, revision));
 }
+
+void take_feed_batches_along(Transaction& tx, std::int64_t uid) { tx.exec(kTakeAlong, Params::of(uid)); }
 
 void discard_superseded_batches(Transaction& tx, std::int64_t uid, std::int32_t revision) {
     tx.exec(kSupersede, Params::of(uid, revision));

@@ -15,8 +15,10 @@ const Statement kStatus{
     "SELECT observed_generation, revision, source_documents, documents, chunks, missing, stale, moved, partial, invalid, "
     "orphaned,"
     " excess, dead_letters, blocked_prunes, last_sweep_at::text, last_deep_sweep_at::text, last_converged_at::text,"
-    " next_attempt_at::text, last_error, last_handled_reconcile, blocked_plan FROM homeostat.own_pipeline_status WHERE uid = "
-    "$1::bigint"};
+    " next_attempt_at::text, last_error, last_handled_reconcile, blocked_plan,"
+    " NOT EXISTS (SELECT FROM homeostat.pipeline p JOIN homeostat.provider o ON o.name = p.provider WHERE p.uid = s.uid"
+    "  AND p.pinned IS NULL AND p.revision_pin IS NULL AND o.generation <> s.observed_provider_generation)"
+    " FROM homeostat.own_pipeline_status s WHERE uid = $1::bigint"};
 const Statement kConditions{"condition_read",
                             "SELECT type, status, reason, message, observed_generation, last_transition_at::text"
                             " FROM homeostat.own_condition WHERE uid = $1::bigint ORDER BY type <> 'Ready', type"};
@@ -55,6 +57,7 @@ Result<PipelineStatus> read_status(Session& session, std::int64_t uid) {
             s.last_error = c.text();
             s.last_handled_reconcile = c.maybe();
             s.blocked_plan = c.text();
+            s.provider_seen = c.boolean();
         }
         const Rows conditions = session.exec(kConditions, Params::of(uid));
         for (int i = 0; i < conditions.size(); ++i) {

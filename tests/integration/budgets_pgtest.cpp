@@ -179,6 +179,23 @@ TEST_F(Budgets, WhatCostsMoreThanDeclaredWaitsForApprovalBeforeAnythingIsPaid) {
     EXPECT_EQ(condition("docs", "Synced"), "False");
 }
 
+// What the feed had planned under the declaration before is no plan: it is healed in what is served as soon as a budget allows it.
+TEST_F(Budgets, EditsThatWaitedForABudgetDoNotWaitForAPlan) {
+    make(60, "", "");
+    kit::Process run = homeostat.start({"run"}, small);
+    ASSERT_TRUE(kit::eventually([&] { return condition("docs", "Ready") == "True"; })) << run.output();
+    db.exec("UPDATE homeostat.pipeline SET max_tokens_per_day = 1");
+    db.exec("UPDATE docs SET body = 'Spends it' WHERE id = 1");
+    ASSERT_TRUE(kit::eventually([&] { return number("SELECT count(*) FROM homeostat.budget_use WHERE tokens > 0") > 0; }));
+    db.exec("UPDATE docs SET body = 'Edited ' || id WHERE id BETWEEN 2 AND 20");
+    ASSERT_TRUE(kit::eventually([&] { return condition("docs", "BudgetSpent") == "True"; })) << run.output();
+    db.exec("UPDATE homeostat.pipeline SET max_tokens_per_day = 100000, chunk_size = 77, approve_above = 0.00001");
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM docs_embeddings WHERE chunk_text LIKE 'Edited %'", "19")) << run.output();
+    EXPECT_EQ(condition("docs", "PlanHeld"), "True");
+    run.signal(SIGTERM);
+    EXPECT_TRUE(run.wait(std::chrono::seconds(30)));
+}
+
 // Nothing of it is healed by anybody until somebody comes.
 TEST_F(Budgets, ARunThatIsToEndDoesNotWaitForWhatAnotherReplicaHolds) {
     make(60, ", approve_above", ", 0.2");

@@ -75,6 +75,60 @@ TEST_F(ProvidersAgain, AnEditAfterTheAddressWasChangedGoesToTheNewOne) {
 
 // A program that prints tokens of a second: they are printed again before they end, a refused one at once, and where the program
 // fails the pipeline says so until it prints again. The token is in no table and no log.
+// It asks for other vectors as an edit of the pipeline does; one that does not is seen, and costs no sweep.
+TEST_F(ProvidersAgain, AnEditOfTheModelIsSeenAtOnceAndNobodySaysCurrentBefore) {
+    FakeEndpoint endpoint({.dimensions = 16});
+    make(40);
+    declare_endpoint(endpoint);
+    declare_docs();
+    constexpr const char* kStatus = "SELECT kstatus FROM homeostat.pipelines";
+    db.exec("UPDATE homeostat.provider SET model = 'other' WHERE name = 'fake'");
+    db.exec("UPDATE homeostat.provider SET model = 'small' WHERE name = 'fake'");
+    kit::Process run = start();
+    ASSERT_TRUE(well() && eventually_is(kStatus, "Current")) << run.output();
+    db.exec("UPDATE homeostat.provider SET model = 'large' WHERE name = 'fake'");
+    if (db.value("SELECT observed_provider_generation < (SELECT generation FROM homeostat.provider WHERE name = 'fake')"
+                 " FROM homeostat.pipeline_status") == "t") {
+        EXPECT_EQ(db.value(kStatus), "InProgress");
+    }
+    EXPECT_EQ(homeostat.run({"wait", "docs", "--timeout", "60s"}).exit.code, 0);
+    EXPECT_EQ(db.value("SELECT count(*) || ' ' || min(model) FROM homeostat.revision WHERE state = 'served'"), "1 large");
+    EXPECT_TRUE(converged()) << run.output();
+    const std::string runs = db.value("SELECT count(*) FROM homeostat.run_history");
+    db.exec("UPDATE homeostat.provider SET price_per_million_tokens = 3, currency = 'EUR' WHERE name = 'fake'");
+    EXPECT_TRUE(
+        eventually_is("SELECT s.observed_provider_generation = o.generation FROM homeostat.pipeline_status s,"
+                      " homeostat.provider o WHERE o.name = 'fake'",
+                      "t"));
+    EXPECT_EQ(db.value(kStatus), "Current");
+    EXPECT_EQ(db.value("SELECT count(*) FROM homeostat.run_history"), runs)
+        << db.value("SELECT string_agg(trigger || ' ' || message, ', ' ORDER BY started_at) FROM homeostat.run_history")
+        << run.output();
+    end(run);
+}
+
+// A provider that was refused, and throttles once its key is right, is said to throttle.
+TEST_F(ProvidersAgain, WhatIsSaidIsWhatItSaysNowNotWhatOpenedTheBreaker) {
+    FakeEndpoint endpoint({.dimensions = 16});
+    make(20);
+    declare_endpoint(endpoint);
+    declare_docs();
+    kit::Process run = start();
+    ASSERT_TRUE(well()) << run.output();
+    constexpr const char* kTold = "SELECT coalesce(max(reason), '') FROM homeostat.provider_status";
+    endpoint.always({.status = 401});
+    db.exec("UPDATE docs SET body = 'Refused' WHERE id = 1");
+    ASSERT_TRUE(eventually_is(kTold, "ProviderRefused")) << run.output();
+    endpoint.always({});
+    db.exec("UPDATE homeostat.provider SET price_per_million_tokens = 3, currency = 'EUR' WHERE name = 'fake'");
+    ASSERT_TRUE(converged()) << run.output();
+    endpoint.always({.status = 429, .headers = {{"retry-after", "60"}}});
+    db.exec("UPDATE docs SET body = 'Throttled ' || id WHERE id <= 10");
+    EXPECT_TRUE(eventually_is(kTold, "Throttled")) << run.output();
+    EXPECT_THAT(db.value("SELECT message FROM homeostat.provider_status"), ::testing::HasSubstr("429"));
+    end(run);
+}
+
 TEST_F(ProvidersAgain, WhatAProgramPrintsIsPrintedAgainWhenItEndsOrIsRefused) {
     FakeEndpoint endpoint({.dimensions = 16});
     const std::string folder = db.cluster().folder() + "/token_" + db.name();

@@ -165,6 +165,7 @@ YamlNode status_node(const PipelineStatus& s) {
     drift.number("excess", s.drift.excess);
     Fields f;
     f.number("observedGeneration", s.observed_generation);
+    if (!s.provider_seen) f.text("providerSeen", std::string("false"));
     f.number("revision", s.revision);
     f.number("sourceDocuments", s.source_documents);
     f.number("documents", s.documents);
