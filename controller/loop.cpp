@@ -148,8 +148,8 @@ void Loop::follow(const WorkQueue::Item& item, const ReconcileOutcome& outcome) 
     {
         const Lock lock(mutex_);
         failures_.erase(item.key);
-        // A feed that is not complete keeps a pipeline from rest, and need not keep it from converging.
-        const bool well = outcome.end == PassEnd::converged && (outcome.rests || !outcome.has_feed);
+        // A feed that is not complete, or none, keeps a pipeline from rest: what the catalog says of it only a pass sees.
+        const bool well = outcome.end == PassEnd::converged && outcome.rests;
         if (well || outcome.end == PassEnd::gone) {
             ailing_.erase(item.key);
         } else if (ended(outcome.end)) {

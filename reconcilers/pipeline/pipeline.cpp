@@ -241,7 +241,7 @@ std::string_view PipelineReconciler::wanted_at_once(const Pass& pass) const {
     // An edit of the provider may ask for other vectors than there are.
     if (pass.state.provider_generation != pass.provider.generation && !pass.serves_wanted()) return "provider";
     // Nothing is found by search meanwhile.
-    if (pass.state.failures == 0) return pass.served_gone ? "repair" : pass.unnamed ? "feed" : "";
+    if (pass.state.failures == 0) return pass.served_gone ? "repair" : pass.unnamed ? "feed" : pass.altered ? "refresh" : "";
     // An endpoint or a credential that was put right is tried at once, and so is a source that was refreshed since it failed.
     if (pass.state.provider_generation != pass.provider.generation || pass.renewed) return "provider";
     return pass.mended ? "mended" : pass.refreshed() ? "refresh" : "";
@@ -334,6 +334,10 @@ Status PipelineReconciler::begin_run(Pass& pass) {
     due(pass, pass.trigger, deep);
     if (pass.trigger == "requested" || pass.trigger == "provider") gateway_.allow_probe(pass.provider.name);
     tried(pass);
+    if (!pass.source_facts.empty()) {
+        const Lock lock(mutex_);
+        std::get<std::string>(swept_[pass.uid]) = pass.source_facts;
+    }
     Result<Totals> stored = count_stored(**session, pass.revision);
     if (!stored) return stored.error();
     if (const Status opened = open_full_feed(**session, pass); !opened) return opened;

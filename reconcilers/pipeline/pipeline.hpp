@@ -115,7 +115,7 @@ private:
     static Error lock_held(std::string message, std::string_view code);
     Status say_who_holds_it(Pass& pass, const Error& error);
     Result<ReconcileOutcome> wait_for_lock(Pass& pass, const Error& error);
-    Status look_whether_mended(Pass& pass);
+    Status look_whether_mended(Pass& pass) EXCLUDES(mutex_);
     void tell_capture(Pass& pass, const CaptureState& state, const std::string& refused) const;
     Status open_full_feed(Session& session, Pass& pass);
     Status leave_to_feed(Pass& pass, Transaction& tx, Observed& seen) const;
@@ -192,8 +192,8 @@ private:
     // By pipeline, and whether it is our tables or its triggers that wait for a lock of somebody's: until when, and whose it is.
     std::map<std::pair<std::int64_t, bool>, std::pair<SteadyTime, std::string>> held_off_ GUARDED_BY(mutex_);
     std::map<std::int64_t, Pace> paces_ GUARDED_BY(mutex_);  // of runs under way
-    // The run, and when its sweep had passed, for which the feed is waited for; a hint, by pipeline.
-    std::map<std::int64_t, std::pair<std::int64_t, SteadyTime>> swept_ GUARDED_BY(mutex_);
+    // The run, when its sweep had passed, for which the feed is waited for, and what its source was; hints, by pipeline.
+    std::map<std::int64_t, std::tuple<std::int64_t, SteadyTime, std::string>> swept_ GUARDED_BY(mutex_);
     std::map<std::int64_t, std::uint64_t> tried_ GUARDED_BY(mutex_);  // the provider's renewals then, by pipeline
 };
 

@@ -52,6 +52,8 @@ struct PipelineReconciler::Pass {
     std::string capture_fingerprint;  // of triggers that are all in place; "" where they are not
     FeedSeen feed_seen;
     bool unnamed = false;  // until now all was, and from now on something is not: what changed with that is looked for at once
+    std::string source_facts;  // as the catalog has them, of a source that nothing names changes of; "" where not asked for
+    bool altered = false;      // they are others than those of its last sweep
     std::string left_over;  // a relation that is watched no more and whose triggers somebody's lock keeps
     SteadyTime loaded{};  // ours, when the server's clock was read
     std::optional<ProviderTrouble> provider_trouble;

@@ -11,6 +11,7 @@
 #include "store/data/revision_keys.hpp"
 #include "store/data/search_function.hpp"
 #include "store/data/served_view.hpp"
+#include "store/data/source_fingerprint.hpp"
 #include "store/data/vector_index.hpp"
 
 namespace homeostat {
@@ -82,7 +83,21 @@ Result<PipelineReconciler::Prepared> PipelineReconciler::find_or_make_revision(P
 
 // A column that was put back, a right that was granted: nobody waits for the time of the next try.
 Status PipelineReconciler::look_whether_mended(Pass& pass) {
-    if (pass.state.failures == 0) return {};
+    if (pass.state.failures == 0) {
+        // Of a source without triggers nothing else tells before its next sweep: a view that was replaced, a table that was
+        // swapped.
+        if (pass.run || pass.feed.trusted || settings_.once) return {};
+        Result<Pool::Lease> session = reads_.acquire(pass.context);
+        if (!session) return session.error();
+        return guarded([&] {
+            Transaction tx = (*session)->begin(TxMode::read_only);
+            pass.source_facts = read_source_fingerprints(tx, {pass.uid}).front();
+            const Lock lock(mutex_);
+            std::string& then = std::get<std::string>(swept_[pass.uid]);
+            pass.altered = !then.empty() && then != pass.source_facts;
+            if (then.empty()) then = pass.source_facts;
+        });
+    }
     const auto& told = pass.status.conditions;
     const bool unusable = std::any_of(told.begin(), told.end(), [](const Condition& c) {
         return c.type == "Stalled" && c.status == "True" &&

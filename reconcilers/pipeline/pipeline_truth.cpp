@@ -112,7 +112,7 @@ Result<bool> PipelineReconciler::waits_for_feed(Pass& pass) {
     SteadyTime swept{};
     {
         const Lock lock(mutex_);
-        auto& [run, at] = swept_[pass.uid];
+        auto& [run, at, source] = swept_[pass.uid];
         if (std::exchange(run, pass.run->id) != pass.run->id) at = now;
         swept = at;
     }

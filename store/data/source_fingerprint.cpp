@@ -83,6 +83,13 @@ const Statement kCatalog{"catalog_fingerprint", R"sql(
         (SELECT concat_ws(',', count(*), sum(xmin::text::bigint)) FROM pg_proc WHERE oid >= 16384),
         (SELECT concat_ws(',', count(*), sum(a.xmin::text::bigint)) FROM pg_attribute a WHERE a.attrelid IN (
             SELECT t.tgrelid FROM pg_trigger t WHERE t.tgname >= 'homeostat_p' AND t.tgname < 'homeostat_q')),
+        -- Of sources that no triggers of ours are on: the relation of that name, and its columns.
+        (SELECT concat_ws(',', count(*), sum(c.oid::bigint), sum((SELECT sum(a.xmin::text::bigint) FROM pg_attribute a
+             WHERE a.attrelid = c.oid AND a.attnum > 0)))
+         FROM (SELECT parse_ident(p.source) AS name FROM homeostat.pipeline p WHERE NOT EXISTS (SELECT FROM homeostat.condition n
+               WHERE n.uid = p.uid AND n.type = 'ChangeFeed' AND n.status = 'True')) s
+         JOIN pg_namespace n ON n.nspname = s.name[1]::name
+         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.name[2]::name),
         -- Of our own triggers: dropped, switched off or on.
         (SELECT concat_ws(',', count(*), sum(t.xmin::text::bigint)) FROM pg_trigger t
          WHERE t.tgname >= 'homeostat_p' AND t.tgname < 'homeostat_q'),

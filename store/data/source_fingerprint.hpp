@@ -21,9 +21,8 @@ namespace homeostat {
 // "" where nothing of it exists. Costs one statement. Throws StoreFailure.
 std::vector<std::string> read_source_fingerprints(Transaction& tx, const std::vector<std::int64_t>& uids);
 
-// Of the whole database: another one wherever any source's may be another, but for the columns of one
-// that has no triggers. Cheap enough to be asked for
-// every second.
+// Of the whole database: another one wherever any source's may be another, but for the columns of what a source that has no
+// triggers rests on. Cheap enough to be asked for every second.
 Result<std::string> read_catalog_fingerprint(Session& session);
 
 }  // namespace homeostat

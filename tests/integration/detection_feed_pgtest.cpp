@@ -198,6 +198,34 @@ TEST_F(FeedDetection, AFeedThatWasRestoredFromAnOlderClusterBecomesCompleteAgain
     end(again);
 }
 
+// No feed names anything there, and the next sweep is minutes away.
+TEST_F(FeedDetection, WhatIsAlteredIsSweptAtOnceWithoutAFeedToo) {
+    db.exec(
+        "CREATE TABLE base (id int PRIMARY KEY, body text); INSERT INTO base SELECT i, 'Body of ' || i FROM generate_series(1, "
+        "30) i;"
+        "CREATE VIEW docs AS SELECT id, body FROM base");
+    declare("docs", "docs", "key, content, capture", "'id', 'body', 'Off'");
+    declare("base", "base", "content, capture", "'body', 'Off'");
+    kit::Process run = homeostat.start({"run"});
+    const auto state = [&](const std::string& name, const std::string& wanted) {
+        return eventually_is("SELECT ready || ' ' || reason FROM homeostat.pipelines WHERE name = '" + name + "'", wanted);
+    };
+    ASSERT_TRUE(state("docs", "True Converged") && state("base", "True Converged")) << run.output();
+    db.exec("CREATE OR REPLACE VIEW docs AS SELECT id, upper(body) AS body FROM base");
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM docs_embeddings WHERE chunk_text LIKE 'BODY%'", "30")) << run.output();
+    db.exec("ALTER TABLE base RENAME TO another");
+    EXPECT_TRUE(state("base", "Unknown SourceUnusable")) << run.output();
+    db.exec("ALTER TABLE another RENAME TO base");
+    EXPECT_TRUE(state("base", "True Converged")) << run.output();
+    db.exec(
+        "ALTER TABLE base RENAME TO old; CREATE TABLE base AS SELECT id, 'Swapped ' || id AS body FROM old;"
+        " ALTER TABLE base ADD PRIMARY KEY (id)");
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM base_embeddings WHERE chunk_text LIKE 'Swapped%'", "30")) << run.output();
+    db.exec("DROP VIEW base_embeddings");
+    EXPECT_TRUE(eventually_is("SELECT count(*) FROM pg_views WHERE viewname = 'base_embeddings'", "1")) << run.output();
+    end(run);
+}
+
 // The apply worker of a subscription fires no triggers of statements. That one is there is enough; that it works is PostgreSQL's.
 TEST_F(FeedDetection, ASubscribedTableIsSweptAndItsFeedSaysSo) {
     make(60);
