@@ -247,7 +247,8 @@ private:
         if (answered.empty()) return {};
         const Lock lock(name_mutex_);
         if (called_.empty()) called_ = answered;
-        if (same_model_family(called_, answered)) return {};
+        // Who has declared what it answers as has said that all of those are one.
+        if (provider_.answers_as ? same_model_family(called_, answered) : same_model_name(called_, answered)) return {};
         return Error{
             .cls = ErrorClass::bad_answer,
             .message = fmt::format("model \"{}\" answered as \"{}\" until now, and as \"{}\" now; vectors of two models must not "

@@ -278,4 +278,15 @@ bool same_model_family(std::string_view asked, std::string_view answered) noexce
     return extends(asked, answered) || extends(answered, asked);
 }
 
+bool same_model_name(std::string_view before, std::string_view now) noexcept {
+    before = last_segment(before);
+    now = last_segment(now);
+    if (before.size() > now.size()) std::swap(before, now);
+    if (!extends(before, now)) return false;
+    const std::string_view more = now.substr(before.size());
+    const std::size_t digits = more.empty() ? 0 : std::min(more.find_first_not_of("0123456789", 1), more.size()) - 1;
+    constexpr std::size_t kYear = 4;
+    return more.empty() || digits >= kYear || more.substr(1) == "latest" || more.substr(1) == "preview";
+}
+
 }  // namespace homeostat

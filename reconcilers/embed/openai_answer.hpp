@@ -19,5 +19,8 @@ Result<Embeddings> parse_openai_answer(std::string body, std::size_t expected_co
 // Whether a model that calls itself `answered` can be the one that was asked for: the same name, apart from case, a path before
 // it, or a date, version or tag behind it (text-embedding-3-small-2024-01-25, bge-m3:latest). A silent provider ("") passes.
 bool same_model_family(std::string_view asked, std::string_view answered) noexcept;
+// The same name, apart from case, a path before it, a date or "latest" behind it: between two answers a version that came or went
+// ("-v1.5", "-2") is another model.
+bool same_model_name(std::string_view before, std::string_view now) noexcept;
 
 }  // namespace homeostat

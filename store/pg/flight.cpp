@@ -71,7 +71,10 @@ void Flight::fail(const pg_result* answer, bool commits) const {
     if (state.empty() || (broken && commits)) {
         throw StoreFailure(from_broken_link(libpq::error(connection_.borrow()), commits));
     }
-    throw StoreFailure(from_sqlstate(state, libpq::message(answer), libpq::raised(answer)));
+    Error error = from_sqlstate(state, libpq::message(answer), libpq::raised(answer));
+    // Two made the same object at the same time: the other one's is there now.
+    if (state == "23505" && libpq::of_catalog(answer)) error.cls = ErrorClass::db_transient;
+    throw StoreFailure(std::move(error));
 }
 
 void Flight::send_call(const Call& call, std::size_t index, bool commits, std::vector<Sent>& sent) {

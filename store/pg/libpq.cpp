@@ -151,6 +151,11 @@ bool raised(const pg_result* answer) noexcept {
     return said_by != nullptr && std::string_view(said_by) == "exec_stmt_raise";
 }
 
+bool of_catalog(const pg_result* answer) noexcept {
+    const char* schema = answer == nullptr ? nullptr : PQresultErrorField(answer, PG_DIAG_SCHEMA_NAME);
+    return schema != nullptr && std::string_view(schema) == "pg_catalog";
+}
+
 std::string message(const pg_result* answer) { return PQresultErrorMessage(answer); }
 
 // libpq's own readers of a finished answer change nothing in it, though two of them do not say so.

@@ -72,6 +72,7 @@ bool good(const pg_result* answer) noexcept;     // PQresultStatus: it was done
 bool is_sync(const pg_result* answer) noexcept;  // the end of a pipeline
 std::string_view sqlstate(const pg_result* answer) noexcept;  // "" where the server did not come to say it
 bool raised(const pg_result* answer) noexcept;  // PG_DIAG_SOURCE_FUNCTION: a function in SQL said it (RAISE), not the server
+bool of_catalog(const pg_result* answer) noexcept;  // PG_DIAG_SCHEMA_NAME: a table of the server's own is meant
 std::string message(const pg_result* answer);                 // PQresultErrorMessage
 std::string_view command(const pg_result* answer) noexcept;   // PQcmdStatus: "COMMIT"
 std::string_view affected(const pg_result* answer) noexcept;  // PQcmdTuples

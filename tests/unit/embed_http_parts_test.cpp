@@ -133,6 +133,12 @@ TEST(Secret, APlainSecretIsRefusedAndNotRepeated) {
 }
 
 TEST(ModelFamily, AllowsDatesVersionsAndTagsOnly) {
+    EXPECT_TRUE(same_model_name("bge-small-en", "BAAI/BGE-small-en"));
+    for (const char* other :
+         {"bge-small-en-v1.5", "bge-small-en-2", "bge-small-en.1", "bge-small-en@001", "bge-small", "bge-small-en-large"})
+        EXPECT_FALSE(same_model_name("bge-small-en", other)) << other;
+    for (const char* same : {"bge-small-en-2024-05-13", "bge-small-en-20240513", "bge-small-en:latest"})
+        EXPECT_TRUE(same_model_name("bge-small-en", same) && same_model_name(same, "bge-small-en")) << same;
     EXPECT_TRUE(same_model_family("text-embedding-3-small", "text-embedding-3-small"));
     EXPECT_TRUE(same_model_family("text-embedding-3-small", "text-embedding-3-small-2024"));
     EXPECT_TRUE(same_model_family("text-embedding-3-small", "Text-Embedding-3-Small-2024-01-25"));

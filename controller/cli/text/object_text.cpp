@@ -191,7 +191,9 @@ YamlNode status_node(const PipelineStatus& s) {
 YamlNode object_node(const PipelineSpec& p, const PipelineStatus* status) {
     YamlNode object = envelope("Pipeline", p.name, p.labels, p.uid, p.generation, spec_node(p));
     if (status != nullptr) {
-        YamlNode node = status_node(*status);
+        // Nobody has looked at it yet, or somebody else declared it: then there are no numbers to tell, rather than zeros.
+        const bool unseen = status->observed_generation == 0 && status->conditions.empty();
+        YamlNode node = unseen ? YamlNode::map() : status_node(*status);
         if (p.suspend) node.add("suspended", YamlNode::text(p.suspend_reason.value_or("no reason given")));
         object.add("status", std::move(node));
     }
