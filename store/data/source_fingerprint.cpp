@@ -71,6 +71,8 @@ const Statement kFingerprints{"source_fingerprints", R"sql(
 // Sums rather than maxima: a row that is deleted counts as well.
 const Statement kCatalog{"catalog_fingerprint", R"sql(
     SELECT concat_ws(':',
+        -- How large the copies may be that triggers of statements have.
+        current_setting('temp_file_limit'), (SELECT concat_ws(',', count(*), sum(xmin::text::bigint)) FROM pg_db_role_setting),
         (SELECT concat_ws(',', count(*), sum(xmin::text::bigint)) FROM pg_inherits),
         (SELECT concat_ws(',', count(*), sum(xmin::text::bigint)) FROM pg_rewrite),
         (SELECT concat_ws(',', count(*), sum(xmin::text::bigint)) FROM pg_policy),

@@ -16,6 +16,7 @@ namespace {
 // Triggers are found by the range of their names, so that those of other pipelines on the same table are not visited.
 const Statement kMarks{"rest_marks", R"(
     SELECT w.uid, md5(concat_ws(E'\n', p.xmin, s.xmin, f.xmin, t.oid, obj_description(t.oid, 'pg_class'),
+        current_setting('temp_file_limit'), (SELECT concat_ws(',', count(*), sum(g.xmin::text::bigint)) FROM pg_db_role_setting g),
         (SELECT CASE WHEN has_sequence_privilege(q, 'SELECT') THEN pg_sequence_last_value(q) END
          FROM to_regclass(format('homeostat_data.p%s_full', w.uid)) q), to_regclass(p.target)::oid,
         (SELECT string_agg(concat_ws(':', o.oid, o.xmin), ',' ORDER BY o.oid) FROM pg_class o

@@ -313,6 +313,23 @@ TEST_F(Odd, AStatementOfManyRowsMayBeLargerThanTheCopiesThatAreAllowed) {
     end(run);
 }
 
+// Set at noon, it must not wait for the next pass, which is hours away.
+TEST_F(Odd, ALimitOnCopiesThatIsSetLaterIsSeenAtOnce) {
+    make(20);
+    declare_docs(", chunker", ", 'whole'");
+    kit::Process run = start();
+    ASSERT_TRUE(asleep());
+    constexpr const char* kByStatement =
+        "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'homeostat%' AND (tgnewtable IS NOT NULL OR tgoldtable IS NOT NULL)";
+    ASSERT_NE(db.value(kByStatement), "0");
+    db.exec(fmt::format("ALTER DATABASE {} SET temp_file_limit = '16MB'", db.name()));
+    EXPECT_TRUE(eventually_is(kByStatement, "0")) << run.output();
+    db.exec(fmt::format("ALTER DATABASE {} RESET temp_file_limit", db.name()));
+    EXPECT_TRUE(kit::eventually([&] { return db.value(kByStatement) != "0"; })) << run.output();
+    EXPECT_TRUE(feed_is("Active"));
+    end(run);
+}
+
 // A statement that reaches a row on another server fails where triggers have transition tables.
 TEST_F(Odd, APartitionOnAnotherServerTakesOurTriggersAway) {
     db.exec(fmt::format(
