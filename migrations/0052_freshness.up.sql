@@ -290,7 +290,9 @@ BEGIN
             IF reason NOT IN ('Gone', 'NotHealed') THEN reason := 'Suspended'; END IF;
             RETURN;
         END IF;
-        IF slept >= timeout OR clock_timestamp() >= began + timeout THEN
+        -- A statement that goes on keeps a standby from replaying what removes rows that it may see, and so from what it waits for.
+        IF slept >= timeout OR clock_timestamp() >= began + timeout
+            OR (pg_is_in_recovery() AND current_setting('hot_standby_feedback') = 'off') THEN
             RETURN;
         END IF;
         PERFORM pg_sleep(least(pause, greatest(extract(epoch FROM timeout - slept), 0.001)));

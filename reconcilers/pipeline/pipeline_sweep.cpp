@@ -8,6 +8,7 @@
 #include "reconcilers/factory/plan.hpp"
 #include "reconcilers/factory/retry.hpp"
 #include "reconcilers/pipeline/pipeline.hpp"
+#include "reconcilers/pipeline/pipeline_gauges.hpp"
 #include "reconcilers/pipeline/pipeline_pass.hpp"
 #include "reconcilers/pipeline/sweep_standby.hpp"
 #include "store/control/leases.hpp"
@@ -202,6 +203,7 @@ Result<PipelineReconciler::Observed> PipelineReconciler::observe(Pass& pass, con
         return observed.error();
     }
     span.set("homeostat.source_rows", observed->slice.source_rows);
+    publish_slice(telemetry_.metrics, pass.declared.name, observed->took, observed->slice.source_rows);
     span.set("homeostat.drift", static_cast<std::int64_t>(observed->slice.items.size()));
     return observed;
 }
