@@ -337,7 +337,7 @@ CREATE FUNCTION homeostat.freshness_message(reason text) RETURNS text LANGUAGE s
         WHEN 'NotSwept' THEN 'there is no change feed, and no sweep that began after it has ended'
         WHEN 'NotServed' THEN 'nothing is served yet: the first revision is being filled'
         WHEN 'ServedOutdated' THEN 'the next revision is being filled, and something has not reached the one that is served meanwhile'
-        WHEN 'Refused' THEN 'documents were refused since then, and what is served of them is older (homeostat get dead-letters)'
+        WHEN 'Refused' THEN 'documents were refused since then, and what is served of them is older (homeostat dead-letters list)'
         WHEN 'Suspended' THEN 'the pipeline is suspended: what waits is not healed until it is resumed'
         WHEN 'NotHealed' THEN 'the pipeline observes and does not heal (driftPolicy, management)'
         WHEN 'Locked' THEN 'somebody holds a lock on the table of changes'
