@@ -9,9 +9,18 @@ namespace homeostat {
 Election::Election(ConnectOptions options, ElectionSettings settings, const Clock& clock, Registry& metrics)
     : settings_(std::move(settings)),
       clock_(clock),
+      metrics_(metrics),
       held_gauge_(metrics.gauge("homeostat_leases_held", "Pipelines this replica plans.")),
       transitions_(metrics.counter("homeostat_lease_transitions_total", "Leases gained or lost.")),
+      slow_(metrics.counter("leader_election_slowpath_total",
+                            "Leases of ours that had to be asked for again, as their renewal was late or refused.",
+                            {{"name", "pipeline"}})),
       asks_(std::move(options), 1) {}
+
+void Election::tell(const std::string& resource, bool master) {
+    metrics_.gauge("leader_election_master_status", "Whether this replica holds the lease.", {{"name", resource}})
+        .set(master ? 1 : 0);
+}
 
 std::optional<std::optional<std::int64_t>> Election::known(const std::string& resource, SteadyTime now) const {
     const Lock lock(mutex_);
@@ -40,11 +49,14 @@ void Election::note(const std::string& resource, const std::optional<Lease>& lea
         if (it != held_.end()) {
             held_.erase(it);
             transitions_.add();
+            slow_.add();
+            tell(resource, false);
         }
         foreign_[resource] = asked + settings_.ttl;
     } else {
         foreign_.erase(resource);
-        if (it == held_.end()) transitions_.add();
+        (it == held_.end() ? transitions_ : slow_).add();
+        tell(resource, true);
         // Of two answers that crossed, the newer epoch counts.
         if (it == held_.end() || it->second.epoch <= lease->epoch)
             held_[resource] = {lease->epoch, asked + settings_.ttl - settings_.margin};
@@ -88,6 +100,8 @@ Result<std::vector<std::string>> Election::renew_held(Session& session) {
         }
         spdlog::info("lease {} was lost; another replica may plan it", resource);
         transitions_.add();
+        slow_.add();
+        tell(resource, false);
         lost.push_back(resource);
         held_.erase(now);
     }
@@ -126,6 +140,7 @@ Status Election::leave(const std::string& resource) {
         const Lock lock(mutex_);
         held_.erase(resource);
         foreign_.erase(resource);
+        metrics_.forget("name", resource);
         held_gauge_.set(static_cast<double>(held_.size()));
     }
     Result<Pool::Lease> session = asks_.acquire(Context{});
@@ -137,6 +152,7 @@ Status Election::resign() {
     {
         const Lock lock(mutex_);
         if (held_.empty()) return {};
+        for (const auto& [resource, held] : held_) tell(resource, false);
         held_.clear();
         held_gauge_.set(0);
     }

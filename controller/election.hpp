@@ -60,12 +60,16 @@ private:
     std::optional<std::optional<std::int64_t>> known(const std::string& resource, SteadyTime now) const EXCLUDES(mutex_);
     void note(const std::string& resource, const std::optional<Lease>& lease, SteadyTime asked) EXCLUDES(mutex_);
     Result<std::vector<std::string>> renew_held(Session& session) EXCLUDES(mutex_);
+    // As upstream names it: of each lease that this replica has had, whether it has it.
+    void tell(const std::string& resource, bool master) REQUIRES(mutex_);
     Result<std::vector<std::string>> look_at_foreign(Session& session) EXCLUDES(mutex_);
 
     const ElectionSettings settings_;
     const Clock& clock_;
+    Registry& metrics_;
     Gauge& held_gauge_;
     Counter& transitions_;
+    Counter& slow_;
     Pool asks_;
     mutable Mutex mutex_;
     std::map<std::string, Held> held_ GUARDED_BY(mutex_);

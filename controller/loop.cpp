@@ -14,8 +14,6 @@ namespace homeostat {
 
 namespace {
 
-const std::vector<double> kSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
-
 constexpr std::chrono::milliseconds kAway{2'000};  // between tries while the database is away, at most
 constexpr std::chrono::milliseconds kGlance{250};  // between looks whether our own session is there
 constexpr std::chrono::milliseconds kSettled{2'500};  // after a reconnection
@@ -54,22 +52,18 @@ Loop::Loop(WorkQueue& queue, WorkQueue& feeds, Election& election, Liveness& liv
       clock_(clock),
       telemetry_(telemetry),
       settings_(std::move(settings)),
-      reconcile_time_(telemetry.metrics.histogram("controller_runtime_reconcile_time_seconds", "Length of a reconcile.", kSeconds,
-                                                  {{"controller", "pipeline"}})),
+      reconciles_(telemetry.metrics, "pipeline"),
       unchanged_(telemetry.metrics.counter("homeostat_rest_unchanged_total",
                                            "Passes spared because nothing that concerns an idle pipeline had changed.")),
-      views_listed_(!settings_.once) {
-    for (const std::string_view result : {"success", "error", "requeue", "requeue_after"}) {
-        telemetry_.metrics.counter("controller_runtime_reconcile_total", "Reconciles by result.",
-                                   {{"controller", "pipeline"}, {"result", std::string(result)}});
-    }
-}
+      views_listed_(!settings_.once) {}
 
 void Loop::work(const std::stop_token& stop) {
+    reconciles_.worker_comes();
     while (const std::optional<WorkQueue::Item> item = queue_.next(stop)) {
         reconcile(*item, stop);
         queue_.done(item->key);
     }
+    reconciles_.worker_goes();
 }
 
 // Take, own, call, and one switch with four outcomes.
@@ -101,21 +95,23 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
     span.set("homeostat.reconcile_id", context.reconcile_id);
     const std::size_t ended_before = settings_.once ? settled_so_far() : 0;
     const SteadyTime started = clock_.steady_now();
+    reconciles_.begins();
     context.deadline = started + settings_.pass_timeout;
     Result<ReconcileOutcome> outcome = epoch ? [&]() -> Result<ReconcileOutcome> {
         context.epoch = **epoch;
         try {
             return reconciler_.reconcile(item.key, context, span);
         } catch (const std::exception& e) {
+            reconciles_.panicked();
             return internal_error(e.what());
         }
     }()
         : Result<ReconcileOutcome>(epoch.error());
-    reconcile_time_.observe(std::chrono::duration<double>(clock_.steady_now() - started).count());
+    reconciles_.ends(std::chrono::duration<double>(clock_.steady_now() - started).count());
     wake_dispatcher();
     if (outcome) {
         well(pass_of(item.key));
-        count(ended(outcome->end) ? "success" : "requeue_after");
+        reconciles_.succeeded(!ended(outcome->end));
         if (outcome->end == PassEnd::depends && settings_.once && only_dependents_left(item.key, ended_before))
             outcome->end = PassEnd::settled;
         settle(item.key, *outcome);
@@ -129,7 +125,7 @@ void Loop::reconcile(const WorkQueue::Item& item, const std::stop_token& stop) {
 void Loop::failed(const WorkQueue::Item& item, const Error& error) {
     resting_.remove(item.key);
     if (error.cls == ErrorClass::cancelled) return;
-    count("error");
+    reconciles_.failed(error);
     int failures = 0;
     {
         const Lock lock(mutex_);
@@ -141,7 +137,7 @@ void Loop::failed(const WorkQueue::Item& item, const Error& error) {
     tell(pass_of(item.key), error, error.message.starts_with(named) ? error.message : named + error.message);
     if (settings_.once && (failures >= kOnceFailures || !error.retryable())) give_up(error);
     const auto cap = away ? std::min(settings_.backoff_cap, kAway) : settings_.backoff_cap;
-    queue_.add(item.key, item.priority, full_jitter(failures - 1, std::min(settings_.backoff_base, cap), cap, 0.75));
+    queue_.retry(item.key, item.priority, full_jitter(failures - 1, std::min(settings_.backoff_base, cap), cap, 0.75));
 }
 
 void Loop::follow(const WorkQueue::Item& item, const ReconcileOutcome& outcome) {
@@ -305,6 +301,8 @@ void Loop::keep(const std::stop_token& stop) {
     SteadyTime next_tend{};
     while (!stop.stop_requested()) {
         const SteadyTime now = clock_.steady_now();
+        queue_.tell_unfinished();
+        feeds_.tell_unfinished();
         if (settings_.tend && now >= next_tend) {
             settings_.tend();
             next_tend = now + kLook;

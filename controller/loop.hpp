@@ -13,6 +13,7 @@
 #include "controller/election.hpp"
 #include "controller/http/health.hpp"
 #include "controller/liveness.hpp"
+#include "controller/reconcile_metrics.hpp"
 #include "controller/resting.hpp"
 #include "controller/workqueue.hpp"
 #include "core/sync.hpp"
@@ -117,7 +118,7 @@ private:
     const Clock& clock_;
     Telemetry telemetry_;
     const LoopSettings settings_;
-    Histogram& reconcile_time_;
+    ReconcileMetrics reconciles_;
     Counter& unchanged_;
     Resting resting_;
     SteadyTime next_renew_{};      // of the keeper's thread

@@ -45,7 +45,8 @@ Reporter::Reporter(Election& election, FeedProgress& feeds, FaultLog& faults, Po
       clock_(clock),
       telemetry_(telemetry),
       interval_(interval),
-      factory_(clock) {}
+      factory_(clock),
+      freshness_(clock, telemetry.metrics) {}
 
 void Reporter::watch(const std::stop_token& stop) {
     std::mutex m;
@@ -81,6 +82,7 @@ Status Reporter::look() {
         if (!facts) return facts.error();
         for (const ReportFacts& f : *facts) judge(**session, f, owned.at(f.uid));
     }
+    if (const Status fresh = freshness_.look(**session, owned); !fresh) return fresh;
     return factory_.look(**session, owned);
 }
 

@@ -17,6 +17,7 @@
 
 #include "controller/election.hpp"
 #include "controller/factory_watch.hpp"
+#include "controller/freshness_watch.hpp"
 #include "core/telemetry.hpp"
 #include "reconcilers/feed_progress.hpp"
 #include "reconcilers/gateway/fault_log.hpp"
@@ -66,6 +67,7 @@ private:
     std::vector<ProviderWord> words_;
     SteadyTime next_full_{};
     FactoryWatch factory_;
+    FreshnessWatch freshness_;
 };
 
 }  // namespace homeostat

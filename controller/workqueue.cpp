@@ -1,15 +1,32 @@
 #include "controller/workqueue.hpp"
 
 #include <algorithm>
+#include <vector>
 
 namespace homeostat {
 
+namespace {
+
+const std::vector<double> kSeconds{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60};
+
+// As upstream names them: the queue, and the controller whose it is.
+Labels labels(const std::string& name) { return {{"name", name}, {"controller", name}}; }
+
+}  // namespace
+
 WorkQueue::WorkQueue(const Clock& clock, Registry& metrics, const std::string& name)
     : clock_(clock),
-      depth_(metrics.gauge("workqueue_depth", "Keys waiting.", {{"name", name}})),
-      adds_(metrics.counter("workqueue_adds_total", "Keys added.", {{"name", name}})),
-      waited_(metrics.histogram("workqueue_queue_duration_seconds", "Time a key waited after it was ready.",
-                                {0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60}, {{"name", name}})) {}
+      depth_(metrics.gauge("workqueue_depth", "Keys waiting.", labels(name))),
+      adds_(metrics.counter("workqueue_adds_total", "Keys added.", labels(name))),
+      retries_(metrics.counter("workqueue_retries_total", "Keys added again because their work had failed.", labels(name))),
+      waited_(
+          metrics.histogram("workqueue_queue_duration_seconds", "Time a key waited after it was ready.", kSeconds, labels(name))),
+      worked_(metrics.histogram("workqueue_work_duration_seconds", "Time a key was worked on.", kSeconds, labels(name))),
+      unfinished_(metrics.gauge("workqueue_unfinished_work_seconds",
+                                "Time that keys have been worked on which is not in work_duration yet, all together.",
+                                labels(name))),
+      longest_(metrics.gauge("workqueue_longest_running_processor_seconds", "For how long the oldest of them has been worked on.",
+                             labels(name))) {}
 
 void WorkQueue::merge(std::int64_t key, int priority, SteadyTime ready, SteadyTime now) {
     auto& where = processing_.contains(key) ? dirty_ : waiting_;
@@ -50,7 +67,7 @@ WorkQueue::Look WorkQueue::look(SteadyTime now) {
     if (best == waiting_.end()) return out;
     waited_.observe(std::chrono::duration<double>(now - best->second.ready).count());
     out.item = Item{best->first, best->second.priority};
-    processing_.insert(best->first);
+    processing_.emplace(best->first, now);
     waiting_.erase(best);
     depth_.set(static_cast<double>(waiting_.size()));
     return out;
@@ -73,9 +90,31 @@ std::optional<WorkQueue::Item> WorkQueue::next(const std::stop_token& stop) {
     return std::nullopt;
 }
 
-void WorkQueue::done(std::int64_t key) {
+void WorkQueue::retry(std::int64_t key, int priority, Duration after) {
+    retries_.add();
+    add(key, priority, after);
+}
+
+void WorkQueue::tell_unfinished() {
+    const SteadyTime now = clock_.steady_now();
     const Lock lock(mutex_);
-    processing_.erase(key);
+    std::chrono::duration<double> all{0};
+    std::chrono::duration<double> longest{0};
+    for (const auto& [key, since] : processing_) {
+        all += now - since;
+        longest = std::max<std::chrono::duration<double>>(longest, now - since);
+    }
+    unfinished_.set(all.count());
+    longest_.set(longest.count());
+}
+
+void WorkQueue::done(std::int64_t key) {
+    const SteadyTime now = clock_.steady_now();
+    const Lock lock(mutex_);
+    if (const auto it = processing_.find(key); it != processing_.end()) {
+        worked_.observe(std::chrono::duration<double>(now - it->second).count());
+        processing_.erase(it);
+    }
     if (const auto it = dirty_.find(key); it != dirty_.end()) {
         waiting_[key] = it->second;
         dirty_.erase(it);

@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <stop_token>
 #include <string>
 
@@ -35,6 +34,8 @@ public:
     WorkQueue(const Clock& clock, Registry& metrics, const std::string& name = "pipeline");
 
     void add(std::int64_t key, int priority = kPrioritySpec, Duration after = Duration::zero()) EXCLUDES(mutex_);
+    // The same of a key whose work has failed: counted as a retry.
+    void retry(std::int64_t key, int priority, Duration after) EXCLUDES(mutex_);
     // Waits until a key is ready; nothing once `stop` is requested. The key is the caller's until done().
     std::optional<Item> next(const std::stop_token& stop) EXCLUDES(mutex_);
     void done(std::int64_t key) EXCLUDES(mutex_);
@@ -45,6 +46,8 @@ public:
     };
     Look try_next(SteadyTime now) EXCLUDES(mutex_);
     std::size_t depth() const EXCLUDES(mutex_);
+    // How long what is worked on has been: to be called now and then.
+    void tell_unfinished() EXCLUDES(mutex_);
 
 private:
     struct Waiting {
@@ -59,11 +62,15 @@ private:
     const Clock& clock_;
     Gauge& depth_;
     Counter& adds_;
+    Counter& retries_;
     Histogram& waited_;
+    Histogram& worked_;
+    Gauge& unfinished_;
+    Gauge& longest_;
     mutable Mutex mutex_;
     CondVar changed_;
     std::map<std::int64_t, Waiting> waiting_ GUARDED_BY(mutex_);
-    std::set<std::int64_t> processing_ GUARDED_BY(mutex_);
+    std::map<std::int64_t, SteadyTime> processing_ GUARDED_BY(mutex_);  // since when
     std::map<std::int64_t, Waiting> dirty_ GUARDED_BY(mutex_);  // added while being processed
     std::uint64_t order_ GUARDED_BY(mutex_) = 0;
 };

@@ -8,9 +8,11 @@
 #include <set>
 
 #include "core/fault_point.hpp"
+#include "reconcilers/factory/freshness_metric.hpp"
 #include "reconcilers/gateway/on.hpp"
 #include "store/control/dead_letters.hpp"
 #include "store/control/erasures.hpp"
+#include "store/control/freshness.hpp"
 #include "store/control/replicas.hpp"
 #include "store/control/runs.hpp"
 #include "store/data/metadata_slots.hpp"
@@ -298,6 +300,7 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
     Span span = parts_.telemetry.tracer.start("write vectors", SpanKind::internal, context.span);
     const SpanScope scope(parts_.telemetry.tracer, span);
     WriteRequest& request = work.request();
+    std::optional<double> named;
     request.run_id = batch.run_id;
     request.batch_id = batch.id;
     request.token = batch.token;
@@ -324,11 +327,13 @@ Result<Factory::Outcome> Factory::write(const Batch& batch, const TargetInfo& ta
         o.result.embedded = static_cast<std::int32_t>(work.texts().size());
         // A sweep counts at its end; what the feed heals between two is counted as it is written.
         if (batch.fed) move_stored(tx, batch.uid, batch.revision, written->change);
+        if (batch.fed) read_age(tx, batch, named);
         check_metadata_slots(tx, target.revision);
         finish_batch(tx, batch, settings_.replica, o.result);
         HOMEOSTAT_REACH("write.before_commit");
         tx.commit();
         HOMEOSTAT_REACH("write.after_commit");
+        observe_freshness(parts_.telemetry.metrics, target, named);
         return o;
     });
     if (!outcome) span.fail(outcome.error());
@@ -343,6 +348,7 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
     const RowTurns::Turn turn = parts_.turns.give_way(**session, batch.uid, context.stop);
     Span span = parts_.telemetry.tracer.start(to_string(batch.kind), SpanKind::internal, context.span);
     const SpanScope scope(parts_.telemetry.tracer, span);
+    std::optional<double> named;
     Result<Outcome> outcome = guarded([&]() -> Result<Outcome> {
         Transaction tx = (*session)->begin();
         use_operators(tx, target.source);
@@ -355,6 +361,7 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
             if (!gone) return gone.error();
             o.result.removed = static_cast<std::int32_t>(-gone->change.documents);
             if (batch.fed) move_stored(tx, batch.uid, batch.revision, gone->change);
+            if (batch.fed) read_age(tx, batch, named);
             if (batch.fed) remove_dead_letters(tx, batch.uid, batch.revision, keys_behind_ids(batch.keys));
             if (batch.fed) recount_dead_letters(tx, batch.uid, false);
             contested = std::move(gone->contested);
@@ -379,6 +386,7 @@ Result<Factory::Outcome> Factory::change(const Batch& batch, const TargetInfo& t
         HOMEOSTAT_REACH("prune.before_commit");
         tx.commit();
         HOMEOSTAT_REACH("prune.after_commit");
+        observe_freshness(parts_.telemetry.metrics, target, named);
         return o;
     });
     if (!outcome) span.fail(outcome.error());

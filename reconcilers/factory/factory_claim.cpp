@@ -44,7 +44,11 @@ Result<int> Factory::claim(const Context& context) {
         more_ = room.limit <= 0 || !room.blocked.empty();
     }
     if (room.limit <= 0) return 0;
-    parts_.memory.observe_resident(resident_bytes(), settings_.memory_limit);
+    const std::uint64_t resident = resident_bytes();
+    parts_.memory.observe_resident(resident, settings_.memory_limit);
+    Gauge& peak = parts_.telemetry.metrics.gauge("homeostat_memory_resident_peak_bytes",
+                                                 "The most memory that the process was seen to have in use.");
+    peak.set(std::max(peak.value(), static_cast<double>(resident)));
     if (parts_.memory.state().level == MemoryLevel::stopped) {
         give_back_free_memory();
         if (!room.idle) return 0;

@@ -9,6 +9,7 @@
 #include "reconcilers/pipeline/pipeline.hpp"
 #include "reconcilers/pipeline/pipeline_pass.hpp"
 #include "store/control/batches.hpp"
+#include "store/control/freshness.hpp"
 #include "store/control/leases.hpp"
 #include "store/control/steadiness.hpp"
 #include "store/control/waiting.hpp"
@@ -139,6 +140,9 @@ Status PipelineReconciler::end_well(Pass& pass, Transaction& tx, const Totals& s
     // A run that somebody waited for has taken over what the feed had named, and seen whatever else had changed by then.
     if (settings_.once && pass.feed.kept) close_gap(tx, pass.uid, run.id);
     if (pass.feed.kept) forget_closed_gap(tx, pass.uid);
+    // What is gone and is never removed is declared to stay.
+    const std::int64_t stays = pass.declared.prune == "Never" ? run.found.orphaned : 0;
+    if (pass.heals() && run.found.total() == stays) note_swept(tx, run);
     // What waited for this run waits no more; what came meanwhile does.
     end_run(tx, run, pass.declared.name, result, message);
     if (pass.declared.approve_above) forget_plan(tx, pass.uid);

@@ -1,5 +1,8 @@
 #include "reconcilers/pipeline/pipeline_gauges.hpp"
 
+#include <chrono>
+#include <vector>
+
 namespace homeostat {
 
 void publish_gauges(Registry& m, const std::string& name, const PipelineStatus& status) {
@@ -19,6 +22,20 @@ void publish_gauges(Registry& m, const std::string& name, const PipelineStatus& 
         .set(static_cast<double>(status.dead_letters));
     m.gauge("homeostat_prune_blocked", "Deletions held back by the brakes.", {{"pipeline", name}})
         .set(static_cast<double>(status.blocked_prunes));
+}
+
+void publish_slice(Registry& m, const std::string& name, Duration took, std::int64_t rows) {
+    static const std::vector<double> kBounds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30};
+    m.histogram("homeostat_observe_duration_seconds", "Reading a slice of the source and comparing it with what is stored.",
+                kBounds, {{"pipeline", name}})
+        .observe(std::chrono::duration<double>(took).count());
+    m.counter("homeostat_observed_rows_total", "Rows of the source that sweeps have read.", {{"pipeline", name}})
+        .add(static_cast<double>(rows));
+}
+
+Counter& shed_documents(Registry& m, const std::string& name) {
+    return m.counter("homeostat_shed_documents_total",
+                     "Documents that sweeps left for later because memory is short (backpressure: shed).", {{"pipeline", name}});
 }
 
 }  // namespace homeostat

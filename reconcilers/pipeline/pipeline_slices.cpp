@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "reconcilers/pipeline/pipeline.hpp"
+#include "reconcilers/pipeline/pipeline_gauges.hpp"
 #include "reconcilers/pipeline/pipeline_pass.hpp"
 
 namespace homeostat {
@@ -105,7 +106,9 @@ Status PipelineReconciler::record_pause(Pass& pass) {
 // missing altogether. Nothing is lost: it stays drift, and the next sweep finds it.
 std::vector<DriftItem> PipelineReconciler::wanted_now(Pass& pass, const std::vector<DriftItem>& items) const {
     const MemoryLevel level = memory_.state().level;
-    if (pass.declared.backpressure != "shed" || level == MemoryLevel::normal) return items;
+    if (pass.declared.backpressure != "shed") return items;
+    Counter& shed = shed_documents(telemetry_.metrics, pass.declared.name);
+    if (level == MemoryLevel::normal) return items;
     std::vector<DriftItem> now;
     for (const DriftItem& item : items) {
         const bool least = item.cls == DriftClass::moved || item.cls == DriftClass::touched;
@@ -113,6 +116,7 @@ std::vector<DriftItem> PipelineReconciler::wanted_now(Pass& pass, const std::vec
         const bool goes = item.cls == DriftClass::orphaned || item.cls == DriftClass::excess;
         if (waits && !goes) {
             ++pass.shed;
+            shed.add();
         } else {
             now.push_back(item);
         }

@@ -8,6 +8,7 @@
 #include "reconcilers/factory/plan.hpp"
 #include "reconcilers/factory/retry.hpp"
 #include "reconcilers/pipeline/pipeline.hpp"
+#include "reconcilers/pipeline/pipeline_gauges.hpp"
 #include "reconcilers/pipeline/pipeline_pass.hpp"
 #include "reconcilers/pipeline/sweep_standby.hpp"
 #include "store/control/leases.hpp"
@@ -50,7 +51,6 @@ bool unnamed(const Run& run, bool failed_before, bool heals, bool held, DriftCla
 constexpr std::int64_t kTrickle = 100;
 constexpr int kTrickleSweeps = 4;
 constexpr int kEmptyLooks = 4;
-
 constexpr milliseconds kLookAtFeed{50};  // from one look at whether it has caught up to the next
 
 bool to_prune(DriftClass c) { return c == DriftClass::orphaned || c == DriftClass::excess; }
@@ -225,6 +225,7 @@ Result<PipelineReconciler::Observed> PipelineReconciler::observe(Pass& pass, con
         return observed.error();
     }
     span.set("homeostat.source_rows", observed->slice.source_rows);
+    publish_slice(telemetry_.metrics, pass.declared.name, observed->took, observed->slice.source_rows);
     span.set("homeostat.drift", static_cast<std::int64_t>(observed->slice.items.size()));
     return observed;
 }

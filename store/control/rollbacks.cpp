@@ -52,7 +52,10 @@ const Statement kUndoRun{"rollback_undo_run", R"sql(
     UPDATE homeostat.pipeline p SET suspend = true, pinned = 'rollback', suspend_until = NULL, suspended_by = 'homeostat',
         suspend_reason = left(format('rolled back to checkpoint "%s": %s', a.checkpoint, $3::text), 1024)
     FROM asked a WHERE p.uid = a.uid)sql"};
-const Statement kBegin{"rollback_begin", "UPDATE homeostat.rollback SET state = 'running' WHERE id = $1::bigint"};
+// What a sweep has found to be served is not, from here on.
+const Statement kBegin{"rollback_begin", R"sql(
+    WITH begun AS (UPDATE homeostat.rollback SET state = 'running' WHERE id = $1::bigint RETURNING uid)
+    DELETE FROM homeostat.swept s USING begun b WHERE s.uid = b.uid)sql"};
 const Statement kPlanned{"rollback_planned",
                          "UPDATE homeostat.rollback SET planned = true, restored = $2::bigint, brought_back = $3::bigint,"
                          " removed = $4::bigint WHERE id = $1::bigint"};

@@ -53,6 +53,7 @@ const Statement kEnd{"run_end", R"sql(
         FROM homeostat.batch_history h, gone g WHERE h.run_id = g.id
         UNION ALL SELECT o.class, 0, o.tokens, o.wasted_tokens, 0 FROM homeostat.batch o, gone g
         WHERE o.uid = g.uid AND o.run_id = g.id),
+    unswept AS (DELETE FROM homeostat.swept s USING gone g WHERE s.uid = g.uid AND s.run_id <> g.id),
     healed AS (SELECT coalesce(jsonb_object_agg(c.class, c.n), '{}') AS classes
         FROM (SELECT b.class, sum(b.healed) AS n FROM batches b GROUP BY b.class HAVING sum(b.healed) > 0) c),
     spent AS (SELECT coalesce(sum(b.tokens), 0) AS tokens, coalesce(sum(b.wasted_tokens), 0) AS wasted,
