@@ -180,7 +180,20 @@ TEST_F(Erase, WhatCannotBeErasedIsRefusedWithTheReason) {
     EXPECT_THAT(says({"erase", "dosc", "7"}), HasSubstr("did you mean \"docs\"?"));
     EXPECT_THAT(says({"erase", "docs", "7", "8"}), HasSubstr("the key has 1 column: id; 2 values given"));
     EXPECT_THAT(says({"erase", "docs", "7", "--timeout", "never"}), HasSubstr("--timeout"));
+    const auto asked = [&](const std::string& key) -> std::string {
+        try {
+            db.exec("INSERT INTO homeostat.own_erasure (pipeline, key) VALUES ('docs', '" + key + "')");
+        } catch (const std::exception& e) {
+            return e.what();
+        }
+        return "";
+    };
+    EXPECT_THAT(asked("{{1},{2}}"), HasSubstr("this one is a list of lists"));
+    EXPECT_THAT(asked("{NULL}"), HasSubstr("value 1 of the document's key is NULL"));
+    EXPECT_THAT(asked("{1,2}"), HasSubstr("a document's key has 1 column(s) (id), and 2 value(s) were given"));
+    EXPECT_THAT(homeostat.run({"erase", "--help"}).output, HasSubstr("A key that begins with a dash goes behind --"));
     kit::Process run = homeostat.start({"run"});
+    EXPECT_EQ(homeostat.run({"erase", "docs", "--timeout=20s", "--", "-7"}).exit.code, 0) << run.output();
     EXPECT_THAT(says({"erase", "docs", "seven"}), HasSubstr("its key is no value of the key columns"));
     EXPECT_EQ(number("SELECT count(*) FROM homeostat.erasure WHERE key IS NOT NULL"), 0);
     // A document that there never was leaves a receipt too: nothing was found, and nothing is left.
