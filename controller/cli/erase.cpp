@@ -157,6 +157,7 @@ VerbBody configure_erase(Command& command, CliContext& context) {
         "messages,\n"
         "caches. Then every table is looked in, and the receipt says what was found. Its row has to be gone from the source.\n"
         "Example: homeostat erase articles 4711\n"
+        "A key that begins with a dash goes behind --: homeostat erase readings -- 17 -infinity\n"
         "Exit codes: 0 erased, or listed; 1 stopped waiting; 2 refused or failed.");
     return [&context, o] { return run(context, *o); };
 }

@@ -241,7 +241,8 @@ asio::awaitable<Result<Factory::Outcome>> Factory::execute(Running& running, std
                         .code = std::string(kSuspectCode)};
     }
     if (batch.kind == BatchKind::heal) co_return co_await heal(running, target, context);
-    co_return co_await on(db_for(batch), [&] { return change(batch, *target, context); });
+    co_return co_await on(db_for(batch),
+                          [&] { return as_named(running.batch, nullptr, [&] { return change(batch, *target, context); }); });
 }
 
 // Section 2's execute: read, chunk, embed, write. No transaction is open between the steps.
@@ -287,7 +288,9 @@ asio::awaitable<Result<Factory::Outcome>> Factory::heal(Running& running, std::s
     }
     HOMEOSTAT_REACH("embed.after");
     began = parts_.clock.steady_now();
-    Result<Outcome> written = co_await on(db_for(batch), [&] { return write(batch, *target, *work, context); });
+    Result<Outcome> written = co_await on(db_for(batch), [&] {
+        return as_named(running.batch, work.get(), [&] { return write(batch, *target, *work, context); });
+    });
     if (written) parts_.pressure.worked(batch.keys.size(), reading + (parts_.clock.steady_now() - began));
     co_return written;
 }

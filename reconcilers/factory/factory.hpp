@@ -115,8 +115,7 @@ private:
     };
     struct BatchLine {
         WallTime at{};
-        std::int64_t id = 0;
-        std::int64_t uid = 0;
+        std::int64_t id = 0, uid = 0;
         std::size_t documents = 0;
         double seconds = 0;
         std::string outcome;
@@ -165,6 +164,7 @@ private:
     boost::asio::awaitable<Status> reserve_paid(const Batch& batch, std::uint64_t tokens, const Context& context);
     Result<Outcome> write(const Batch& batch, const TargetInfo& target, HealWork& work, const Context& context);
     Result<Outcome> change(const Batch& batch, const TargetInfo& target, const Context& context);
+    Result<Outcome> as_named(Batch& batch, HealWork* work, const std::function<Result<Outcome>()>& act) EXCLUDES(mutex_);
     Status settle_failure(const Batch& batch, const TargetInfo* target, const Error& failure, const Context& context);
     void tell_failure(const Batch& batch, BatchFate fate, const Error& error);
     bool leave_to_others(const TargetInfo* target, const Error& error, const Context& context);

@@ -7,6 +7,7 @@
 #include "core/outside_text.hpp"
 #include "reconcilers/factory/factory.hpp"
 #include "store/control/dead_letters.hpp"
+#include "store/control/named_keys.hpp"
 #include "store/feed/feed.hpp"
 #include "store/pg/lock_holders.hpp"
 #include "store/pg/pg_error.hpp"
@@ -96,6 +97,23 @@ bool Factory::leave_to_others(const TargetInfo* target, const Error& error, cons
     const RevisionSettings& s = target->revision.settings;
     const Result<bool> left = parts_.gateway.leave_to_others(**session, {target->provider, s.model, s.dimensions}, error);
     return left && *left;
+}
+
+// Where documents of it were erased since it was claimed, `act` has come to nothing, and is done again without them: what the
+// others have cost is not lost. Each time there are fewer.
+Result<Factory::Outcome> Factory::as_named(Batch& batch, HealWork* work, const std::function<Result<Outcome>()>& act) {
+    for (;;) {
+        Result<Outcome> outcome = act();
+        if (outcome || outcome.error().code != kKeysTaken) return outcome;
+        Result<Pool::Lease> session = pool_for(batch).acquire(Context{});
+        if (!session) return session.error();
+        Result<std::vector<Key>> named = named_keys(**session, batch);
+        if (!named) return named.error();
+        if (named->size() >= batch.keys.size()) return internal_error("a batch names more documents than when it was claimed");
+        if (work != nullptr) work->keep_named(*named);
+        const Lock lock(mutex_);
+        batch.keys = *std::move(named);
+    }
 }
 
 Status Factory::settle_failure(const Batch& batch, const TargetInfo* target, const Error& failure, const Context& context) {

@@ -110,7 +110,6 @@ void HealWork::bury(const ReadDocument& d, const Error& reason) {
         {d.key, d.content_hash, std::string(to_string(reason.cls)), std::string(reason.strategy()), reason.message, 0, ""});
 }
 
-// Documents and chunks are numbered by position, so what stays moves up.
 void HealWork::bury(const std::vector<RefusedText>& refused) {
     std::map<std::size_t, const Error*> reasons;  // by text
     for (const RefusedText& r : refused) reasons.emplace(r.index, &r.error);
@@ -119,20 +118,39 @@ void HealWork::bury(const std::vector<RefusedText>& refused) {
         const auto it = reasons.find(text);
         if (it != reasons.end()) dead.emplace(request_.chunks[chunk].document, it->second);
     }
+    std::set<std::size_t> out;
+    for (const auto& [document, reason] : dead) {
+        bury(*request_.documents[document].read, *reason);
+        out.insert(document);
+    }
+    leave_out(out);
+}
+
+// Documents and chunks are numbered by position, so what stays moves up.
+void HealWork::leave_out(const std::set<std::size_t>& documents) {
     std::vector<std::size_t> place(request_.documents.size());
     std::size_t kept = 0;
     for (std::size_t i = 0; i < request_.documents.size(); ++i) {
-        const auto it = dead.find(i);
         place[i] = kept;
-        if (it == dead.end()) {
-            request_.documents[kept++] = request_.documents[i];
-            continue;
-        }
-        bury(*request_.documents[i].read, *it->second);
+        if (!documents.contains(i)) request_.documents[kept++] = request_.documents[i];
     }
     request_.documents.resize(kept);
-    std::erase_if(request_.chunks, [&](const WriteChunk& c) { return dead.contains(c.document); });
+    std::erase_if(request_.chunks, [&](const WriteChunk& c) { return documents.contains(c.document); });
     for (WriteChunk& c : request_.chunks) c.document = place[c.document];
+    wants_.clear();  // they count chunks, and have their vectors
+}
+
+void HealWork::keep_named(const std::vector<Key>& keys) {
+    const std::set<Key> named(keys.begin(), keys.end());
+    std::set<std::size_t> out;
+    for (std::size_t i = 0; i < request_.documents.size(); ++i) {
+        if (!named.contains(request_.documents[i].read->key)) out.insert(i);
+    }
+    leave_out(out);
+    std::erase_if(dead_, [&](const DeadLetter& d) { return !named.contains(d.key); });
+    for (ReadDocument& d : documents_) {
+        if (!named.contains(d.key)) d.deferred = false;
+    }
 }
 
 }  // namespace homeostat

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -44,6 +45,8 @@ public:
     // is a dead letter instead: what is stored of it stays as it is.
     void attach(Embedded embedded);
     WriteRequest& request() noexcept { return request_; }
+    // After attach(): documents whose keys are not among these leave the work, with all that was to become of them.
+    void keep_named(const std::vector<Key>& keys);
 
     // What did not fit the budget, as batches of at most so many bytes each: they are read side by side, and none in vain.
     std::vector<std::vector<Key>> deferred(std::int64_t bytes) const;
@@ -55,6 +58,7 @@ private:
     void add_document(const ReadDocument& document, const std::vector<Chunk>& chunks, bool rebuild);
     void bury(const ReadDocument& document, const Error& reason);
     void bury(const std::vector<RefusedText>& refused);
+    void leave_out(const std::set<std::size_t>& documents);  // of the request
     std::size_t text_index(const std::string& hash, std::string text);
 
     std::vector<ReadDocument> documents_;

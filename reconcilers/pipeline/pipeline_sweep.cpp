@@ -287,7 +287,8 @@ Result<ReconcileOutcome> PipelineReconciler::verify_or_finish(Pass& pass) {
         if (!completed) return completed;
         if (pass.open.batches > 0) return completed;
     }
-    const bool unconfirmed = heals && pass.declared.prune == "Auto" && !pass.prune.blocked && pass.unconfirmed > 0;
+    // A second look confirms deletions: they go, or wait with a plan that can be approved, which nobody hears of before that.
+    const bool unconfirmed = heals && pass.declared.prune != "Never" && !pass.prune.blocked && pass.unconfirmed > 0;
     if (heals && (run.planned_in_sweep > 0 || unconfirmed) && run.sweeps < settings_.max_sweeps) {
         HOMEOSTAT_REACH("sweep.before_restart");
         // A deep look is repeated only where it found what a look at versions cannot see.

@@ -7,6 +7,7 @@
 #include "core/fault_point.hpp"
 #include "store/control/budgets.hpp"
 #include "store/control/leases.hpp"
+#include "store/control/named_keys.hpp"
 #include "store/pg/arrays.hpp"
 #include "store/pg/named_statement.hpp"
 #include "store/pg/row_reader.hpp"
@@ -94,7 +95,9 @@ const Statement kHeartbeat{"batch_heartbeat", R"sql(
 
 const Statement kFence{
     "batch_fence",
-    "SELECT b.generation = p.generation, p.suspend, p.deletion_requested_at IS NOT NULL, b.epoch = l.epoch, " + kNotAtOnce +
+    "SELECT b.generation = p.generation, p.suspend, p.deletion_requested_at IS NOT NULL, b.epoch = l.epoch, b.documents = "
+    "$3::int, " +
+        kNotAtOnce +
         " FROM homeostat.batch b JOIN homeostat.pipeline p ON p.uid = b.uid"
         " JOIN homeostat.lease l ON l.resource = 'pipeline/' || b.uid"
         " WHERE b.id = $1::bigint AND b.claim_token = $2::bigint FOR UPDATE OF b FOR SHARE OF p FOR KEY SHARE OF l"};
@@ -292,13 +295,18 @@ Result<std::vector<std::int64_t>> heartbeat_batches(Session& session, const std:
 
 void fence_batch(Transaction& tx, const Batch& batch) {
     if (HOMEOSTAT_PLANTED("fence")) return;
-    tx.later(kFence, Params::of(batch.id, batch.token), [id = batch.id](const Rows& rows) {
+    tx.later(kFence, Params::of(batch.id, batch.token, batch.keys.size()), [id = batch.id](const Rows& rows) {
         const auto refuse = [&](std::string_view why) { throw StoreFailure(fenced(fmt::format("batch {}: {}", id, why))); };
         if (rows.empty()) refuse("its claim is no longer ours");
         if (!rows.boolean(0, 0)) refuse("the pipeline has a newer generation");
         if (rows.boolean(0, 1)) refuse("the pipeline is suspended");
         if (rows.boolean(0, 2)) refuse("the pipeline is being deleted");
         if (!rows.boolean(0, 3)) refuse("the lease has a newer epoch");
+        if (!rows.boolean(0, 4)) {
+            Error taken = fenced(fmt::format("batch {}: documents of it were erased", id));
+            taken.code = kKeysTaken;
+            throw StoreFailure(std::move(taken));
+        }
     });
 }
 

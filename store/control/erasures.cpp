@@ -6,6 +6,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "store/control/named_keys.hpp"
 #include "store/pg/arrays.hpp"
 #include "store/pg/row_reader.hpp"
 #include "store/pg/text_array.hpp"
@@ -89,12 +90,14 @@ const Statement kByKey{"count_by_key",
                        "SELECT (SELECT count(*) FROM homeostat.dead_letter WHERE uid = $1::bigint AND key = $2::text[]),"
                        " (SELECT count(*) FROM homeostat.unsteady WHERE uid = $1::bigint AND key = $2::text[]),"
                        " (SELECT count(*) FROM homeostat.trace_batch WHERE uid = $1::bigint AND $2::text[]::text = ANY (keys))"};
-const Statement kOpen{"erase_open",
-                      "SELECT id, kind, attempts, array_length(keys, 1), keys::text FROM homeostat.batch WHERE uid = $1::bigint"
-                      " ORDER BY id FOR UPDATE"};
-const Statement kOpenSeen{
-    "erase_open_seen",
-    "SELECT id, kind, attempts, array_length(keys, 1), keys::text FROM homeostat.batch WHERE uid = $1::bigint"};
+// Whether its claimant, where it has one, looks at what the batch still names when it writes: a replica of an earlier schema does
+// not.
+const std::string kOpenColumns = R"sql(
+    SELECT b.id, b.kind, b.attempts, b.claim_token IS NULL OR EXISTS (SELECT FROM homeostat.replica r WHERE r.id = b.claimed_by
+            AND r.schema_version >= (SELECT max(m.number) FROM homeostat.migration m)), array_length(b.keys, 1), b.keys::text
+    FROM homeostat.batch b WHERE b.uid = $1::bigint)sql";
+const Statement kOpen{"erase_open", kOpenColumns + " ORDER BY b.id FOR UPDATE OF b"};
+const Statement kOpenSeen{"erase_open_seen", kOpenColumns};
 const Statement kGone{"erase_batch", "DELETE FROM homeostat.batch WHERE id = $1::bigint"};
 
 const Statement kKept{"erase_kept", R"sql(
@@ -122,8 +125,9 @@ const Statement kRead{"erasure_read",
 
 struct OpenBatch {
     std::int64_t id = 0;
-    bool of_keys = false;   // else of ids, which the key may follow
+    bool of_keys = false;  // else of ids, which the key may follow
     std::int32_t attempts = 0;
+    bool asks = false;  // its claimant finds out what was taken from it
     std::vector<Key> keys;
 };
 
@@ -134,6 +138,7 @@ std::vector<OpenBatch> open_of(Transaction& tx, const Statement& statement, std:
         const std::string_view kind = c.view();
         b.of_keys = kind == to_string(BatchKind::heal) || kind == to_string(BatchKind::move);
         b.attempts = c.integer<std::int32_t>();
+        b.asks = c.boolean();
         const auto width = static_cast<std::size_t>(c.maybe_integer<std::int64_t>().value_or(0));
         const std::vector<std::string> flat = parse_text_array(c.view());
         const std::size_t n = width == 0 ? 0 : flat.size() / width;
@@ -234,6 +239,10 @@ std::int64_t erase_planned(Transaction& tx, std::int64_t uid, const Key& key, co
         std::erase_if(open.keys, [&](const Key& found) { return names(open, found, key, ids); });
         if (open.keys.size() == before) continue;
         ++held;
+        if (open.asks && !open.keys.empty()) {
+            keep_keys(tx, open.id, open.keys);
+            continue;
+        }
         Batch batch;
         batch.id = open.id;
         if (!open.keys.empty()) insert_rest(tx, batch, {open.keys}, open.attempts, std::chrono::milliseconds(0), "");

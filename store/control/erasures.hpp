@@ -40,8 +40,9 @@ RowCounts erase_told(Transaction& tx, std::int64_t uid, const Key& key, const st
 // How many there are, by table: every table is in it.
 RowCounts count_told(Transaction& tx, std::int64_t uid, const Key& key, const std::vector<std::string>& words);
 
-// Takes the key, and the ids that its document had, out of batches that are open. What else such a batch was to heal is in one of
-// its own from then on, and whoever had claimed it is fenced. How many held it.
+// Takes the key, and the ids that its document had, out of batches that are open. Who has claimed such a batch writes what else
+// it was to heal, and nothing of this key (kKeysTaken); a batch that has nothing else goes. Of a claimant of an earlier schema
+// the rest is in a batch of its own from then on, and it is fenced. How many held it.
 std::int64_t erase_planned(Transaction& tx, std::int64_t uid, const Key& key, const std::vector<std::int64_t>& ids);
 std::int64_t count_planned(Transaction& tx, std::int64_t uid, const Key& key);
 

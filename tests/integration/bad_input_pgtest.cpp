@@ -364,6 +364,17 @@ TEST_F(Brakes, NeverMeansNeverAndConfirmMeansAsked) {
     EXPECT_EQ(homeostat.run({"approve", "docs", plan_in_message()}).exit.code, 0);
     run_once(kConverged);
     expect_converged("docs", kWanted);
+    // What the feed names is not left for the next interval, five minutes later, before there is a plan to approve.
+    kit::Process run = homeostat.start({"run"});
+    ASSERT_TRUE(kit::eventually([&] { return condition("docs", "ChangeFeed") == "True"; })) << run.output();
+    ASSERT_TRUE(kit::eventually([&] { return condition("docs", "PruneBlocked") == "False"; })) << run.output();
+    db.exec("DELETE FROM docs WHERE id <= 5");
+    EXPECT_TRUE(kit::eventually([&] { return condition("docs", "PruneBlocked", "reason") == "ApprovalNeeded"; },
+                                std::chrono::seconds(60)))
+        << run.output();
+    EXPECT_EQ(homeostat.run({"approve", "docs", plan_in_message()}).exit.code, 0);
+    EXPECT_TRUE(kit::eventually([&] { return db.value("SELECT count(*) FROM docs_embeddings") == "195"; })) << run.output();
+    end(run);
 }
 
 }  // namespace

@@ -240,6 +240,11 @@ TEST_F(Budgets, AmountsThatMeanNothingAreRefusedWithASentence) {
                 HasSubstr("provider \"fake\": max_tokens_per_day is 0"));
     EXPECT_THAT(refused("UPDATE homeostat.provider SET max_cost_per_day = 3 WHERE name = 'hashing'"),
                 HasSubstr("it has no price"));
+    for (const char* price : {"NaN", "Infinity"}) {
+        EXPECT_THAT(
+            refused(fmt::format("UPDATE homeostat.provider SET price_per_million_tokens = '{}' WHERE name = 'fake'", price)),
+            HasSubstr(fmt::format("provider \"fake\": price_per_million_tokens is {}; a price is an amount", price)));
+    }
     EXPECT_THAT(homeostat.run({"approve", "docs", "x"}).output, HasSubstr("nothing of it waits for approval"));
     EXPECT_THAT(homeostat.run({"approve", "provider/fake", "x"}).output, HasSubstr("no budget of it is spent"));
     EXPECT_THAT(homeostat.run({"approve", "provider/fak", "x"}).output, HasSubstr("does not exist (did you mean \"fake\"?)"));

@@ -112,6 +112,50 @@ TEST_F(Erase, WhatIsUnderWayComesToNothing) {
     end_converged(run, "docs", kWanted);
 }
 
+// A batch that has lost a document to an erasure writes the others: what they have cost is paid once. What is declared again
+// afterwards is another batch's. So it is wherever the claimant dies.
+TEST_F(Erase, WhatElseABatchHasAskedForIsKept) {
+    const kit::Environment no_cache{{"HOMEOSTAT_CACHE_BYTES", "0"}};
+    declare("docs", "docs", "content, chunk_size", "'body', 400");
+    run_once(kConverged);
+    for (const std::string point : {"", "embed.after", "write.after_vectors", "write.before_commit"}) {
+        kit::Environment environment = no_cache;
+        if (!point.empty()) environment["HOMEOSTAT_FAULT_POINT"] = point;
+        kit::Process run = homeostat.start({"run"}, environment);
+        ASSERT_TRUE(kit::eventually([&] {
+            return condition("docs", "ChangeFeed") == "True" && condition("docs", "Ready") == "True";
+        })) << run.output();
+        endpoint.withhold();
+        const std::uint64_t calls = endpoint.calls();
+        const std::uint64_t texts = endpoint.texts();
+        db.exec(
+            "UPDATE docs SET body = CASE WHEN id = 7 THEN 'Zyxwvut' ELSE 'Text' END || ' that is paid for ' || id || now()"
+            " WHERE id <= 12");
+        ASSERT_TRUE(endpoint.wait_for_requests(calls + 1));
+        db.exec("DELETE FROM docs WHERE id = 7");
+        const kit::Program::Outcome erased = erase("7");
+        EXPECT_EQ(erased.exit.code, 0) << erased.output << run.output();
+        EXPECT_THAT(traces(), IsEmpty());
+        EXPECT_GT(number("SELECT count(*) FROM homeostat.batch WHERE claim_token IS NOT NULL"), 0) << "it goes on";
+        db.exec("INSERT INTO docs VALUES (7, 'Declared again')");
+        endpoint.release();
+        const auto ends_well = [&](kit::Process& process) {
+            EXPECT_TRUE(kit::eventually([&] { return kit::broken_invariants(db, "docs", kWanted).empty(); }))
+                << point << process.output();
+            EXPECT_THAT(traces(), IsEmpty()) << point;
+            end_converged(process, "docs", kWanted);
+        };
+        if (point.empty()) {
+            ends_well(run);
+            EXPECT_EQ(endpoint.texts() - texts, 13U) << "twelve, and the one that is declared again: none twice";
+            continue;
+        }
+        EXPECT_EQ(run.wait(std::chrono::seconds(30)).value_or(kit::Exit{}).signal, SIGKILL) << point << run.output();
+        kit::Process again = homeostat.start({"run"}, no_cache);
+        ends_well(again);
+    }
+}
+
 TEST_F(Erase, KilledAnywhereItIsTakenUpAgain) {
     make_history();
     db.exec("DELETE FROM docs WHERE id = 7");
@@ -180,7 +224,20 @@ TEST_F(Erase, WhatCannotBeErasedIsRefusedWithTheReason) {
     EXPECT_THAT(says({"erase", "dosc", "7"}), HasSubstr("did you mean \"docs\"?"));
     EXPECT_THAT(says({"erase", "docs", "7", "8"}), HasSubstr("the key has 1 column: id; 2 values given"));
     EXPECT_THAT(says({"erase", "docs", "7", "--timeout", "never"}), HasSubstr("--timeout"));
+    const auto asked = [&](const std::string& key) -> std::string {
+        try {
+            db.exec("INSERT INTO homeostat.own_erasure (pipeline, key) VALUES ('docs', '" + key + "')");
+        } catch (const std::exception& e) {
+            return e.what();
+        }
+        return "";
+    };
+    EXPECT_THAT(asked("{{1},{2}}"), HasSubstr("this one is a list of lists"));
+    EXPECT_THAT(asked("{NULL}"), HasSubstr("value 1 of the document's key is NULL"));
+    EXPECT_THAT(asked("{1,2}"), HasSubstr("a document's key has 1 column(s) (id), and 2 value(s) were given"));
+    EXPECT_THAT(homeostat.run({"erase", "--help"}).output, HasSubstr("A key that begins with a dash goes behind --"));
     kit::Process run = homeostat.start({"run"});
+    EXPECT_EQ(homeostat.run({"erase", "docs", "--timeout=20s", "--", "-7"}).exit.code, 0) << run.output();
     EXPECT_THAT(says({"erase", "docs", "seven"}), HasSubstr("its key is no value of the key columns"));
     EXPECT_EQ(number("SELECT count(*) FROM homeostat.erasure WHERE key IS NOT NULL"), 0);
     // A document that there never was leaves a receipt too: nothing was found, and nothing is left.

@@ -305,6 +305,16 @@ TEST_F(Rollback, WhatCannotBeGoneBackToIsRefusedInASentence) {
     run_once(kConverged);
     checkpoint("good");
     EXPECT_THAT(refused({"--to", "goood"}), AllOf(HasSubstr("it has no checkpoint"), HasSubstr("did you mean \"good\"?")));
+    EXPECT_THROW(
+        {
+            try {
+                db.exec("INSERT INTO homeostat.own_checkpoint (pipeline, name) VALUES ('docs', NULL)");
+            } catch (const std::exception& e) {
+                EXPECT_THAT(e.what(), HasSubstr("pipeline \"docs\": a checkpoint needs a name"));
+                throw;
+            }
+        },
+        std::exception);
     EXPECT_THAT(refused({"--run", "99999"}), HasSubstr("it has no checkpoint \"run-99999\""));
     EXPECT_THAT(refused({"--run", "good"}), HasSubstr("is not the number of a run"));
     EXPECT_THAT(refused({"--run", "1", "--to", "good"}), HasSubstr("not both"));
