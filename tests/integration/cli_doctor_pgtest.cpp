@@ -4,6 +4,7 @@
 #include "controller/cli/checks/doctor_checks.hpp"
 #include "tests/integration/cli_case.hpp"
 #include "tests/kit/fake_endpoint.hpp"
+#include "tests/kit/process.hpp"
 
 namespace homeostat {
 namespace {
