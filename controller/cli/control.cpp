@@ -9,6 +9,7 @@
 #include "store/control/budgets.hpp"
 #include "store/control/suspension.hpp"
 #include "store/control/target_views.hpp"
+#include "store/control/time_until.hpp"
 
 namespace homeostat {
 
@@ -97,6 +98,7 @@ int run_delete(CliContext& context, const DeleteOptions& o) {
 struct SuspendOptions {
     std::vector<std::string> names;
     std::string reason;
+    std::string length;
     std::string until;
 };
 
@@ -112,7 +114,7 @@ Result<std::string> suspend(Session& session, ResourceKind kind, const std::stri
     const std::string why = reason ? ": " + *reason : "";
     if (kind == ResourceKind::provider) return not_suspended(kind, name);
     if (kind == ResourceKind::target_view) {
-        if (length) return invalid("--for is for pipelines; a target view is suspended until it is resumed");
+        if (length) return invalid("--for and --until are for pipelines; a target view is suspended until it is resumed");
         return said(set_target_view_suspended(session, name, true, reason), "targetview/{} suspended{}", name, why);
     }
     if (auto done = set_suspended(session, name, true, reason, length); !done) return done.error();
@@ -180,8 +182,16 @@ Result<std::string> approve(Session& session, const std::string& text, const std
 }
 
 int run_suspend(CliContext& context, const SuspendOptions& o) {
-    const auto length = read_duration("--for", o.until);
+    if (!o.length.empty() && !o.until.empty()) return context.fail(invalid("--for and --until are two ends; give one of them"));
+    auto length = read_duration("--for", o.length);
     if (!length) return context.fail(length.error());
+    if (!o.until.empty()) {
+        const auto session = context.session();
+        if (!session) return context.fail(session.error());
+        const Result<Millis> left = time_until(**session, o.until);
+        if (!left) return context.fail(invalid("--until " + left.error().message));
+        length = std::optional<Millis>(*left);
+    }
     return for_each_object(context, o.names, [&](Session& session, ResourceKind kind, const std::string& name) {
         return suspend(session, kind, name, o, *length);
     });
@@ -208,7 +218,9 @@ VerbBody configure_suspend(Command& command, CliContext& context) {
     auto o = std::make_shared<SuspendOptions>();
     add_names(command, o->names);
     command.option({.names = "--reason", .value = "TEXT", .help = "Why, for the next operator"}, o->reason);
-    command.option({.names = "--for", .value = "DURATION", .help = "Resume by itself after this long, such as 2h"}, o->until);
+    command.option({.names = "--for", .value = "DURATION", .help = "Resume by itself after this long, such as 2h"}, o->length);
+    command.option({.names = "--until", .value = "TIME", .help = "Resume by itself then, such as 2026-11-28T06:00:00+01:00"},
+                   o->until);
     return [&context, o] { return run_suspend(context, *o); };
 }
 

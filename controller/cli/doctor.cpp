@@ -23,6 +23,9 @@ Checks examine(CliContext& context) {
     const auto add = [&](Checks more) { std::move(more.begin(), more.end(), std::back_inserter(out)); };
     add(check_server(**session, settings));
     add(check_standby(**session, connect_options(settings), settings));
+    bool readable = true;
+    add(check_locks(**session, readable));
+    if (!readable) return out;
     out.push_back(check_schema(**session));
     const bool schema = out.back().health == CheckHealth::ok;
     if (schema) {

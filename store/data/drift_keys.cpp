@@ -213,6 +213,7 @@ void count_source_as_stored(Transaction& tx, const SourceShape& source, const Re
         match += fmt::format("{}d.key_{} = l.key[{}]::{}{}", i == 0 ? "" : " AND ", i + 1, i + 1, source.key[i].type,
                              source.key[i].collate);
     }
+    if (!source.search_path.empty()) tx.exec("SET LOCAL search_path = pg_catalog" + source.search_path);
     tx.exec({revision.tables.prefix + "_source_count", fmt::format(R"sql(
         UPDATE homeostat.pipeline_status s SET source_documents = s.documents + (
             SELECT count(*) FROM homeostat.dead_letter l WHERE l.uid = $1::bigint AND l.revision = $2::int
@@ -220,6 +221,7 @@ void count_source_as_stored(Transaction& tx, const SourceShape& source, const Re
         WHERE s.uid = $1::bigint)sql",
                                                                    revision.tables.document, match)},
             Params::of(revision.tables.uid, revision.number));
+    if (!source.search_path.empty()) tx.exec("SET LOCAL search_path = pg_catalog");
 }
 
 Result<ContentSize> content_size(Transaction& tx, const SourceShape& source, const std::vector<Key>& keys) {

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 
+#include "store/data/key_types.hpp"
 #include "store/data/source_code.hpp"
 #include "store/data/source_reader.hpp"
 #include "store/data/who_looks.hpp"
 #include "store/pg/pg_error.hpp"
 #include "store/pg/row_reader.hpp"
+#include "store/pg/text_array.hpp"
 
 namespace homeostat {
 
@@ -352,7 +354,6 @@ Result<SourceShape> inspect_source(Transaction& tx, const PipelineSpec& spec) {
         SourceShape shape;
         shape.relation = spec.source;
         const Catalog catalog(tx, spec, shape);
-        std::string key_names;
         for (const std::string& name : spec.key) {
             const KnownColumn& c = catalog.stored("key", name);
             shape.key.push_back(c.shape);
@@ -360,10 +361,8 @@ Result<SourceShape> inspect_source(Transaction& tx, const PipelineSpec& spec) {
             if (c.operator_schema != "pg_catalog" && shape.search_path.find(c.operator_schema) == std::string::npos) {
                 shape.search_path += ", \"" + c.operator_schema + "\"";
             }
-            key_names += fmt::format("{}\"", key_names.empty() ? "{" : ",");
-            for (const char ch : name) key_names += (ch == '"' || ch == '\\') ? std::string{'\\', ch} : std::string{ch};
-            key_names += '"';
         }
+        refuse_keys_that_do_not_join(tx, spec, catalog.oid);
         for (const std::string& name : spec.metadata) shape.metadata.push_back(catalog.stored("metadata", name).shape);
         shape.body =
             spec.content_template ? template_content(catalog, "content", *spec.content_template) : joined_content(catalog, spec);
@@ -373,7 +372,7 @@ Result<SourceShape> inspect_source(Transaction& tx, const PipelineSpec& spec) {
         refuse_or_accept_filter(tx, spec, catalog.oid, catalog.reader(), shape);
         refuse_what_tells_who_looks(tx, shape.reader, declared_in(spec), spec.source);
         refuse_untrusted_code(tx, shape.reader, fmt::format("pipeline \"{}\"", spec.name), spec.source, catalog.used);
-        shape.unique_key = tx.exec(kUniqueKey, Params::of(catalog.oid, key_names + "}")).boolean(0, 0);
+        shape.unique_key = tx.exec(kUniqueKey, Params::of(catalog.oid, format_text_array(spec.key))).boolean(0, 0);
         return shape;
     });
 }

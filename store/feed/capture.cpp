@@ -55,7 +55,7 @@ const Statement kComparable{
     " CASE WHEN a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'bool'::regtype, 'uuid'::regtype,"
     "                          'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype, 'bytea'::regtype) THEN ''"
     "      WHEN a.atttypid IN ('text'::regtype, 'varchar'::regtype) THEN ' COLLATE pg_catalog.\"C\"'"
-    " END"
+    " END, a.attlen = -1"
     " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace tn ON tn.oid = t.typnamespace"
     " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped"};
 
@@ -72,7 +72,7 @@ std::vector<CapturedColumn> columns_of(Transaction& tx, const std::string& relat
     const Rows rows = tx.exec(kComparable, Params::of(relation));
     std::vector<CapturedColumn> out;
     for (int i = 0; i < rows.size(); ++i)
-        out.push_back({rows.text(i, 0), rows.text(i, 1), rows.text(i, 2), "", rows.maybe(i, 3)});
+        out.push_back({rows.text(i, 0), rows.text(i, 1), rows.text(i, 2), "", rows.maybe(i, 3), rows.boolean(i, 4)});
     return out;
 }
 
@@ -147,6 +147,11 @@ public:
                         " p.pronamespace = 'homeostat_data'::pg_catalog.regnamespace AND p.proname LIKE 'p{1}\\_changed%' LOOP"
                         " EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO homeostat_controller', f); END LOOP;",
                         change_table(spec_.uid), spec_.uid)));
+        // To cut off its end VACUUM locks it: writers would find it locked, and ask for a sweep.
+        plan_.functions.push_back(fmt::format(
+            "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = '{0}'::pg_catalog.regclass AND"
+            " 'vacuum_truncate=false' = ANY (c.reloptions)) THEN ALTER TABLE {0} SET (vacuum_truncate = false); END IF; END $$",
+            change_table(spec_.uid)));
         std::string all;
         for (const std::string& ddl : plan_.table) all += ddl;
         plan_.table_digest = fmt::format("{:016x}", fnv1a(all));
@@ -205,7 +210,8 @@ private:
             std::replace(events.begin(), events.end(), std::string_view("insert"), kRowInsert);
             std::replace(events.begin(), events.end(), std::string_view("delete"), kRowDelete);
         }
-        const CaptureFunctions functions(spec_.uid, stem, std::move(key), std::move(compared), watched.empty());
+        const CaptureFunctions functions(
+            spec_.uid, stem, {std::move(key), watched.empty() ? columns : std::move(compared), watched.empty(), tells_chunks()});
         for (const std::string_view event : events) plan_.functions.push_back(functions.text(event));
         for (const std::string_view event : events)
             plan_.functions.push_back(only_for(members, fmt::format("{}_{}", stem, event)));
@@ -215,6 +221,12 @@ private:
             for (const std::string_view event : events)
                 plan_.triggers.push_back(trigger(spec_.uid, m.relation, stem, event, named));
         }
+    }
+
+    bool tells_chunks() {
+        static const Statement kTells{"capture_tells_chunks",
+                                      "SELECT to_regprocedure('pg_catalog.pg_column_toast_chunk_id(\"any\")') IS NOT NULL"};
+        return tx_.exec(kTells).boolean(0, 0);
     }
 
     // A statement with transition tables copies its rows, and fails where the copies may not be as large as they are.

@@ -44,9 +44,13 @@ std::string named_sequence(std::int64_t uid) { return fmt::format("homeostat_dat
 std::string room_sequence(std::int64_t uid) { return fmt::format("homeostat_data.p{}_room", uid); }
 std::string full_sequence(std::int64_t uid) { return fmt::format("homeostat_data.p{}_full", uid); }
 
-CaptureFunctions::CaptureFunctions(std::int64_t uid, std::string stem, std::vector<CapturedColumn> key,
-                                   std::vector<CapturedColumn> watched, bool whole_row)
-    : uid_(uid), stem_(std::move(stem)), key_(std::move(key)), watched_(std::move(watched)), whole_row_(whole_row) {}
+CaptureFunctions::CaptureFunctions(std::int64_t uid, std::string stem, CapturedTable table)
+    : uid_(uid),
+      stem_(std::move(stem)),
+      key_(std::move(table.key)),
+      watched_(std::move(table.watched)),
+      whole_row_(table.whole_row),
+      tells_chunks_(table.tells_chunks) {}
 
 // A search path of its own would cost a writer a third of what the function does; nothing in it depends on one: every name
 // and every operator says its schema, and transition tables come before all else. So no NULLIF, no IN, no CASE x WHEN and no IS
@@ -56,23 +60,47 @@ CaptureFunctions::CaptureFunctions(std::int64_t uid, std::string stem, std::vect
 // looked up when it runs, and whatever became of a column, a type, a right or an object of ours since then only ends the block.
 // A block that writes takes a transaction number of its own. So it is the first naming of a transaction alone that writes inside:
 // from then on the transaction holds the lock under which the table of changes stays as it is, and the others write after it.
+//
+// Nor does a writer wait for whoever has locked a table of ours: it is locked at once or not at all.
 std::string CaptureFunctions::text(std::string_view event) const {
     const std::string does = body(event);
-    // A transaction that has called cannot be prepared; where transactions are, nobody sleeps.
-    const std::string call_if_allowed = fmt::format(
-        "IF pg_catalog.current_setting('max_prepared_transactions') OPERATOR(pg_catalog.=) '0' THEN {} END IF;", notify());
     std::string tag = "$homeostat$";  // anything that no identifier in it holds
     while (does.find(tag) != std::string::npos) tag.insert(1, "_");
     return fmt::format(
         "CREATE OR REPLACE FUNCTION homeostat_data.{}_{}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS {}\n"
         "#variable_conflict use_variable\nDECLARE\n    homeostat_keys pg_catalog.record;\n    homeostat_asleep boolean;\n"
         "    homeostat_moved boolean;\n    homeostat_full boolean := false;\n    homeostat_room bigint;\n"
-        "    homeostat_named bigint;\n    homeostat_counted bigint;\n    homeostat_held bigint;\nBEGIN\n    BEGIN\n    {}\n"
-        "    EXCEPTION WHEN OTHERS THEN\n        BEGIN\n            homeostat_named := pg_catalog.setval({}, {});\n"
-        "            {}\n        EXCEPTION WHEN OTHERS THEN NULL;\n        END;\n        RETURN NULL;\n    END;\n"
+        "    homeostat_named bigint;\n    homeostat_counted bigint;\n    homeostat_held bigint;\n"
+        "    homeostat_kept boolean;\n    homeostat_inline bigint;\n    homeostat_said pg_catalog.text;\n"
+        "    homeostat_patience pg_catalog.text;\n"
+        "BEGIN\n    BEGIN\n    {}\n    EXCEPTION WHEN OTHERS THEN\n        {}\n        RETURN NULL;\n    END;\n"
         "    {}\n    RETURN NULL;\nEND {}",
-        stem_, event, tag, does, regclass(full_sequence(uid_)), kFull, call_if_allowed, event == "truncate" ? "" : write(event),
-        tag);
+        stem_, event, tag, does, sweep_instead(), event == "truncate" ? "" : write(event), tag);
+}
+
+// What cannot be named is a sweep's to find, which is asked for past all transactions, by a number that nobody can lock as a
+// table.
+std::string CaptureFunctions::sweep_instead() const {
+    // A transaction that has called cannot be prepared; where transactions are, nobody sleeps.
+    const std::string call_if_allowed = fmt::format(
+        "IF pg_catalog.current_setting('max_prepared_transactions') OPERATOR(pg_catalog.=) '0' THEN {} END IF;", notify());
+    return fmt::format(
+        "BEGIN\n            {}\n            {}\n        EXCEPTION WHEN OTHERS THEN NULL;\n        END;",
+        impatiently(fmt::format("homeostat_named := pg_catalog.setval({}, {});", regclass(full_sequence(uid_)), kFull)),
+        call_if_allowed);
+}
+
+// For what no other writer holds. It costs too much where a writer does nothing else.
+std::string CaptureFunctions::impatiently(std::string_view what) {
+    return fmt::format(
+        "homeostat_patience := pg_catalog.current_setting('lock_timeout');\n"
+        "            PERFORM pg_catalog.set_config('lock_timeout', '1ms', true);\n            {}\n"
+        "            PERFORM pg_catalog.set_config('lock_timeout', homeostat_patience, true);",
+        what);
+}
+
+std::string CaptureFunctions::hold_table() const {
+    return fmt::format("LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE NOWAIT;", change_table(uid_));
 }
 
 // One number, which all writers share: where they read more they wait for each other. So whoever finds no room calls nobody; who
@@ -84,21 +112,29 @@ std::string CaptureFunctions::gate() const {
 
 std::string CaptureFunctions::body(std::string_view event) const {
     if (event == "truncate") {
-        return fmt::format("INSERT INTO {} (change) VALUES ('t');\n    homeostat_asleep := {};\n    {}\n    RETURN NULL;",
-                           change_table(uid_), asleep(), ring());
+        return fmt::format(
+            "{}\n    {}\n    INSERT INTO {} (change) VALUES ('t');\n    homeostat_asleep := {};\n    {}\n"
+            "    RETURN NULL;",
+            hold_table(), hold_bell("ACCESS SHARE"), change_table(uid_), asleep(), ring());
     }
     const std::string does = gate() + (of_rows(event) ? row(event) : refuse_other_rows(event) + rows(event));
     return fmt::format("{}\n    IF homeostat_held IS NULL THEN\n        {}\n        RETURN NULL;\n    END IF;", does, ring());
 }
 
 // How many changes of this transaction have been named before; NULL where none has, or where what was held then may be held no
-// more. The setting is the transaction's own and ends with it, as the lock does.
+// more. The setting is the transaction's own and ends with it, as the lock does. The first to name takes the locks, and waits for
+// none.
 std::string CaptureFunctions::look_whether_held() const {
     return fmt::format(
-        "homeostat_held := CASE WHEN pg_catalog.current_setting('homeostat.p{0}', true) OPERATOR(pg_catalog.<>) ''\n"
-        "        AND pg_catalog.has_table_privilege('{1}', 'INSERT')\n"
-        "        THEN pg_catalog.current_setting('homeostat.p{0}', true)::pg_catalog.int8 END;\n    ",
-        uid_, change_table(uid_));
+        "homeostat_said := pg_catalog.current_setting('homeostat.p{0}', true);\n"
+        "    homeostat_held := CASE WHEN homeostat_said OPERATOR(pg_catalog.<>) ''\n"
+        "        AND pg_catalog.has_table_privilege('{1}', 'INSERT') THEN homeostat_said::pg_catalog.int8 END;\n"
+        "    IF homeostat_held IS NULL THEN\n        {2}\n        {3}\n    END IF;\n    ",
+        uid_, change_table(uid_), hold_table(), hold_bell("ACCESS SHARE"));
+}
+
+std::string CaptureFunctions::hold_bell(std::string_view mode) {
+    return fmt::format("LOCK TABLE ONLY homeostat.feed_bell IN {} MODE NOWAIT;", mode);
 }
 
 std::string CaptureFunctions::hold() const {
@@ -125,14 +161,14 @@ std::string CaptureFunctions::rows(std::string_view event) const {
     return (event == "update" && !key_.empty() ? refuse_other_types("(SELECT {} FROM new_rows n LIMIT 1)", "n") : "") +
            fmt::format(
                "homeostat_room := GREATEST(pg_catalog.pg_sequence_last_value({1}) OPERATOR(pg_catalog.-)"
-               " pg_catalog.pg_sequence_last_value({0}), 1);\n    {2}IF homeostat_held IS NULL THEN\n"
-               "        INSERT INTO {3} {4} LIMIT homeostat_room;\n"
+               " pg_catalog.pg_sequence_last_value({0}), 1);\n    {5}IF homeostat_held IS NULL THEN\n"
+               "        INSERT INTO {2} {3} LIMIT homeostat_room;\n"
                "        GET DIAGNOSTICS homeostat_named = ROW_COUNT;\n    ELSE\n"
-               "        SELECT pg_catalog.array_agg(k) AS f1, pg_catalog.count(*) AS f2 INTO homeostat_keys FROM ({4} LIMIT"
+               "        SELECT pg_catalog.array_agg(k) AS f1, pg_catalog.count(*) AS f2 INTO homeostat_keys FROM ({3} LIMIT"
                " homeostat_room) k;\n        homeostat_named := homeostat_keys.f2;\n    END IF;\n"
-               "    IF homeostat_named OPERATOR(pg_catalog.=) 0 THEN RETURN NULL; END IF;\n    {5}",
-               regclass(named_sequence(uid_)), regclass(room_sequence(uid_)), look_whether_held(), into(), changes(event),
-               hold()) +
+               "    IF homeostat_named OPERATOR(pg_catalog.=) 0 THEN RETURN NULL; END IF;\n    {4}",
+               regclass(named_sequence(uid_)), regclass(room_sequence(uid_)), into(), changes(event), hold(),
+               look_whether_held()) +
            fmt::format(
                "IF homeostat_named OPERATOR(pg_catalog.=) homeostat_room THEN\n        homeostat_full := true;\n"
                "        homeostat_room := pg_catalog.setval({1}, {2});\n    END IF;\n"
@@ -158,7 +194,8 @@ std::string CaptureFunctions::refuse_other_rows(std::string_view event) const {
 
 // Raised inside the block that catches it.
 std::string CaptureFunctions::refuse_other_types(std::string_view asked, std::string_view alias) const {
-    std::vector<CapturedColumn> columns = by_exactness(watched_).exact;
+    std::vector<CapturedColumn> columns;
+    if (!whole_row_) columns = by_exactness(watched_).exact;
     columns.insert(columns.end(), key_.begin(), key_.end());
     if (columns.empty()) return "";
     return fmt::format("IF {} THEN RAISE EXCEPTION 'a column has another type now'; END IF;\n    ",
@@ -197,7 +234,7 @@ std::string CaptureFunctions::name_row(std::string_view event) const {
 
 // A key that is NULL, or becomes it, is another one: nothing is equal to it.
 std::string CaptureFunctions::name_moved() const {
-    return refuse_other_types("{}", "NEW") +
+    return refuse_other_types("{}", "NEW") + look_what_is_kept() +
            fmt::format(
                "homeostat_moved := ({0}) IS NOT TRUE;\n"
                "    IF NOT homeostat_moved AND NOT ({1}) THEN RETURN NULL; END IF;\n"
@@ -269,12 +306,12 @@ std::string CaptureFunctions::notify() const { return fmt::format("PERFORM pg_ca
 std::string CaptureFunctions::ring() const {
     return fmt::format(
         "IF homeostat_asleep THEN\n        IF pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'read "
-        "committed' THEN\n"
+        "committed' THEN\n            {2}\n"
         "            UPDATE homeostat.feed_bell SET asleep = false WHERE uid OPERATOR(pg_catalog.=) (SELECT b.uid FROM"
-        " homeostat.feed_bell b\n                WHERE b.uid OPERATOR(pg_catalog.=) {} AND b.asleep FOR UPDATE SKIP "
+        " homeostat.feed_bell b\n                WHERE b.uid OPERATOR(pg_catalog.=) {0} AND b.asleep FOR UPDATE SKIP "
         "LOCKED);\n"
-        "        END IF;\n        {}\n    END IF;",
-        uid_, notify());
+        "        END IF;\n        {1}\n    END IF;",
+        uid_, notify(), hold_bell("ROW EXCLUSIVE"));
 }
 
 std::string CaptureFunctions::into() const {
@@ -314,18 +351,23 @@ std::string CaptureFunctions::same(std::string_view now, std::string_view before
 
 // IS DISTINCT FROM would look for its operator along the writer's search path.
 std::string CaptureFunctions::differs(std::string_view now, std::string_view before) const {
-    if (whole_row_) return fmt::format("pg_catalog.record_image_ne(ROW({}.*), ROW({}.*))", now, before);
+    const bool by_row = now == "NEW";
+    if (whole_row_) {
+        const std::string any = fmt::format("pg_catalog.record_image_ne(ROW({}.*), ROW({}.*))", now, before);
+        return by_row ? any_is_large() + any : any;
+    }
     if (watched_.empty()) return "false";
     const auto [exact, others] = by_exactness(watched_);
     std::string out = joined(exact, " OR ", [&](const CapturedColumn& c, std::size_t) {
         return fmt::format(
-            "({0}.{2}{3} OPERATOR(pg_catalog.=) {1}.{2}{3}) IS NOT TRUE AND ({0}.{2} IS NOT NULL OR {1}.{2} IS NOT "
+            "{4}({0}.{2}{3} OPERATOR(pg_catalog.=) {1}.{2}{3}) IS NOT TRUE AND ({0}.{2} IS NOT NULL OR {1}.{2} IS NOT "
             "NULL)",
-            now, before, c.quoted, *c.compare);
+            now, before, c.quoted, *c.compare, by_row && c.may_be_apart ? fmt::format("({}) IS NOT TRUE AND ", unread(c)) : "");
     });
     if (others.empty()) return out;
-    return fmt::format("{}{}pg_catalog.record_image_ne({}, {})", out, out.empty() ? "" : " OR ", image(others, now),
-                       image(others, before));
+    return fmt::format("{}{}pg_catalog.record_image_ne({}, {})", out, out.empty() ? "" : " OR ",
+                       by_row ? image_but_unread(others, now) : image(others, now),
+                       by_row ? image_but_unread(others, before) : image(others, before));
 }
 
 }  // namespace homeostat

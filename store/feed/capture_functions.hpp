@@ -12,6 +12,8 @@
 // what is missing. It calls no nextval, which lastval() would show to the writer, reads no table of ours but the bell, and
 // compares bytes.
 //
+// Nor does it wait for whoever has locked a table of ours (LOCK, VACUUM FULL, CREATE INDEX): it asks for a sweep instead.
+//
 // It runs with the controller's rights, and calls nothing that anybody else can make: names and operators are given in full, and
 // values are converted and compared only while their columns have the types that they had when it was made. A column that was
 // given another since, perhaps with a cast of its owner's, makes the feed full instead.
@@ -31,6 +33,7 @@ struct CapturedColumn {
     std::string type;                    // a literal that names it in full
     std::string wide;                    // of a key: the type under which changes are kept
     std::optional<std::string> compare;  // suffix with which equal values have equal texts; absent: only their bytes tell
+    bool may_be_apart = false;           // its values may be kept outside of their rows (TOAST)
 };
 
 // An update by a trigger of its row and not of its statement: without two transition tables it costs a writer of one row half as
@@ -43,17 +46,27 @@ constexpr std::string_view kRowDelete = "delete_row";
 constexpr bool of_rows(std::string_view event) noexcept { return event.ends_with("_row"); }
 
 // Of one relation.
+struct CapturedTable {
+    std::vector<CapturedColumn> key;  // without one a change only says that something changed
+    std::vector<CapturedColumn> watched;
+    bool whole_row = false;  // any difference is a change; `watched` is all columns then
+    bool tells_chunks = false;  // the server says where a value is kept (PostgreSQL 17)
+};
+
 class CaptureFunctions {
 public:
-    // `stem` names them. Without a key a change only says that something changed; `whole_row`: any difference is one.
-    CaptureFunctions(std::int64_t uid, std::string stem, std::vector<CapturedColumn> key, std::vector<CapturedColumn> watched,
-                     bool whole_row);
+    // `stem` names them.
+    CaptureFunctions(std::int64_t uid, std::string stem, CapturedTable table);
 
     // `event`: insert, update, delete or truncate, of a statement; or one of_rows().
     std::string text(std::string_view event) const;
 
 private:
     std::string body(std::string_view event) const;
+    std::string sweep_instead() const;
+    static std::string impatiently(std::string_view what);
+    std::string hold_table() const;
+    static std::string hold_bell(std::string_view mode);
     std::string gate() const;
     std::string look_whether_held() const;
     std::string hold() const;
@@ -72,6 +85,10 @@ private:
     std::string list(std::string_view alias) const;
     std::string values(std::string_view record) const;
     std::string image(const std::vector<CapturedColumn>& columns, std::string_view alias) const;
+    std::string image_but_unread(const std::vector<CapturedColumn>& columns, std::string_view record) const;
+    std::string look_what_is_kept() const;
+    std::string unread(const CapturedColumn& column) const;
+    std::string any_is_large() const;
     std::string same(std::string_view now, std::string_view before) const;
     std::string differs(std::string_view now, std::string_view before) const;
     std::string refuse_other_rows(std::string_view event) const;
@@ -82,6 +99,7 @@ private:
     std::vector<CapturedColumn> key_;
     std::vector<CapturedColumn> watched_;
     bool whole_row_;
+    bool tells_chunks_;
 };
 
 // Qualified names of what belongs to a pipeline's feed.

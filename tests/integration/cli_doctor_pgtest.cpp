@@ -4,6 +4,7 @@
 #include "controller/cli/checks/doctor_checks.hpp"
 #include "tests/integration/cli_case.hpp"
 #include "tests/kit/fake_endpoint.hpp"
+#include "tests/kit/process.hpp"
 
 namespace homeostat {
 namespace {
@@ -41,6 +42,28 @@ TEST_F(CliDoctor, AllIsWellOnAFreshDatabase) {
         EXPECT_EQ(of(checks, subject)["health"], "ok") << subject << checks.dump(1);
     }
     EXPECT_THAT(ends(0, {"doctor"}), AllOf(HasSubstr("SUBJECT"), HasSubstr("ok  connection"), HasSubstr("timeline 1")));
+}
+
+// Who may declare may lock what others have declared: he is named, and nothing is asked that would wait for him.
+TEST_F(CliDoctor, WhoLocksWhatIsDeclaredIsNamed) {
+    without_local();
+    declare_articles(3);
+    kit::Sql holder(db.url());
+    holder.exec("SET application_name = 'bob'; BEGIN; SELECT FROM homeostat.pipeline FOR UPDATE");
+    const std::string old =
+        "SELECT clock_timestamp() - xact_start > '6 seconds' FROM pg_stat_activity WHERE application_name = 'bob'";
+    ASSERT_TRUE(kit::eventually([&] { return db.value(old) == "t"; }));
+    const json rows = of(examine(1), "locks");
+    EXPECT_EQ(rows["health"], "warn");
+    EXPECT_THAT(rows["found"].get<std::string>(),
+                AllOf(HasSubstr("(bob, role postgres), whose transaction began"), HasSubstr("holds rows on homeostat.pipeline")));
+    EXPECT_THAT(rows["fix"].get<std::string>(), HasSubstr("ALTER ROLE postgres SET idle_in_transaction_session_timeout"));
+    holder.exec("LOCK TABLE homeostat.provider IN ACCESS EXCLUSIVE MODE");
+    const json all = of(examine(2), "locks");
+    EXPECT_EQ(all["health"], "fail");
+    EXPECT_THAT(all["found"].get<std::string>(), HasSubstr("holds a lock on homeostat.pipeline, homeostat.provider"));
+    holder.exec("ROLLBACK");
+    EXPECT_EQ(of(examine(0), "locks")["health"], "ok");
 }
 
 TEST_F(CliDoctor, NoServerAndNoSchema) {

@@ -207,6 +207,18 @@ TEST_F(CliGet, DescribeBeginsWithWhatMatters) {
                       Not(HasSubstr("What to do"))));
     EXPECT_THAT(ends(0, {"suspend", "articles", "--reason", "a test", "--for", "2h"}),
                 AllOf(StartsWith("pipeline/articles suspended until 2"), EndsWith("Z: a test\n")));
+    EXPECT_THAT(ends(0, {"suspend", "articles", "--reason", "a test", "--until", "2199-01-02T03:04:05+01:00"}),
+                AllOf(StartsWith("pipeline/articles suspended until 2199-01-02"), EndsWith("Z: a test\n")));
+    EXPECT_EQ(
+        db.value("SELECT round(extract(epoch FROM suspend_until - '2199-01-02 02:04:05+00'))::int / 10 FROM homeostat.pipeline"
+                 " WHERE name = 'articles'"),
+        "0");
+    for (const char* bad : {"soon", "2199-01-02", "2199-01-02T03:04:05", "2199-02-31T00:00:00Z", "2199-01-02T27:00:00Z", "06:00"})
+        EXPECT_THAT(refused({"suspend", "articles", "--until", bad}), HasSubstr(" is not a time; write it with its zone")) << bad;
+    EXPECT_THAT(refused({"suspend", "articles", "--until", "2020-01-02T03:04:05Z"}),
+                HasSubstr("2020-01-02T03:04:05Z has passed"));
+    EXPECT_THAT(refused({"suspend", "articles", "--until", "2199-01-02T03:04:05Z", "--for", "1h"}),
+                HasSubstr("give one of them"));
     EXPECT_THAT(ends(0, {"describe", "articles"}), AllOf(HasSubstr("What to do: homeostat resume articles\nSuspended: by "),
                                                          HasSubstr(", until 2"), HasSubstr("; a test\n")));
 }

@@ -164,6 +164,10 @@ const std::vector<SourceCase> kCases{
           "DO $$ BEGIN EXECUTE (SELECT format('CREATE TYPE mood AS ENUM (%s)', string_agg(quote_literal('m' || i), ',' ORDER BY "
           "i DESC)) FROM generate_series(1, 130) i); END $$;"),
     keyed("DomainKey", "slug", "('slug-' || i)::slug", "CREATE DOMAIN slug AS text CHECK (value ~ '^[a-z0-9-]+$');"),
+    keyed("LtreeKey", "ltree", "('a.b' || i)::ltree", "CREATE EXTENSION ltree;"),
+    keyed("HstoreKeyInAnotherSchema", "ext.hstore", "ext.hstore('k', i::text)",
+          "CREATE SCHEMA ext; CREATE EXTENSION hstore SCHEMA ext;"),
+    keyed("DomainOverCubeKey", "place", "cube(i)::place", "CREATE EXTENSION cube; CREATE DOMAIN place AS cube;"),
     keyed("CitextKeyInAnotherSchema", "ext.citext", "(CASE WHEN i % 2 = 0 THEN 'KEY' ELSE 'key' END || i)::ext.citext",
           "CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext;"),
     {"CompositeKeyOfThree",
@@ -244,6 +248,16 @@ TEST_F(DeclaredCount, RowsWithoutAKeyAreToldAndLeftOut) {
     run_once(kConverged);
     EXPECT_EQ(condition("p", "RowsWithoutKey"), "True");
     EXPECT_EQ(db.value("SELECT count(*) FROM p_embeddings"), "95");
+}
+
+// An order alone is not enough: of a vector PostgreSQL finds the equal one by no hash and no merge.
+TEST_F(DeclaredCount, AKeyByWhichTablesDoNotJoinIsRefusedWithASentence) {
+    db.exec("CREATE TABLE places (id public.vector(2) PRIMARY KEY, body text); INSERT INTO places VALUES ('[1,2]', 'x')");
+    declare("p", "places", "content", "'body'");
+    run_once(kFailed);
+    EXPECT_EQ(condition("p", "Ready", "reason"), "SpecInvalid");
+    EXPECT_THAT(condition("p", "Ready", "message"),
+                ::testing::HasSubstr("key column \"id\" has the type public.vector, by which PostgreSQL cannot join two tables"));
 }
 
 TEST_F(DeclaredCount, AKeyThatNamesTwoRowsIsRefusedWithASentence) {

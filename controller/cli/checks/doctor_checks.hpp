@@ -29,6 +29,8 @@ Checks check_server(Session& session, const Settings& settings);
 // Schema against this binary. Nothing below can be asked where it fails.
 Check check_schema(Session& session);
 Checks check_rights(Session& session);
+// Who has locked what is declared for more than a moment. `readable`: what is asked below would not wait for him.
+Checks check_locks(Session& session, bool& readable);
 // Each program that is registered, or that a pipeline names as its chunker, is started and asked to cut one short text.
 Checks check_chunkers(Session& session, const Settings& settings);
 // The same without starting any: only what is not registered here.
