@@ -28,24 +28,32 @@ bool grow(std::string& out, std::size_t most) {
     return true;
 }
 
+// A gzip file may have several, which are to be put together.
+bool begins_member(const z_stream& z) { return z.avail_in >= 2 && z.next_in[0] == 0x1f && z.next_in[1] == 0x8b; }
+
 // With 32 added zlib and gzip heads are both understood; what some servers call deflate has neither.
 Result<std::string> unpack_zlib(const std::string& body, int window_bits, std::size_t most) {
     z_stream z{};
+    const bool members = window_bits > MAX_WBITS;
     if (inflateInit2(&z, window_bits) != Z_OK) return internal_error("zlib cannot be used");
     const std::unique_ptr<z_stream, int (*)(z_stream*)> end(&z, inflateEnd);
     std::string out;
     z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(body.data()));  // NOLINT: zlib only reads it
     z.avail_in = static_cast<uInt>(body.size());
     int done = Z_OK;
+    std::size_t before = 0;  // of members that have ended
     while (done == Z_OK) {
-        const std::size_t have = z.total_out;
+        const std::size_t have = before + z.total_out;
         if (have == out.size() && !grow(out, most)) return larger(most);
         z.next_out = reinterpret_cast<Bytef*>(out.data() + have);  // NOLINT: bytes are bytes
         z.avail_out = static_cast<uInt>(out.size() - have);
         done = inflate(&z, Z_NO_FLUSH);
+        if (done != Z_STREAM_END || !members || !begins_member(z)) continue;
+        before += z.total_out;
+        done = inflateReset(&z);
     }
     if (done != Z_STREAM_END) return bad(z.avail_in == 0 ? "its packed body is cut off" : "its packed body is damaged");
-    out.resize(z.total_out);
+    out.resize(before + z.total_out);
     return out;
 }
 

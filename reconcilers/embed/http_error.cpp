@@ -8,6 +8,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "reconcilers/embed/error_body.hpp"
 #include "reconcilers/embed/limit_words.hpp"
 #include "reconcilers/embed/request_text.hpp"
 #include "reconcilers/embed/retry_hint.hpp"
@@ -18,26 +19,20 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::size_t kMaxParsed = 256 * 1024;  // of an error body; beyond it is not a message for people
-constexpr std::size_t kMaxSaid = 2 * 1024;           // of what the other side said
-constexpr std::size_t kMaxLooked = 2 * 1024;         // of one that is no JSON
+constexpr std::size_t kMaxSaid = 2 * 1024;  // of what the other side said
 
 // What the table looks at.
-struct Seen {
+struct Seen : ErrorBody {
     unsigned status = 0;
     std::optional<milliseconds> wait;  // a usable Retry-After or one of its kin, or what the body says
-    std::string code;           // error.code or error.type of the OpenAI shape, lower case
-    std::string param;
-    std::string text;           // the message as sent
-    std::string lower;          // the same in lower case, for matching
-    std::optional<double> asked_in_body;  // seconds
+    std::string lower;                 // the message in lower case, for matching
 };
 
 bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 // "You exceeded your current quota" is said of a minute's quota as well (Google's RESOURCE_EXHAUSTED): only codes tell.
 bool out_of_quota(const Seen& s) {
-    return has(s.code, "insufficient_quota") || has(s.code, "billing") || has(s.lower, "insufficient_quota");
+    return s.status == 429 && (has(s.code, "insufficient_quota") || has(s.code, "billing") || has(s.lower, "insufficient_quota"));
 }
 
 bool has_any(const std::string& text, std::span<const std::string_view> parts) {
@@ -72,12 +67,93 @@ bool without_its_model(const Seen& s) {
     return s.status >= 400 && s.status != 401 && s.status != 403 && s.status != 429 && has_any(s.lower, kWords);
 }
 
+// What is refused for words alone: many say so with 400, and some within an answer of 200.
+bool refused_input(const Seen& s) { return s.status == 400 || s.status == 422; }
+bool refused_in_words(const Seen& s) { return refused_input(s) || s.status / 100 == 2; }
+bool refused_by_many(const Seen& s) { return s.status != 429 && s.status != 404 && (s.status / 100 == 4 || s.status / 100 == 2); }
+
 // What a proxy keeps accounts of, which answers 400 as readily as 402.
 bool over_budget(const Seen& s) {
-    static constexpr std::array<std::string_view, 8> kWords{
-        "budget has been exceeded", "exceeded budget",      "max budget",         "over budget",
-        "insufficient credit",      "insufficient balance", "insufficient funds", "out of credits"};
-    return s.status >= 400 && s.status < 500 && (has(s.code, "budget_exceeded") || has_any(s.lower, kWords));
+    static constexpr std::array<std::string_view, 4> kWords{"budget has been exceeded", "exceeded budget", "max budget",
+                                                            "over budget"};
+    const bool refused = s.status / 100 == 4 || s.status / 100 == 2;
+    return refused && (has(s.code, "budget_exceeded") || has_any(s.lower, kWords));
+}
+
+// The bill is not paid, or what was paid for is used up: with 400, 403, 429, or within an answer of 200.
+bool bill_unpaid(const Seen& s) {
+    static constexpr std::array<std::string_view, 9> kCodes{
+        "insufficient_quota", "billing",        "arrearage",       "insufficientbalance", "insufficient_balance",
+        "insufficient_funds", "accountoverdue", "account_overdue", "insufficient_credit"};
+    static constexpr std::array<std::string_view, 14> kWords{"insufficient_quota",
+                                                             "insufficient credit",
+                                                             "insufficient balance",
+                                                             "insufficient funds",
+                                                             "balance is insufficient",
+                                                             "balance insufficient",
+                                                             "balance is not enough",
+                                                             "out of credits",
+                                                             "credit balance is",
+                                                             "billing hard limit",
+                                                             "overdue balance",
+                                                             "account in good standing",
+                                                             "余额不足",
+                                                             "欠费"};
+    // With 429 also said of what a minute may have.
+    static constexpr std::array<std::string_view, 3> kUnsure{"billing account", "billing details", "account is in good standing"};
+    // Of what passes with the minute, a wait is told.
+    static constexpr std::array<std::string_view, 6> kLong{"/ month", "per month", "monthly", "per-day", "per day", "daily"};
+    if (s.status == 429 && !s.wait && has_any(s.lower, kLong)) return true;
+    if (s.status != 429 && !refused_by_many(s)) return false;
+    return has_any(s.code, kCodes) || has_any(s.lower, kWords) || (s.status != 429 && has_any(s.lower, kUnsure));
+}
+
+// The key is refused, or whose it is, with another status than 401 and 403.
+bool key_refused(const Seen& s) {
+    static constexpr std::array<std::string_view, 13> kCodes{
+        "api_key_invalid",     "invalid_api_key",     "invalidapikey",        "apikeyinvalid",    "api_key_expired",
+        "api_key_service",     "unauthenticated",     "authentication_error", "invalidsignature", "missingauthentication",
+        "incompletesignature", "account_deactivated", "consumer_suspended"};
+    // A proxy passes on what it was told, with a status of its own.
+    static constexpr std::array<std::string_view, 5> kExceptions{"unrecognizedclient", "expiredtoken", "accessdenied",
+                                                                 "authenticationerror", "invalid_api_key"};
+    static constexpr std::array<std::string_view, 7> kOf{"api key",   "api-key",      "api_key",       "apikey",
+                                                         "api token", "access token", "security token"};
+    static constexpr std::array<std::string_view, 12> kHow{"not valid", "invalid",      "incorrect", "expired",
+                                                           "missing",   "not provided", "required",  "not found",
+                                                           "disabled",  "revoked",      "no api",    "wrong"};
+    static constexpr std::array<std::string_view, 10> kWords{"authentication failed",
+                                                             "authentication error",
+                                                             "invalid authentication",
+                                                             "invalid credential",
+                                                             "token seems invalid",
+                                                             "organization has been disabled",
+                                                             "account has been deactivated",
+                                                             "account is not active",
+                                                             "身份验证失败",
+                                                             "令牌已过期"};
+    if (s.status >= 500 && (has_any(s.code, kExceptions) || has_any(s.lower, kExceptions))) return true;
+    if (!refused_by_many(s)) return false;
+    return has_any(s.code, kCodes) || has_any(s.code, kExceptions) || has_any(s.lower, kExceptions) || has_any(s.lower, kWords) ||
+           (has_any(s.lower, kOf) && has_any(s.lower, kHow));
+}
+
+// Of a gateway that passes the throttling of whom it asks on with another status.
+bool throttled_in_words(const Seen& s) {
+    static constexpr std::array<std::string_view, 4> kCodes{"throttling", "rate_limit", "ratelimit", "toomanyrequests"};
+    static constexpr std::array<std::string_view, 6> kWords{"throttlingexception", "rate limit exceeded", "rate limit reached",
+                                                            "rate exceeded",       "qps request limit",   "请求过于频繁"};
+    if (s.status == 401 || s.status == 413 || s.status / 100 == 3) return false;
+    const bool many = has(s.lower, "too many requests") && !has(s.lower, "batch");
+    return has_any(s.code, kCodes) || has_any(s.lower, kWords) || many;
+}
+
+// It is offered, but not to where the request comes from.
+bool refused_from_here(const Seen& s) {
+    static constexpr std::array<std::string_view, 4> kWords{"location is not supported",
+                                                            "country, region, or territory not supported",
+                                                            "not available in your country", "not available in your region"};
+    return refused_by_many(s) && (has(s.code, "unsupported_country") || has_any(s.lower, kWords));
 }
 
 // Members of a request that it wants otherwise, or not at all.
@@ -112,32 +188,32 @@ struct Row {
     bool (*matches)(const Seen&);
     ErrorClass cls;
     Origin origin;
-    std::string_view advice;
+    std::string_view advice;  // none where only who has asked for more of it can tell: a text, the size, or the provider
 };
 
-bool refused_input(const Seen& s) { return s.status == 400 || s.status == 422; }
-
 // First match decides. Every row has its case in tests/unit/embed_http_error_test.cpp.
-constexpr std::array<Row, 19> kRows{{
+constexpr std::array<Row, 20> kRows{{
     {"budget used up", over_budget, ErrorClass::auth, Origin::user, "raise the budget; waiting does not help"},
-    {"quota used up", [](const Seen& s) { return (s.status == 429 || s.status == 403) && out_of_quota(s); }, ErrorClass::auth,
-     Origin::user, "raise the quota or pay the bill; waiting does not help"},
+    {"quota used up", [](const Seen& s) { return out_of_quota(s) || bill_unpaid(s); }, ErrorClass::auth, Origin::user,
+     "raise the quota or pay the bill; waiting does not help"},
+    {"not offered here", refused_from_here, ErrorClass::auth, Origin::user,
+     "it is asked from where it is not offered; declare a proxy, or another provider"},
     {"no model yet", without_its_model, ErrorClass::transient, Origin::theirs,
      "it is sent again; check the endpoint where that lasts"},
-    {"more than a minute may have", more_than_a_minute, ErrorClass::too_large, Origin::ours, "it is sent again in smaller parts"},
-    {"throttled", [](const Seen& s) { return s.status == 429; }, ErrorClass::throttled, Origin::theirs, "it is sent again later"},
+    {"more than a minute may have", more_than_a_minute, ErrorClass::too_large, Origin::ours, ""},
+    {"throttled", [](const Seen& s) { return s.status == 429 || throttled_in_words(s); }, ErrorClass::throttled, Origin::theirs,
+     "it is sent again later"},
     {"overloaded", [](const Seen& s) { return s.status == 529 || (s.status == 503 && s.wait); }, ErrorClass::throttled,
      Origin::theirs, "it is sent again later"},
-    {"credential refused", [](const Seen& s) { return s.status == 401 || s.status == 403; }, ErrorClass::auth, Origin::user,
-     "check the provider's credential and its rights"},
+    {"credential refused", [](const Seen& s) { return s.status == 401 || s.status == 403 || key_refused(s); }, ErrorClass::auth,
+     Origin::user, "check the provider's credential and its rights"},
     {"payment required", [](const Seen& s) { return s.status == 402; }, ErrorClass::auth, Origin::user, "check the account"},
-    {"request too large", [](const Seen& s) { return s.status == 413; }, ErrorClass::too_large, Origin::ours,
-     "it is sent again in smaller parts"},
-    {"over the token limit", [](const Seen& s) { return refused_input(s) && over_token_limit(s); }, ErrorClass::too_large,
-     Origin::ours, "it is sent again in smaller parts"},
-    {"declaration refused", [](const Seen& s) { return refused_input(s) && about_declaration(s); }, ErrorClass::invalid,
+    {"request too large", [](const Seen& s) { return s.status == 413; }, ErrorClass::too_large, Origin::ours, ""},
+    {"over the token limit", [](const Seen& s) { return refused_in_words(s) && over_token_limit(s); }, ErrorClass::too_large,
+     Origin::ours, ""},
+    {"declaration refused", [](const Seen& s) { return refused_in_words(s) && about_declaration(s); }, ErrorClass::invalid,
      Origin::user, "correct the model, dimensions or encoding of the provider or pipeline"},
-    {"input refused", refused_input, ErrorClass::content, Origin::user, "the document at fault is singled out"},
+    {"input refused", refused_input, ErrorClass::content, Origin::user, ""},
     {"request timeout", [](const Seen& s) { return s.status == 408 || s.status == 425; }, ErrorClass::transient, Origin::theirs,
      "it is sent again"},
     {"not found", [](const Seen& s) { return s.status == 404 || s.status == 410; }, ErrorClass::not_found, Origin::user,
@@ -147,7 +223,7 @@ constexpr std::array<Row, 19> kRows{{
     {"other refusal", [](const Seen& s) { return s.status >= 400 && s.status < 500; }, ErrorClass::invalid, Origin::user,
      "check the provider's endpoint"},
     {"text too long", [](const Seen& s) { return s.status >= 500 && limit_in_words(s.lower) == LimitOf::text; },
-     ErrorClass::too_large, Origin::ours, "the document at fault is singled out"},
+     ErrorClass::too_large, Origin::ours, ""},
     {"server fault", [](const Seen& s) { return s.status >= 500; }, ErrorClass::transient, Origin::theirs, "it is sent again"},
     {"not an answer", [](const Seen&) { return true; }, ErrorClass::bad_answer, Origin::theirs,
      "the endpoint does not behave like an embeddings endpoint"},
@@ -190,76 +266,6 @@ constexpr std::array<FaultRow, 14> kFaults{{
 }};
 static_assert(kFaults.size() == static_cast<std::size_t>(HttpFault::forbidden) + 1);
 
-std::string lower(std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(),
-                   [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c); });
-    return text;
-}
-
-std::string text_of(const nlohmann::json& object, const char* key) {
-    const auto it = object.find(key);
-    if (it == object.end()) return {};
-    return it->is_string() ? it->get<std::string>() : it->is_primitive() && !it->is_null() ? it->dump() : std::string();
-}
-
-// FastAPI's {"detail": [{"loc": ["body", "input"], "msg": "..."}]}, and {"errors": [{"message": "..."}]}.
-std::string text_of_list(const nlohmann::json& object, const char* key) {
-    const auto it = object.find(key);
-    if (it == object.end() || !it->is_array()) return {};
-    std::string out;
-    for (const nlohmann::json& item : *it) {
-        if (!item.is_object()) continue;
-        const std::string said = text_of(item, item.contains("msg") ? "msg" : "message");
-        if (said.empty()) continue;
-        std::string where;
-        for (const nlohmann::json& step : item.value("loc", nlohmann::json::array())) {
-            if (step.is_string() && step != "body") where += (where.empty() ? "" : ".") + step.get<std::string>();
-            if (step.is_number_unsigned()) where += fmt::format("[{}]", step.get<std::uint64_t>());
-        }
-        out += fmt::format("{}{}{}{}", out.empty() ? "" : "; ", where, where.empty() ? "" : ": ", said);
-    }
-    return out;
-}
-
-// Google puts its errors into a list of one.
-const nlohmann::json& first_of(const nlohmann::json& json) {
-    return json.is_array() && json.size() == 1 && json.front().is_object() ? json.front() : json;
-}
-
-// {"error": {"message", "type", "param", "code"}} as OpenAI has it, {"error": "..."}, {"message": ...} or {"detail": ...} as
-// others do.
-void read_body(std::string_view whole, Seen& seen) {
-    const std::string_view body = without_mark(whole);
-    const auto json = body.size() > kMaxParsed ? nlohmann::json(nlohmann::json::value_t::discarded)
-                                               : nlohmann::json::parse(body, nullptr, false);
-    if (!first_of(json).is_object()) {
-        seen.text = body.substr(0, kMaxLooked);
-        return;
-    }
-    const nlohmann::json& object = first_of(json);
-    const auto it = object.find("error");
-    const nlohmann::json& e = it != object.end() && it->is_object() ? *it : object;
-    seen.code = lower(text_of(e, "code") + " " + text_of(e, "type"));
-    seen.param = lower(text_of(e, "param"));
-    for (const char* key : {"message", "detail", "error", "errors"}) {
-        if (seen.text.empty()) seen.text = text_of(e, key);
-        if (seen.text.empty()) seen.text = text_of_list(e, key);
-    }
-    // A broker puts what it was told by whom it asked beside words of its own.
-    const auto metadata = e.find("metadata");
-    const std::string told = metadata != e.end() && metadata->is_object() ? text_of(*metadata, "raw") : std::string();
-    if (!told.empty()) seen.text += (seen.text.empty() ? "" : ": ") + told;
-    for (const char* key : {"retry_after", "retryAfter", "retryDelay"}) {
-        if (!seen.asked_in_body) seen.asked_in_body = seconds_of(text_of(e, key));
-    }
-    // {"details": [{"@type": "…RetryInfo", "retryDelay": "8s"}]}
-    const auto details = e.find("details");
-    if (details == e.end() || !details->is_array()) return;
-    for (const nlohmann::json& detail : *details) {
-        if (detail.is_object() && !seen.asked_in_body) seen.asked_in_body = seconds_of(text_of(detail, "retryDelay"));
-    }
-}
-
 milliseconds bounded(double seconds) {
     return milliseconds(static_cast<std::int64_t>(std::ceil(
         std::clamp(seconds * 1000, static_cast<double>(kMinRetryAfter.count()), static_cast<double>(kMaxRetryAfter.count())))));
@@ -268,13 +274,13 @@ milliseconds bounded(double seconds) {
 // A header says it to programs; what is said to people counts where there is none.
 Seen look(const HttpAnswer& answer, WallTime now) {
     Seen seen;
+    static_cast<ErrorBody&>(seen) = read_error_body(answer.body);
     seen.status = answer.status;
-    read_body(answer.body, seen);
-    seen.lower = lower(seen.text);
+    seen.lower = lower_letters(seen.text);
     seen.wait = retry_after(answer.headers, now);
     if (seen.wait) return seen;
-    if (!seen.asked_in_body) seen.asked_in_body = seconds_in_words(seen.lower);
-    if (seen.asked_in_body) seen.wait = bounded(*seen.asked_in_body);
+    if (!seen.asked_for) seen.asked_for = seconds_in_words(seen.lower);
+    if (seen.asked_for) seen.wait = bounded(*seen.asked_for);
     return seen;
 }
 
@@ -343,22 +349,20 @@ Error error_of_status(const HttpAnswer& answer, std::string_view where, WallTime
         e.message += fmt::format(" to {}", clean_excerpt(to));
     }
     if (!seen.text.empty()) e.message += fmt::format(", saying \"{}\"", clean_excerpt(seen.text));
-    e.message += fmt::format("; {}", row.advice);
+    if (!row.advice.empty()) e.message += fmt::format("; {}", row.advice);
     e.said = clean_excerpt(seen.text, kMaxSaid);
     if (e.cls == ErrorClass::throttled || e.cls == ErrorClass::transient) e.retry_after = seen.wait;
     return e;
 }
 
 std::optional<Error> error_inside(const HttpAnswer& answer, std::string_view where, WallTime now) {
-    if (answer.body.size() > kMaxParsed) return std::nullopt;
+    if (answer.body.size() > kMaxErrorBody) return std::nullopt;
     const auto whole = nlohmann::json::parse(without_mark(answer.body), nullptr, false);
     const nlohmann::json& json = first_of(whole);
-    if (!json.is_object() || json.contains("data")) return std::nullopt;
+    if (!json.is_object() || !tells_an_error(json)) return std::nullopt;
     const auto error = json.find("error");
-    const bool told = error != json.end() && !error->is_null() && *error != false;
-    if (!told && !json.contains("detail") && !json.contains("message")) return std::nullopt;
     HttpAnswer inside = answer;
-    for (const nlohmann::json* at : {told && error->is_object() ? &*error : &json, &json}) {
+    for (const nlohmann::json* at : {error != json.end() && error->is_object() ? &*error : &json, &json}) {
         for (const char* key : {"code", "status"}) {
             const auto it = at->find(key);
             const bool number = it != at->end() && it->is_number_integer();

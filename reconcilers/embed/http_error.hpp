@@ -37,11 +37,10 @@ Error error_of_fault(HttpFault fault, std::string_view where, std::string_view d
 // The code of an error, instead of its status, that is about the encoding in which vectors were asked for.
 inline constexpr std::string_view kEncodingRefused = "encoding_refused";
 
-// For every status but 200. `now` is what an HTTP date in Retry-After is counted from.
+// For every status but those of success. `now` is what an HTTP date in Retry-After is counted from.
 Error error_of_status(const HttpAnswer& answer, std::string_view where, WallTime now);
 
-// For a status of 200 with an error inside, as gateways and some servers send it: {"error": …}, or "detail" or "message" and no
-// "data". A status of its own in there counts. Absent where there is none.
+// For a status of success with an error inside, as gateways and some servers send it: {"error": …}, or a message and no "data". A status of its own in there counts. Absent where there is none.
 std::optional<Error> error_inside(const HttpAnswer& answer, std::string_view where, WallTime now);
 
 // Bounds of every wait the other side asks for (RULES 43).

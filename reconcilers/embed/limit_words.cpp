@@ -19,7 +19,7 @@ constexpr std::array<std::string_view, 13> kTogether{
     "per request",      "tokens_per_request",     "batch",    "request size", "in one request", "in a request",
     "total tokens",     "total number of tokens", "combined", "sum of",       "all inputs",     "the request has",
     "tokens in request"};
-constexpr std::array<std::string_view, 23> kOneText{"context length",
+constexpr std::array<std::string_view, 28> kOneText{"context length",
                                                     "context window",
                                                     "context size",
                                                     "sequence length",
@@ -41,7 +41,12 @@ constexpr std::array<std::string_view, 23> kOneText{"context length",
                                                     "too large to process",
                                                     "maxlength",
                                                     "max input token",
-                                                    "maximum allowed token size"};
+                                                    "maximum allowed token size",
+                                                    "输入长度",
+                                                    "文本长度",
+                                                    "文本过长",
+                                                    "输入过长",
+                                                    "上下文长度"};
 // The same beside a bound: of itself it says nothing.
 constexpr std::array<std::string_view, 1> kOneTextBound{"prompt"};
 // The same where tokens are counted; of a list they would be its length.
@@ -52,10 +57,11 @@ constexpr std::array<std::string_view, 17> kItems{"batch size", "batch_size",   
                                                   "item count", "embeddings size", "数组",      "批量",     "条"};
 constexpr std::array<std::string_view, 7> kLists{"array too long", "list too long",    "list should have",    "array length",
                                                  "in one batch",   "list can contain", "largest allowed size"};
-constexpr std::array<std::string_view, 26> kBounds{
-    "at most",  "maximum",     "max ",       "max_",         "no more than", "larger than", "more than", "exceed",       "limit",
-    "too many", "too large",   "too long",   "less than",    "up to",        "allowed",     "too big",   "greater than", "<=",
-    "≤",        "longer than", "fewer than", "smaller than", " > ",          "最大",        "不得超过",  "不能超过"};
+constexpr std::array<std::string_view, 29> kBounds{
+    "at most",      "maximum",  "max ",      "max_",        "no more than", "larger than",  "more than", "exceed",
+    "limit",        "too many", "too large", "too long",    "less than",    "up to",        "allowed",   "too big",
+    "greater than", "<=",       "≤",         "longer than", "fewer than",   "smaller than", " > ",       "最大",
+    "不得超过",     "不能超过", "超过",      "超出",        "过长"};
 constexpr std::array<std::string_view, 10> kBytes{"bytes",           "payload",         "request body",   "body too",
                                                   "request entity",  "content length",  "content-length", "request too large",
                                                   "value at 'body'", "received message"};

@@ -221,7 +221,7 @@ private:
 
     Result<Embeddings> read(Result<HttpAnswer> answer, const std::vector<std::string>& texts, const Url& url) const {
         if (!answer) return std::move(answer).error();
-        if (answer->status != 200) return error_of_status(*answer, url.shown(), clock_.now());
+        if (answer->status / 100 != 2) return error_of_status(*answer, url.shown(), clock_.now());
         // What is small may be an error all the same; vectors are large.
         std::optional<HttpAnswer> kept;
         if (answer->body.size() <= kMayBeAnError) kept = *answer;

@@ -43,6 +43,13 @@ Status read_numbers(od::array numbers, std::size_t at, std::span<float> row) {
     return {};
 }
 
+// As encoders of e-mail write it.
+std::string without_breaks(std::string_view text) {
+    std::string out(text);
+    std::erase_if(out, [](char c) { return c == '\n' || c == '\r' || c == ' ' || c == '\t'; });
+    return out;
+}
+
 Status read_vector(od::value value, std::size_t at, std::span<float> row) {
     od::json_type type{};
     if (value.type().get(type) != simdjson::SUCCESS) return bad(fmt::format("vector {} is not valid JSON", at));
@@ -55,7 +62,14 @@ Status read_vector(od::value value, std::size_t at, std::span<float> row) {
     if (type != od::json_type::string || value.get_string().get(text) != simdjson::SUCCESS) {
         return bad(fmt::format("vector {} is neither a list of numbers nor base64", at));
     }
-    if (const std::size_t bytes = base64_decoded_size(text); bytes != row.size_bytes()) {
+    std::string unbroken;
+    if (base64_decoded_size(text) != row.size_bytes() || text.size() > 4 * ((row.size_bytes() + 2) / 3)) {
+        unbroken = without_breaks(text);
+        text = unbroken;
+    }
+    const std::size_t bytes = base64_decoded_size(text);
+    if (bytes % sizeof(float) != 0) return bad(fmt::format("vector {} is no base64 of whole numbers", at));
+    if (bytes != row.size_bytes()) {
         return wrong_width(at, bytes / sizeof(float), static_cast<std::uint32_t>(row.size()));
     }
     if (!base64_decode_floats(text, row)) return bad(fmt::format("vector {} is not valid base64", at));

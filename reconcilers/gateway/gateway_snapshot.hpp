@@ -1,6 +1,7 @@
 // What a gateway shows of itself, to snapshots.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,12 @@ struct SelectionLine {
     std::string model;
     std::string chosen;
     std::string instead_of;  // the declared provider, where it was not chosen
+};
+
+// Whether this process knows how a provider is, and why it is not well where it is not.
+struct GatewayHealth {
+    bool known = false;
+    std::optional<ProviderTrouble> trouble;
 };
 
 struct GatewaySnapshot {

@@ -247,7 +247,8 @@ Status PipelineReconciler::dispatch(Pass& pass, const Observed& observed) {
     if (heals) {
         EmbedderLimits limits;
         limits.max_batch = pass.provider.max_batch;
-        batches = plan_batches(wanted_now(pass, slice.items), {batch_documents(limits, settings_.batch_documents),
+        const std::uint32_t learnt = gateway_.texts_a_request(pass.provider, pass.wanted().model);
+        batches = plan_batches(wanted_now(pass, slice.items), {batch_documents(limits, settings_.batch_documents, learnt),
                                                                pass.declared.priority, pass.declared.mode == "emergency"});
     }
     for (const PlannedBatch& b : batches) {

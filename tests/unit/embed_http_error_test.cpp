@@ -52,6 +52,17 @@ const std::vector<Case>& cases() {
         {"overloaded", {529, {}, "{}"}, ErrorClass::throttled, Origin::theirs},
         {"credential refused", {401, {}, openai_error("Incorrect API key")}, ErrorClass::auth, Origin::user},
         {"credential refused", {403, {}, ""}, ErrorClass::auth, Origin::user},
+        {"credential refused",
+         {400,
+          {},
+          R"([{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT",)"
+          R"("details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}])"},
+         ErrorClass::auth,
+         Origin::user},
+        {"not offered here",
+         {400, {}, R"({"error":{"code":400,"message":"User location is not supported for the API use.","status":"FAILED"}})"},
+         ErrorClass::auth,
+         Origin::user},
         {"payment required", {402, {}, ""}, ErrorClass::auth, Origin::user},
         {"request too large", {413, {}, ""}, ErrorClass::too_large, Origin::ours},
         {"over the token limit",
@@ -137,6 +148,61 @@ TEST(HttpErrorTable, EveryRowHasItsCase) {
         seen.insert(c.row);
     }
     EXPECT_EQ(seen.size(), http_error_rows().size()) << "a row of the table has no case here";
+}
+
+struct Worded {
+    std::string_view row;
+    unsigned status;
+    std::string body;
+};
+
+// As real ones answer. What they have in common is that no document is at fault, and that waiting does not help.
+TEST(HttpErrorTable, CredentialsAndBillsAreTheSameWithWhateverStatus) {
+    const std::string key = "credential refused";
+    const std::string bill = "quota used up";
+    const std::vector<Worded> all{
+        {key, 400, openai_error("API key expired. Please renew the API key.")},
+        {key, 400, R"({"code":"Client specified an invalid argument","error":"Incorrect API key provided: x"})"},
+        {key, 400, R"({"__type":"UnrecognizedClientException","message":"The security token included in the request is bad"})"},
+        {key, 400, R"({"detail":"(ExpiredTokenException) The security token included in the request is expired"})"},
+        {key, 500, R"({"detail":"(ExpiredTokenException) The security token included in the request is expired"})"},
+        {key, 500, R"({"detail":"(AccessDeniedException) You don't have access to the model"})"},
+        {key, 500, openai_error("litellm.AuthenticationError: AzureException")},
+        {key, 498, R"({"message":"invalid api token"})"},
+        {key, 400, R"({"errors":[{"code":10000,"message":"Authentication error"}],"success":false})"},
+        {key, 200, R"({"error_code":110,"error_msg":"Access token invalid or no longer valid"})"},
+        {key, 200, R"({"base_resp":{"status_code":2049,"status_msg":"invalid api key"}})"},
+        {key, 400, openai_error("This organization has been disabled.")},
+        {bill, 400, openai_error("Billing hard limit has been reached", "billing_hard_limit_reached")},
+        {bill, 400, R"({"type":"error","error":{"message":"Your credit balance is too low to access the API."}})"},
+        {bill, 400, R"({"code":"Arrearage","message":"Access denied, please make sure your account is in good standing."})"},
+        {bill, 403, R"({"code":30001,"message":"Sorry, your account balance is insufficient","data":null})"},
+        {bill, 429, R"({"error":{"code":"1113","message":"您的账户已欠费，请充值后重试"}})"},
+        {bill, 429, R"({"message":"You are using a Trial key, which is limited to 1000 API calls / month."})"},
+        {"throttled", 400, R"({"detail":"An error occurred (ThrottlingException): Too many requests, please wait"})"},
+        {"throttled", 429, openai_error("You exceeded your current quota, please check your plan and billing details.")},
+        {"throttled", 429, openai_error("Limit 200 requests per day (RPD). Please try again in 7m12s.")},
+        {"input refused", 400, openai_error("the text holds what is no key of ours")},
+    };
+    for (const Worded& w : all) EXPECT_EQ(http_error_row({w.status, {}, w.body}), w.row) << w.body;
+}
+
+TEST(HttpErrorTable, TheMessageIsReadWhereverItStands) {
+    const auto said = [](unsigned status, const std::string& body) {
+        return error_of_status({status, {}, body}, "w", WallTime{});
+    };
+    const Error nested = said(400, R"({"detail":{"error":"requested input length 598 exceeds maximum input length 512"}})");
+    EXPECT_EQ(nested.said, "requested input length 598 exceeds maximum input length 512");
+    EXPECT_EQ(nested.cls, ErrorClass::too_large);
+    EXPECT_EQ(said(400, openai_error("API 调用参数有误，请检查文档。输入长度超过8192")).cls, ErrorClass::too_large);
+    EXPECT_EQ(said(400, R"({"errors":["one","two"]})").said, "one; two");
+    EXPECT_EQ(said(400, R"({"error":{"a":{"b":{"c":{"message":"too deep"}}}}})").said, "");
+    const auto inside =
+        error_inside({200, {}, R"({"error_code":336003,"error_msg":"input texts is too long 16"})"}, "w", WallTime{});
+    ASSERT_TRUE(inside);
+    EXPECT_EQ(inside->cls, ErrorClass::too_large);
+    EXPECT_FALSE(error_inside({200, {}, R"({"data":[],"model":"m"})"}, "w", WallTime{}));
+    EXPECT_FALSE(error_inside({200, {}, R"({"data":[{"embedding":[1]}],"message":"ok"})"}, "w", WallTime{}));
 }
 
 // Whatever its class, the code says what may be done about it; nobody looks into the message for that.
