@@ -12,7 +12,7 @@
 #include "core/log_fields.hpp"
 #include "core/outside_text.hpp"
 #include "reconcilers/embed/exec_protocol.hpp"
-#include "reconcilers/embed/secret.hpp"
+#include "reconcilers/embed/redaction.hpp"
 
 namespace homeostat {
 

@@ -11,9 +11,9 @@
 #include "reconcilers/embed/http_error.hpp"
 #include "reconcilers/embed/http_way.hpp"
 #include "reconcilers/embed/openai_answer.hpp"
+#include "reconcilers/embed/redaction.hpp"
 #include "reconcilers/embed/request_telemetry.hpp"
 #include "reconcilers/embed/request_text.hpp"
-#include "reconcilers/embed/secret.hpp"
 
 namespace homeostat {
 
@@ -204,12 +204,14 @@ private:
             }
         }
         auto result = read(std::move(answer), texts, url);
+        if (!result) {
+            Error e = std::move(result).error().with_prefix(name());
+            for (const auto& secret : secrets) e.message = redact(std::move(e.message), secret);
+            e.message = outside_text(e.message);
+            result = std::move(e);
+        }
         RequestTelemetry::finish_post(span, result);
-        if (result) co_return result;
-        Error e = std::move(result).error().with_prefix(name());
-        for (const auto& secret : secrets) e.message = redact(std::move(e.message), secret);
-        e.message = outside_text(e.message);
-        co_return e;
+        co_return result;
     }
 
     Url url_now() const {

@@ -166,7 +166,12 @@ TEST_F(OpenAi, TheCredentialIsNeverRepeated) {
     ASSERT_FALSE(answer);
     EXPECT_EQ(answer.error().cls, ErrorClass::auth);
     EXPECT_THAT(answer.error().message, HasSubstr("provided: ***."));
-    for (const auto& span : recorder.spans()) EXPECT_THAT(span.error, Not(HasSubstr("secret")));
+    endpoint.next({.status = 400, .body = R"({"error":{"message":"bad header Very%2Dsecr... or c2stdmVyeS1zZWNyZXQ="}})"});
+    EXPECT_THAT(embed({"a"}).error().message, HasSubstr("saying \"bad header ***... or ***=\""));
+    for (const auto& span : recorder.spans()) {
+        EXPECT_THAT(span.error, Not(HasSubstr("secr")));
+        EXPECT_THAT(span.error, Not(HasSubstr("dmVy")));
+    }
 }
 
 TEST_F(OpenAi, IllFormedTextStillMakesARequest) {
