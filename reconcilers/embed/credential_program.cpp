@@ -17,6 +17,7 @@
 #include <system_error>
 
 #include "core/outside_text.hpp"
+#include "reconcilers/embed/redaction.hpp"
 #include "reconcilers/embed/request_text.hpp"
 #include "reconcilers/embed/secret.hpp"
 

@@ -11,9 +11,9 @@
 #include "reconcilers/embed/exec_pool.hpp"
 #include "reconcilers/embed/exec_protocol.hpp"
 #include "reconcilers/embed/exec_start.hpp"
+#include "reconcilers/embed/redaction.hpp"
 #include "reconcilers/embed/request_telemetry.hpp"
 #include "reconcilers/embed/request_text.hpp"
-#include "reconcilers/embed/secret.hpp"
 
 namespace homeostat {
 

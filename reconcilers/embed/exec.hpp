@@ -1,7 +1,7 @@
 // The embedder that is an external program: an argv without a shell, in a sandbox (sandbox.hpp), asked over its standard input
 // and output (docs/exec-providers.md). It is not trusted: it may hang, die, eat memory or write anything, and this process goes
-// on; after three faults in a row it is quarantined, and every request is refused at once until that is over and a probe
-// succeeds.
+// on. After three faults in a row it is asked about a harmless text; where it fails at that as well it is quarantined, and every
+// request is refused at once until that is over and a probe succeeds. Where it does not, who asks has a text that is at fault.
 //
 // Safe to call concurrently from any thread; the programs are watched on the executor given, never waited for.
 #pragma once

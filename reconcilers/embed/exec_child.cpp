@@ -10,8 +10,8 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 
+#include "reconcilers/embed/redaction.hpp"
 #include "reconcilers/embed/request_text.hpp"
-#include "reconcilers/embed/secret.hpp"
 
 namespace homeostat {
 

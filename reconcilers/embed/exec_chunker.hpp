@@ -4,7 +4,8 @@
 // A text that the program refuses is refused; the others are cut. What it does to a request of several (hangs, dies, writes
 // garbage) is nobody's fault: each text is asked for alone. Only a text that failed alone twice, while the program answered a
 // harmless one each time, is refused for it. Three such in a row and the program is quarantined instead; so is one that fails
-// three times in a row. What it failed at is remembered until it has been told, so that no order of texts keeps the rest waiting.
+// three times in a row and then at a harmless text. What it failed at is remembered until it has been told, so that no order of
+// texts keeps the rest waiting.
 //
 // Safe to call concurrently from any thread; the programs are watched on the executor given, never waited for.
 #pragma once

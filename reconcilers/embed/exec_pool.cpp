@@ -12,7 +12,7 @@
 #include "core/log_fields.hpp"
 #include "core/outside_text.hpp"
 #include "reconcilers/embed/exec_protocol.hpp"
-#include "reconcilers/embed/secret.hpp"
+#include "reconcilers/embed/redaction.hpp"
 
 namespace homeostat {
 
@@ -29,6 +29,8 @@ std::string length_text(std::chrono::milliseconds length) {
     if (seconds < 60) return fmt::format("{:.3g} s", seconds);
     return seconds < 3600 ? fmt::format("{:.3g} min", seconds / 60) : fmt::format("{:.3g} h", seconds / 3600);
 }
+
+bool refuses_text(const Error& e) { return e.cls == ErrorClass::content || e.cls == ErrorClass::too_large; }
 
 }  // namespace
 
@@ -74,7 +76,7 @@ asio::awaitable<Status> ExecPool::ask(ExecQuestion question, SteadyTime deadline
     Result<Idle> taken = take_child();
     if (!taken) co_return std::move(taken).error();
     if (question.begins) question.begins();
-    Status answer = co_await converse(taken->child, std::move(question), deadline, stop);
+    Status answer = co_await converse(taken->child, std::move(question), FaultAt::documents, deadline, stop);
     give_back(*std::move(taken));
     co_return answer;
 }
@@ -127,21 +129,22 @@ asio::awaitable<Status> ExecPool::probe(SteadyTime deadline, std::stop_token sto
     Result<Idle> fresh = new_child();
     if (!fresh) co_return std::move(fresh).error();
     ExecQuestion question = settings_.probe;
-    const Status answer = co_await converse(fresh->child, std::move(question), deadline, stop);
+    const Status answer = co_await converse(fresh->child, std::move(question), FaultAt::harmless_text, deadline, stop);
     fresh->child->kill();
     if (answer) co_return Status{};
     Error error = answer.error();
     if (error.cls == ErrorClass::invalid || error.cls == ErrorClass::local || error.cls == ErrorClass::cancelled) co_return error;
-    if (error.cls != ErrorClass::content && error.cls != ErrorClass::too_large) co_return error.with_prefix("the probe failed");
+    if (!refuses_text(error)) co_return error.with_prefix("the probe failed");
     // There is no text more harmless; what refuses it refuses everything, and nobody's document is to blame.
     error.cls = ErrorClass::bad_answer;
     error.origin = Origin::theirs;
-    note_fault(error);
+    note_fault(error, FaultAt::harmless_text);
     co_return error.with_prefix("the program refuses a text of four words");
 }
 
 // Whatever comes of it is noted here, in the one place that knows the protocol's refusals from the program's faults.
-asio::awaitable<Status> ExecPool::converse(ChildPtr child, ExecQuestion question, SteadyTime deadline, std::stop_token stop) {
+asio::awaitable<Status> ExecPool::converse(ChildPtr child, ExecQuestion question, FaultAt at, SteadyTime deadline,
+                                           std::stop_token stop) {
     const std::uint64_t id = child->next_id();
     const Duration left = deadline - std::min(deadline, clock_.steady_now());
     const Duration within = std::min<Duration>(left, settings_.timeout);
@@ -151,17 +154,17 @@ asio::awaitable<Status> ExecPool::converse(ChildPtr child, ExecQuestion question
         // Who gave it less than half its time cannot blame it for not being done.
         const bool patient = within >= settings_.timeout / 2;
         if (cls == ErrorClass::transient || cls == ErrorClass::bad_answer || (cls == ErrorClass::timeout && patient)) {
-            note_fault(line.error());
+            note_fault(line.error(), at);
         }
         co_return std::move(line).error();
     }
     Status answer = question.read(*std::move(line), id);
     if (answer || answer.error().cls != ErrorClass::bad_answer) {
-        note_success();
+        if (answer || at == FaultAt::documents || !refuses_text(answer.error())) note_success();
         co_return answer;
     }
     child->kill();
-    note_fault(answer.error());
+    note_fault(answer.error(), at);
     co_return answer;
 }
 
@@ -222,9 +225,9 @@ void ExecPool::close() {
     });
 }
 
-void ExecPool::note_fault(const Error& error) {
+void ExecPool::note_fault(const Error& error, FaultAt at) {
     const SteadyTime now = clock_.steady_now();
-    if (quarantine_.fault(now, told(error))) begin_quarantine(now);
+    if (quarantine_.fault(now, told(error), at)) begin_quarantine(now);
 }
 
 void ExecPool::distrust(const Error& error) {

@@ -2,7 +2,8 @@
 // the next, ended when idle, replaced when old, and none at all while the program is in quarantine.
 //
 // Before the program is trusted with documents one that is thrown away is asked about a harmless text. Whatever the program does
-// (hangs, ends, writes garbage) is this request's error and one fault; enough of them in a row and it is quarantined.
+// (hangs, ends, writes garbage) is this request's error and one fault; after enough of them in a row it is asked about the
+// harmless text again, and quarantined only where it fails at that too: else a document is at fault, whichever it is.
 //
 // ask(), prove() and distrust() are called on strand(), close() from anywhere; quarantine_reason() is safe from any thread.
 #pragma once
@@ -81,13 +82,14 @@ private:
     boost::asio::awaitable<void> wait(SteadyTime deadline, std::stop_token stop);
     void wake_all();
     boost::asio::awaitable<Status> probe(SteadyTime deadline, std::stop_token stop);
-    boost::asio::awaitable<Status> converse(ChildPtr child, ExecQuestion question, SteadyTime deadline, std::stop_token stop);
+    boost::asio::awaitable<Status> converse(ChildPtr child, ExecQuestion question, FaultAt at, SteadyTime deadline,
+                                            std::stop_token stop);
     Result<Idle> take_child();
     Result<Idle> new_child();
     void give_back(Idle child);
     void end_idle();
     void watch_idle();
-    void note_fault(const Error& error);
+    void note_fault(const Error& error, FaultAt at);
     void begin_quarantine(SteadyTime now);
     std::string told(const Error& error) const;
     void note_success();

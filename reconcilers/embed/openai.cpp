@@ -10,10 +10,11 @@
 #include "reconcilers/embed/http_client.hpp"
 #include "reconcilers/embed/http_error.hpp"
 #include "reconcilers/embed/http_way.hpp"
+#include "reconcilers/embed/limit_reset.hpp"
 #include "reconcilers/embed/openai_answer.hpp"
+#include "reconcilers/embed/redaction.hpp"
 #include "reconcilers/embed/request_telemetry.hpp"
 #include "reconcilers/embed/request_text.hpp"
-#include "reconcilers/embed/secret.hpp"
 
 namespace homeostat {
 
@@ -203,13 +204,18 @@ private:
                 if (answer && answer->status < 300) slash_ = url.path != url_.path;
             }
         }
+        std::optional<HttpAnswer> told;
+        if (answer && answer->body.size() <= kMayBeAnError) told = *answer;
         auto result = read(std::move(answer), texts, url);
+        if (!result) {
+            Error e = std::move(result).error().with_prefix(name());
+            for (const auto& secret : secrets) e.message = redact(std::move(e.message), secret);
+            e.message = outside_text(e.message);
+            if (told) add_wait(e, *told, clock_.now());
+            result = std::move(e);
+        }
         RequestTelemetry::finish_post(span, result);
-        if (result) co_return result;
-        Error e = std::move(result).error().with_prefix(name());
-        for (const auto& secret : secrets) e.message = redact(std::move(e.message), secret);
-        e.message = outside_text(e.message);
-        co_return e;
+        co_return result;
     }
 
     Url url_now() const {

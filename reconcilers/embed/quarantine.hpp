@@ -1,13 +1,16 @@
 // Whether a program that keeps failing is still asked: a state machine without time, threads or programs of its own.
 //
-//   unproven --success--> trusted --3 faults in a row--> quarantined --its time is over--> unproven
+//   unproven --success--> trusted --3 faults in a row--> unproven --a fault at the harmless text--> quarantined
+//   quarantined --its time is over--> unproven
 //
-// Unproven, it is to be probed before it is trusted. A quarantine that follows another without a success between is twice as
-// long. What ends while the quarantine lasts was asked before it, and changes nothing. Belongs to one owner.
+// Unproven, it is to be probed with the harmless text before it is given documents again. What it does to documents never begins
+// a quarantine: one of them may be at fault. A quarantine that follows another without a success between is twice as long. What
+// ends while the quarantine lasts was asked before it, and changes nothing. Belongs to one owner.
 #pragma once
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
@@ -22,6 +25,9 @@ struct QuarantineSettings {
     std::chrono::milliseconds longest = std::chrono::hours(1);
 };
 
+// What a program was asked about when it failed.
+enum class FaultAt : std::uint8_t { documents, harmless_text };
+
 class Quarantine {
 public:
     explicit Quarantine(QuarantineSettings settings = {}) : settings_(settings) {}
@@ -35,10 +41,12 @@ public:
     std::chrono::milliseconds length() const noexcept { return length_; }
 
     // True where this fault is the one too many.
-    bool fault(SteadyTime now, std::string reason) {
+    bool fault(SteadyTime now, std::string reason, FaultAt at) {
         if (until(now)) return false;
         last_fault_ = std::move(reason);
         if (++faults_ < settings_.faults) return false;
+        proven_ = false;
+        if (at == FaultAt::documents) return false;
         begin(now);
         return true;
     }

@@ -8,8 +8,6 @@
 #include <cstring>
 #include <fstream>
 
-#include "reconcilers/embed/request_text.hpp"
-
 namespace homeostat {
 
 namespace {
@@ -66,26 +64,6 @@ Result<std::string> read_secret(std::string_view reference) {
         return refuse(fmt::format("the credential {} holds a control character or several lines", reference));
     }
     return secret;
-}
-
-std::string redact(std::string text, std::string_view secret) {
-    if (secret.empty()) return text;
-    // As it is, and as it stands in JSON.
-    std::string quoted;
-    append_json_string(quoted, secret);
-    for (const std::string_view form : {secret, std::string_view(quoted).substr(1, quoted.size() - 2)}) {
-        for (auto at = text.find(form); at != std::string::npos; at = text.find(form, at + 3))
-            text.replace(at, form.size(), "***");
-    }
-    return text;
-}
-
-std::string redact_all(std::string text, const std::vector<std::string>& secrets) {
-    constexpr std::size_t kShortest = 4;
-    for (const std::string& secret : secrets) {
-        if (secret.size() >= kShortest) text = redact(std::move(text), secret);
-    }
-    return text;
 }
 
 }  // namespace homeostat

@@ -4,7 +4,6 @@
 
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "core/error.hpp"
 
@@ -20,10 +19,5 @@ bool is_secret_reference(std::string_view text) noexcept;
 // is not set, the file cannot be read, or what is there is empty or holds a control character; the message names the reference,
 // never the value.
 Result<std::string> read_secret(std::string_view reference);
-
-// The text with every occurrence of the secret blotted out, for messages of the other side that quote what they were sent.
-std::string redact(std::string text, std::string_view secret);
-// Of all, but for those of less than four letters, which would leave nothing to read.
-std::string redact_all(std::string text, const std::vector<std::string>& secrets);
 
 }  // namespace homeostat

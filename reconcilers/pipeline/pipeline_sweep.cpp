@@ -65,8 +65,7 @@ void add_by_id(std::vector<PlannedBatch>& batches, BatchKind kind, DriftClass cl
 }
 
 PruneInput prune_input(const PipelineSpec& declared, const LoopState& state, const Run& run, const PruneCandidates& candidates) {
-    PruneInput input;
-    input.policy = declared.prune;
+    PruneInput input{.policy = declared.prune};
     input.confirmed = candidates.confirmed;
     input.source_rows = run.seen;
     // A sweep that ended at the declared count says nothing about how long the source is: it did not shrink.
@@ -245,8 +244,7 @@ Status PipelineReconciler::dispatch(Pass& pass, const Observed& observed) {
     const bool heals = pass.heals();
     std::vector<PlannedBatch> batches;
     if (heals) {
-        EmbedderLimits limits;
-        limits.max_batch = pass.provider.max_batch;
+        const EmbedderLimits limits{.max_batch = pass.provider.max_batch};
         const std::uint32_t learnt = gateway_.texts_a_request(pass.provider, pass.wanted().model);
         batches = plan_batches(wanted_now(pass, slice.items), {batch_documents(limits, settings_.batch_documents, learnt),
                                                                pass.declared.priority, pass.declared.mode == "emergency"});

@@ -1,6 +1,7 @@
 // homeostat_exec_program MODE: a program as exec providers run it, that behaves, or misbehaves in one of the ways they meet.
 // Asked to cut documents (chunkers), it makes each line a chunk, in the context of the first line.
-// Every misbehaviour begins with the documents: the probe's text is answered well, unless the mode begins with "probe-".
+// Every misbehaviour begins with the documents: the probe's text is answered well, unless the mode begins with "probe-" or a
+// second file says so.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -301,11 +302,12 @@ const std::map<std::string, Mode>& cutting_modes() {
 
 int main(int argc, char** argv) {
     std::string mode = argc > 1 ? argv[1] : "good";
-    const bool spoil_probe = mode.starts_with("probe-");
-    if (spoil_probe) mode.erase(0, std::strlen("probe-"));
+    const bool mode_spoils_probe = mode.starts_with("probe-");
+    if (mode_spoils_probe) mode.erase(0, std::strlen("probe-"));
     if (mode == "exit") return 3;
     // Spoilt while the file named is there: what is repaired from outside.
     const bool spoilt = argc < 3 || std::filesystem::exists(argv[2]);
+    const bool spoil_probe = mode_spoils_probe || (argc >= 3 && std::filesystem::exists(std::string(argv[2]) + ".probe"));
     std::ios::sync_with_stdio(false);
     for (std::string line; std::getline(std::cin, line);) {
         const Json request = Json::parse(line);

@@ -87,6 +87,8 @@ public:
     // From now on the program behaves.
     void repair() { std::filesystem::remove(flag); }
     void spoil() { std::ofstream(flag) << "yes"; }
+    // Also what the harmless text is answered with.
+    void spoil_probe() { std::ofstream(flag.string() + ".probe") << "yes"; }
 
     Result<std::unique_ptr<ExecEmbedder>> make() {
         return make_exec_embedder(spec, "test-model", 8, io.executor(), clock, {registry, tracer}, options);

@@ -97,17 +97,20 @@ TEST(ExecProtocol, BoundsAnAnswerByWhatWasAsked) {
 
 SteadyTime at(Duration d) { return SteadyTime(1h + d); }
 
-TEST(Quarantine, BeginsWithTheThirdFaultInARowAndDoubles) {
+constexpr FaultAt kDocuments = FaultAt::documents;
+constexpr FaultAt kHarmless = FaultAt::harmless_text;
+
+TEST(Quarantine, BeginsWithAFaultAtTheHarmlessTextAfterTwoOthersAndDoubles) {
     Quarantine q;
     EXPECT_TRUE(q.unproven());
     q.success(at(0s));
     EXPECT_FALSE(q.unproven());
-    EXPECT_FALSE(q.fault(at(1s), "a"));
-    EXPECT_FALSE(q.fault(at(2s), "b"));
+    EXPECT_FALSE(q.fault(at(1s), "a", kDocuments));
+    EXPECT_FALSE(q.fault(at(2s), "b", kDocuments));
     q.success(at(3s));
-    EXPECT_FALSE(q.fault(at(4s), "c")) << "a success between them starts the count again";
-    EXPECT_FALSE(q.fault(at(5s), "d"));
-    EXPECT_TRUE(q.fault(at(6s), "e"));
+    EXPECT_FALSE(q.fault(at(4s), "c", kDocuments)) << "a success between them starts the count again";
+    EXPECT_FALSE(q.fault(at(5s), "d", kHarmless));
+    EXPECT_TRUE(q.fault(at(6s), "e", kHarmless));
     EXPECT_EQ(q.until(at(6s)), at(306s));
     EXPECT_EQ(q.last_fault(), "e");
     EXPECT_EQ(q.faults(), 3);
@@ -115,7 +118,7 @@ TEST(Quarantine, BeginsWithTheThirdFaultInARowAndDoubles) {
     EXPECT_FALSE(q.until(at(306s)));
     for (const auto length : {10min, 20min, 40min, 60min, 60min}) {
         const SteadyTime now = *q.until(at(6s)) + 1s;
-        EXPECT_TRUE(q.fault(now, "probe")) << "one failed probe is enough";
+        EXPECT_TRUE(q.fault(now, "probe", kHarmless)) << "one failed probe is enough";
         EXPECT_EQ(q.until(now), now + length);
     }
     EXPECT_TRUE(q.success(*q.until(at(6s))));
@@ -123,32 +126,49 @@ TEST(Quarantine, BeginsWithTheThirdFaultInARowAndDoubles) {
     EXPECT_EQ(q.faults(), 0);
 }
 
+TEST(Quarantine, DocumentsOnlyMakeItUnproven) {
+    Quarantine q;
+    q.success(at(0s));
+    for (int i = 0; i < 10; ++i) {
+        EXPECT_EQ(q.unproven(), i >= 3);
+        EXPECT_FALSE(q.fault(at(1s), "a document", kDocuments));
+        EXPECT_FALSE(q.until(at(1s)));
+    }
+    EXPECT_FALSE(q.success(at(2s))) << "it was in no quarantine";
+    EXPECT_FALSE(q.unproven());
+    EXPECT_EQ(q.faults(), 0);
+    for (int i = 0; i < 3; ++i) EXPECT_FALSE(q.fault(at(3s), "a document", kDocuments));
+    EXPECT_TRUE(q.fault(at(4s), "the harmless text", kHarmless));
+    EXPECT_EQ(q.until(at(4s)), at(304s));
+    EXPECT_EQ(q.last_fault(), "the harmless text");
+}
+
 TEST(Quarantine, WhatWasAskedBeforeItChangesNothing) {
     Quarantine q;
-    for (int i = 0; i < 3; ++i) q.fault(at(0s), "x");
-    EXPECT_FALSE(q.fault(at(1s), "late"));
+    for (int i = 0; i < 3; ++i) q.fault(at(0s), "x", kHarmless);
+    EXPECT_FALSE(q.fault(at(1s), "late", kDocuments));
     EXPECT_FALSE(q.success(at(2s)));
     EXPECT_EQ(q.until(at(2s)), at(300s));
     EXPECT_EQ(q.last_fault(), "x");
 }
 
-// Whatever happens in whatever order: refused only after enough faults in a row, never longer than the longest, and one success
-// after it is over always brings it back.
-RC_GTEST_PROP(Quarantine, NeverRefusesWithoutCauseNorForEver, (const std::vector<std::pair<bool, std::uint8_t>>& events)) {
+// Whatever happens in whatever order: refused only after enough faults in a row of which the last was at the harmless text, never
+// longer than the longest, and one success after it is over always brings it back.
+RC_GTEST_PROP(Quarantine, NeverRefusesWithoutCauseNorForEver, (const std::vector<std::tuple<bool, bool, std::uint8_t>>& events)) {
     const QuarantineSettings settings;
     Quarantine q(settings);
     SteadyTime now = at(0s);
     int in_a_row = 0;
-    for (const auto& [good, minutes] : events) {
+    for (const auto& [good, document, minutes] : events) {
         now += std::chrono::minutes(minutes);
         const bool counted = !q.until(now);
         if (good) {
             q.success(now);
         } else {
-            q.fault(now, "f");
+            q.fault(now, "f", document ? kDocuments : kHarmless);
         }
         if (counted) in_a_row = good ? 0 : in_a_row + 1;
-        RC_ASSERT(q.until(now).has_value() == (!counted || (in_a_row >= settings.faults)));
+        RC_ASSERT(q.until(now).has_value() == (!counted || (!good && !document && in_a_row >= settings.faults)));
         if (const auto until = q.until(now)) RC_ASSERT(*until <= now + settings.longest);
     }
     now += settings.longest;

@@ -166,7 +166,12 @@ TEST_F(OpenAi, TheCredentialIsNeverRepeated) {
     ASSERT_FALSE(answer);
     EXPECT_EQ(answer.error().cls, ErrorClass::auth);
     EXPECT_THAT(answer.error().message, HasSubstr("provided: ***."));
-    for (const auto& span : recorder.spans()) EXPECT_THAT(span.error, Not(HasSubstr("secret")));
+    endpoint.next({.status = 400, .body = R"({"error":{"message":"bad header Very%2Dsecr... or c2stdmVyeS1zZWNyZXQ="}})"});
+    EXPECT_THAT(embed({"a"}).error().message, HasSubstr("saying \"bad header ***... or ***=\""));
+    for (const auto& span : recorder.spans()) {
+        EXPECT_THAT(span.error, Not(HasSubstr("secr")));
+        EXPECT_THAT(span.error, Not(HasSubstr("dmVy")));
+    }
 }
 
 TEST_F(OpenAi, IllFormedTextStillMakesARequest) {
@@ -326,6 +331,12 @@ TEST_F(OpenAi, OnlyARedirectToASlashOnTheSameOriginIsFollowed) {
 TEST_F(OpenAi, ThrottlingCarriesTheWait) {
     endpoint.next({.status = 429, .headers = {{"Retry-After", "3"}}});
     EXPECT_EQ(embed({"a"}).error().retry_after, 3s);
+    endpoint.next({.status = 429, .headers = {{"RateLimit-Remaining", "0"}, {"RateLimit-Reset", "4"}}});
+    EXPECT_EQ(embed({"a"}).error().retry_after, 4s);
+    endpoint.next({.status = 503, .body = R"({"error":"Model x is currently loading","estimated_time":5.0})"});
+    EXPECT_EQ(embed({"a"}).error().retry_after, 5s);
+    endpoint.next({.body = R"({"error":{"code":429,"message":"Slow","metadata":{"headers":{"Retry-After":"6"}}}})"});
+    EXPECT_EQ(embed({"a"}).error().retry_after, 6s) << "an error inside a 200";
 }
 
 TEST_F(OpenAi, TheDeadlineIsTheNearerOfContextAndProvider) {

@@ -11,6 +11,7 @@
 
 #include "reconcilers/embed/base64.hpp"
 #include "reconcilers/embed/openai_answer.hpp"
+#include "reconcilers/embed/redaction.hpp"
 #include "reconcilers/embed/request_text.hpp"
 #include "reconcilers/embed/secret.hpp"
 #include "reconcilers/embed/url.hpp"
@@ -130,6 +131,63 @@ TEST(Secret, APlainSecretIsRefusedAndNotRepeated) {
     ASSERT_FALSE(secret);
     EXPECT_EQ(secret.error().message.find("sk-abcdef"), std::string::npos);
     EXPECT_EQ(redact("key sk-1 is not sk-1!", "sk-1"), "key *** is not ***!");
+}
+
+constexpr std::string_view kSecret = R"(s3cr3t/Tok+en=="q\x-%41zzz)";
+
+TEST(Redaction, BlotsASecretOutInWhateverFormItIsQuoted) {
+    const std::vector<std::string> forms{
+        std::string(kSecret),
+        R"(s3cr3t/Tok+en==\"q\\x-%41zzz)",  // JSON
+        R"(s3cr3t\/Tok+en==\"q\\x-%41zzz)",  // PHP
+        R"(s3cr3t/Tok+en==\\\"q\\\\x-%41zzz)",  // JSON in JSON
+        R"(S3CR3T/TOK+EN=="Q\X-%41ZZZ)",
+        R"(s3cr3t/tok+en=="q\x-%41zzz)",
+        "s3cr3t%2FTok%2Ben%3D%3D%22q%5Cx-%2541zzz",
+        "s3cr3t%2ftok%2ben%3d%3d%22q%5cx-%2541zzz",
+        "s3cr3t%252FTok%252Ben%253D%253D%2522q%255Cx-%252541zzz",
+        "s3cr3t/Tok+en==&quot;q\\x-%41zzz",
+        "s3cr3t&#x2F;Tok&#43;en&#61;&#61;&#34;q&#92;x-&#37;41zzz",
+        R"(\u0073\u0033\u0063\u0072\u0033\u0074\u002f\u0054\u006f\u006b\u002b\u0065\u006e\u003d\u003d\u0022\u0071\u005c\u0078\u002d\u0025\u0034\u0031\u007a\u007a\u007a)",
+        R"(\x73\x33\x63\x72\x33\x74\x2f\x54\x6f\x6b\x2b\x65\x6e\x3d\x3d\x22\x71\x5c\x78\x2d\x25\x34\x31\x7a\x7a\x7a)",
+        "s3cr3t/Tok\n+en==\"q\\x-%41zzz",
+        "s 3 c r 3 t / T o k + e n = = \" q \\ x - % 4 1 z z z",
+        "czNjcjN0L1Rvaytlbj09InFceC0lNDF6eno",
+        "QmVhcmVyIHMzY3IzdC9Ub2srZW49PSJxXHgtJTQxenp6",  // behind "Bearer "
+        "dXNlcjpzM2NyM3QvVG9rK2VuPT0icVx4LSU0MXp6eg",    // behind "user:"
+        "7333637233742f546f6b2b656e3d3d22715c782d2534317a7a7a",
+        "7333637233742F546F6B2B656E3D3D22715C782D2534317A7A7A",
+        "s3cr3t/Tok+en==\"q\\x-%41...",
+        "...Tok+en==\"q\\x-%41zzz",
+        "s3cr3t/T****",
+    };
+    for (const std::string& form : forms) {
+        const std::string said = redact("bad header <" + form + "> here", kSecret);
+        const std::string left = said.substr(0, said.find("here"));
+        EXPECT_NE(left.find("***"), std::string::npos) << said;
+        EXPECT_LE(left.size(), std::string("bad header <> ").size() + 3 + 14) << said;  // what is not the secret's own
+        for (const std::string_view part : {"s3cr3t", "S3CR3T", "Tok", "TOK", "czNj", "7333", "u0073", "x73"})
+            EXPECT_EQ(said.find(part), std::string::npos) << form << ": " << said;
+    }
+}
+
+TEST(Redaction, LeavesWhatIsNotTheSecret) {
+    for (const std::string said : {"s3cr3t/ is a path", "100%41 of it, \\u0041 & more; &amp; \\ %zz %4", "", "\xff\xfe%"})
+        EXPECT_EQ(redact(said, kSecret), said);
+    EXPECT_EQ(redact("a token", ""), "a token");
+    EXPECT_EQ(redact("a b", "\\ \\ "), "a b") << "nothing but what is left out";
+    EXPECT_EQ(redact("it was Ab%3D, not ab", "ab="), "it was ***, not ab");
+    EXPECT_EQ(redact("sch\\u00e4fchen-42!", "sch\u00e4fchen-42"), "***!");
+    EXPECT_EQ(redact_all("abc and abcd", {"abc", "abcd"}), "abc and ***");
+}
+
+// Whatever the secret: eight of its letters in a row never come through, nor is anything else said when they do not stand there.
+RC_GTEST_PROP(Redaction, NoPartOfEightLettersComesThrough, (const std::string& before, const std::string& behind)) {
+    const auto secret = *rc::gen::container<std::string>(40, rc::gen::inRange<char>('!', '~'));
+    const auto from = *rc::gen::inRange<std::size_t>(0, 32);
+    const auto length = *rc::gen::inRange<std::size_t>(8, 41 - from);
+    const std::string said = redact(before + secret.substr(from, length) + behind, secret);
+    for (std::size_t at = 0; at + 8 <= secret.size(); ++at) RC_ASSERT(said.find(secret.substr(at, 8)) == std::string::npos);
 }
 
 TEST(ModelFamily, AllowsDatesVersionsAndTagsOnly) {
