@@ -106,7 +106,7 @@ struct Controller::Impl {
                    [this] { loop.wake_dispatcher(); },
                    [this](const Batch& batch, const SpanContext& span) { keeper.begun(batch, span); }},
                   factory_settings(s, mode.once)),
-          feed(feed_writes, targets, factory, gateway, pressure, turns, c, io.get_executor(), telemetry(), feed_settings(s)),
+          feed(feed_writes, targets, factory, pressure, turns, c, io.get_executor(), telemetry(), feed_settings(s)),
           loop(queue, feeds, election, liveness, pipelines, feed, feed_progress, faults, factory, health, reads, c, telemetry(),
                loop_settings()),
           reporter(election, feed_progress, faults, reads, c, telemetry(), std::clamp(s.loop_poll, Millis(200), Millis(1'000))),

@@ -44,12 +44,11 @@ boost::asio::awaitable<std::optional<Result<Targets::Info>>> ask(Targets& target
 
 }  // namespace
 
-Feed::Feed(Pool& writes, Targets& targets, Factory& factory, const Gateway& gateway, WriterPressure& pressure, RowTurns& turns,
-           const Clock& clock, boost::asio::any_io_executor io, Telemetry telemetry, FeedSettings settings)
+Feed::Feed(Pool& writes, Targets& targets, Factory& factory, WriterPressure& pressure, RowTurns& turns, const Clock& clock,
+           boost::asio::any_io_executor io, Telemetry telemetry, FeedSettings settings)
     : writes_(writes),
       targets_(targets),
       factory_(factory),
-      gateway_(gateway),
       pressure_(pressure),
       turns_(turns),
       clock_(clock),

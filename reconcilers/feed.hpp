@@ -48,8 +48,8 @@ struct FeedOutcome {
 class Feed {
 public:
     // All outlive the feed. `io`: where what is known of a pipeline is looked up; it runs for as long as look() may be called.
-    Feed(Pool& writes, Targets& targets, Factory& factory, const Gateway& gateway, WriterPressure& pressure, RowTurns& turns,
-         const Clock& clock, boost::asio::any_io_executor io, Telemetry telemetry, FeedSettings settings);
+    Feed(Pool& writes, Targets& targets, Factory& factory, WriterPressure& pressure, RowTurns& turns, const Clock& clock,
+         boost::asio::any_io_executor io, Telemetry telemetry, FeedSettings settings);
 
     // `context.epoch` is that of the pipeline's lease. Error of class fenced where it moved on.
     Result<FeedOutcome> look(std::int64_t uid, const Context& context) EXCLUDES(mutex_);
@@ -129,7 +129,6 @@ private:
     Pool& writes_;
     Targets& targets_;
     Factory& factory_;
-    const Gateway& gateway_;
     WriterPressure& pressure_;
     RowTurns& turns_;
     const Clock& clock_;

@@ -106,9 +106,8 @@ void Feed::insert(Transaction& tx, Wanted& wanted, Batch like, bool at_once, Dra
     const TargetInfo& target = wanted.target;
     EmbedderLimits limits;
     limits.max_batch = target.provider.max_batch;
-    const std::uint32_t learnt = gateway_.texts_a_request(target.provider, target.revision.settings.model);
-    std::vector<PlannedBatch> batches = plan_batches(
-        wanted.heal, {batch_documents(limits, settings_.batch_documents, learnt), target.spec.priority, false, true});
+    std::vector<PlannedBatch> batches =
+        plan_batches(wanted.heal, {batch_documents(limits, settings_.batch_documents), target.spec.priority, false, true});
     for (std::size_t at = 0; at < wanted.gone.size(); at += kDeletionsOfABatch) {
         PlannedBatch b{BatchKind::prune, DriftClass::orphaned, target.spec.priority * 100, {}};
         for (std::size_t i = at; i < std::min(wanted.gone.size(), at + kDeletionsOfABatch); ++i)

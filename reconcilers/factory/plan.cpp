@@ -34,9 +34,8 @@ std::int32_t batch_priority(DriftClass cls, const PlanLimits& limits) {
     return (limits.emergency ? 1'000'000 : 0) + limits.priority * 100 + (limits.from_feed ? 50 : 0) + value;
 }
 
-std::uint32_t batch_documents(const EmbedderLimits& provider, std::uint32_t most, std::uint32_t learnt) {
-    const auto declared = std::clamp<std::uint32_t>(provider.max_batch, 16, std::max<std::uint32_t>(most, 16));
-    return learnt == 0 || learnt >= declared ? declared : declared - declared % learnt;
+std::uint32_t batch_documents(const EmbedderLimits& provider, std::uint32_t most) {
+    return std::clamp<std::uint32_t>(provider.max_batch, 16, std::max<std::uint32_t>(most, 16));
 }
 
 std::vector<PlannedBatch> plan_batches(const std::vector<DriftItem>& items, const PlanLimits& limits) {

@@ -27,9 +27,8 @@ std::vector<PlannedBatch> plan_batches(const std::vector<DriftItem>& items, cons
 // Claims of a class stand in this order; the pipeline's own priority outweighs it.
 std::int32_t batch_priority(DriftClass cls, const PlanLimits& limits);
 
-// How many documents a batch should hold so that its texts fill whole requests: between 16 and `most` where requests are as
-// declared, and a multiple of `learnt` where the provider turned out to take only so many texts in one (0 = nothing is learnt).
-std::uint32_t batch_documents(const EmbedderLimits& provider, std::uint32_t most, std::uint32_t learnt = 0);
+// How many documents a batch should hold so that its texts fill whole requests, between 16 and `most`.
+std::uint32_t batch_documents(const EmbedderLimits& provider, std::uint32_t most);
 
 enum class Strategy : std::uint8_t { nothing, sequential, parallel };
 std::string_view to_string(Strategy s) noexcept;

@@ -60,18 +60,10 @@ Error condemned(Error refusal) {
     return refusal;
 }
 
-std::string told_of_good_text(const Error& proof, bool answered) {
-    std::string_view verdict = answered ? " (a text that it took before is refused too, so no document is at fault)"
-                                        : " (a text of ours is refused too, so no document is at fault)";
-    std::string out = proof.message + std::string(verdict);
-    // Of these the endpoint's words name a text, or nothing at all.
-    if (of_content(proof.cls)) out += "; check the provider's endpoint and its model";
-    return out;
-}
-
 Error provider_at_fault(const Error& proof, bool answered, std::optional<std::chrono::milliseconds> retry_in) {
     Error e = proof;
-    e.message = told_of_good_text(proof, answered);
+    e.message += answered ? " (a text that it took before is refused too, so no document is at fault)"
+                          : " (a text of ours is refused too, so no document is at fault)";
     // One whose answers were never of any use is not asked again and again either.
     if (breaks_contract(proof) || (proof.cls == ErrorClass::bad_answer && !answered)) {
         e.code = kContractBroken;

@@ -39,9 +39,6 @@ bool enough(const Evidence& evidence, const Error& last) noexcept;
 // Of a text that is at fault, whatever class its refusal had.
 Error condemned(Error refusal);
 
-// What is told of the refusal of the good text: that it is the provider's, whatever the endpoint says of its input.
-std::string told_of_good_text(const Error& proof, bool answered);
-
 // Of a request that failed while the good text failed with `proof`. `retry_in`: how long the provider is left alone, where it is.
 Error provider_at_fault(const Error& proof, bool answered, std::optional<std::chrono::milliseconds> retry_in);
 

@@ -124,8 +124,7 @@ bool EmbedJob::to_be_cut(const Part& part, const Error& error) const {
 
 asio::awaitable<Status> EmbedJob::solve(Part part) {
     if (failed_) co_return cancelled("another request of the batch has failed");
-    const bool beyond = is_beyond(part);
-    Asked asked = co_await call(part, beyond);
+    Asked asked = co_await call(part, false);
     if (asked.answer) {
         place(part, *asked.answer);
         co_return Status{};
@@ -141,17 +140,8 @@ asio::awaitable<Status> EmbedJob::solve(Part part) {
         co_return co_await solve_all(std::move(halves));
     }
     if (!asked.channel || !may_be_a_text(error, asked.channel->lane->has_answered())) co_return error;
-    if (beyond) {
-        asked.channel->lane->exceeded(size_of(part));
-        if (cut(part).size() > 1) co_return co_await solve_all({}, std::move(part));
-    }
     Refusal refusal{std::move(error), asked.channel, asked.sent_at, asked.failed_at, {asked.failures, 0}};
     co_return co_await isolate(std::move(part), std::move(refusal));
-}
-
-bool EmbedJob::is_beyond(const Part& part) const {
-    return std::any_of(channels_.begin(), channels_.end(),
-                       [&](const ChannelPtr& c) { return c->lane->is_beyond(size_of(part)); });
 }
 
 EmbedJob::ChannelPtr EmbedJob::choose(const std::set<std::string>& without) {

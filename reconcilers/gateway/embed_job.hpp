@@ -73,9 +73,9 @@ private:
 
     // What halving has found out.
     struct Sizes {
-        RequestSize refused;  // the smallest request that was
-        RequestSize passed;   // the largest that was answered
-        int refusals = 1;     // of requests of more than one, in the same way
+        std::size_t refused = 0;  // texts of the smallest request that was
+        std::size_t passed = 0;   // of the largest that was answered
+        int refusals = 1;         // of requests of more than one
     };
 
     // All of a part: placed, refused, or the error that stopped it.
@@ -83,9 +83,6 @@ private:
     boost::asio::awaitable<Status> solve_in_turn(Part all);
     bool is_trial(const Part& part, bool last) const;
     boost::asio::awaitable<Status> isolate(Part part, Refusal refusal);
-    void note_limit(const Sizes& sizes, const Error& first) const;
-    // It is larger than anything that passes, and may be refused for that; of the channels that it may go to, any.
-    bool is_beyond(const Part& part) const;
     // Whether a part of what was refused is taken.
     boost::asio::awaitable<Result<bool>> try_part(const Part& part, Refusal& refusal, Sizes& sizes);
     boost::asio::awaitable<Status> judge(std::size_t index, Refusal refusal, bool& taken);
@@ -119,7 +116,6 @@ private:
     void end_request(Pending& pending) const;
     std::vector<std::string> texts_of(const Part& part) const;
     std::uint64_t tokens_of(const Part& part) const;
-    RequestSize size_of(const Part& part) const { return {part.size(), tokens_of(part)}; }
     std::vector<std::uint64_t> weights(const Part& own, const TakenRemainders& others) const;
     std::size_t most_at_once() const;
     void place(const Part& part, const Embeddings& answer) EXCLUDES(mutex_);

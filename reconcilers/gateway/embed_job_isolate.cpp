@@ -47,39 +47,30 @@ asio::awaitable<Status> EmbedJob::vouch(Refusal refusal) {
 }
 
 asio::awaitable<Result<bool>> EmbedJob::try_part(const Part& part, Refusal& refusal, Sizes& sizes) {
-    const RequestSize size = size_of(part);
     Asked asked = co_await call(part, true);
     if (asked.answer) {
         place(part, *asked.answer);
-        sizes.passed = {std::max(sizes.passed.texts, size.texts), std::max(sizes.passed.tokens, size.tokens)};
+        sizes.passed = std::max(sizes.passed, part.size());
         co_return true;
     }
     if (!asked.channel || !may_be_a_text(asked.answer.error(), true)) co_return std::move(asked.answer).error();
-    if (part.size() > 1 && same_failure(refusal.error, asked.answer.error())) ++sizes.refusals;
     again(refusal, asked);
     refusal.evidence.alone = part.size() == 1 ? 1 : 0;
-    sizes.refused = {std::min(sizes.refused.texts, size.texts), std::min(sizes.refused.tokens, size.tokens)};
+    sizes.refused = std::min(sizes.refused, part.size());
+    if (part.size() > 1) ++sizes.refusals;
     co_return false;
 }
 
-// Each was taken, and all together were not: their number was at fault, or how long they were together. What comes at random is
-// no limit: it takes three refusals in the same way, or two such finds.
-void EmbedJob::note_limit(const Sizes& sizes, const Error& first) const {
-    const bool sure = of_content(first.cls) || sizes.refusals > (mixes_up(first) ? 1 : 2);
-    for (const ChannelPtr& c : channels_) c->lane->found_limit(sizes.refused, sizes.passed, sure, first.said);
-}
-
 // Halving: a half that is refused holds a culprit, and the other half is put by; a half that is answered leaves it to the other
-// without asking. But the first time the other is asked for as well: where it is answered too there is no culprit, and what was
-// refused had failed by chance, or was too much for one request. What was put by is asked for at the end in one request. One
-// culprit of n costs log2(n) requests and a few more.
+// without asking, unless the whole was sent but once and may have failed by chance. What was put by is asked for at the end in
+// one request. One culprit of n costs log2(n) requests and a few more.
 asio::awaitable<Status> EmbedJob::isolate(Part part, Refusal refusal) {
     if (Status well = co_await vouch(refusal); !well) co_return well;
     const Error first = refusal.error;
-    Sizes sizes{.refused = size_of(part), .passed = {}, .refusals = refusal.evidence.refusals};
+    Sizes sizes{.refused = part.size()};
     Part suspects = std::move(part);
     Part put_by;
-    bool both = false;  // halves were asked for
+    bool by_chance = refusal.evidence.refusals == 1 && first.cls == ErrorClass::bad_answer;
     bool taken = false;
     while (suspects.size() > 1) {
         const auto middle = suspects.begin() + static_cast<std::ptrdiff_t>(suspects.size() / 2);
@@ -89,18 +80,20 @@ asio::awaitable<Status> EmbedJob::isolate(Part part, Refusal refusal) {
         if (!well) co_return std::move(well).error();
         if (!*well) put_by.insert(put_by.end(), other.begin(), other.end());
         suspects = std::move(*well ? other : half);
-        if (!*well || std::exchange(both, true)) continue;
+        if (!std::exchange(by_chance, false) || !*well) continue;
         well = co_await try_part(suspects, refusal, sizes);
         if (!well) co_return std::move(well).error();
         taken = *well;
         if (taken) suspects.clear();
     }
     if (!suspects.empty()) {
-        const std::uint64_t tokens = tokens_of(suspects);
         if (Status s = co_await judge(suspects.front(), std::move(refusal), taken); !s) co_return s;
-        if (taken) sizes.passed = {std::max<std::size_t>(sizes.passed.texts, 1), std::max(sizes.passed.tokens, tokens)};
     }
-    if (taken) note_limit(sizes, first);
+    // Each was taken, and all together were not: there are too many of them.
+    if (taken && (first.cls == ErrorClass::content || mixes_up(first))) {
+        const bool sure = first.cls == ErrorClass::content || sizes.refusals > 1;
+        for (const ChannelPtr& c : channels_) c->lane->found_limit(sizes.refused, std::max<std::size_t>(sizes.passed, 1), sure);
+    }
     co_return co_await solve_all({}, std::move(put_by));
 }
 

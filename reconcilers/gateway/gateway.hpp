@@ -91,9 +91,11 @@ public:
 
     boost::asio::awaitable<Result<Embedded>> embed(EmbedOrder order, const std::vector<std::string>& texts, Context context)
         EXCLUDES(mutex_);
-    using Health = GatewayHealth;
-    // As many texts as a request to it may have, by what was learnt; 0 = nothing is known here, what is declared holds.
-    std::uint32_t texts_a_request(const ProviderSpec& provider, const std::string& model) const EXCLUDES(mutex_);
+    // Whether this process knows how the provider is, and why it is not well where it is not.
+    struct Health {
+        bool known = false;
+        std::optional<ProviderTrouble> trouble;
+    };
     Health health(const ProviderSpec& provider, const std::string& model) const EXCLUDES(mutex_);
     // Providers without a pool that would refuse every request for longer than is worth waiting, as they were declared then: one
     // that has been declared anew since is another.
@@ -136,7 +138,6 @@ private:
     void supersede(const DeclaredProvider& now) REQUIRES(mutex_);
     void probe(const std::string& provider) REQUIRES(mutex_);
     void look_at_secrets() EXCLUDES(mutex_);
-    void look_at_recovered() EXCLUDES(mutex_);
     Status look_at_requests(Session& session) EXCLUDES(mutex_);
     Status share_names(Session& session) EXCLUDES(mutex_);
     Result<std::vector<std::int64_t>> look_anew(Session& session) EXCLUDES(mutex_);

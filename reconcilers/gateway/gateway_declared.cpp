@@ -89,14 +89,6 @@ void Gateway::look_at_secrets() {
     }
 }
 
-// What was given up, or put off, because of them is due.
-void Gateway::look_at_recovered() {
-    const Lock lock(mutex_);
-    for (const auto& [key, channel] : channels_) {
-        if (channel->lane->take_recovered()) renewed_.insert(channel->provider.name);
-    }
-}
-
 // Of those that are not well, whose pipelines somebody has asked to reconcile since the last look.
 Status Gateway::look_at_requests(Session& session) {
     std::set<std::string> troubled;
@@ -135,7 +127,6 @@ Result<std::vector<std::int64_t>> Gateway::look_anew(Session& session) {
     if (!declared) return declared.error();
     know(*declared);
     look_at_secrets();
-    look_at_recovered();
     if (const Status looked = look_at_requests(session); !looked) return looked.error();
     std::set<std::string> renewed;
     {

@@ -25,15 +25,6 @@ Gateway::Health Gateway::health(const ProviderSpec& provider, const std::string&
     return health;
 }
 
-std::uint32_t Gateway::texts_a_request(const ProviderSpec& provider, const std::string& model) const {
-    const Lock lock(mutex_);
-    for (const auto& [key, channel] : channels_) {
-        if (declaration(channel->provider) == declaration(provider) && channel->lane->model() == model)
-            return channel->lane->max_texts();
-    }
-    return 0;
-}
-
 std::vector<DeclaredProvider> Gateway::blocked() const {
     std::vector<DeclaredProvider> out = left_.all();
     const Lock lock(mutex_);

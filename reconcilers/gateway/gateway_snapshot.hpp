@@ -1,7 +1,6 @@
 // What a gateway shows of itself, to snapshots.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,12 +25,6 @@ struct SelectionLine {
     std::string model;
     std::string chosen;
     std::string instead_of;  // the declared provider, where it was not chosen
-};
-
-// Whether this process knows how a provider is, and why it is not well where it is not.
-struct GatewayHealth {
-    bool known = false;
-    std::optional<ProviderTrouble> trouble;
 };
 
 struct GatewaySnapshot {

@@ -220,7 +220,7 @@ void Lane::note_breaker(const Permit& permit, CallResult result, const Error* er
     const bool local = error != nullptr && error->cls == ErrorClass::local;
     const BreakerState before = remote_.state(now);
     const BreakerState local_before = local_.state(now);
-    if (error != nullptr) last_error_ = told(permit, *error);
+    if (error != nullptr) last_error_ = error->message;
     (result == CallResult::success || result == CallResult::slow ? succeeded_total_ : failed_total_).add();
     if (local) {
         local_.record(CallResult::failure, permit.local_ticket, now, random());

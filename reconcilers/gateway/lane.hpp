@@ -18,8 +18,6 @@
 #include "core/sync.hpp"
 #include "core/telemetry.hpp"
 #include "reconcilers/gateway/breaker.hpp"
-#include "reconcilers/gateway/declared_anew.hpp"
-#include "reconcilers/gateway/lane_permit.hpp"
 #include "reconcilers/gateway/lane_snapshot.hpp"
 #include "reconcilers/gateway/learnt_rate.hpp"
 #include "reconcilers/gateway/limiter.hpp"
@@ -31,13 +29,26 @@ namespace homeostat {
 
 class Wake;
 
+// What was read of a provider is no longer true: it is gone, or has been declared anew.
+inline constexpr const char* kDeclaredAnew = "DeclaredAnew";
+Error declared_anew(const std::string& provider);
+
 class Lane : public std::enable_shared_from_this<Lane> {
 public:
     // A pause longer than this is not waited for: the slot is better given back.
     static constexpr Duration kFirstLook = std::chrono::seconds(5);
     static constexpr Duration kPatience = std::chrono::seconds(5);
 
-    using Permit = LanePermit;
+    struct Permit {
+        std::uint64_t ticket = 0;  // of the breaker; of the breaker for local faults
+        std::uint64_t local_ticket = 0;
+        SteadyTime started{};
+        std::size_t texts = 0;
+        std::uint64_t tokens = 0;
+        std::uint64_t bytes = 0;  // of all texts
+        bool venture = false;  // a size that has not been answered yet
+        bool proof = false;    // of the good text: it tells the provider's fault from a text's
+    };
 
     Lane(const ProviderSpec& provider, std::string model, const Clock& clock, Telemetry telemetry, std::uint64_t seed,
          BreakerSettings breaker = {});
@@ -56,10 +67,8 @@ public:
     // It has answered a request that began later than that; or at all.
     bool answered_since(SteadyTime then) const EXCLUDES(mutex_);
     bool has_answered() const EXCLUDES(mutex_);
-    // What requests of which size have told of limits, as RequestLimits has it.
-    void found_limit(RequestSize refused, RequestSize passed, bool sure, std::string_view said) EXCLUDES(mutex_);
-    bool is_beyond(RequestSize size) const EXCLUDES(mutex_);
-    void exceeded(RequestSize size) EXCLUDES(mutex_);
+    // So many texts are refused together, though they are taken in requests of `passed`. Not `sure`: it may have been chance.
+    void found_limit(std::size_t refused, std::size_t passed, bool sure) EXCLUDES(mutex_);
     // Whether a request of that size would teach how others should be cut; whether none so large has been answered yet.
     bool is_trial(std::size_t texts, std::uint64_t tokens) const EXCLUDES(mutex_);
     bool is_new_size(std::size_t texts, std::uint64_t tokens) const EXCLUDES(mutex_);
@@ -94,9 +103,9 @@ public:
     void hear_of(const ProviderRecord& record) EXCLUDES(mutex_);
     // What other replicas should know, where it has changed since it was last taken. `encoding`: as the embedder has found.
     std::optional<ProviderRecord> take_record(const std::string& encoding) EXCLUDES(mutex_);
-    // Whether it is time to ask whether it is well: it failed last, may be asked, and is asked nothing. The next time is later.
+    // Whether it is time to ask whether it is well: it failed last, may be asked, and is asked nothing. Then the next time is
+    // later.
     bool take_look() EXCLUDES(mutex_);
-    bool take_recovered() EXCLUDES(mutex_);  // it refused the good text, for which work was put off, and answers again
     LaneSnapshot snapshot() const EXCLUDES(mutex_);
     std::int64_t generation() const noexcept { return generation_; }
     const std::string& model() const noexcept { return model_; }
@@ -125,7 +134,6 @@ private:
     std::optional<Error> left_alone(const Breaker& breaker, SteadyTime now) const REQUIRES(mutex_);
     void note(const Permit& permit, const Error* error, std::uint64_t billed, SteadyTime now) REQUIRES(mutex_);
     void note_breaker(const Permit& permit, CallResult result, const Error* error, SteadyTime now) REQUIRES(mutex_);
-    std::string told(const Permit& permit, const Error& error) const REQUIRES(mutex_);
     void publish(SteadyTime now) REQUIRES(mutex_);
     void wake() REQUIRES(mutex_);
     double random() REQUIRES(mutex_) { return std::uniform_real_distribution<double>(0, 1)(random_); }
@@ -174,8 +182,6 @@ private:
     SteadyTime disproved_ GUARDED_BY(mutex_){};  // when that was asked for
     std::optional<SteadyTime> failing_since_ GUARDED_BY(mutex_);  // without an answer meanwhile
     ProviderTrouble failing_ GUARDED_BY(mutex_);
-    bool put_off_ GUARDED_BY(mutex_) = false;  // the good text was refused, and work with it
-    bool recovered_ GUARDED_BY(mutex_) = false;  // since
     Duration look_after_ GUARDED_BY(mutex_) = kFirstLook;  // of silence
     SteadyTime looked_at_ GUARDED_BY(mutex_){};  // which is no word of its own
     bool heard_ GUARDED_BY(mutex_) = false;  // anything since the last record
@@ -188,7 +194,6 @@ private:
     int in_flight_ GUARDED_BY(mutex_) = 0;
     int ventures_ GUARDED_BY(mutex_) = 0;
     bool dirty_ GUARDED_BY(mutex_) = false;
-    bool limits_changed_ GUARDED_BY(mutex_) = false;  // since they were told to other replicas
     LaneSnapshot counts_ GUARDED_BY(mutex_);
 };
 

@@ -17,7 +17,7 @@ void Lane::note_answer(const Permit& permit, std::uint64_t billed, SteadyTime no
     const Duration took = now - permit.started;
     const double seconds = std::chrono::duration<double>(took).count();
     counts_.mean_seconds = counts_.mean_seconds == 0 ? seconds : counts_.mean_seconds * (1 - kMeanWeight) + seconds * kMeanWeight;
-    if (limits_.accepted(permit.texts, permit.tokens)) dirty_ = limits_changed_ = true;
+    if (limits_.accepted(permit.texts, permit.tokens)) dirty_ = true;
     limits_.answered(permit.texts, took);
     concurrency_.succeeded(in_flight_ + 1);
     gate_.succeeded();
@@ -83,7 +83,7 @@ void Lane::note_failure(const Permit& permit, const Error& error, SteadyTime now
             note_breaker(permit, suspect, &error, now);
             break;
         case ErrorClass::too_large:
-            if (limits_.refused(permit.texts, permit.tokens, permit.bytes, error.said)) dirty_ = limits_changed_ = true;
+            if (limits_.refused(permit.texts, permit.tokens, permit.bytes, error.said)) dirty_ = true;
             if (permit.texts > 1) return note_breaker(permit, CallResult::success, nullptr, now);
             [[fallthrough]];
         default:  // it answered, and the fault is ours; but of the good text none is
@@ -121,20 +121,9 @@ bool Lane::has_answered() const {
     return answered_.has_value();
 }
 
-void Lane::found_limit(RequestSize refused, RequestSize passed, bool sure, std::string_view said) {
+void Lane::found_limit(std::size_t refused, std::size_t passed, bool sure) {
     const Lock lock(mutex_);
-    if (!in_process_ && limits_.found(refused, passed, sure, said)) dirty_ = limits_changed_ = true;
-}
-
-bool Lane::is_beyond(RequestSize size) const {
-    const Lock lock(mutex_);
-    return limits_.beyond(size);
-}
-
-void Lane::exceeded(RequestSize size) {
-    const Lock lock(mutex_);
-    limits_.exceeded(size);
-    dirty_ = limits_changed_ = true;
+    if (limits_.found(refused, passed, sure)) dirty_ = true;
 }
 
 bool Lane::is_trial(std::size_t texts, std::uint64_t tokens) const {

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "reconcilers/gateway/blame.hpp"
 #include "reconcilers/gateway/lane.hpp"
 
 namespace homeostat {
@@ -11,7 +10,6 @@ namespace {
 
 constexpr Duration kRepeat = std::chrono::seconds(5);
 constexpr Duration kLastLook = std::chrono::minutes(5);
-constexpr Duration kSoon = std::chrono::seconds(1);
 constexpr Duration kHiccup = std::chrono::seconds(1);  // failures for no longer than this are no trouble yet
 
 // "" where it is no fault of the provider's, or of the way to it: then it has answered.
@@ -28,8 +26,6 @@ std::string_view fault_of(const Error& e) {
     }
 }
 
-bool may_come(ErrorClass c) { return c == ErrorClass::not_found || c == ErrorClass::invalid; }
-
 }  // namespace
 
 void Lane::note_health(const Permit& permit, const Error* error, SteadyTime now) {
@@ -39,8 +35,6 @@ void Lane::note_health(const Permit& permit, const Error* error, SteadyTime now)
     heard_at_ = now;
     std::string_view fault = error == nullptr ? std::string_view() : fault_of(*error);
     if (fault.empty() && error != nullptr && permit.proof) fault = "ProviderFailing";  // whatever it says, of a text that is good
-    if (error == nullptr && std::exchange(put_off_, false)) recovered_ = true;
-    if (error != nullptr && permit.proof && error->cls != ErrorClass::throttled) put_off_ = true;
     // That it refuses a text is no sign that it is well again.
     if (fault.empty() && error != nullptr && failing_since_) return;
     if (fault.empty()) {
@@ -54,17 +48,8 @@ void Lane::note_health(const Permit& permit, const Error* error, SteadyTime now)
         }
         return;
     }
-    if (!failing_since_) {
-        failing_since_ = now;
-        // A path or a model that is not there may be there in a moment: while a model is pulled, or the server before it restarts.
-        if (may_come(error->cls)) look_after_ = kSoon;
-    }
-    failing_ = {std::string(fault), told(permit, *error)};
-}
-
-// No text is at fault where the good one is refused as well, though the endpoint may say that it is.
-std::string Lane::told(const Permit& permit, const Error& error) const {
-    return permit.proof && of_content(error.cls) ? told_of_good_text(error, answered_.has_value()) : error.message;
+    if (!failing_since_) failing_since_ = now;
+    failing_ = {std::string(fault), error->message};
 }
 
 std::optional<ProviderTrouble> Lane::trouble(SteadyTime now) const {
@@ -117,18 +102,13 @@ void Lane::hear_of(const ProviderRecord& record) {
     heard_at_ = then;
 }
 
-bool Lane::take_recovered() {
-    const Lock lock(mutex_);
-    return std::exchange(recovered_, false);
-}
-
 bool Lane::take_look() {
     const Lock lock(mutex_);
     const SteadyTime now = clock_.steady_now();
     if (!failing_since_ || in_flight_ > 0 || !waiting_.empty() || now - std::max(heard_at_, looked_at_) < look_after_ ||
         refusal(now))
         return false;
-    look_after_ = std::min<Duration>(look_after_ < kFirstLook ? look_after_ * 5 / 4 : look_after_ * 2, kLastLook);
+    look_after_ = std::min<Duration>(look_after_ * 2, kLastLook);
     looked_at_ = now;
     return true;
 }
@@ -166,7 +146,6 @@ std::optional<ProviderRecord> Lane::take_record(const std::string& encoding) {
         r.retry_in = std::chrono::duration_cast<std::chrono::milliseconds>(std::max(Duration{}, remote_.retry_at() - now));
     r.max_texts = limits_.learnt_texts();
     r.max_tokens = limits_.max_tokens();
-    r.limits_changed = std::exchange(limits_changed_, false);
     r.pace = told_pace_ = limits_.learnt_pace();
     if (concurrency_.found()) r.in_flight = concurrency_.limit();
     r.encoding = told_encoding_ = encoding;

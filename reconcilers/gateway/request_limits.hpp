@@ -21,11 +21,6 @@
 
 namespace homeostat {
 
-struct RequestSize {
-    std::size_t texts = 0;
-    std::uint64_t tokens = 0;
-};
-
 class RequestLimits {
 public:
     // `timeout` of a request; zero where the time that answers take says nothing (as in this process).
@@ -45,13 +40,9 @@ public:
     bool accepted(std::size_t texts, std::uint64_t tokens) noexcept;
     // Learns from a refusal and what the endpoint said, in its own words. True where a limit is another now.
     bool refused(std::size_t texts, std::uint64_t tokens, std::uint64_t bytes, std::string_view said);
-    // A request of `refused` is not taken, though all of its texts are, in requests of up to `passed`: its size was at fault, in
-    // texts or in tokens. Not `sure`: it may have been chance, once. `said` of it may name the limit, and which of the two it is.
-    // True where that is news.
-    bool found(RequestSize refused, RequestSize passed, bool sure, std::string_view said);
-    // Larger than anything that has passed since a limit was found: where it fails, its size is why, and exceeded() is told.
-    bool beyond(RequestSize size) const noexcept;
-    void exceeded(RequestSize size) noexcept;
+    // More texts than `passed` are refused without a word of a limit, though each of them is taken. True where that is news. Not
+    // `sure`: it may have been chance, once.
+    bool found(std::size_t refused, std::size_t passed, bool sure) noexcept;
     // As another process, or this one earlier, has learnt. 0 = nothing.
     void restore(std::uint32_t texts, std::uint64_t tokens, std::uint32_t pace) noexcept;
     void answered(std::size_t texts, Duration took) noexcept;
@@ -67,10 +58,9 @@ private:
 
         std::uint64_t after_refusal(std::uint64_t size, std::uint64_t depth) noexcept;
         // The limit to try after an answer to `size`, where `limit` was filled.
-        std::uint64_t after_answer(std::uint64_t size, std::uint64_t limit) noexcept;
+        std::uint64_t after_answer(std::uint64_t size, std::uint64_t limit, bool dear) noexcept;
     };
     bool take_back() noexcept;
-    void look_again(bool full) noexcept;
 
     const std::uint32_t declared_;
     std::uint32_t texts_ = 0;
@@ -85,14 +75,7 @@ private:
     std::uint64_t tokens_before_ = 0;
     Guess guessed_texts_;
     Guess guessed_tokens_;
-    RequestSize doubted_;  // was taken once, and is refused now
-    int doubts_ = 0;  // in a row
-    std::optional<RequestSize> suspected_;  // was refused, by chance or for its size
-    bool found_texts_ = false;  // a limit, by what was taken and what was not; it may be one of tokens
-    bool found_tokens_ = false;
-    bool decided_ = false;  // which of the two
-    std::uint32_t full_ = 0;  // requests that filled what was found, one after the other
-    std::uint32_t look_after_ = 50;  // so many of them something larger is tried
+    bool suspected_ = false;  // a limit that may have been chance
     std::optional<std::uint64_t> tokens_undoubted_;  // before a limit that may have been one of a text
     std::size_t proven_texts_ = 0;
     std::uint64_t proven_tokens_ = 0;

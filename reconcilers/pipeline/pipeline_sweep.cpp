@@ -245,8 +245,7 @@ Status PipelineReconciler::dispatch(Pass& pass, const Observed& observed) {
     std::vector<PlannedBatch> batches;
     if (heals) {
         const EmbedderLimits limits{.max_batch = pass.provider.max_batch};
-        const std::uint32_t learnt = gateway_.texts_a_request(pass.provider, pass.wanted().model);
-        batches = plan_batches(wanted_now(pass, slice.items), {batch_documents(limits, settings_.batch_documents, learnt),
+        batches = plan_batches(wanted_now(pass, slice.items), {batch_documents(limits, settings_.batch_documents),
                                                                pass.declared.priority, pass.declared.mode == "emergency"});
     }
     for (const PlannedBatch& b : batches) {

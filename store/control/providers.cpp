@@ -56,12 +56,13 @@ const NamedStatement kWrite{
     "  encoding = coalesce(excluded.encoding, CASE WHEN s.generation = excluded.generation THEN s.encoding END)"
     " WHERE s.generation < excluded.generation OR s.generation = excluded.generation AND excluded.heard_at >="
     "  s.heard_at - CASE WHEN s.replica = excluded.replica THEN interval '100 ms' ELSE interval '0' END"};
-// A replica that has learnt nothing new takes nothing back.
+// A replica that has learnt less than another takes nothing back.
 const Statement kWriteLimits{
     "provider_limits_write",
-    "UPDATE homeostat.provider_status SET max_texts = nullif($4::int, 0), max_tokens = nullif($5::bigint, 0)"
-    " WHERE uid = $1::bigint AND model = $2 AND generation = $3::bigint"
-    "  AND (max_texts IS DISTINCT FROM nullif($4::int, 0) OR max_tokens IS DISTINCT FROM nullif($5::bigint, 0))"};
+    "UPDATE homeostat.provider_status SET max_texts = least(max_texts, nullif($4::int, 0)),"
+    "  max_tokens = least(max_tokens, nullif($5::bigint, 0))"
+    " WHERE uid = $1::bigint AND model = $2 AND generation = $3::bigint AND (coalesce($4::int < max_texts OR max_texts IS NULL"
+    "  AND $4::int > 0, false) OR coalesce($5::bigint < max_tokens OR max_tokens IS NULL AND $5::bigint > 0, false))"};
 
 const Statement kOthers{"provider_others",
                         "WITH live AS MATERIALIZED (SELECT id FROM homeostat.replica WHERE id <> $1 AND ended_at IS NULL"
@@ -209,7 +210,7 @@ Status write_provider_record(Session& session, const ProviderRecord& r, std::str
                                                       {"pace", static_cast<std::int64_t>(r.pace)},
                                                       {"in_flight", r.in_flight},
                                                       {"encoding", r.encoding}}));
-        if (r.limits_changed) session.exec(kWriteLimits, Params::of(r.uid, r.model, r.generation, texts, tokens));
+        if (texts > 0 || tokens > 0) session.exec(kWriteLimits, Params::of(r.uid, r.model, r.generation, texts, tokens));
         return {};
     });
 }

@@ -38,7 +38,6 @@ struct ProviderRecord {
     std::string model;
     std::int64_t generation = 0;
     bool healthy = true;  // the last thing it said was an answer
-    bool limits_changed = false;  // here, since they were last told: they grow, too, and are taken back
     std::string breaker = "closed";  // closed, open, half_open
     std::string reason;
     std::string message;
@@ -55,7 +54,7 @@ struct ProviderRecord {
 
 Result<std::optional<ProviderRecord>> read_provider_record(Session& session, std::int64_t uid, std::string_view model);
 Result<std::vector<ProviderRecord>> list_provider_records(Session& session);
-// What was heard earlier than what is stored is left out, but for the limits: those of whoever has changed them last hold. A
+// What was heard earlier than what is stored is left out, but for the limits. Who has learnt nothing takes nothing back. A
 // provider that has been deleted meanwhile is no error.
 Status write_provider_record(Session& session, const ProviderRecord& record, std::string_view replica);
 

@@ -107,20 +107,6 @@ TEST_F(ProvidersAgain, AnEditOfTheModelIsSeenAtOnceAndNobodySaysCurrentBefore) {
     end(run);
 }
 
-// A model that is pulled, or a proxy that restarts: the run has ended and says why, and nobody has to ask for another.
-TEST_F(ProvidersAgain, WhatIsNotThereYetIsAskedAgainByItself) {
-    FakeEndpoint endpoint({.dimensions = 16});
-    endpoint.always({.status = 404, .body = R"({"error":{"message":"model \"m\" not found, try pulling it first"}})"});
-    make(40);
-    declare_endpoint(endpoint);
-    declare_docs();
-    kit::Process run = start();
-    ASSERT_TRUE(kit::eventually([&] { return condition("docs", "Ready") == "False"; })) << run.output();
-    endpoint.forget_script();
-    EXPECT_TRUE(well()) << run.output();
-    end(run);
-}
-
 // A provider that was refused, and throttles once its key is right, is said to throttle.
 TEST_F(ProvidersAgain, WhatIsSaidIsWhatItSaysNowNotWhatOpenedTheBreaker) {
     FakeEndpoint endpoint({.dimensions = 16});
