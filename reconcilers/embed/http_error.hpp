@@ -40,7 +40,8 @@ inline constexpr std::string_view kEncodingRefused = "encoding_refused";
 // For every status but those of success. `now` is what an HTTP date in Retry-After is counted from.
 Error error_of_status(const HttpAnswer& answer, std::string_view where, WallTime now);
 
-// For a status of success with an error inside, as gateways and some servers send it: {"error": …}, or a message and no "data". A status of its own in there counts. Absent where there is none.
+// For a status of success with an error inside, as gateways and some servers send it: {"error": …}, or a message and no "data". A
+// status of its own in there counts. Absent where there is none.
 std::optional<Error> error_inside(const HttpAnswer& answer, std::string_view where, WallTime now);
 
 // Bounds of every wait the other side asks for (RULES 43).

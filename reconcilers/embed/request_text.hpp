@@ -33,7 +33,8 @@ std::string clean_excerpt(std::string_view text, std::size_t most = 300);
 
 // Where the provider does not say: about four bytes a token.
 std::uint64_t estimated_tokens(const std::vector<std::string>& texts);
-// What the provider says, unless that cannot be: no text has more tokens than bytes and what a server puts before it (a thousand).
+// What the provider says, unless that cannot be: no text has more tokens than bytes and what a server puts before it (a
+// thousand).
 std::uint64_t believable_tokens(std::uint64_t said, const std::vector<std::string>& texts);
 
 }  // namespace homeostat
