@@ -127,8 +127,8 @@ Result<bool> batch_exists(Session& session, const Batch& batch);
 // were to heal. Where another one is served no sweep sees that one, so what the change feed planned for it stays and is of the
 // pipeline's generation from now on; but deletions that are not wanted any more.
 void discard_outdated_batches(Transaction& tx, std::int64_t uid, std::int64_t generation, std::int32_t revision);
-// Nothing is swept, because a plan waits for approval: what the change feed planned for what is served, under an earlier generation, is
-// of this one from now on, and due.
+// Nothing is swept, because a plan waits for approval: what the change feed planned for what is served, under an earlier
+// generation, is of this one from now on, and due.
 void take_feed_batches_along(Transaction& tx, std::int64_t uid);
 // In the transaction that has `revision` served: those of others go, but the few that are being written at this moment, whose
 // tables nobody reads any more.

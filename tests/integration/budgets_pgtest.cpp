@@ -179,7 +179,8 @@ TEST_F(Budgets, WhatCostsMoreThanDeclaredWaitsForApprovalBeforeAnythingIsPaid) {
     EXPECT_EQ(condition("docs", "Synced"), "False");
 }
 
-// What the feed had planned under the declaration before is no plan: it is healed in what is served as soon as a budget allows it.
+// What the feed had planned under the declaration before is no plan: it is healed in what is served as soon as a budget allows
+// it.
 TEST_F(Budgets, EditsThatWaitedForABudgetDoNotWaitForAPlan) {
     make(60, "", "");
     kit::Process run = homeostat.start({"run"}, small);
