@@ -34,7 +34,7 @@ std::uint64_t vector_of(const Embeddings& answer, std::size_t i) {
     return std::hash<std::string_view>{}({reinterpret_cast<const char*>(answer.row(i)), numbers * sizeof(float)});
 }
 
-Error repeated(std::string what) {
+Error repeated(const std::string& what) {
     return {.cls = ErrorClass::bad_answer,
             .message = what +
                        "; nothing of it was used: look for a cache in front of the endpoint that does not look at what is "
