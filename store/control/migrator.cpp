@@ -7,6 +7,7 @@
 
 #include "store/control/migration_lock.hpp"
 #include "store/control/migrations_embedded.hpp"
+#include "store/pg/lock_holders.hpp"
 
 namespace homeostat {
 
@@ -76,7 +77,8 @@ Error naming(Error e, const EmbeddedMigration& m) {
 
 // Replicas that run meanwhile lock the same tables in an order of their own. Of two that wait for each other the server ends one;
 // where that was us, nothing is done, the other goes on, and we try again. Likewise of two who begin from nothing.
-constexpr int kTries = 10;
+constexpr int kTries = 40;
+constexpr int kAtOnce = 30;
 bool was_deadlock(const Error& e) { return e.code == "40P01" || e.code == kLedgerRaced; }
 
 bool apply(Session& session, const EmbeddedMigration& m) {
@@ -92,8 +94,24 @@ bool apply(Session& session, const EmbeddedMigration& m) {
     return true;
 }
 
+// Everything of ours at once, or soon nothing: so nobody waits for us who has what we wait for. Views come first, as whoever
+// reads one has it before what it reads.
+void hold_everything(Transaction& tx) {
+    static const Statement kOurs{"migrate_ours", R"sql(
+        SELECT string_agg(format('%I.%I', n.nspname, c.relname), ', ' ORDER BY c.relkind = 'v' DESC, c.oid), current_setting('lock_timeout')
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition AND (n.nspname = 'homeostat' OR n.nspname = 'homeostat_data'
+            -- A server has room for so many locks and no more.
+            AND (SELECT count(*) < 1000 FROM pg_class d WHERE d.relnamespace = n.oid)))sql"};
+    const Rows ours = tx.exec(kOurs);
+    if (!ours.maybe(0, 0)) return;
+    tx.exec("SET LOCAL lock_timeout = '700ms'");
+    tx.exec(fmt::format("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", ours.text(0, 0)));
+    tx.exec(fmt::format("SET LOCAL lock_timeout = '{}'", ours.text(0, 1)));
+}
+
 // All of it or nothing: half a schema serves nobody, and what a view of the user's holds up is found at the end.
-Result<int> take_back(Session& session, int to) {
+Result<int> take_back(Session& session, int to, bool at_once) {
     const auto all = embedded_migrations();
     Transaction tx = session.begin();
     if (!prepare(tx, false)) return 0;
@@ -103,6 +121,13 @@ Result<int> take_back(Session& session, int to) {
             fmt::format("the schema is at {}, which this binary ({}) does not know how to take back; use the "
                         "binary that migrated it",
                         now, all.back().number));
+    }
+    if (at_once && now > to) {
+        try {
+            hold_everything(tx);
+        } catch (StoreFailure& failure) {
+            return std::move(failure.error);
+        }
     }
     int done = 0;
     for (auto m = all.rbegin(); m != all.rend() && m->number > to; ++m) {
@@ -149,8 +174,12 @@ Result<int> migrate_up(Session& session, std::optional<int> to) {
 Result<int> migrate_down(Session& session, int to) {
     return guarded([&]() -> Result<int> {
         for (int tries = 1;; ++tries) {
-            Result<int> done = take_back(session, to);
-            if (done || !was_deadlock(done.error()) || tries == kTries) return done;
+            // Where somebody keeps a lock for long, the last tries wait for him, and who that is is told meanwhile.
+            const bool at_once = tries <= kAtOnce;
+            Result<int> done = take_back(session, to, at_once);
+            if (done || tries == kTries) return done;
+            const std::string& code = done.error().code;
+            if (!was_deadlock(done.error()) && !(at_once && (code == kLockNotAvailable || code == "42501"))) return done;
         }
     });
 }
