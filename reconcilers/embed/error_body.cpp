@@ -80,14 +80,14 @@ void read_details(const json& error, ErrorBody& out) {
 }
 
 // The object that the codes stand in: {"error": {...}}, {"errors": [{...}]}, {"base_resp": {...}}.
-const json& core_of(const json& object) {
+const json* core_of(const json& object) {
     for (const char* key : {"error", "errors", "base_resp"}) {
         const auto it = object.find(key);
         if (it == object.end()) continue;
-        if (it->is_object()) return *it;
-        if (it->is_array() && !it->empty() && it->front().is_object()) return it->front();
+        if (it->is_object()) return &*it;
+        if (it->is_array() && !it->empty() && it->front().is_object()) return &it->front();
     }
-    return object;
+    return &object;
 }
 
 }  // namespace
@@ -113,7 +113,7 @@ ErrorBody read_error_body(std::string_view whole) {
     const json& object = first_of(parsed);
     const auto it = object.find("error");
     const json& error = it != object.end() && it->is_object() ? *it : object;
-    const json& core = core_of(object);
+    const json& core = *core_of(object);
     append_codes(core, out.code);
     if (&core != &object) append_codes(object, out.code);
     out.param = lower_letters(text_of(error, "param"));

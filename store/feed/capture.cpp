@@ -210,8 +210,8 @@ private:
             std::replace(events.begin(), events.end(), std::string_view("insert"), kRowInsert);
             std::replace(events.begin(), events.end(), std::string_view("delete"), kRowDelete);
         }
-        const CaptureFunctions functions(
-            spec_.uid, stem, {std::move(key), watched.empty() ? columns : std::move(compared), watched.empty(), tells_chunks()});
+        const CaptureFunctions functions(spec_.uid, stem,
+                                         {std::move(key), watched.empty() ? columns : compared, watched.empty(), tells_chunks()});
         for (const std::string_view event : events) plan_.functions.push_back(functions.text(event));
         for (const std::string_view event : events)
             plan_.functions.push_back(only_for(members, fmt::format("{}_{}", stem, event)));
