@@ -94,15 +94,17 @@ bool apply(Session& session, const EmbeddedMigration& m) {
     return true;
 }
 
-// Everything of ours at once, or soon nothing: so nobody waits for us who has what we wait for. Views come first, as whoever
-// reads one has it before what it reads.
-void hold_everything(Transaction& tx) {
+// What replicas and writers lock all the time, at once or soon not at all: so nobody waits for us who has what we wait for. Views
+// come first, as whoever reads one has it before what it reads. Tables that are searched are locked by what alters them, and no
+// sooner.
+void hold_what_is_busy(Transaction& tx) {
     static const Statement kOurs{"migrate_ours", R"sql(
         SELECT string_agg(format('%I.%I', n.nspname, c.relname), ', ' ORDER BY c.relkind = 'v' DESC, c.oid), current_setting('lock_timeout')
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition AND (n.nspname = 'homeostat' OR n.nspname = 'homeostat_data'
-            -- A server has room for so many locks and no more.
-            AND (SELECT count(*) < 1000 FROM pg_class d WHERE d.relnamespace = n.oid)))sql"};
+        WHERE c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition AND (n.nspname = 'homeostat'
+            OR (n.nspname = 'homeostat_data' AND c.relname ~ '^p[0-9]+_change$'
+                -- A server has room for so many locks and no more.
+                AND (SELECT count(*) < 1000 FROM pg_class d WHERE d.relnamespace = n.oid AND d.relname ~ '^p[0-9]+_change$')))sql"};
     const Rows ours = tx.exec(kOurs);
     if (!ours.maybe(0, 0)) return;
     tx.exec("SET LOCAL lock_timeout = '700ms'");
@@ -124,7 +126,7 @@ Result<int> take_back(Session& session, int to, bool at_once) {
     }
     if (at_once && now > to) {
         try {
-            hold_everything(tx);
+            hold_what_is_busy(tx);
         } catch (StoreFailure& failure) {
             return std::move(failure.error);
         }

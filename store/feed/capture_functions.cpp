@@ -72,31 +72,21 @@ std::string CaptureFunctions::text(std::string_view event) const {
         "    homeostat_moved boolean;\n    homeostat_full boolean := false;\n    homeostat_room bigint;\n"
         "    homeostat_named bigint;\n    homeostat_counted bigint;\n    homeostat_held bigint;\n"
         "    homeostat_kept boolean;\n    homeostat_inline bigint;\n    homeostat_said pg_catalog.text;\n"
-        "    homeostat_patience pg_catalog.text;\n"
         "BEGIN\n    BEGIN\n    {}\n    EXCEPTION WHEN OTHERS THEN\n        {}\n        RETURN NULL;\n    END;\n"
         "    {}\n    RETURN NULL;\nEND {}",
         stem_, event, tag, does, sweep_instead(), event == "truncate" ? "" : write(event), tag);
 }
 
 // What cannot be named is a sweep's to find, which is asked for past all transactions, by a number that nobody can lock as a
-// table.
+// table. Whoever alters that number's sequence is waited for: after his rollback nothing else would say it.
 std::string CaptureFunctions::sweep_instead() const {
     // A transaction that has called cannot be prepared; where transactions are, nobody sleeps.
     const std::string call_if_allowed = fmt::format(
         "IF pg_catalog.current_setting('max_prepared_transactions') OPERATOR(pg_catalog.=) '0' THEN {} END IF;", notify());
     return fmt::format(
-        "BEGIN\n            {}\n            {}\n        EXCEPTION WHEN OTHERS THEN NULL;\n        END;",
-        impatiently(fmt::format("homeostat_named := pg_catalog.setval({}, {});", regclass(full_sequence(uid_)), kFull)),
-        call_if_allowed);
-}
-
-// For what no other writer holds. It costs too much where a writer does nothing else.
-std::string CaptureFunctions::impatiently(std::string_view what) {
-    return fmt::format(
-        "homeostat_patience := pg_catalog.current_setting('lock_timeout');\n"
-        "            PERFORM pg_catalog.set_config('lock_timeout', '1ms', true);\n            {}\n"
-        "            PERFORM pg_catalog.set_config('lock_timeout', homeostat_patience, true);",
-        what);
+        "BEGIN\n            homeostat_named := pg_catalog.setval({}, {});\n            {}\n"
+        "        EXCEPTION WHEN OTHERS THEN NULL;\n        END;",
+        regclass(full_sequence(uid_)), kFull, call_if_allowed);
 }
 
 std::string CaptureFunctions::hold_table() const {

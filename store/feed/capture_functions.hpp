@@ -64,7 +64,6 @@ public:
 private:
     std::string body(std::string_view event) const;
     std::string sweep_instead() const;
-    static std::string impatiently(std::string_view what);
     std::string hold_table() const;
     static std::string hold_bell(std::string_view mode);
     std::string gate() const;

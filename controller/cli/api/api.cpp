@@ -39,10 +39,10 @@ ConnectOptions action_connection(const Settings& s, const std::stop_token& aband
 int status_of(const Error& e) {
     if (e.code == "42501") return 403;
     if (e.code == "57014") return 504;
-    // What triggers of ours refuse: it is not there, not now, not so.
-    if (e.code == "42704") return 404;
-    if (e.code == "55000") return 409;
-    if (e.code == "22023") return 400;
+    // What triggers of ours refuse, whose sentence is not the server's: it is not there, not now, not so.
+    if (e.said.empty() && e.code == "42704") return 404;
+    if (e.said.empty() && e.code == "55000") return 409;
+    if (e.said.empty() && e.code == "22023") return 400;
     switch (e.cls) {
         case ErrorClass::invalid:
         case ErrorClass::content: return 400;
