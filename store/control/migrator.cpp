@@ -104,7 +104,7 @@ void hold_what_is_busy(Transaction& tx) {
         WHERE c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition AND (n.nspname = 'homeostat'
             OR (n.nspname = 'homeostat_data' AND c.relname ~ '^p[0-9]+_change$'
                 -- A server has room for so many locks and no more.
-                AND (SELECT count(*) < 1000 FROM pg_class d WHERE d.relnamespace = n.oid AND d.relname ~ '^p[0-9]+_change$')))sql"};
+                AND (SELECT count(*) < 1000 FROM pg_class d WHERE d.relnamespace = n.oid AND d.relname ~ '^p[0-9]+_change$'))))sql"};
     const Rows ours = tx.exec(kOurs);
     if (!ours.maybe(0, 0)) return;
     tx.exec("SET LOCAL lock_timeout = '700ms'");
